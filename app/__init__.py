@@ -1,0 +1,1 @@
+"""SAGE Sleep: a daemon that consolidates what mattered in live sessions into LoRA adapters."""

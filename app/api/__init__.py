@@ -1,0 +1,1 @@
+"""HTTP only: routes of a few lines that call services."""

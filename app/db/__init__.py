@@ -1,0 +1,1 @@
+"""SQL only: functions take a Session; they never commit, log or speak HTTP."""

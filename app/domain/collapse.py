@@ -1,0 +1,101 @@
+"""The collapse filter at ingest: replies that would teach the model to repeat itself.
+
+A collapsed reply scores as salient and, trained on, makes the collapse permanent; so it is told
+apart before salience counts. Pure: the caller passes the instance's earlier responses in.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+RECENT_RESPONSES_FOR_SIMILARITY = 10
+SIMILARITY_LIMIT = 0.85
+REPEATED_NGRAM_WORDS = 5
+REPEATED_NGRAM_LIMIT = 3
+QUESTION_MARK_LIMIT = 10
+
+_CLOSING = re.compile(r"""[.!?…。！？:;)\]}"'”’»*_`~|>]\s*$""")
+_EMOJI_START = 0x2190
+"""First code point of arrows, symbols and emoji: a reply may well end on one."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CollapseFinding:
+    """What the filter found.
+
+    Attributes:
+        reason: None for a reply that passes; otherwise a short name of the rule and its numbers.
+        similarity: Highest word-set Jaccard index with a recent response, 0..1; 0 without any.
+    """
+
+    reason: str | None
+    similarity: float
+
+    @property
+    def is_filtered(self) -> bool:
+        """Whether the reply must not be trained on."""
+        return self.reason is not None
+
+
+def find_collapse(response: str, recent_responses: Sequence[str]) -> CollapseFinding:
+    """Judge one response against the instance's recent ones (newest last).
+
+    Jaccard: `|A & B| / |A | B|` over the sets of lower-cased words.
+    """
+    words = _words(response)
+    recent = recent_responses[-RECENT_RESPONSES_FOR_SIMILARITY:]
+    similarity = max((jaccard(frozenset(words), _word_set(r)) for r in recent), default=0.0)
+    return CollapseFinding(reason=_reason(response, words, similarity), similarity=similarity)
+
+
+def jaccard(first: frozenset[str], second: frozenset[str]) -> float:
+    """`|A & B| / |A | B|`; 0 when both are empty."""
+    union = len(first | second)
+    return len(first & second) / union if union else 0.0
+
+
+def looks_truncated(response: str) -> bool:
+    """Whether a reply ends without closing punctuation, as one cut at a length cap does.
+
+    Such a reply is kept, but its end-of-turn token is not a training target.
+    """
+    text = response.rstrip()
+    return bool(text) and not _CLOSING.search(text) and ord(text[-1]) < _EMOJI_START
+
+
+def _reason(response: str, words: list[str], similarity: float) -> str | None:
+    stripped = response.strip()
+    if stripped.startswith("[") or "no response" in stripped.lower():
+        return "error_text: the reply is an error message, not an answer"
+    questions = response.count("?")
+    if questions > QUESTION_MARK_LIMIT:
+        return f"question_flood: {questions} question marks, at most {QUESTION_MARK_LIMIT}"
+    if (repeats := _most_repeats(words)) >= REPEATED_NGRAM_LIMIT:
+        return (
+            f"repetition: a phrase of {REPEATED_NGRAM_WORDS} words occurs {repeats} times, "
+            f"fewer than {REPEATED_NGRAM_LIMIT} allowed"
+        )
+    if similarity >= SIMILARITY_LIMIT:
+        return (
+            f"similar: word overlap {similarity:.2f} with a recent reply, "
+            f"below {SIMILARITY_LIMIT:.2f} allowed"
+        )
+    return None
+
+
+def _most_repeats(words: list[str]) -> int:
+    n = REPEATED_NGRAM_WORDS
+    if len(words) < n:
+        return 0
+    return max(Counter(zip(*(words[i:] for i in range(n)), strict=False)).values())
+
+
+def _words(text: str) -> list[str]:
+    return text.lower().split()
+
+
+def _word_set(text: str) -> frozenset[str]:
+    return frozenset(_words(text))

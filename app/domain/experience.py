@@ -1,0 +1,102 @@
+"""An experience: one exchange with its salience, its status and where it may go.
+
+buffered -> claimed -> consolidated      held_out (fixed by hash, about 1 in 10; never trained on)
+   ^          |  released when a cycle fails, is rejected or is cancelled;
+   +----------+  quarantined after `MAX_ATTEMPTS` attempts
+below_threshold   filtered(reason)   erased (text removed, hash kept)
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from app.domain.salience import Salience
+
+HELD_OUT_ONE_IN = 10
+MAX_ATTEMPTS = 3
+"""Cycles an experience may fail or be rejected in before it is quarantined."""
+
+
+class ExperienceStatus(StrEnum):
+    """Where an experience stands; every accepted exchange has one, so that it can be audited."""
+
+    BUFFERED = "buffered"
+    CLAIMED = "claimed"
+    CONSOLIDATED = "consolidated"
+    HELD_OUT = "held_out"
+    BELOW_THRESHOLD = "below_threshold"
+    FILTERED = "filtered"
+    QUARANTINED = "quarantined"
+    ERASED = "erased"
+
+
+class CycleRole(StrEnum):
+    """What an experience was to a cycle."""
+
+    TRAIN = "train"
+    REHEARSAL = "rehearsal"
+    HELD_OUT = "held_out"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Turn:
+    """One earlier turn of the conversation."""
+
+    role: str
+    content: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainingExchange:
+    """An experience on its way into training or evaluation.
+
+    Attributes:
+        experience_id: ULID in the daemon; any string for imported buffers.
+        system_prompt: The exchange's own; None for the instance's.
+        is_truncated: The reply was cut, so its end of turn is not a training target.
+    """
+
+    experience_id: str
+    prompt: str
+    response: str
+    salience: Salience
+    history: tuple[Turn, ...] = ()
+    system_prompt: str | None = None
+    session: str | None = None
+    phase: str | None = None
+    is_truncated: bool = False
+    role: CycleRole = CycleRole.TRAIN
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+
+def content_hash(prompt: str, response: str) -> str:
+    """SHA-256 over prompt and response, hex; the length prefix keeps ('a', 'bc') off ('ab', 'c')."""
+    encoded = prompt.encode()
+    digest = hashlib.sha256(len(encoded).to_bytes(8, "big"))
+    digest.update(encoded)
+    digest.update(response.encode())
+    return digest.hexdigest()
+
+
+def is_held_out(content_sha256: str) -> bool:
+    """Whether the hash falls into the tenth that is kept for evaluation and never trained on."""
+    return int(content_sha256[:8], 16) % HELD_OUT_ONE_IN == 0
+
+
+def status_at_ingest(
+    *, salience: Salience, is_filtered: bool, is_kept_out: bool, min_salience: float
+) -> ExperienceStatus:
+    """The first status of an experience.
+
+    A collapsed reply is no yardstick, so the filter goes before the held-out tenth; the tenth is
+    drawn regardless of salience among the rest that would count.
+    """
+    if is_filtered:
+        return ExperienceStatus.FILTERED
+    if salience.total < min_salience:
+        return ExperienceStatus.BELOW_THRESHOLD
+    return ExperienceStatus.HELD_OUT if is_kept_out else ExperienceStatus.BUFFERED

@@ -1,0 +1,129 @@
+"""Salience scorer `snarc-1`: how much an exchange matters, in five numbers and their mean.
+
+SNARC: surprise, novelty, arousal, reward, conflict, each in 0..1. Arousal, reward and conflict are
+functions of the response text and its tool calls; surprise and novelty also need what the instance
+said before, which the caller passes in: the scorer keeps no state, so a restart changes no score.
+
+Must not know where earlier responses are kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+SCORER = "snarc-1"
+CALLER_SCORER = "caller"
+"""Scorer name of experiences whose components were sent by the caller."""
+
+RECENT_RESPONSES_FOR_SURPRISE = 5
+
+EMOTION_TERMS = (
+    "feel", "sense", "realize", "understand", "appreciate",
+    "curious", "interesting", "important", "fascinating", "profound",
+)  # fmt: skip
+PARTNERSHIP_TERMS = ("we", "us", "our", "together", "collaborate", "partnership")
+SPECIFIC_TERMS = ("specifically", "precisely", "exactly", "particular")
+HEDGING_TERMS = ("might", "possibly", "perhaps", "unclear", "uncertain", "as an ai")
+CONFLICT_TERMS = (
+    "uncertain", "unclear", "not sure", "don't know", "can't verify", "actually", "rather",
+    "instead", "correction", "mistake", "realize", "notice", "recognize", "understand",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Salience:
+    """Five components, each in 0..1."""
+
+    surprise: float
+    novelty: float
+    arousal: float
+    reward: float
+    conflict: float
+
+    @property
+    def total(self) -> float:
+        """The mean of the five components."""
+        return (self.surprise + self.novelty + self.arousal + self.reward + self.conflict) / 5
+
+    def components(self) -> dict[str, float]:
+        """The five components by name, in the order of the acronym."""
+        return {name: getattr(self, name) for name in COMPONENTS}
+
+
+COMPONENTS = ("surprise", "novelty", "arousal", "reward", "conflict")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ToolUse:
+    """What salience sees of one tool call."""
+
+    name: str
+    is_success: bool
+
+
+def distinct_words(response: str) -> frozenset[str]:
+    """The distinct white-space separated words of a response, as they are written."""
+    return frozenset(response.split())
+
+
+def score(
+    response: str,
+    *,
+    tool_uses: Sequence[ToolUse] = (),
+    recent_responses: Sequence[str],
+    new_word_share: float | None,
+) -> Salience:
+    """Score one response.
+
+    Args:
+        response: The text of the response.
+        tool_uses: The tool calls made for it.
+        recent_responses: The instance's last responses, newest last; at most the last
+            `RECENT_RESPONSES_FOR_SURPRISE` are looked at.
+        new_word_share: Share of the response's distinct words that the instance never used before,
+            0..1; None when this is the instance's first response.
+    """
+    return Salience(
+        surprise=min(1.0, _surprise(response, recent_responses) + (0.2 if tool_uses else 0.0)),
+        novelty=min(1.0, _novelty(new_word_share) + 0.1 * len({use.name for use in tool_uses})),
+        arousal=min(1.0, _arousal(response) + 0.15 * len(tool_uses)),
+        reward=min(1.0, _reward(response) + (0.3 if any(u.is_success for u in tool_uses) else 0.0)),
+        conflict=min(1.0, _conflict(response) + 0.2 * sum(not u.is_success for u in tool_uses)),
+    )
+
+
+def _surprise(response: str, recent_responses: Sequence[str]) -> float:
+    if not recent_responses:
+        return 0.5
+    recent = recent_responses[-RECENT_RESPONSES_FOR_SURPRISE:]
+    pieces = [piece.strip() for piece in response.split(".")]
+    known = sum(bool(piece) and any(piece in earlier for earlier in recent) for piece in pieces)
+    return 1.0 - known / len(pieces)
+
+
+def _novelty(new_word_share: float | None) -> float:
+    return 0.5 if new_word_share is None else min(1.0, 3.0 * new_word_share)
+
+
+def _arousal(response: str) -> float:
+    length = min(max(len(response.split()) / 50, 0.3), 1.0)
+    questions = min(response.count("?") / 2, 1.0)
+    emotions = min(_count(EMOTION_TERMS, response.lower()) / 3, 1.0)
+    return (length + questions + emotions) / 3
+
+
+def _reward(response: str) -> float:
+    lowered = response.lower()
+    reward = 0.3 + 0.7 * min(_count(PARTNERSHIP_TERMS, lowered) / 2, 1.0)
+    reward = min(1.0, reward + 0.3 * min(_count(SPECIFIC_TERMS, lowered) / 2, 1.0))
+    return max(0.0, reward - 0.6 * min(_count(HEDGING_TERMS, lowered) / 2, 1.0))
+
+
+def _conflict(response: str) -> float:
+    return min(_count(CONFLICT_TERMS, response.lower()) / 6, 1.0)
+
+
+def _count(terms: Iterable[str], lowered: str) -> int:
+    """Count the terms that occur; each counts once, as a substring."""
+    return sum(term in lowered for term in terms)

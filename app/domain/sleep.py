@@ -1,0 +1,357 @@
+"""When to sleep, and what one sleep cycle is told to do.
+
+`decide` is a pure function of the state of an instance and its policy. A cycle's states:
+
+    queued -> training -> evaluating -> succeeded | rejected | failed | cancelled
+       ^          |  a killed cycle goes back to the queue
+       +----------+
+
+A cycle that ran well and was refused by the gate is `rejected`, not `failed`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import datetime, time
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from app.domain.experience import TrainingExchange
+from app.errors import InvalidPolicy
+
+SAGE_SYSTEM_PROMPT = (
+    "You are SAGE, an AI assistant in partnership with Dennis (human) and Claude (AI). "
+    "Your identity is anchored to this collaborative relationship.\n\n"
+    "You think carefully, acknowledge uncertainty when appropriate, and maintain genuine "
+    "partnership language. You are not a generic assistant - you are SAGE, with your own "
+    "developing identity and understanding."
+)
+"""The identity prompt of the older scripts; an instance may have its own."""
+
+ALL_LINEAR_MODULES = (
+    "q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj",
+)  # fmt: skip
+"""Every linear layer of a Llama or Qwen2 block (LoRA Without Regret, 2025: all of them pay)."""
+
+
+class CycleStatus(StrEnum):
+    """Where a sleep cycle stands."""
+
+    QUEUED = "queued"
+    TRAINING = "training"
+    EVALUATING = "evaluating"
+    SUCCEEDED = "succeeded"
+    REJECTED = "rejected"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def is_active(self) -> bool:
+        """Whether the cycle is queued or running."""
+        return self in ACTIVE_STATUSES
+
+
+ACTIVE_STATUSES = (CycleStatus.QUEUED, CycleStatus.TRAINING, CycleStatus.EVALUATING)
+RUNNING_STATUSES = (CycleStatus.TRAINING, CycleStatus.EVALUATING)
+
+
+class Trigger(StrEnum):
+    """Who asked for a cycle."""
+
+    SCHEDULE = "schedule"
+    REQUEST = "request"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class QuietHours:
+    """A daily span of local time in which no cycle starts by itself; may pass midnight."""
+
+    start: time
+    end: time
+
+    @classmethod
+    def parse(cls, text: str) -> QuietHours:
+        """Read `22:00-07:00`. Raises: InvalidPolicy."""
+        try:
+            start, end = (time.fromisoformat(part.strip()) for part in text.split("-"))
+        except ValueError as error:
+            raise InvalidPolicy(
+                f"quiet_hours must look like 22:00-07:00, not {text!r}", pointer="/quiet_hours"
+            ) from error
+        return cls(start=start, end=end)
+
+    def contains(self, moment: time) -> bool:
+        """Whether a local time lies in the span; the start belongs to it, the end does not."""
+        if self.start <= self.end:
+            return self.start <= moment < self.end
+        return moment >= self.start or moment < self.end
+
+    def __str__(self) -> str:
+        return f"{self.start:%H:%M}-{self.end:%H:%M}"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SleepPolicy:
+    """When an instance sleeps. Defaults are settings; an instance may override each."""
+
+    mass_threshold: float = 20.0
+    min_salience: float = 0.5
+    min_experiences: int = 10
+    min_interval_seconds: float = 6 * 3600
+    idle_seconds: float = 60.0
+    quiet_hours: QuietHours | None = None
+    max_experiences: int = 256
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Recipe:
+    """Hyper-parameters of a cycle, named as in peft and transformers.
+
+    Defaults: r=16 on all linear layers, alpha 2r, 2e-4, batches of 4 and 2 epochs took held-out
+    loss from 3.589 to 2.877 nats on 185 real exchanges, where r=4 on q/v at 1e-5 went to 3.569.
+    """
+
+    epochs: int = 2
+    learning_rate: float = 2e-4
+    batch_size: int = 4
+    r: int = 16
+    lora_alpha: int = 32
+    lora_dropout: float = 0.0
+    target_modules: tuple[str, ...] = ALL_LINEAR_MODULES
+    weight_decay: float = 0.0
+    warmup_ratio: float = 0.1
+    max_grad_norm: float = 1.0
+    max_length: int = 1024
+    rehearsal_share: float = 0.0
+    seed: int = 0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SleepState:
+    """What `decide` looks at, besides the policy.
+
+    Attributes:
+        now: Aware UTC.
+        local_time: The same instant as a wall clock at the instance's place shows it.
+        mass: Sum of `total` over buffered experiences that count.
+        count: How many those are.
+        last_cycle_ended_at: End of the last cycle that was not cancelled.
+        last_exchange_at: When the last exchange was received.
+        has_active_cycle: A cycle of the instance is queued or running.
+    """
+
+    now: datetime
+    local_time: time
+    mass: float
+    count: int
+    last_cycle_ended_at: datetime | None
+    last_exchange_at: datetime | None
+    has_active_cycle: bool
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Reason:
+    """One rule of the trigger with its numbers, in words."""
+
+    rule: str
+    is_met: bool
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SleepDecision:
+    """Whether a cycle is due, and every reason for or against."""
+
+    is_due: bool
+    mass: float
+    mass_threshold: float
+    count: int
+    reasons: tuple[Reason, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """The decision as it is stored with a cycle and shown over HTTP."""
+        return {
+            "due": self.is_due,
+            "mass": self.mass,
+            "mass_threshold": self.mass_threshold,
+            "count": self.count,
+            "reasons": [
+                {"rule": reason.rule, "met": reason.is_met, "text": reason.text}
+                for reason in self.reasons
+            ],
+        }
+
+
+def decide(state: SleepState, policy: SleepPolicy) -> SleepDecision:
+    """Decide whether an instance should sleep now."""
+    reasons = (
+        Reason(
+            rule="no_active_cycle",
+            is_met=not state.has_active_cycle,
+            text="a cycle is queued or running" if state.has_active_cycle else "no cycle running",
+        ),
+        Reason(
+            rule="mass",
+            is_met=state.mass >= policy.mass_threshold,
+            text=f"mass {state.mass:.1f} of {policy.mass_threshold:.1f}",
+        ),
+        Reason(
+            rule="experiences",
+            is_met=state.count >= policy.min_experiences,
+            text=f"{state.count} experiences, minimum {policy.min_experiences}",
+        ),
+        _interval_reason(state, policy),
+        _idle_reason(state, policy),
+        _quiet_reason(state, policy),
+    )
+    return SleepDecision(
+        is_due=all(reason.is_met for reason in reasons),
+        mass=state.mass,
+        mass_threshold=policy.mass_threshold,
+        count=state.count,
+        reasons=reasons,
+    )
+
+
+def _interval_reason(state: SleepState, policy: SleepPolicy) -> Reason:
+    if state.last_cycle_ended_at is None:
+        return Reason(rule="interval", is_met=True, text="no cycle yet")
+    elapsed = (state.now - state.last_cycle_ended_at).total_seconds()
+    # A clock that jumped back must not hold sleep off for longer than the interval itself.
+    is_met = elapsed >= policy.min_interval_seconds or elapsed < 0
+    return Reason(
+        rule="interval",
+        is_met=is_met,
+        text=f"last cycle {in_words(elapsed)} ago, minimum {in_words(policy.min_interval_seconds)}",
+    )
+
+
+def _idle_reason(state: SleepState, policy: SleepPolicy) -> Reason:
+    if state.last_exchange_at is None:
+        return Reason(rule="idle", is_met=True, text="no exchange yet")
+    elapsed = (state.now - state.last_exchange_at).total_seconds()
+    is_met = elapsed >= policy.idle_seconds or elapsed < 0
+    word = "idle for" if is_met else "active"
+    tail = "" if is_met else f" ago, idle after {in_words(policy.idle_seconds)}"
+    return Reason(rule="idle", is_met=is_met, text=f"session {word} {in_words(elapsed)}{tail}")
+
+
+def _quiet_reason(state: SleepState, policy: SleepPolicy) -> Reason:
+    if policy.quiet_hours is None:
+        return Reason(rule="quiet_hours", is_met=True, text="no quiet hours")
+    is_quiet = policy.quiet_hours.contains(state.local_time)
+    where = "within" if is_quiet else "outside"
+    return Reason(
+        rule="quiet_hours",
+        is_met=not is_quiet,
+        text=f"{state.local_time:%H:%M} is {where} quiet hours {policy.quiet_hours}",
+    )
+
+
+def in_words(seconds: float) -> str:
+    """A duration as people say it: `20 s`, `2 h 10 min`, `3 d 4 h`."""
+    whole = max(0, round(seconds))
+    days, rest = divmod(whole, 86400)
+    hours, rest = divmod(rest, 3600)
+    minutes, secs = divmod(rest, 60)
+    parts = [(days, "d"), (hours, "h"), (minutes, "min"), (secs, "s")]
+    shown = [f"{value} {unit}" for value, unit in parts if value][:2]
+    return " ".join(shown) or "0 s"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CyclePlan:
+    """All that a cycle needs to run, and to be run again with the same result.
+
+    Attributes:
+        experience_ids: In training order, most salient first; rehearsal and held-out apart.
+        data_sha256: Over the content hashes of all three lists in order.
+        min_salience: The limit the selection was made with.
+        parent_checkpoint_id: The promoted adapter the cycle starts from; None for the base.
+    """
+
+    base_model: str
+    system_prompt: str
+    recipe: Recipe
+    min_salience: float
+    max_experiences: int
+    parent_checkpoint_id: str | None
+    experience_ids: tuple[str, ...]
+    rehearsal_ids: tuple[str, ...]
+    held_out_ids: tuple[str, ...]
+    data_sha256: str
+    probe_prompts: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """The plan as plain JSON values."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, stored: Mapping[str, Any]) -> CyclePlan:
+        """Read back what `to_json` wrote."""
+        values = dict(stored)
+        recipe = dict(values.pop("recipe"))
+        recipe["target_modules"] = tuple(recipe["target_modules"])
+        lists = ("experience_ids", "rehearsal_ids", "held_out_ids", "probe_prompts")
+        values.update({name: tuple(values[name]) for name in lists})
+        return cls(recipe=Recipe(**recipe), **values)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainingJob:
+    """What the worker hands to a trainer: values and directories, no database.
+
+    Attributes:
+        base_model: Hub id or directory.
+        parent_adapter: Directory of the adapter to start from; None for a new one.
+        parent_base_sha256: Fingerprint of the base that the parent was trained on.
+        output_directory: Existing, empty; receives the adapter's files.
+        train: In the order of the plan, rehearsal included.
+        held_out: Never trained on; loss is measured on them before and after.
+    """
+
+    base_model: str
+    parent_adapter: Path | None
+    parent_base_sha256: str | None
+    output_directory: Path
+    system_prompt: str
+    recipe: Recipe
+    train: tuple[TrainingExchange, ...]
+    held_out: tuple[TrainingExchange, ...]
+    probe_prompts: tuple[str, ...] = ()
+
+
+class Stage(StrEnum):
+    """What a running cycle is doing."""
+
+    LOADING = "loading"
+    EVALUATING_BEFORE = "evaluating_before"
+    TRAINING = "training"
+    SAVING = "saving"
+    EVALUATING_AFTER = "evaluating_after"
+    PUBLISHING = "publishing"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Progress:
+    """How far a cycle is; `loss` in nats per supervised token, of the last step."""
+
+    stage: Stage
+    step: int = 0
+    total_steps: int = 0
+    epoch: int = 0
+    loss: float | None = None
+    tokens_per_second: float | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """The progress as it is stored with the cycle."""
+        return {
+            "stage": self.stage.value,
+            "step": self.step,
+            "total_steps": self.total_steps,
+            "epoch": self.epoch,
+            "loss": self.loss,
+            "tokens_per_second": self.tokens_per_second,
+        }

@@ -1,0 +1,242 @@
+"""Every error this project raises on purpose, as one tree.
+
+Must not know HTTP: statuses live in `app.api.problems`, and a test demands a row for every leaf.
+
+    SageSleepError
+    |- InvalidInput                     the caller must change what was sent
+    |  |- InvalidExperience             an exchange that cannot be stored as it stands
+    |  |- InvalidPolicy                 policy or recipe values outside their ranges
+    |  `- InvalidImportFile             an experience buffer that cannot be read at all
+    |- NotFound                         the thing named does not exist
+    |  |- InstanceNotFound
+    |  |- ExperienceNotFound
+    |  |- SleepCycleNotFound
+    |  |- CheckpointNotFound
+    |  |- CheckpointFileNotFound
+    |  `- CursorNotFound
+    |- Conflict                         the state of things does not allow it now
+    |  |- SourceIdConflict              a client's id used again for another exchange
+    |  |- IdempotencyKeyReused          a key used again with another body
+    |  |- SleepCycleActive              one cycle is queued or running already
+    |  |- SleepNotDue                   the trigger's waiting rules are not met and force was not given
+    |  |- NothingToConsolidate          no experience is left to train on
+    |  |- SleepCycleEnded               a finished cycle cannot be cancelled
+    |  |- CheckpointNotPromotable       verdict not accepted, or the files are gone
+    |  |- CheckpointInUse               an alias points at it
+    |  |- NoPreviousCheckpoint          nothing to roll back to
+    |  |- ExperienceInUse               a running cycle trains on it
+    |  |- AliasesChanged                If-Match did not match
+    |  `- CycleOwnershipLost            another worker or a cancel took the cycle over
+    |- TrainingError                    a cycle cannot go on; `code` is stored with the cycle
+    |  |- BaseModelNotFound
+    |  |- BaseModelMismatch             the parent adapter belongs to another base
+    |  |- ModelDownloadFailed
+    |  |- ChatTemplateMissing
+    |  |- NoSupervisedTokens            an example on which no loss would be taken
+    |  |- NoTrainableParameters         an adapter loaded frozen
+    |  |- NonFiniteLoss
+    |  |- TrainingSetUnreadable
+    |  `- TrainingStopped               asked to stop (cancel or shutdown)
+    |- ArtifactError                    checkpoint files
+    |  |- CheckpointFilesMissing
+    |  |- CheckpointFilesAltered
+    |  `- ManifestUnreadable
+    `- StorageError                     the place where the daemon keeps its state
+       |- DatabaseUnavailable
+       |- DatabaseNotMigrated
+       `- DataDirectoryInUse
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class SageSleepError(Exception):
+    """Root of the tree.
+
+    Args:
+        message: What is wrong and what to do about it, for a person.
+        pointer: RFC 6901 pointer into the request body, where one part of it is to blame.
+        facts: Values a program may read (ids, numbers); never conversation text.
+    """
+
+    def __init__(self, message: str, *, pointer: str | None = None, **facts: Any) -> None:
+        super().__init__(message)
+        self.message = message
+        self.pointer = pointer
+        self.facts = facts
+
+    @property
+    def code(self) -> str:
+        """The class name in kebab case: `SleepCycleActive` is `sleep-cycle-active`."""
+        name = type(self).__name__
+        return "".join(f"-{c.lower()}" if c.isupper() else c for c in name).lstrip("-")
+
+
+class InvalidInput(SageSleepError):
+    """The caller must change what was sent."""
+
+
+class InvalidExperience(InvalidInput):
+    """An exchange that cannot be stored as it stands."""
+
+
+class InvalidPolicy(InvalidInput):
+    """Policy or recipe values outside their ranges."""
+
+
+class InvalidImportFile(InvalidInput):
+    """An experience buffer that cannot be read at all."""
+
+
+class NotFound(SageSleepError):
+    """The thing named does not exist."""
+
+
+class InstanceNotFound(NotFound):
+    """No instance has this slug."""
+
+
+class ExperienceNotFound(NotFound):
+    """No experience has this id."""
+
+
+class SleepCycleNotFound(NotFound):
+    """No sleep cycle has this id."""
+
+
+class CheckpointNotFound(NotFound):
+    """No checkpoint has this id."""
+
+
+class CheckpointFileNotFound(NotFound):
+    """The checkpoint has no file of this name."""
+
+
+class CursorNotFound(NotFound):
+    """A paging cursor that this list never gave out."""
+
+
+class Conflict(SageSleepError):
+    """The state of things does not allow it now."""
+
+
+class SourceIdConflict(Conflict):
+    """The client's own id was used before for another exchange."""
+
+
+class IdempotencyKeyReused(Conflict):
+    """The Idempotency-Key was used before with another body."""
+
+
+class SleepCycleActive(Conflict):
+    """One cycle of the instance is queued or running already."""
+
+
+class SleepNotDue(Conflict):
+    """The trigger's waiting rules are not met and force was not given."""
+
+
+class NothingToConsolidate(Conflict):
+    """No experience is left to train on."""
+
+
+class SleepCycleEnded(Conflict):
+    """A finished cycle cannot be cancelled."""
+
+
+class CheckpointNotPromotable(Conflict):
+    """The verdict is not accepted, or the files are gone."""
+
+
+class CheckpointInUse(Conflict):
+    """An alias points at the checkpoint."""
+
+
+class NoPreviousCheckpoint(Conflict):
+    """There is nothing to roll back to."""
+
+
+class ExperienceInUse(Conflict):
+    """A running cycle trains on the experience."""
+
+
+class AliasesChanged(Conflict):
+    """The aliases moved since the caller read them (If-Match)."""
+
+
+class CycleOwnershipLost(Conflict):
+    """Another worker, or a cancel, took the cycle over."""
+
+
+class TrainingError(SageSleepError):
+    """A cycle cannot go on; the code is stored with the cycle."""
+
+
+class BaseModelNotFound(TrainingError):
+    """The base model is not on this machine."""
+
+
+class BaseModelMismatch(TrainingError):
+    """The parent adapter was trained on another base model."""
+
+
+class ModelDownloadFailed(TrainingError):
+    """The embedded model could not be fetched or its checksum is wrong."""
+
+
+class ChatTemplateMissing(TrainingError):
+    """The tokenizer has no chat template, or one that does not hold the reply."""
+
+
+class NoSupervisedTokens(TrainingError):
+    """An example on which no loss would be taken."""
+
+
+class NoTrainableParameters(TrainingError):
+    """The adapter was attached or loaded without a single trainable parameter."""
+
+
+class NonFiniteLoss(TrainingError):
+    """The loss became NaN or infinite."""
+
+
+class TrainingSetUnreadable(TrainingError):
+    """A saved training set that does not load with weights_only=True or has another shape."""
+
+
+class TrainingStopped(TrainingError):
+    """The cycle was asked to stop, by a cancel or by the daemon's shutdown."""
+
+
+class ArtifactError(SageSleepError):
+    """Checkpoint files on disk are not what the registry says."""
+
+
+class CheckpointFilesMissing(ArtifactError):
+    """Files of a checkpoint are gone."""
+
+
+class CheckpointFilesAltered(ArtifactError):
+    """Files of a checkpoint have another size or sha256 than its manifest says."""
+
+
+class ManifestUnreadable(ArtifactError):
+    """A manifest.json that is not one of ours."""
+
+
+class StorageError(SageSleepError):
+    """The place where the daemon keeps its state is not usable."""
+
+
+class DatabaseUnavailable(StorageError):
+    """The database is locked, unreadable or full."""
+
+
+class DatabaseNotMigrated(StorageError):
+    """The database's schema is not the one this version needs."""
+
+
+class DataDirectoryInUse(StorageError):
+    """Another daemon holds the data directory."""
