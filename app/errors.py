@@ -18,7 +18,7 @@ Must not know HTTP: statuses live in `app.api.problems`, and a test demands a ro
     |  |- SourceIdConflict              a client's id used again for another exchange
     |  |- IdempotencyKeyReused          a key used again with another body
     |  |- SleepCycleActive              one cycle is queued or running already
-    |  |- SleepNotDue                   the trigger's waiting rules are not met and force was not given
+    |  |- SleepNotDue                   a waiting rule is not met and force was not given
     |  |- NothingToConsolidate          no experience is left to train on
     |  |- SleepCycleEnded               a finished cycle cannot be cancelled
     |  |- CheckpointNotPromotable       verdict not accepted, or the files are gone

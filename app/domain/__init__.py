@@ -1,1 +1,1 @@
-"""Pure rules: enums, frozen dataclasses and functions of values. No SQL, HTTP, torch, files or clock."""
+"""Pure rules: enums, frozen dataclasses, functions of values. No SQL, HTTP, torch or files."""

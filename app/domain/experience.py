@@ -1,6 +1,6 @@
 """An experience: one exchange with its salience, its status and where it may go.
 
-buffered -> claimed -> consolidated      held_out (fixed by hash, about 1 in 10; never trained on)
+buffered -> claimed -> consolidated      held_out (by hash, 1 in 10; never trained on)
    ^          |  released when a cycle fails, is rejected or is cancelled;
    +----------+  quarantined after `MAX_ATTEMPTS` attempts
 below_threshold   filtered(reason)   erased (text removed, hash kept)
@@ -74,7 +74,7 @@ class TrainingExchange:
 
 
 def content_hash(prompt: str, response: str) -> str:
-    """SHA-256 over prompt and response, hex; the length prefix keeps ('a', 'bc') off ('ab', 'c')."""
+    """SHA-256 over prompt and response, hex; a length prefix tells ('a', 'bc') from ('ab', 'c')."""
     encoded = prompt.encode()
     digest = hashlib.sha256(len(encoded).to_bytes(8, "big"))
     digest.update(encoded)
