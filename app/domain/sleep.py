@@ -129,6 +129,18 @@ class Recipe:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class InstanceDefaults:
+    """What an instance has as long as it does not override it; `timezone` is an IANA name."""
+
+    base_model: str
+    system_prompt: str
+    timezone: str
+    policy: SleepPolicy
+    recipe: Recipe
+    probe_prompts: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class SleepState:
     """What `decide` looks at, besides the policy.
 

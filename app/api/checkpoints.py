@@ -1,0 +1,174 @@
+"""/v1/checkpoints: the registry of published adapters."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+
+from app.api.deps import (
+    Cursor,
+    DaemonDep,
+    ExpectedRevision,
+    Limit,
+    Now,
+    aliases_etag,
+)
+from app.api.downloads import send_archive, send_file
+from app.api.instances import aliases_out
+from app.api.problems import problem_responses
+from app.api.schemas import (
+    AliasesOut,
+    CheckpointDetailOut,
+    CheckpointOut,
+    CheckpointPatch,
+    FileOut,
+    ListOut,
+    PromoteIn,
+    ProvenanceOut,
+)
+from app.domain.checkpoint import CheckpointStatus
+from app.services import registry
+
+MEDIA_TYPES = {".json": "application/json"}
+
+router = APIRouter(prefix="/v1/checkpoints", tags=["checkpoints"])
+
+
+@router.get("", responses=problem_responses(HTTPStatus.NOT_FOUND))
+def list_checkpoints(
+    daemon: DaemonDep,
+    instance: str | None = None,
+    status: CheckpointStatus | None = None,
+    cursor: Cursor = None,
+    limit: Limit = 50,
+) -> ListOut[CheckpointOut]:
+    """List checkpoints, newest first."""
+    views, next_cursor = registry.list_checkpoints(
+        daemon.db,
+        instance=instance,
+        status=status.value if status else None,
+        cursor=cursor,
+        limit=limit,
+    )
+    return ListOut(
+        data=[CheckpointOut(**_columns(view)) for view in views],
+        has_more=next_cursor is not None,
+        next=next_cursor,
+    )
+
+
+@router.get("/{checkpoint_id}", responses=problem_responses(HTTPStatus.NOT_FOUND))
+def get_checkpoint(checkpoint_id: str, daemon: DaemonDep) -> CheckpointDetailOut:
+    """One checkpoint, with every experience it was made with."""
+    view = registry.get_checkpoint(daemon.db, checkpoint_id)
+    used = [
+        ProvenanceOut(
+            experience_id=experience_id, role=use.role, position=use.position, weight=use.weight
+        )
+        for use, experience_id in registry.list_provenance(daemon.db, checkpoint_id)
+    ]
+    return CheckpointDetailOut(**_columns(view), experiences=used)
+
+
+@router.patch("/{checkpoint_id}", responses=problem_responses(HTTPStatus.NOT_FOUND))
+def patch_checkpoint(checkpoint_id: str, body: CheckpointPatch, daemon: DaemonDep) -> CheckpointOut:
+    """Change a checkpoint's note or pin."""
+    columns = {"note": "note", "pinned": "is_pinned"}
+    values = {columns[name]: getattr(body, name) for name in body.model_fields_set}
+    return CheckpointOut(**_columns(registry.annotate_checkpoint(daemon.db, checkpoint_id, values)))
+
+
+@router.delete(
+    "/{checkpoint_id}",
+    status_code=HTTPStatus.NO_CONTENT,
+    responses=problem_responses(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT),
+)
+def delete_checkpoint(checkpoint_id: str, daemon: DaemonDep, now: Now) -> None:
+    """Delete a checkpoint's files; its record stays."""
+    registry.delete_checkpoint(daemon.db, checkpoint_id, root=daemon.checkpoints_root, now=now)
+
+
+@router.post(
+    "/{checkpoint_id}/promote",
+    responses=problem_responses(
+        HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT, HTTPStatus.PRECONDITION_FAILED
+    ),
+)
+def promote_checkpoint(
+    checkpoint_id: str,
+    response: Response,
+    daemon: DaemonDep,
+    now: Now,
+    expected_revision: ExpectedRevision,
+    body: PromoteIn | None = None,
+) -> AliasesOut:
+    """Make a checkpoint `current`; a refused one needs `force` and a reason."""
+    wanted = body or PromoteIn()
+    view = registry.promote(
+        daemon.db,
+        checkpoint_id,
+        root=daemon.checkpoints_root,
+        is_forced=wanted.force,
+        actor=wanted.actor,
+        reason=wanted.reason,
+        expected_revision=expected_revision,
+        now=now,
+    )
+    response.headers["ETag"] = aliases_etag(view.revision)
+    return aliases_out(view)
+
+
+@router.api_route(
+    "/{checkpoint_id}/files/{name}",
+    methods=["GET", "HEAD"],
+    response_class=Response,
+    responses=problem_responses(HTTPStatus.NOT_FOUND, HTTPStatus.GONE),
+)
+def get_checkpoint_file(
+    checkpoint_id: str, name: str, request: Request, daemon: DaemonDep
+) -> Response:
+    """One file of a checkpoint; its ETag is its sha256, and ranges are served."""
+    view = registry.get_checkpoint(daemon.db, checkpoint_id)
+    # The path is made of the registry's own names; the client's only chooses among them.
+    file = registry.find_file(view, name)
+    path = daemon.checkpoints_root / view.row.name / file.name
+    media_type = MEDIA_TYPES.get(path.suffix, "application/octet-stream")
+    return send_file(request, path, sha256=file.sha256, media_type=media_type)
+
+
+@router.api_route(
+    "/{checkpoint_id}/archive",
+    methods=["GET", "HEAD"],
+    response_class=Response,
+    responses=problem_responses(HTTPStatus.NOT_FOUND, HTTPStatus.GONE),
+)
+def get_checkpoint_archive(checkpoint_id: str, request: Request, daemon: DaemonDep) -> Response:
+    """The whole checkpoint as one tar; its ETag is its sha256, and a range is served."""
+    view = registry.get_checkpoint(daemon.db, checkpoint_id)
+    archive = registry.open_archive(view, daemon.checkpoints_root)
+    filename = view.row.name.replace("/", "-") + ".tar"
+    return send_archive(request, archive, filename=filename, sha256=view.row.archive_sha256)
+
+
+def _columns(view: registry.CheckpointView) -> dict[str, Any]:
+    row = view.row
+    derived = {
+        "instance", "aliases", "sleep_cycle_id", "cycle_number", "files", "archive", "pinned",
+    }  # fmt: skip
+    same = set(CheckpointOut.model_fields) - derived
+    return {
+        **{name: getattr(row, name) for name in same},
+        "instance": view.instance,
+        "aliases": list(view.aliases),
+        "sleep_cycle_id": row.cycle_id,
+        "cycle_number": view.cycle_number,
+        "files": [FileOut(**file) for file in row.files],
+        "archive": FileOut(
+            name=row.name.replace("/", "-") + ".tar",
+            size_bytes=row.archive_size_bytes,
+            sha256=row.archive_sha256,
+        ),
+        "pinned": row.is_pinned,
+    }

@@ -1,0 +1,82 @@
+"""What routes are given: the daemon's parts, and the headers many routes share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated
+
+from fastapi import Depends, Header, Query, Request
+
+from app.clock import utc_now
+from app.db.engine import Database
+from app.domain.sleep import InstanceDefaults
+from app.errors import AliasesChanged
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Daemon:
+    """The running daemon as routes see it.
+
+    Attributes:
+        checkpoints_root: Directory of the published checkpoints.
+        on_ingested: To be called with the slugs that received exchanges.
+        on_queued: To be called when a cycle was queued.
+        is_worker_alive: Whether scheduler and supervisor run.
+    """
+
+    version: str
+    started_at: datetime
+    db: Database
+    data_dir: Path
+    checkpoints_root: Path
+    defaults: InstanceDefaults
+    on_ingested: Callable[[set[str]], None]
+    on_queued: Callable[[], None]
+    is_worker_alive: Callable[[], bool]
+
+
+def get_daemon(request: Request) -> Daemon:
+    """The daemon, from the application's state."""
+    daemon: Daemon = request.app.state.daemon
+    return daemon
+
+
+def aliases_etag(revision: int) -> str:
+    """The entity tag of an instance's aliases."""
+    return f'"{revision}"'
+
+
+def read_if_match(
+    if_match: Annotated[
+        str | None,
+        Header(description="Entity tag of the instance's aliases as last read.", max_length=64),
+    ] = None,
+) -> int | None:
+    """The aliases' revision the caller saw; None for any. Raises: AliasesChanged."""
+    if if_match is None or if_match.strip() == "*":
+        return None
+    try:
+        return int(if_match.strip().strip('"'))
+    except ValueError as error:
+        raise AliasesChanged("If-Match does not hold an entity tag of these aliases.") from error
+
+
+DaemonDep = Annotated[Daemon, Depends(get_daemon)]
+Now = Annotated[datetime, Depends(utc_now)]
+ExpectedRevision = Annotated[int | None, Depends(read_if_match)]
+IdempotencyKey = Annotated[
+    str | None,
+    Header(
+        alias="Idempotency-Key",
+        min_length=1,
+        max_length=256,
+        description="Sent again with the same body, the request is done once.",
+    ),
+]
+Limit = Annotated[int, Query(ge=1, le=500, description="Rows per page.")]
+Cursor = Annotated[
+    str | None, Query(max_length=64, description="`next` of the page before; none for the first.")
+]

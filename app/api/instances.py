@@ -1,0 +1,152 @@
+"""/v1/instances: settings of an instance, its aliases, its decision to sleep."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from http import HTTPStatus
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Query, Response
+
+from app.api.deps import DaemonDep, ExpectedRevision, Limit, Now, aliases_etag
+from app.api.problems import problem_responses
+from app.api.schemas import (
+    AliasesOut,
+    AliasMoveOut,
+    DecisionOut,
+    InstanceIn,
+    InstanceOut,
+    ListOut,
+    RollbackIn,
+)
+from app.domain.checkpoint import Alias
+from app.domain.exchange import SLUG_PATTERN
+from app.services import instances, registry, sleep
+
+router = APIRouter(prefix="/v1/instances", tags=["instances"])
+
+
+@router.get("")
+def list_instances(daemon: DaemonDep) -> ListOut[InstanceOut]:
+    """List all instances, by slug."""
+    data = [_instance(found) for found in instances.list_instances(daemon.db, daemon.defaults)]
+    return ListOut(data=data, has_more=False, next=None)
+
+
+@router.get("/{slug}", responses=problem_responses(HTTPStatus.NOT_FOUND))
+def get_instance(slug: str, daemon: DaemonDep) -> InstanceOut:
+    """One instance, with every default filled in."""
+    return _instance(instances.get_instance(daemon.db, slug, daemon.defaults))
+
+
+@router.put("/{slug}", responses={201: {"description": "Created.", "model": InstanceOut}})
+def put_instance(
+    slug: Annotated[str, Path(pattern=SLUG_PATTERN, description="<machine>-<model>")],
+    response: Response,
+    daemon: DaemonDep,
+    now: Now,
+    body: InstanceIn | None = None,
+) -> InstanceOut:
+    """Create an instance or replace its settings; what is left out follows the daemon's."""
+    wanted = body or InstanceIn()
+    values = {
+        "base_model": wanted.base_model,
+        "system_prompt": wanted.system_prompt,
+        "timezone": wanted.timezone,
+        "policy": wanted.policy.model_dump(exclude_none=True),
+        "recipe": wanted.recipe.model_dump(exclude_none=True),
+    }
+    instance, is_new = instances.put_instance(
+        daemon.db, slug, values, defaults=daemon.defaults, now=now
+    )
+    response.status_code = HTTPStatus.CREATED if is_new else HTTPStatus.OK
+    return _instance(instance)
+
+
+@router.get("/{slug}/aliases", responses=problem_responses(HTTPStatus.NOT_FOUND))
+def get_aliases(slug: str, response: Response, daemon: DaemonDep) -> AliasesOut:
+    """Which checkpoint each alias names; the ETag is for If-Match on promote and rollback."""
+    view = registry.get_aliases(daemon.db, slug)
+    response.headers["ETag"] = aliases_etag(view.revision)
+    return aliases_out(view)
+
+
+@router.get("/{slug}/aliases/history", responses=problem_responses(HTTPStatus.NOT_FOUND))
+def list_alias_history(
+    slug: str,
+    daemon: DaemonDep,
+    cursor: Annotated[int | None, Query(ge=1, description="`next` of the page before.")] = None,
+    limit: Limit = 50,
+) -> ListOut[AliasMoveOut]:
+    """Every move of the aliases, newest first: from, to, by whom, why."""
+    rows = registry.list_alias_history(daemon.db, slug, before_seq=cursor, limit=limit)
+    same = set(AliasMoveOut.model_fields) - {"id"}
+    data = [
+        AliasMoveOut(id=row.seq, **{name: getattr(row, name) for name in same})
+        for row in rows[:limit]
+    ]
+    has_more = len(rows) > limit
+    return ListOut(data=data, has_more=has_more, next=str(data[-1].id) if has_more else None)
+
+
+@router.post(
+    "/{slug}/rollback",
+    responses=problem_responses(
+        HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT, HTTPStatus.PRECONDITION_FAILED
+    ),
+)
+def rollback_instance(
+    slug: str,
+    response: Response,
+    daemon: DaemonDep,
+    now: Now,
+    expected_revision: ExpectedRevision,
+    body: RollbackIn | None = None,
+) -> AliasesOut:
+    """Take `current` one promotion back; again and again, down to the bare base model."""
+    wanted = body or RollbackIn()
+    view = registry.rollback(
+        daemon.db,
+        slug,
+        actor=wanted.actor,
+        reason=wanted.reason,
+        expected_revision=expected_revision,
+        now=now,
+    )
+    response.headers["ETag"] = aliases_etag(view.revision)
+    return aliases_out(view)
+
+
+@router.get("/{slug}/sleep-decision", responses=problem_responses(HTTPStatus.NOT_FOUND))
+def get_sleep_decision(slug: str, daemon: DaemonDep, now: Now) -> DecisionOut:
+    """Whether the instance should sleep now, and every reason with its numbers."""
+    decision = sleep.get_decision(daemon.db, slug, defaults=daemon.defaults, now=now)
+    return DecisionOut(**decision.to_json())
+
+
+def aliases_out(view: registry.AliasesView) -> AliasesOut:
+    """The aliases as they are sent; one that points nowhere is null."""
+    targets = {alias.name: alias.checkpoint_id for alias in view.aliases}
+    return AliasesOut(
+        instance=view.instance,
+        revision=view.revision,
+        **{alias.value: targets.get(alias.value) for alias in Alias},
+    )
+
+
+def _instance(instance: instances.EffectiveInstance) -> InstanceOut:
+    row = instance.row
+    policy = asdict(instance.policy)
+    policy["quiet_hours"] = str(instance.policy.quiet_hours) if policy["quiet_hours"] else None
+    return InstanceOut(
+        instance=row.slug,
+        base_model=instance.base_model,
+        system_prompt=instance.system_prompt,
+        timezone=instance.timezone,
+        policy=policy,
+        recipe=asdict(instance.recipe),
+        overrides={"policy": row.policy, "recipe": row.recipe},
+        last_exchange_at=row.last_exchange_at,
+        created_at=row.created_at,
+        updated_at=row.updated_at,
+    )

@@ -1,0 +1,165 @@
+"""What operators and their machines look at: /stats, /healthz, /readyz, /metrics, the console."""
+
+from __future__ import annotations
+
+import os
+from http import HTTPStatus
+from importlib import resources
+from pathlib import Path
+
+from fastapi import APIRouter, Response
+from fastapi.responses import HTMLResponse, PlainTextResponse
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client.core import CollectorRegistry, GaugeMetricFamily
+
+from app.api.deps import Daemon, DaemonDep, Now
+from app.api.problems import problem_responses
+from app.api.schemas import (
+    CheckpointSummaryOut,
+    CycleSummaryOut,
+    DecisionOut,
+    HealthOut,
+    InstanceStatsOut,
+    ReadyOut,
+    StatsOut,
+)
+from app.db.tables import SleepCycleRow
+from app.errors import SageSleepError
+from app.services import stats
+
+OK = "ok"
+DEGRADING_CHECKS = frozenset({"base_model"})
+"""Checks without which exchanges are still taken; any other makes the daemon unavailable."""
+
+router = APIRouter(tags=["operations"])
+
+
+@router.get("/stats", responses=problem_responses(HTTPStatus.NOT_FOUND))
+def get_stats(daemon: DaemonDep, now: Now, instance: str | None = None) -> StatsOut:
+    """Every instance at a glance: counts, mass against threshold, decision, cycles, checkpoint."""
+    found = stats.collect_stats(daemon.db, instance=instance, defaults=daemon.defaults, now=now)
+    return StatsOut(
+        version=daemon.version,
+        started_at=daemon.started_at,
+        uptime_seconds=(now - daemon.started_at).total_seconds(),
+        instances=[_summary(item) for item in found],
+    )
+
+
+@router.get("/healthz")
+def get_health(daemon: DaemonDep) -> HealthOut:
+    """The process answers."""
+    return HealthOut(version=daemon.version)
+
+
+@router.get("/readyz", responses={503: {"description": "Not ready.", "model": ReadyOut}})
+def get_readiness(response: Response, daemon: DaemonDep) -> ReadyOut:
+    """Whether the daemon can do its job, and if not, what is wrong."""
+    checks = {
+        "database": _check_database(daemon),
+        "data_directory": _check_directory(daemon.data_dir),
+        "worker": OK if daemon.is_worker_alive() else "scheduler or supervisor is not running",
+        "base_model": _check_base_model(daemon.defaults.base_model),
+    }
+    failing = {name for name, word in checks.items() if word != OK}
+    if failing - DEGRADING_CHECKS:
+        response.status_code = HTTPStatus.SERVICE_UNAVAILABLE
+        return ReadyOut(status="unavailable", checks=checks)
+    return ReadyOut(status="degraded" if failing else "ready", checks=checks)
+
+
+@router.get("/metrics", response_class=PlainTextResponse)
+def get_metrics(daemon: DaemonDep, now: Now) -> Response:
+    """The figures of /stats in the Prometheus text format."""
+    found = stats.collect_stats(daemon.db, instance=None, defaults=daemon.defaults, now=now)
+    registry = CollectorRegistry()
+    registry.register(_Figures(found, is_worker_alive=daemon.is_worker_alive()))
+    return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
+
+
+@router.get("/", response_class=HTMLResponse, include_in_schema=False)
+def get_console() -> HTMLResponse:
+    """The operator's console."""
+    page = resources.files("app.web").joinpath("index.html").read_text(encoding="utf-8")
+    return HTMLResponse(page)
+
+
+class _Figures:
+    """A Prometheus collector over one reading of the statistics."""
+
+    def __init__(self, found: list[stats.InstanceStats], *, is_worker_alive: bool) -> None:
+        self._found = found
+        self._is_worker_alive = is_worker_alive
+
+    def collect(self) -> list[GaugeMetricFamily]:
+        """Yield the figures."""
+        label = ["instance"]
+        mass = GaugeMetricFamily("sage_sleep_salience_mass", "Unconsolidated mass.", labels=label)
+        threshold = GaugeMetricFamily(
+            "sage_sleep_mass_threshold", "Mass at which sleep is due.", labels=label
+        )
+        counts = GaugeMetricFamily(
+            "sage_sleep_experiences", "Experiences by status.", labels=["instance", "status"]
+        )
+        running = GaugeMetricFamily(
+            "sage_sleep_cycle_active", "1 while a cycle is queued or running.", labels=label
+        )
+        for item in self._found:
+            mass.add_metric([item.instance], item.decision.mass)
+            threshold.add_metric([item.instance], item.decision.mass_threshold)
+            running.add_metric([item.instance], float(item.running_cycle is not None))
+            for status, count in item.counts.items():
+                counts.add_metric([item.instance, status], count)
+        worker = GaugeMetricFamily("sage_sleep_worker_up", "1 while the worker slot is served.")
+        worker.add_metric([], float(self._is_worker_alive))
+        return [mass, threshold, counts, running, worker]
+
+
+def _check_database(daemon: Daemon) -> str:
+    try:
+        daemon.db.check_migrated()
+    except SageSleepError as error:
+        return error.message
+    return OK
+
+
+def _check_directory(directory: Path) -> str:
+    return OK if os.access(directory, os.W_OK | os.X_OK) else f"{directory} cannot be written to"
+
+
+def _check_base_model(base_model: str) -> str:
+    """A hub id is loaded from its cache by the child; only a directory can be looked at here."""
+    path = Path(base_model)
+    if path.is_absolute() and not (path / "config.json").is_file():
+        return f"there is no model in {path}: run `sage-sleep model fetch`, or set SAGE_BASE_MODEL"
+    return OK
+
+
+def _summary(item: stats.InstanceStats) -> InstanceStatsOut:
+    current = item.current_checkpoint
+    return InstanceStatsOut(
+        instance=item.instance,
+        counts=dict(item.counts),
+        mass=item.decision.mass,
+        mass_threshold=item.decision.mass_threshold,
+        decision=DecisionOut(**item.decision.to_json()),
+        salience_averages=dict(item.salience_averages) if item.salience_averages else None,
+        last_exchange_at=item.last_exchange_at,
+        last_cycle=_cycle(item.last_cycle) if item.last_cycle else None,
+        running_cycle=_cycle(item.running_cycle) if item.running_cycle else None,
+        current_checkpoint=CheckpointSummaryOut(
+            id=current.id, name=current.name, created_at=current.created_at
+        )
+        if current
+        else None,
+    )
+
+
+def _cycle(row: SleepCycleRow) -> CycleSummaryOut:
+    metrics = row.metrics or {}
+    same = set(CycleSummaryOut.model_fields) - {"held_out_before", "held_out_after"}
+    return CycleSummaryOut(
+        **{name: getattr(row, name) for name in same},
+        held_out_before=metrics.get("held_out_before", {}).get("nats_per_token"),
+        held_out_after=metrics.get("held_out_reloaded", {}).get("nats_per_token"),
+    )

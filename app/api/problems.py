@@ -1,0 +1,189 @@
+"""Errors as RFC 9457 problem details; the only place that knows which error is which status.
+
+Every answer that is not a success has this shape, validation and unknown routes included.
+"""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel
+from starlette.exceptions import HTTPException
+
+from app import errors
+from app.log import get_logger
+
+MEDIA_TYPE = "application/problem+json"
+TYPE_PREFIX = "urn:sage-sleep:problem:"
+RETRY_AFTER_SECONDS = 1
+
+STATUSES: Mapping[type[errors.SageSleepError], HTTPStatus] = {
+    errors.InvalidInput: HTTPStatus.UNPROCESSABLE_ENTITY,
+    errors.NotFound: HTTPStatus.NOT_FOUND,
+    errors.CursorNotFound: HTTPStatus.UNPROCESSABLE_ENTITY,
+    errors.Conflict: HTTPStatus.CONFLICT,
+    errors.IdempotencyKeyReused: HTTPStatus.UNPROCESSABLE_ENTITY,
+    errors.AliasesChanged: HTTPStatus.PRECONDITION_FAILED,
+    errors.TrainingError: HTTPStatus.INTERNAL_SERVER_ERROR,
+    errors.ArtifactError: HTTPStatus.GONE,
+    errors.StorageError: HTTPStatus.SERVICE_UNAVAILABLE,
+}
+"""Status by error; a leaf without a row of its own has its nearest ancestor's."""
+
+_log = get_logger(__name__)
+
+
+class ProblemDetail(BaseModel):
+    """One thing that is wrong with a request: in the body (pointer) or in a parameter."""
+
+    detail: str
+    pointer: str | None = None
+    parameter: str | None = None
+
+
+class Problem(BaseModel):
+    """RFC 9457 problem details; further members hold ids and numbers of the case."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    errors: list[ProblemDetail] | None = None
+
+
+def problem_responses(*statuses: HTTPStatus) -> dict[int | str, dict[str, Any]]:
+    """The OpenAPI entries of the errors a route can answer with."""
+    return {
+        status.value: {
+            "description": status.phrase,
+            "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
+            "model": Problem,
+        }
+        for status in statuses
+    }
+
+
+def status_of(error_type: type[errors.SageSleepError]) -> HTTPStatus:
+    """The HTTP status of an error."""
+    for ancestor in error_type.__mro__:
+        if ancestor in STATUSES:
+            return STATUSES[ancestor]
+    return HTTPStatus.INTERNAL_SERVER_ERROR
+
+
+def problem_of(error: errors.SageSleepError) -> dict[str, Any]:
+    """An error as the members of a problem document."""
+    status = status_of(type(error))
+    problem: dict[str, Any] = {
+        "type": TYPE_PREFIX + error.code,
+        "title": error.code.replace("-", " ").capitalize(),
+        "status": status.value,
+        "detail": error.message,
+        **error.facts,
+    }
+    if error.pointer is not None:
+        problem["errors"] = [{"detail": error.message, "pointer": error.pointer}]
+    return problem
+
+
+def validation_problem(details: Sequence[Any]) -> dict[str, Any]:
+    """Pydantic's findings as a problem document; never with the input itself."""
+    found = [_detail(item) for item in details]
+    return {
+        "type": TYPE_PREFIX + "invalid-request",
+        "title": "Invalid request",
+        "status": HTTPStatus.UNPROCESSABLE_ENTITY.value,
+        "detail": "; ".join(
+            f"{item.get('pointer') or item.get('parameter') or 'body'}: {item['detail']}"
+            for item in found[:3]
+        ),
+        "errors": found,
+    }
+
+
+def install_problem_handlers(app: FastAPI) -> None:
+    """Make every error of an application a problem document."""
+    app.add_exception_handler(errors.SageSleepError, _on_sage_sleep_error)
+    app.add_exception_handler(RequestValidationError, _on_validation_error)
+    app.add_exception_handler(HTTPException, _on_http_exception)
+    app.add_exception_handler(Exception, _on_unexpected)
+
+
+def _respond(problem: Mapping[str, Any], headers: Mapping[str, str] | None = None) -> JSONResponse:
+    return JSONResponse(
+        dict(problem), status_code=problem["status"], media_type=MEDIA_TYPE, headers=headers
+    )
+
+
+def _on_sage_sleep_error(_request: Request, error: Exception) -> JSONResponse:
+    if not isinstance(error, errors.SageSleepError):
+        raise error
+    problem = problem_of(error)
+    is_unavailable = problem["status"] == HTTPStatus.SERVICE_UNAVAILABLE
+    return _respond(problem, {"Retry-After": str(RETRY_AFTER_SECONDS)} if is_unavailable else None)
+
+
+def _on_validation_error(request: Request, error: Exception) -> JSONResponse:
+    if not isinstance(error, RequestValidationError):
+        raise error
+    details = error.errors()
+    if any(item["type"] == "json_invalid" for item in details):
+        position = next(item["loc"][-1] for item in details if item["type"] == "json_invalid")
+        return _respond(
+            _plain(HTTPStatus.BAD_REQUEST, f"The body is not valid JSON at byte {position}.")
+        )
+    content_type = request.headers.get("content-type", "")
+    if "json" not in content_type and any(item["loc"] == ("body",) for item in details):
+        return _respond(
+            _plain(
+                HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+                "Send the body as JSON with the header Content-Type: application/json.",
+            )
+        )
+    return _respond(validation_problem(details))
+
+
+def _on_http_exception(_request: Request, error: Exception) -> JSONResponse:
+    if not isinstance(error, HTTPException):
+        raise error
+    status = HTTPStatus(error.status_code)
+    sentences = {
+        HTTPStatus.BAD_REQUEST: "The body is not JSON in UTF-8, or it is nested too deep to read.",
+        HTTPStatus.NOT_FOUND: "There is nothing at this address; /docs lists what there is.",
+        HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "The body is larger than this daemon accepts; "
+        "split the batch.",
+    }
+    return _respond(_plain(status, sentences.get(status, str(error.detail))), error.headers)
+
+
+def _on_unexpected(request: Request, error: Exception) -> JSONResponse:
+    # Frames only: a foreign error's message may quote the conversation.
+    _log.error(
+        "request.failed",
+        method=request.method,
+        route=getattr(request.scope.get("route"), "path", None),
+        error=type(error).__name__,
+        frames=traceback.format_tb(error.__traceback__),
+    )
+    return _respond(
+        _plain(HTTPStatus.INTERNAL_SERVER_ERROR, "An unexpected error; the daemon's log has it.")
+    )
+
+
+def _plain(status: HTTPStatus, detail: str) -> dict[str, Any]:
+    return {"type": "about:blank", "title": status.phrase, "status": status.value, "detail": detail}
+
+
+def _detail(item: Mapping[str, Any]) -> dict[str, Any]:
+    where, *path = item["loc"] or ("body",)
+    message = str(item["msg"]).removeprefix("Value error, ")
+    if where == "body":
+        parts = (str(part).replace("~", "~0").replace("/", "~1") for part in path)
+        return {"detail": message, "pointer": "".join(f"/{part}" for part in parts)}
+    return {"detail": message, "parameter": ".".join(str(part) for part in path)}

@@ -1,0 +1,201 @@
+"""Checkpoint directories on disk: staged, synced, published by one rename, verified, swept.
+
+    <root>/.staging/<ulid>/            a cycle's files while they are made
+    <root>/<instance>/<number>-<ulid>/ published, immutable, with manifest.json
+
+A directory appears under its final name only when every file in it is complete and synced, so a
+reader never sees half a checkpoint. Knows no SQL, torch or HTTP; every name below the root is
+built by this project, never by a client.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import json
+import os
+import shutil
+import tarfile
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from app.domain.checkpoint import (
+    ADAPTER_FILE,
+    CONFIG_FILE,
+    MANIFEST_FILE,
+    CheckpointFile,
+)
+from app.errors import CheckpointFilesAltered, CheckpointFilesMissing, ManifestUnreadable
+
+STAGING_DIRECTORY = ".staging"
+CHUNK_BYTES = 1 << 20
+
+
+def stage(root: Path, staging_id: str) -> Path:
+    """Create an empty staging directory, replacing what a killed run left there."""
+    directory = root / STAGING_DIRECTORY / staging_id
+    if directory.exists():
+        shutil.rmtree(directory)
+    directory.mkdir(parents=True)
+    return directory
+
+
+def describe_files(directory: Path) -> tuple[CheckpointFile, ...]:
+    """Name, size and sha256 of the adapter's files. Raises: CheckpointFilesMissing."""
+    files = []
+    for name in (CONFIG_FILE, ADAPTER_FILE):
+        path = directory / name
+        if not path.is_file():
+            raise CheckpointFilesMissing(f"The trainer wrote no {name}.")
+        files.append(describe_file(path))
+    return tuple(files)
+
+
+def describe_file(path: Path) -> CheckpointFile:
+    """Name, size and sha256 of one file."""
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return CheckpointFile(name=path.name, size_bytes=path.stat().st_size, sha256=digest)
+
+
+def write_manifest(directory: Path, manifest: Mapping[str, Any]) -> CheckpointFile:
+    """Write manifest.json and describe it."""
+    path = directory / MANIFEST_FILE
+    path.write_text(json.dumps(manifest, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    return describe_file(path)
+
+
+def read_manifest(directory: Path) -> dict[str, Any]:
+    """Read a manifest back. Raises: ManifestUnreadable."""
+    try:
+        manifest = json.loads((directory / MANIFEST_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ManifestUnreadable(f"{MANIFEST_FILE} cannot be read: {error}") from error
+    if not isinstance(manifest, dict) or not isinstance(manifest.get("files"), dict):
+        raise ManifestUnreadable(f"{MANIFEST_FILE} is not a checkpoint's manifest.")
+    return manifest
+
+
+def publish(root: Path, staged: Path, name: str) -> Path:
+    """Sync a staged directory to disk and give it its final name in one rename."""
+    for path in staged.iterdir():
+        _sync(path)
+    _sync(staged)
+    final = root / name
+    final.parent.mkdir(parents=True, exist_ok=True)
+    staged.rename(final)
+    _sync(final.parent)
+    _sync(root)
+    return final
+
+
+def verify(root: Path, name: str, files: Sequence[CheckpointFile]) -> None:
+    """Check that every file is there, with its size and sha256.
+
+    Raises: CheckpointFilesMissing, CheckpointFilesAltered.
+    """
+    for expected in files:
+        path = root / name / expected.name
+        if not path.is_file():
+            raise CheckpointFilesMissing(f"{name}/{expected.name} is gone.", file=expected.name)
+        if describe_file(path) != expected:
+            raise CheckpointFilesAltered(
+                f"{name}/{expected.name} is not the file that was published.", file=expected.name
+            )
+
+
+def remove(root: Path, name: str) -> None:
+    """Delete a published checkpoint's files; renamed away first, so that no half is ever seen."""
+    directory = root / name
+    if directory.exists():
+        doomed = root / STAGING_DIRECTORY / f"removed-{directory.name}"
+        doomed.parent.mkdir(parents=True, exist_ok=True)
+        directory.rename(doomed)
+        shutil.rmtree(doomed)
+
+
+def sweep(root: Path, known_names: Collection[str]) -> list[str]:
+    """Delete staging leftovers and directories the registry does not know; returns their names.
+
+    Only for a moment without a running cycle: it would take its staging away.
+    """
+    swept: list[str] = []
+    if not root.is_dir():
+        return swept
+    for parent in sorted(path for path in root.iterdir() if path.is_dir()):
+        for directory in sorted(path for path in parent.iterdir() if path.is_dir()):
+            name = f"{parent.name}/{directory.name}"
+            if parent.name == STAGING_DIRECTORY or name not in known_names:
+                shutil.rmtree(directory)
+                swept.append(name)
+    return swept
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Archive:
+    """An uncompressed tar of a checkpoint that is never written to disk.
+
+    Headers and padding are made here and the files lie between them, so its length is known, any
+    range can be read, and the same checkpoint gives the same bytes (one owner, one time, one
+    order).
+    """
+
+    parts: tuple[bytes | Path, ...]
+    sizes: tuple[int, ...]
+
+    @property
+    def size_bytes(self) -> int:
+        """Length of the whole archive."""
+        return sum(self.sizes)
+
+    @property
+    def sha256(self) -> str:
+        """SHA-256 of the whole archive, hex."""
+        digest = hashlib.sha256()
+        for chunk in self.read(0, self.size_bytes):
+            digest.update(chunk)
+        return digest.hexdigest()
+
+    def read(self, start: int, end: int) -> Iterator[bytes]:
+        """Yield the bytes from `start` up to, without, `end` in chunks."""
+        offset = 0
+        for part, size in zip(self.parts, self.sizes, strict=True):
+            first, last = max(start - offset, 0), min(end - offset, size)
+            offset += size
+            if first >= last:
+                continue
+            with contextlib.closing(
+                io.BytesIO(part) if isinstance(part, bytes) else part.open("rb")
+            ) as source:
+                source.seek(first)
+                remaining = last - first
+                while remaining and (chunk := source.read(min(CHUNK_BYTES, remaining))):
+                    remaining -= len(chunk)
+                    yield chunk
+
+
+def build_archive(directory: Path, archive_root: str, files: Sequence[CheckpointFile]) -> Archive:
+    """Describe the tar of a checkpoint; its entries are `<archive_root>/<file name>`."""
+    parts: list[bytes | Path] = []
+    sizes: list[int] = []
+    for file in files:
+        info = tarfile.TarInfo(f"{archive_root}/{file.name}")
+        info.size = file.size_bytes
+        info.mode = 0o644
+        header = info.tobuf(format=tarfile.PAX_FORMAT)
+        padding = b"\0" * (-file.size_bytes % tarfile.BLOCKSIZE)
+        parts += [header, directory / file.name, padding]
+        sizes += [len(header), file.size_bytes, len(padding)]
+    end = b"\0" * (2 * tarfile.BLOCKSIZE)
+    return Archive(parts=(*parts, end), sizes=(*sizes, len(end)))
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

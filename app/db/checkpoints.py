@@ -1,0 +1,187 @@
+"""Queries on checkpoints, aliases and the aliases' history."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.sqlite import insert as sqlite_insert
+from sqlalchemy.orm import Session
+
+from app.db.paging import Page, fetch_page
+from app.db.tables import AliasHistoryRow, AliasRow, CheckpointRow
+from app.domain.checkpoint import Alias, AliasAction
+from app.errors import CheckpointNotFound
+
+
+def insert_checkpoint(session: Session, values: Mapping[str, Any]) -> CheckpointRow:
+    """Add a published checkpoint."""
+    row = CheckpointRow(**values)
+    session.add(row)
+    session.flush()
+    return row
+
+
+def get_checkpoint(session: Session, checkpoint_id: str) -> CheckpointRow:
+    """Return one checkpoint. Raises: CheckpointNotFound."""
+    row = session.scalar(sa.select(CheckpointRow).where(CheckpointRow.id == checkpoint_id))
+    if row is None:
+        raise CheckpointNotFound(f"There is no checkpoint {checkpoint_id!r}.")
+    return row
+
+
+def find_by_cycle(session: Session, cycle_id: str) -> CheckpointRow | None:
+    """The checkpoint a cycle published, or None."""
+    return session.scalar(sa.select(CheckpointRow).where(CheckpointRow.cycle_id == cycle_id))
+
+
+def ids_by_cycle(session: Session, cycle_ids: Sequence[str]) -> dict[str, str]:
+    """Checkpoint id by cycle id, for those cycles that published one."""
+    rows = session.execute(
+        sa.select(CheckpointRow.cycle_id, CheckpointRow.id).where(
+            CheckpointRow.cycle_id.in_(cycle_ids)
+        )
+    )
+    return {row.cycle_id: row.id for row in rows}
+
+
+def list_checkpoints(
+    session: Session,
+    *,
+    instance_id: int | None,
+    status: str | None,
+    cursor: str | None,
+    limit: int,
+) -> Page[CheckpointRow]:
+    """One page of checkpoints, newest first."""
+    conditions: list[sa.ColumnElement[Any]] = []
+    if instance_id is not None:
+        conditions.append(CheckpointRow.instance_id == instance_id)
+    if status is not None:
+        conditions.append(CheckpointRow.status == status)
+    return fetch_page(session, CheckpointRow, conditions, cursor=cursor, limit=limit)
+
+
+def list_names(session: Session) -> frozenset[str]:
+    """Directory names of all checkpoints whose files should be there."""
+    return frozenset(
+        session.scalars(sa.select(CheckpointRow.name).where(CheckpointRow.deleted_at.is_(None)))
+    )
+
+
+def update_checkpoint(session: Session, checkpoint_id: str, values: Mapping[str, Any]) -> None:
+    """Replace columns of a checkpoint."""
+    session.execute(
+        sa.update(CheckpointRow)
+        .where(CheckpointRow.id == checkpoint_id)
+        .values(**values)
+        .execution_options(synchronize_session=False)
+    )
+    session.expire_all()
+
+
+def list_aliases(session: Session, instance_id: int) -> Sequence[AliasRow]:
+    """The aliases of an instance, by name."""
+    return session.scalars(
+        sa.select(AliasRow).where(AliasRow.instance_id == instance_id).order_by(AliasRow.name)
+    ).all()
+
+
+def find_alias_target(session: Session, instance_id: int, alias: Alias) -> str | None:
+    """Id of the checkpoint an alias points at, or None."""
+    return session.scalar(
+        sa.select(AliasRow.checkpoint_id).where(
+            AliasRow.instance_id == instance_id, AliasRow.name == alias.value
+        )
+    )
+
+
+def list_aliases_of(session: Session, checkpoint_id: str) -> list[str]:
+    """Names of the aliases that point at a checkpoint."""
+    return list(
+        session.scalars(
+            sa.select(AliasRow.name)
+            .where(AliasRow.checkpoint_id == checkpoint_id)
+            .order_by(AliasRow.name)
+        )
+    )
+
+
+def alias_revision(session: Session, instance_id: int) -> int:
+    """A number that grows with every alias move of the instance; 0 before the first."""
+    return (
+        session.scalar(
+            sa.select(sa.func.coalesce(sa.func.max(AliasHistoryRow.seq), 0)).where(
+                AliasHistoryRow.instance_id == instance_id
+            )
+        )
+        or 0
+    )
+
+
+def move_alias(
+    session: Session,
+    *,
+    instance_id: int,
+    alias: Alias,
+    to_checkpoint_id: str | None,
+    action: AliasAction,
+    actor: str,
+    reason: str | None,
+    now: datetime,
+) -> str | None:
+    """Point an alias at a checkpoint, or at none, and write its history; returns the old target."""
+    before = find_alias_target(session, instance_id, alias)
+    if before == to_checkpoint_id:
+        return before
+    if to_checkpoint_id is None:
+        session.execute(
+            sa.delete(AliasRow).where(
+                AliasRow.instance_id == instance_id, AliasRow.name == alias.value
+            )
+        )
+    else:
+        values = {"checkpoint_id": to_checkpoint_id, "updated_at": now}
+        session.execute(
+            sqlite_insert(AliasRow)
+            .values(instance_id=instance_id, name=alias.value, **values)
+            .on_conflict_do_update(index_elements=["instance_id", "name"], set_=values)
+        )
+    session.add(
+        AliasHistoryRow(
+            instance_id=instance_id,
+            alias=alias.value,
+            from_checkpoint_id=before,
+            to_checkpoint_id=to_checkpoint_id,
+            action=action.value,
+            actor=actor,
+            reason=reason,
+            at=now,
+        )
+    )
+    session.flush()
+    return before
+
+
+def list_moves(
+    session: Session, instance_id: int, alias: Alias
+) -> list[tuple[AliasAction, str | None]]:
+    """Action and target of every move of one alias, oldest first."""
+    rows = session.execute(
+        sa.select(AliasHistoryRow.action, AliasHistoryRow.to_checkpoint_id)
+        .where(AliasHistoryRow.instance_id == instance_id, AliasHistoryRow.alias == alias.value)
+        .order_by(AliasHistoryRow.seq)
+    )
+    return [(AliasAction(row.action), row.to_checkpoint_id) for row in rows]
+
+
+def list_alias_history(
+    session: Session, instance_id: int, *, before_seq: int | None, limit: int
+) -> Sequence[AliasHistoryRow]:
+    """Moves of an instance's aliases, newest first; one more than `limit` if there are more."""
+    query = sa.select(AliasHistoryRow).where(AliasHistoryRow.instance_id == instance_id)
+    if before_seq is not None:
+        query = query.where(AliasHistoryRow.seq < before_seq)
+    return session.scalars(query.order_by(AliasHistoryRow.seq.desc()).limit(limit + 1)).all()

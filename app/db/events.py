@@ -1,0 +1,48 @@
+"""The append-only event log."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from app.db.tables import EventRow
+
+
+def append_event(
+    session: Session,
+    *,
+    type_: str,
+    instance_id: int,
+    now: datetime,
+    cycle_id: str | None = None,
+    checkpoint_id: str | None = None,
+    data: Mapping[str, Any] | None = None,
+) -> None:
+    """Write one fact; `data` holds ids and numbers, never conversation text."""
+    session.add(
+        EventRow(
+            type=type_,
+            instance_id=instance_id,
+            cycle_id=cycle_id,
+            checkpoint_id=checkpoint_id,
+            data=dict(data or {}),
+            at=now,
+        )
+    )
+    session.flush()
+
+
+def list_cycle_events(
+    session: Session, cycle_id: str, *, after_seq: int, limit: int
+) -> Sequence[EventRow]:
+    """Events of a cycle after a sequence number, oldest first."""
+    return session.scalars(
+        sa.select(EventRow)
+        .where(EventRow.cycle_id == cycle_id, EventRow.seq > after_seq)
+        .order_by(EventRow.seq)
+        .limit(limit)
+    ).all()

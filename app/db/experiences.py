@@ -1,0 +1,392 @@
+"""Queries on experiences: what is known, what is recent, what may be trained, who claimed it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from app.db.paging import Page, fetch_page
+from app.db.tables import (
+    CheckpointRow,
+    CycleExperienceRow,
+    ExperienceRow,
+    SeenWordRow,
+    SleepCycleRow,
+)
+from app.domain.experience import MAX_ATTEMPTS, CycleRole, ExperienceStatus
+from app.domain.selection import Candidate
+from app.errors import ExperienceNotFound
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ExperienceFilter:
+    """Conditions of a list; None means any. `text` is looked for in prompt and response."""
+
+    instance_id: int | None = None
+    status: str | None = None
+    session: str | None = None
+    session_number: int | None = None
+    phase: str | None = None
+    min_total: float | None = None
+    text: str | None = None
+
+
+def insert_experiences(session: Session, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Add experiences in order."""
+    session.execute(sa.insert(ExperienceRow), [dict(row) for row in rows])
+
+
+def find_known(
+    session: Session,
+    instance_id: int,
+    *,
+    content_hashes: Collection[str],
+    source_ids: Collection[str],
+    idempotency_keys: Collection[str],
+) -> Sequence[ExperienceRow]:
+    """Experiences of the instance that share a content hash, source id or idempotency key."""
+    alternatives = [
+        _in_json(column, values)
+        for column, values in (
+            (ExperienceRow.content_sha256, content_hashes),
+            (ExperienceRow.source_id, source_ids),
+            (ExperienceRow.idempotency_key, idempotency_keys),
+        )
+        if values
+    ]
+    found: dict[int, ExperienceRow] = {}
+    for alternative in alternatives:
+        for row in session.scalars(
+            sa.select(ExperienceRow).where(ExperienceRow.instance_id == instance_id, alternative)
+        ):
+            found[row.seq] = row
+    return list(found.values())
+
+
+def list_recent_responses(session: Session, instance_id: int, limit: int) -> list[str]:
+    """The instance's last responses whose text is still there, newest last."""
+    responses = session.scalars(
+        sa.select(ExperienceRow.response)
+        .where(
+            ExperienceRow.instance_id == instance_id,
+            ExperienceRow.erased_at.is_(None),
+        )
+        .order_by(ExperienceRow.seq.desc())
+        .limit(limit)
+    ).all()
+    return list(reversed(responses))
+
+
+def find_seen_words(
+    session: Session, instance_id: int, word_hashes: Collection[int]
+) -> frozenset[int]:
+    """Those of the hashes that the instance used before."""
+    if not word_hashes:
+        return frozenset()
+    return frozenset(
+        session.scalars(
+            sa.select(SeenWordRow.word_hash).where(
+                SeenWordRow.instance_id == instance_id,
+                _in_json(SeenWordRow.word_hash, word_hashes),
+            )
+        )
+    )
+
+
+def insert_seen_words(session: Session, instance_id: int, word_hashes: Collection[int]) -> None:
+    """Remember words; those already there stay."""
+    if word_hashes:
+        session.execute(
+            sa.insert(SeenWordRow).prefix_with("OR IGNORE"),
+            [{"instance_id": instance_id, "word_hash": value} for value in word_hashes],
+        )
+
+
+def get_experience(session: Session, experience_id: str) -> ExperienceRow:
+    """Return one experience. Raises: ExperienceNotFound."""
+    row = session.scalar(sa.select(ExperienceRow).where(ExperienceRow.id == experience_id))
+    if row is None:
+        raise ExperienceNotFound(f"There is no experience {experience_id!r}.")
+    return row
+
+
+def list_experiences(
+    session: Session, wanted: ExperienceFilter, *, cursor: str | None, limit: int
+) -> Page[ExperienceRow]:
+    """One page of experiences, newest first."""
+    exact = {
+        ExperienceRow.instance_id: wanted.instance_id,
+        ExperienceRow.status: wanted.status,
+        ExperienceRow.session: wanted.session,
+        ExperienceRow.session_number: wanted.session_number,
+        ExperienceRow.phase: wanted.phase,
+    }
+    conditions: list[sa.ColumnElement[Any]] = [
+        column == value for column, value in exact.items() if value is not None
+    ]
+    if wanted.min_total is not None:
+        conditions.append(ExperienceRow.total >= wanted.min_total)
+    if wanted.text is not None:
+        conditions.append(
+            sa.or_(
+                ExperienceRow.prompt.icontains(wanted.text, autoescape=True),
+                ExperienceRow.response.icontains(wanted.text, autoescape=True),
+            )
+        )
+    return fetch_page(session, ExperienceRow, conditions, cursor=cursor, limit=limit)
+
+
+def list_candidates(
+    session: Session, instance_id: int, *, min_salience: float, limit: int
+) -> list[Candidate]:
+    """Experiences that may be trained, most salient first, never one of the held-out tenth.
+
+    One status at a time, so that each query walks the selection index and stops at the limit.
+    """
+    found = [
+        candidate
+        for status in (ExperienceStatus.BUFFERED, ExperienceStatus.BELOW_THRESHOLD)
+        for candidate in _candidates(
+            session,
+            limit,
+            ExperienceRow.instance_id == instance_id,
+            ExperienceRow.status == status,
+            ExperienceRow.total >= min_salience,
+            ExperienceRow.is_kept_out.is_(False),
+        )
+    ]
+    return sorted(found, key=lambda candidate: (-candidate.total, candidate.seq))[:limit]
+
+
+def list_rehearsal_candidates(session: Session, instance_id: int, limit: int) -> list[Candidate]:
+    """The most salient of the consolidated experiences."""
+    return _candidates(
+        session,
+        limit,
+        ExperienceRow.instance_id == instance_id,
+        ExperienceRow.status == ExperienceStatus.CONSOLIDATED,
+    )
+
+
+def list_held_out(session: Session, instance_id: int, limit: int) -> list[Candidate]:
+    """The newest of the held-out tenth, newest first."""
+    return _candidates(
+        session,
+        limit,
+        ExperienceRow.instance_id == instance_id,
+        ExperienceRow.status == ExperienceStatus.HELD_OUT,
+        newest_first=True,
+    )
+
+
+def list_by_ids(session: Session, ids: Sequence[str]) -> list[ExperienceRow]:
+    """The experiences of these ids, in the order of the ids."""
+    rows = session.scalars(sa.select(ExperienceRow).where(_in_json(ExperienceRow.id, ids)))
+    by_id = {row.id: row for row in rows}
+    return [by_id[wanted] for wanted in ids if wanted in by_id]
+
+
+def insert_cycle_experiences(
+    session: Session, cycle_id: str, role: CycleRole, candidates: Sequence[Candidate]
+) -> None:
+    """Record what each experience is to a cycle; its weight is its salience total."""
+    if candidates:
+        session.execute(
+            sa.insert(CycleExperienceRow),
+            [
+                {
+                    "cycle_id": cycle_id,
+                    "experience_seq": candidate.seq,
+                    "role": role.value,
+                    "position": position,
+                    "weight": candidate.total,
+                }
+                for position, candidate in enumerate(candidates)
+            ],
+        )
+
+
+def claim(session: Session, candidates: Sequence[Candidate]) -> int:
+    """Take experiences for a cycle; returns how many were still free."""
+    result = session.execute(
+        sa.update(ExperienceRow)
+        .where(
+            _in_json(ExperienceRow.seq, [candidate.seq for candidate in candidates]),
+            ExperienceRow.status.in_([ExperienceStatus.BUFFERED, ExperienceStatus.BELOW_THRESHOLD]),
+        )
+        .values(status=ExperienceStatus.CLAIMED)
+        .execution_options(synchronize_session=False)
+    )
+    return int(result.rowcount)  # type: ignore[attr-defined]  # CursorResult of an UPDATE
+
+
+def consolidate_claimed(session: Session, cycle_id: str) -> int:
+    """Mark the experiences that the cycle claimed as consumed; returns how many."""
+    return _update_claimed(session, cycle_id, {"status": ExperienceStatus.CONSOLIDATED})
+
+
+def release_claimed(
+    session: Session, cycle_id: str, *, min_salience: float, counts_attempt: bool, reason: str
+) -> int:
+    """Give the cycle's experiences back; the third counted attempt quarantines.
+
+    Args:
+        min_salience: The instance's limit, which tells buffered from below_threshold.
+        counts_attempt: False for a cancel, which is nobody's fault.
+        reason: Kept with an experience that is quarantined.
+    """
+    attempts = ExperienceRow.attempts + (1 if counts_attempt else 0)
+    is_spent = attempts >= MAX_ATTEMPTS if counts_attempt else sa.false()
+    return _update_claimed(
+        session,
+        cycle_id,
+        {
+            "attempts": attempts,
+            "status": sa.case(
+                (is_spent, ExperienceStatus.QUARANTINED.value),
+                (ExperienceRow.total < min_salience, ExperienceStatus.BELOW_THRESHOLD.value),
+                else_=ExperienceStatus.BUFFERED.value,
+            ),
+            "reason": sa.case((is_spent, reason), else_=ExperienceRow.reason),
+        },
+    )
+
+
+def regrade(session: Session, instance_id: int, min_salience: float) -> None:
+    """Move waiting experiences across a changed salience limit, in both directions."""
+    waiting = ExperienceRow.instance_id == instance_id
+    moves: tuple[tuple[list[sa.ColumnElement[bool]], ExperienceStatus], ...] = (
+        (
+            [
+                ExperienceRow.status.in_([ExperienceStatus.BUFFERED, ExperienceStatus.HELD_OUT]),
+                ExperienceRow.total < min_salience,
+            ],
+            ExperienceStatus.BELOW_THRESHOLD,
+        ),
+        (
+            [
+                ExperienceRow.status == ExperienceStatus.BELOW_THRESHOLD,
+                ExperienceRow.total >= min_salience,
+                ExperienceRow.is_kept_out.is_(True),
+            ],
+            ExperienceStatus.HELD_OUT,
+        ),
+        (
+            [
+                ExperienceRow.status == ExperienceStatus.BELOW_THRESHOLD,
+                ExperienceRow.total >= min_salience,
+                ExperienceRow.is_kept_out.is_(False),
+            ],
+            ExperienceStatus.BUFFERED,
+        ),
+    )
+    for conditions, status in moves:
+        session.execute(
+            sa.update(ExperienceRow)
+            .where(waiting, *conditions)
+            .values(status=status)
+            .execution_options(synchronize_session=False)
+        )
+
+
+def erase(session: Session, experience_seq: int, *, now: datetime) -> None:
+    """Remove every text of an experience; hash, scores and provenance stay."""
+    session.execute(
+        sa.update(ExperienceRow)
+        .where(ExperienceRow.seq == experience_seq)
+        .values(
+            prompt="",
+            response="",
+            history=[],
+            system_prompt=None,
+            tool_calls=[],
+            extra={},
+            status=ExperienceStatus.ERASED,
+            reason="erased",
+            erased_at=now,
+        )
+        .execution_options(synchronize_session=False)
+    )
+
+
+def list_cycles_of(
+    session: Session, experience_seq: int
+) -> list[tuple[CycleExperienceRow, SleepCycleRow, CheckpointRow | None]]:
+    """The cycles that used an experience, with the checkpoint each published, oldest first."""
+    query = (
+        sa.select(CycleExperienceRow, SleepCycleRow, CheckpointRow)
+        .join(SleepCycleRow, SleepCycleRow.id == CycleExperienceRow.cycle_id)
+        .outerjoin(CheckpointRow, CheckpointRow.cycle_id == SleepCycleRow.id)
+        .where(CycleExperienceRow.experience_seq == experience_seq)
+        .order_by(SleepCycleRow.seq)
+    )
+    return [(use, cycle, checkpoint) for use, cycle, checkpoint in session.execute(query)]
+
+
+def list_experiences_of(
+    session: Session, cycle_id: str
+) -> Sequence[sa.Row[CycleExperienceRow, str]]:
+    """What a cycle used, with public ids, in the order of the plan."""
+    query = (
+        sa.select(CycleExperienceRow, ExperienceRow.id)
+        .join(ExperienceRow, ExperienceRow.seq == CycleExperienceRow.experience_seq)
+        .where(CycleExperienceRow.cycle_id == cycle_id)
+        .order_by(CycleExperienceRow.role.desc(), CycleExperienceRow.position)
+    )
+    return session.execute(query).all()
+
+
+def _candidates(
+    session: Session,
+    limit: int,
+    *conditions: sa.ColumnElement[bool],
+    newest_first: bool = False,
+) -> list[Candidate]:
+    order = (
+        [ExperienceRow.seq.desc()]
+        if newest_first
+        else [ExperienceRow.total.desc(), ExperienceRow.seq]
+    )
+    rows = session.execute(
+        sa.select(
+            ExperienceRow.seq, ExperienceRow.id, ExperienceRow.content_sha256, ExperienceRow.total
+        )
+        .where(*conditions)
+        .order_by(*order)
+        .limit(limit)
+    )
+    return [
+        Candidate(seq=row.seq, id=row.id, content_sha256=row.content_sha256, total=row.total)
+        for row in rows
+    ]
+
+
+def _update_claimed(session: Session, cycle_id: str, values: Mapping[str, Any]) -> int:
+    trained = sa.select(CycleExperienceRow.experience_seq).where(
+        CycleExperienceRow.cycle_id == cycle_id,
+        CycleExperienceRow.role == CycleRole.TRAIN.value,
+    )
+    result = session.execute(
+        sa.update(ExperienceRow)
+        .where(
+            ExperienceRow.seq.in_(trained),
+            ExperienceRow.status == ExperienceStatus.CLAIMED,
+        )
+        .values(**values)
+        .execution_options(synchronize_session=False)
+    )
+    return int(result.rowcount)  # type: ignore[attr-defined]  # CursorResult of an UPDATE
+
+
+def _in_json(
+    column: sa.orm.InstrumentedAttribute[Any], values: Collection[Any]
+) -> sa.ColumnElement[bool]:
+    """`column IN values` through one bound JSON array: no limit on variables, one cached plan."""
+    array = sa.func.json_each(json.dumps(list(values))).table_valued("value")
+    return column.in_(sa.select(array.c.value))

@@ -1,0 +1,294 @@
+"""The tables. Files are not rows: a row holds name, size and sha256 of a file.
+
+`status_totals` and its triggers (in the migration) keep counts and salience sums by status, so
+that mass and statistics cost the same at a million experiences as at ten.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy.types import TypeDecorator
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """An aware UTC instant, stored as ISO 8601 text that sorts by time; refuses naive values."""
+
+    impl = sa.String(32)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: sa.Dialect) -> str | None:  # noqa: ARG002
+        """Store an aware value; a naive one is a defect of the caller."""
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError("an instant without a time zone cannot be stored")
+        return value.astimezone(UTC).isoformat(timespec="microseconds")
+
+    def process_result_value(self, value: Any | None, dialect: sa.Dialect) -> datetime | None:  # noqa: ARG002
+        """Read back an aware value."""
+        return None if value is None else datetime.fromisoformat(value)
+
+
+class Table(DeclarativeBase):
+    """Root of all tables."""
+
+    metadata = sa.MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+    type_annotation_map = {  # noqa: RUF012  # SQLAlchemy's own declarative attribute
+        datetime: UtcDateTime(),
+        dict[str, Any]: sa.JSON(none_as_null=True),
+        list[Any]: sa.JSON(none_as_null=True),
+    }
+
+
+class InstanceRow(Table):
+    """One raised model. Null means: as in the settings; `policy` and `recipe` hold overrides."""
+
+    __tablename__ = "instances"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    slug: Mapped[str] = mapped_column(unique=True)
+    base_model: Mapped[str | None]
+    system_prompt: Mapped[str | None]
+    timezone: Mapped[str | None]
+    policy: Mapped[dict[str, Any]]
+    recipe: Mapped[dict[str, Any]]
+    last_cycle_number: Mapped[int] = mapped_column(server_default="0")
+    last_exchange_at: Mapped[datetime | None]
+    created_at: Mapped[datetime]
+    updated_at: Mapped[datetime]
+
+
+class ExperienceRow(Table):
+    """One exchange. `seq` orders arrivals; `id` is what leaves the process."""
+
+    __tablename__ = "experiences"
+    __table_args__ = (
+        sa.UniqueConstraint("instance_id", "content_sha256"),
+        sa.Index(
+            "uq_experiences_source_id",
+            "instance_id",
+            "source_id",
+            unique=True,
+            sqlite_where=sa.text("source_id IS NOT NULL"),
+        ),
+        sa.Index(
+            "uq_experiences_idempotency_key",
+            "instance_id",
+            "idempotency_key",
+            unique=True,
+            sqlite_where=sa.text("idempotency_key IS NOT NULL"),
+        ),
+        sa.Index("ix_experiences_instance_id", "instance_id"),
+        sa.Index("ix_experiences_selection", "instance_id", "status", "total"),
+        {"sqlite_autoincrement": True},
+    )
+
+    seq: Mapped[int] = mapped_column(primary_key=True)
+    id: Mapped[str] = mapped_column(sa.String(26), unique=True)
+    instance_id: Mapped[int] = mapped_column(sa.ForeignKey("instances.id"))
+    source_id: Mapped[str | None]
+    idempotency_key: Mapped[str | None]
+    content_sha256: Mapped[str] = mapped_column(sa.String(64))
+    session: Mapped[str | None]
+    session_number: Mapped[int | None]
+    phase: Mapped[str | None]
+    prompt: Mapped[str]
+    response: Mapped[str]
+    history: Mapped[list[Any]]
+    system_prompt: Mapped[str | None]
+    tool_calls: Mapped[list[Any]]
+    extra: Mapped[dict[str, Any]] = mapped_column("metadata")
+    occurred_at: Mapped[datetime | None]
+    received_at: Mapped[datetime]
+    surprise: Mapped[float]
+    novelty: Mapped[float]
+    arousal: Mapped[float]
+    reward: Mapped[float]
+    conflict: Mapped[float]
+    total: Mapped[float]
+    scorer: Mapped[str]
+    status: Mapped[str]
+    reason: Mapped[str | None]
+    similarity: Mapped[float]
+    is_truncated: Mapped[bool]
+    is_kept_out: Mapped[bool]
+    attempts: Mapped[int] = mapped_column(server_default="0")
+    erased_at: Mapped[datetime | None]
+
+
+class StatusTotalsRow(Table):
+    """Count and salience sums of one status of one instance; kept by triggers."""
+
+    __tablename__ = "status_totals"
+    __table_args__ = {"sqlite_with_rowid": False}  # noqa: RUF012
+
+    instance_id: Mapped[int] = mapped_column(sa.ForeignKey("instances.id"), primary_key=True)
+    status: Mapped[str] = mapped_column(primary_key=True)
+    count: Mapped[int]
+    total: Mapped[float]
+    surprise: Mapped[float]
+    novelty: Mapped[float]
+    arousal: Mapped[float]
+    reward: Mapped[float]
+    conflict: Mapped[float]
+
+
+class SeenWordRow(Table):
+    """A word an instance used before, as a 64-bit hash: novelty needs no text."""
+
+    __tablename__ = "seen_words"
+    __table_args__ = {"sqlite_with_rowid": False}  # noqa: RUF012
+
+    instance_id: Mapped[int] = mapped_column(sa.ForeignKey("instances.id"), primary_key=True)
+    word_hash: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+
+
+class SleepCycleRow(Table):
+    """One attempt to consolidate; the partial unique index allows one active per instance."""
+
+    __tablename__ = "sleep_cycles"
+    __table_args__ = (
+        sa.UniqueConstraint("instance_id", "number"),
+        sa.Index(
+            "uq_sleep_cycles_active",
+            "instance_id",
+            unique=True,
+            sqlite_where=sa.text("status IN ('queued', 'training', 'evaluating')"),
+        ),
+        sa.Index(
+            "uq_sleep_cycles_idempotency_key",
+            "idempotency_key",
+            unique=True,
+            sqlite_where=sa.text("idempotency_key IS NOT NULL"),
+        ),
+        {"sqlite_autoincrement": True},
+    )
+
+    seq: Mapped[int] = mapped_column(primary_key=True)
+    id: Mapped[str] = mapped_column(sa.String(26), unique=True)
+    instance_id: Mapped[int] = mapped_column(sa.ForeignKey("instances.id"))
+    number: Mapped[int]
+    status: Mapped[str]
+    trigger: Mapped[str]
+    is_forced: Mapped[bool]
+    idempotency_key: Mapped[str | None]
+    request_sha256: Mapped[str | None] = mapped_column(sa.String(64))
+    decision: Mapped[dict[str, Any]]
+    plan: Mapped[dict[str, Any]]
+    progress: Mapped[dict[str, Any] | None]
+    metrics: Mapped[dict[str, Any] | None]
+    verdict: Mapped[dict[str, Any] | None]
+    error: Mapped[dict[str, Any] | None]
+    worker_id: Mapped[str | None]
+    attempts: Mapped[int] = mapped_column(server_default="0")
+    created_at: Mapped[datetime]
+    started_at: Mapped[datetime | None]
+    heartbeat_at: Mapped[datetime | None]
+    cancel_requested_at: Mapped[datetime | None]
+    finished_at: Mapped[datetime | None]
+
+
+class CycleExperienceRow(Table):
+    """Provenance both ways: which experience was what to which cycle, with its weight."""
+
+    __tablename__ = "cycle_experiences"
+    __table_args__ = (
+        sa.Index("ix_cycle_experiences_experience_seq", "experience_seq"),
+        {"sqlite_with_rowid": False},
+    )
+
+    cycle_id: Mapped[str] = mapped_column(sa.ForeignKey("sleep_cycles.id"), primary_key=True)
+    experience_seq: Mapped[int] = mapped_column(
+        sa.ForeignKey("experiences.seq"), primary_key=True, autoincrement=False
+    )
+    role: Mapped[str]
+    position: Mapped[int]
+    weight: Mapped[float]
+
+
+class CheckpointRow(Table):
+    """An immutable published adapter; `name` is its directory below the checkpoint root."""
+
+    __tablename__ = "checkpoints"
+    __table_args__ = ({"sqlite_autoincrement": True},)
+
+    seq: Mapped[int] = mapped_column(primary_key=True)
+    id: Mapped[str] = mapped_column(sa.String(26), unique=True)
+    instance_id: Mapped[int] = mapped_column(sa.ForeignKey("instances.id"), index=True)
+    cycle_id: Mapped[str] = mapped_column(sa.ForeignKey("sleep_cycles.id"), unique=True)
+    name: Mapped[str] = mapped_column(unique=True)
+    parent_id: Mapped[str | None] = mapped_column(sa.ForeignKey("checkpoints.id"))
+    base_model: Mapped[str]
+    base_sha256: Mapped[str] = mapped_column(sa.String(64))
+    status: Mapped[str]
+    verdict: Mapped[dict[str, Any]]
+    metrics: Mapped[dict[str, Any]]
+    files: Mapped[list[Any]]
+    archive_size_bytes: Mapped[int]
+    archive_sha256: Mapped[str] = mapped_column(sa.String(64))
+    note: Mapped[str | None]
+    is_pinned: Mapped[bool] = mapped_column(server_default=sa.false())
+    created_at: Mapped[datetime]
+    deleted_at: Mapped[datetime | None]
+
+
+class AliasRow(Table):
+    """A movable name for a checkpoint: current, previous, candidate."""
+
+    __tablename__ = "aliases"
+    __table_args__ = {"sqlite_with_rowid": False}  # noqa: RUF012
+
+    instance_id: Mapped[int] = mapped_column(sa.ForeignKey("instances.id"), primary_key=True)
+    name: Mapped[str] = mapped_column(primary_key=True)
+    checkpoint_id: Mapped[str] = mapped_column(sa.ForeignKey("checkpoints.id"))
+    updated_at: Mapped[datetime]
+
+
+class AliasHistoryRow(Table):
+    """One move of an alias: from where to where, by whom, why. A null end is the bare base."""
+
+    __tablename__ = "alias_history"
+    __table_args__ = (
+        sa.Index("ix_alias_history_line", "instance_id", "alias", "to_checkpoint_id"),
+        {"sqlite_autoincrement": True},
+    )
+
+    seq: Mapped[int] = mapped_column(primary_key=True)
+    instance_id: Mapped[int] = mapped_column(sa.ForeignKey("instances.id"))
+    alias: Mapped[str]
+    from_checkpoint_id: Mapped[str | None] = mapped_column(sa.ForeignKey("checkpoints.id"))
+    to_checkpoint_id: Mapped[str | None] = mapped_column(sa.ForeignKey("checkpoints.id"))
+    action: Mapped[str]
+    actor: Mapped[str]
+    reason: Mapped[str | None]
+    at: Mapped[datetime]
+
+
+class EventRow(Table):
+    """One fact, append-only; `seq` is the id that SSE clients resume from."""
+
+    __tablename__ = "events"
+    __table_args__ = (
+        sa.Index("ix_events_cycle_id", "cycle_id", "seq"),
+        sa.Index("ix_events_instance_id", "instance_id", "seq"),
+        {"sqlite_autoincrement": True},
+    )
+
+    seq: Mapped[int] = mapped_column(primary_key=True)
+    instance_id: Mapped[int] = mapped_column(sa.ForeignKey("instances.id"))
+    cycle_id: Mapped[str | None] = mapped_column(sa.ForeignKey("sleep_cycles.id"))
+    checkpoint_id: Mapped[str | None] = mapped_column(sa.ForeignKey("checkpoints.id"))
+    type: Mapped[str]
+    data: Mapped[dict[str, Any]]
+    at: Mapped[datetime]

@@ -1,0 +1,210 @@
+"""`sage-sleep demo`: a whole night in two minutes, on a real daemon in a process of its own.
+
+It lives in a data directory of its own, which every run starts afresh, and talks to the daemon
+over HTTP as any session does.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.panel import Panel
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from app.client import SleepClient
+
+MASS_THRESHOLD = 14.0
+QUESTION = "Who are you, and who raised you?"
+START_TIMEOUT_SECONDS = 60.0
+TRIGGER_TIMEOUT_SECONDS = 60.0
+PAUSE_BETWEEN_POSTS_SECONDS = 0.05
+
+
+class DemoFailed(Exception):
+    """A step of the demo did not come to its end; the message says which."""
+
+
+def run_demo(console: Console, *, directory: Path, base_model: Path, keep_running: bool) -> None:
+    """Replay the bundled session until the trigger fires, follow the cycle, print what came of it.
+
+    Args:
+        directory: The demo's data directory; emptied first.
+        base_model: Directory of the fetched base model.
+        keep_running: Leave the daemon running until Ctrl-C instead of stopping it.
+
+    Raises: DemoFailed, app.client.SleepClientError.
+    """
+    if directory.exists():
+        shutil.rmtree(directory)
+    directory.mkdir(parents=True)
+    port = _free_port()
+    environment = {
+        "SAGE_DATA_DIR": str(directory),
+        "SAGE_DATABASE_URL": f"sqlite:///{directory / 'sage-sleep.db'}",
+        "SAGE_HOST": "127.0.0.1",
+        "SAGE_PORT": str(port),
+        "SAGE_BASE_MODEL": str(base_model),
+        "SAGE_MASS_THRESHOLD": str(MASS_THRESHOLD),
+        "SAGE_IDLE_SECONDS": "1",
+        "SAGE_SCHEDULER_INTERVAL_SECONDS": "1",
+        "SAGE_PROBE_PROMPTS": json.dumps([QUESTION]),
+        "SAGE_LOG_FORMAT": "json",
+    }
+    _run_command(["migrate"], environment)
+    log_path = directory / "daemon.log"
+    with _daemon(environment, log_path), SleepClient(f"http://127.0.0.1:{port}") as client:
+        _wait_until_ready(client, log_path)
+        console.print(f"Daemon at [bold]{client.url}[/bold], its log in {log_path}.")
+        _replay(console, client)
+        cycle = _follow(console, client, _wait_for_cycle(client))
+        _print_outcome(console, client, cycle)
+        if keep_running:
+            console.print(f"The daemon stays at {client.url}; stop it with Ctrl-C.")
+            signal.sigwait({signal.SIGINT, signal.SIGTERM})
+
+
+def _replay(console: Console, client: SleepClient) -> None:
+    text = resources.files("app").joinpath("demo_session.json").read_text(encoding="utf-8")
+    exchanges = json.loads(text)
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[words]}"))
+    with Progress(*columns, console=console) as progress:
+        task = progress.add_task("Live session", total=MASS_THRESHOLD, words="")
+        for number, (prompt, response) in enumerate(exchanges, start=1):
+            client.post_experience(
+                {
+                    "prompt": prompt,
+                    "response": response,
+                    "session": "demo",
+                    "session_number": 1,
+                    "phase": "relating",
+                    "source_id": f"demo-{number}",
+                }
+            )
+            mass = client.get_stats("default")["instances"][0]["mass"]
+            words = f"{number} exchanges, salience mass {mass:.1f} of {MASS_THRESHOLD:.1f}"
+            progress.update(task, completed=min(mass, MASS_THRESHOLD), words=words)
+            time.sleep(PAUSE_BETWEEN_POSTS_SECONDS)
+
+
+def _wait_for_cycle(client: SleepClient) -> str:
+    deadline = time.monotonic() + TRIGGER_TIMEOUT_SECONDS
+    while time.monotonic() < deadline:
+        if cycles := client.list_sleep_cycles(instance="default")["data"]:
+            return str(cycles[0]["id"])
+        time.sleep(0.2)
+    decision = client.get_stats("default")["instances"][0]["decision"]
+    raise DemoFailed(f"The trigger did not fire: {decision['reasons']}")
+
+
+def _follow(console: Console, client: SleepClient, cycle_id: str) -> dict[str, Any]:
+    console.print("The session went quiet and the mass is over the threshold: sleep begins.")
+    return follow_cycle(console, client, cycle_id)
+
+
+def follow_cycle(console: Console, client: SleepClient, cycle_id: str) -> dict[str, Any]:
+    """Show a cycle's progress as a bar until it ends; returns the cycle."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.fields[words]}"),
+        TimeElapsedColumn(),
+    )
+    cycle: dict[str, Any] = {}
+    with Progress(*columns, console=console) as progress:
+        task = progress.add_task("Sleep cycle", total=None, words="queued")
+        for cycle in client.follow_sleep_cycle(cycle_id):
+            state = cycle["progress"] or {}
+            words = state.get("stage", cycle["status"]).replace("_", " ")
+            if state.get("loss") is not None:
+                words += f", loss {state['loss']:.3f}"
+            if state.get("tokens_per_second"):
+                words += f", {state['tokens_per_second']:.0f} tokens/s"
+            progress.update(
+                task,
+                total=state.get("total_steps") or None,
+                completed=state.get("step", 0),
+                words=words,
+            )
+        if cycle["status"] in {"succeeded", "rejected"}:
+            progress.update(task, total=1, completed=1, words=cycle["status"])
+    return cycle
+
+
+def _print_outcome(console: Console, client: SleepClient, cycle: Mapping[str, Any]) -> None:
+    if cycle["status"] != "succeeded":
+        why = cycle["error"] or cycle["verdict"] or {}
+        raise DemoFailed(f"The cycle ended as {cycle['status']}: {json.dumps(why)}")
+    checkpoint = client.get_checkpoint(str(cycle["checkpoint_id"]))
+    metrics = cycle["metrics"]
+    table = Table(show_header=False, box=None)
+    table.add_row("Checkpoint", checkpoint["name"])
+    table.add_row("Aliases", ", ".join(checkpoint["aliases"]))
+    table.add_row(
+        "Held-out loss",
+        f"{metrics['held_out_before']['nats_per_token']:.3f} -> "
+        f"{metrics['held_out_reloaded']['nats_per_token']:.3f} nats per token",
+    )
+    table.add_row("Verdict", "; ".join(check["text"] for check in cycle["verdict"]["checks"]))
+    table.add_row("Files", ", ".join(f["name"] for f in checkpoint["files"]))
+    console.print(table)
+    for reply in metrics["replies"]:
+        console.print(Panel(reply["before"].strip(), title=f"Before sleep: {reply['prompt']}"))
+        console.print(Panel(reply["after"].strip(), title=f"After sleep: {reply['prompt']}"))
+
+
+@contextmanager
+def _daemon(environment: Mapping[str, str], log_path: Path) -> Iterator[None]:
+    with log_path.open("wb") as log:
+        process = subprocess.Popen(  # our own module
+            [sys.executable, "-m", "app", "serve"],
+            env={**os.environ, **environment},
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+        try:
+            yield
+        finally:
+            process.terminate()
+            process.wait()
+
+
+def _run_command(arguments: list[str], environment: Mapping[str, str]) -> None:
+    result = subprocess.run(  # noqa: S603  # our own module
+        [sys.executable, "-m", "app", *arguments],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if result.returncode != 0:
+        raise DemoFailed(f"`sage-sleep {' '.join(arguments)}` failed: {result.stderr[-2000:]}")
+
+
+def _wait_until_ready(client: SleepClient, log_path: Path) -> None:
+    deadline = time.monotonic() + START_TIMEOUT_SECONDS
+    while not client.is_ready():
+        if time.monotonic() > deadline:
+            raise DemoFailed(f"The daemon did not become ready; its log is {log_path}.")
+        time.sleep(0.1)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port

@@ -1,0 +1,81 @@
+"""Which experiences a cycle trains on, rehearses and is measured with.
+
+Salience chooses and orders what is trained. Nothing here sees a text: candidates are ids, hashes
+and totals, so a selection costs the same however long the exchanges are.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from app.domain.experience import HELD_OUT_ONE_IN
+
+MAX_HELD_OUT = 32
+"""Held-out experiences measured per cycle, the newest: cost must not grow with history."""
+
+REHEARSAL_POOL_FACTOR = 4
+"""Rehearsal is drawn from this many times as many of the most salient consolidated experiences."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Candidate:
+    """What selection needs to know of an experience."""
+
+    seq: int
+    id: str
+    content_sha256: str
+    total: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Selection:
+    """The three lists of a cycle, each in order."""
+
+    train: tuple[Candidate, ...]
+    rehearsal: tuple[Candidate, ...]
+    held_out: tuple[Candidate, ...]
+
+    @property
+    def data_sha256(self) -> str:
+        """SHA-256 over role and content hash of every item in order: equal data, equal hash."""
+        digest = hashlib.sha256()
+        for role, items in (("t", self.train), ("r", self.rehearsal), ("h", self.held_out)):
+            for item in items:
+                digest.update(f"{role}{item.content_sha256}\n".encode())
+        return digest.hexdigest()
+
+
+def select(
+    candidates: Sequence[Candidate],
+    *,
+    held_out: Sequence[Candidate],
+    rehearsal_pool: Sequence[Candidate],
+    rehearsal_share: float,
+    seed: int,
+) -> Selection:
+    """Make a selection.
+
+    A young instance may hold out nothing yet. Without a yardstick no gate can judge, so the cycle
+    then keeps one in ten of its own candidates back (at least one, spread over the salience
+    order); these are measured with and stay in the buffer.
+
+    Args:
+        candidates: Free experiences, most salient first.
+        held_out: The instance's held-out experiences; the first `MAX_HELD_OUT` are used.
+        rehearsal_pool: Earlier consolidated experiences.
+        rehearsal_share: Rehearsal as a share of the trained experiences, 0..1.
+        seed: Of the draw from the pool.
+    """
+    train = list(candidates)
+    measured = list(held_out[:MAX_HELD_OUT])
+    if not measured and len(train) > 1:
+        kept_back = train[HELD_OUT_ONE_IN - 1 :: HELD_OUT_ONE_IN] or train[-1:]
+        measured = kept_back[:MAX_HELD_OUT]
+        chosen = {candidate.seq for candidate in measured}
+        train = [candidate for candidate in train if candidate.seq not in chosen]
+    size = min(len(rehearsal_pool), round(rehearsal_share * len(train)))
+    rehearsal = random.Random(seed).sample(list(rehearsal_pool), size)  # noqa: S311  # no secret
+    return Selection(train=tuple(train), rehearsal=tuple(rehearsal), held_out=tuple(measured))

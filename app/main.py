@@ -1,0 +1,127 @@
+"""The HTTP application: its lifespan, its routers and its error handlers. No rule, no torch."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from importlib.metadata import version
+
+from fastapi import FastAPI
+from filelock import FileLock, Timeout
+from starlette.concurrency import run_in_threadpool
+
+from app import artifacts
+from app.api import checkpoints, experiences, instances, operations, sleep_cycles
+from app.api.deps import Daemon
+from app.api.problems import install_problem_handlers
+from app.clock import utc_now
+from app.db.engine import Database
+from app.errors import DataDirectoryInUse
+from app.log import get_logger
+from app.services import consolidation, registry
+from app.settings import Settings
+from app.worker.scheduler import SleepScheduler
+from app.worker.supervisor import Supervisor
+
+_log = get_logger(__name__)
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """Build the application; nothing is opened or started before its lifespan begins."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        running = run_daemon(settings)
+        app.state.daemon = running.__enter__()
+        try:
+            yield
+        finally:
+            await run_in_threadpool(running.__exit__, None, None, None)
+
+    app = FastAPI(
+        title="SAGE Sleep",
+        version=version("sage-sleep"),
+        summary="Gives small language models sleep: what mattered becomes a LoRA checkpoint.",
+        lifespan=lifespan,
+        max_body_size=settings.max_body_bytes,
+    )
+    install_problem_handlers(app)
+    for part in (experiences, sleep_cycles, checkpoints, instances, operations):
+        app.include_router(part.router)
+    return app
+
+
+@contextmanager
+def run_daemon(settings: Settings) -> Iterator[Daemon]:
+    """Hold the data directory, settle what the last run left, and keep the worker running.
+
+    Raises: DataDirectoryInUse, DatabaseNotMigrated, DatabaseUnavailable.
+    """
+    with _hold(settings) as db:
+        defaults = settings.instance_defaults()
+        settled = consolidation.settle_all_running(db, defaults=defaults, now=utc_now())
+        swept = artifacts.sweep(settings.checkpoints_dir, registry.list_names(db))
+        if settled or swept:
+            _log.warning("daemon.recovered", cycles_requeued=settled, directories_swept=swept)
+        supervisor = Supervisor(
+            db,
+            defaults=defaults,
+            child_environment={
+                "SAGE_DATA_DIR": str(settings.data_dir),
+                "SAGE_DATABASE_URL": settings.effective_database_url,
+            },
+            stop_grace_seconds=settings.stop_grace_seconds,
+        )
+        scheduler = SleepScheduler(
+            db,
+            defaults=defaults,
+            interval_seconds=settings.scheduler_interval_seconds,
+            on_queued=supervisor.wake,
+        )
+        supervisor.start()
+        scheduler.start()
+        _log.info("daemon.started", data_dir=str(settings.data_dir))
+        try:
+            yield Daemon(
+                version=version("sage-sleep"),
+                started_at=utc_now(),
+                db=db,
+                data_dir=settings.data_dir,
+                checkpoints_root=settings.checkpoints_dir,
+                defaults=defaults,
+                on_ingested=scheduler.nudge,
+                on_queued=supervisor.wake,
+                is_worker_alive=lambda: scheduler.is_alive and supervisor.is_alive,
+            )
+        finally:
+            scheduler.stop()
+            supervisor.stop()
+            _log.info("daemon.stopped")
+
+
+def check_startable(settings: Settings) -> None:
+    """Raise what would keep the daemon from starting, before a server is set up for it.
+
+    Raises: DataDirectoryInUse, DatabaseNotMigrated, DatabaseUnavailable.
+    """
+    with _hold(settings):
+        pass
+
+
+@contextmanager
+def _hold(settings: Settings) -> Iterator[Database]:
+    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(settings.data_dir / "daemon.lock", timeout=0, thread_local=False)
+    try:
+        lock.acquire()
+    except Timeout as error:
+        raise DataDirectoryInUse(
+            f"Another daemon runs on {settings.data_dir}; stop it, or set SAGE_DATA_DIR."
+        ) from error
+    db = Database(settings.effective_database_url)
+    try:
+        db.check_migrated()
+        yield db
+    finally:
+        db.close()
+        lock.release()

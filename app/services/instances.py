@@ -1,0 +1,99 @@
+"""Instances: making one, changing its policy, and what its settings come to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from app.db import experiences, instances
+from app.db.engine import Database
+from app.db.tables import InstanceRow
+from app.domain.sleep import InstanceDefaults, QuietHours, Recipe, SleepPolicy
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EffectiveInstance:
+    """An instance with every default filled in."""
+
+    row: InstanceRow
+    base_model: str
+    system_prompt: str
+    timezone: str
+    policy: SleepPolicy
+    recipe: Recipe
+    probe_prompts: tuple[str, ...]
+
+
+def effective(row: InstanceRow, defaults: InstanceDefaults) -> EffectiveInstance:
+    """Lay an instance's overrides over the defaults."""
+    policy = dict(row.policy)
+    if policy.get("quiet_hours") is not None:
+        policy["quiet_hours"] = QuietHours.parse(policy["quiet_hours"])
+    recipe = dict(row.recipe)
+    if "target_modules" in recipe:
+        recipe["target_modules"] = tuple(recipe["target_modules"])
+    return EffectiveInstance(
+        row=row,
+        base_model=row.base_model or defaults.base_model,
+        system_prompt=row.system_prompt or defaults.system_prompt,
+        timezone=row.timezone or defaults.timezone,
+        policy=replace(defaults.policy, **policy),
+        recipe=replace(defaults.recipe, **recipe),
+        probe_prompts=defaults.probe_prompts,
+    )
+
+
+def get_instance(db: Database, slug: str, defaults: InstanceDefaults) -> EffectiveInstance:
+    """Return one instance. Raises: InstanceNotFound."""
+    with db.read() as session:
+        return effective(instances.get_instance(session, slug), defaults)
+
+
+def list_instances(db: Database, defaults: InstanceDefaults) -> Sequence[EffectiveInstance]:
+    """All instances, by slug."""
+    with db.read() as session:
+        return [effective(row, defaults) for row in instances.list_instances(session)]
+
+
+def put_instance(
+    db: Database,
+    slug: str,
+    values: Mapping[str, Any],
+    *,
+    defaults: InstanceDefaults,
+    now: datetime,
+) -> tuple[EffectiveInstance, bool]:
+    """Create or replace an instance's settings; what `values` leaves out becomes the default.
+
+    A changed `min_salience` regrades the experiences that wait.
+
+    Args:
+        values: Of base_model, system_prompt, timezone, policy and recipe; checked by the caller.
+
+    Returns:
+        The instance, and whether it was created.
+    """
+    with db.write() as session:
+        row = instances.find_instance(session, slug)
+        is_new = row is None
+        if row is None:
+            row = instances.insert_instance(session, slug=slug, now=now)
+        before = effective(row, defaults).policy
+        empty = {"base_model": None, "system_prompt": None, "timezone": None}
+        instances.update_instance(
+            session, row.id, {**empty, "policy": {}, "recipe": {}, **values}, now=now
+        )
+        session.refresh(row)
+        after = effective(row, defaults)
+        if after.policy.min_salience != before.min_salience:
+            experiences.regrade(session, row.id, after.policy.min_salience)
+        return after, is_new
+
+
+def load_effective(session: Session, slug: str, defaults: InstanceDefaults) -> EffectiveInstance:
+    """The same within a transaction of another service. Raises: InstanceNotFound."""
+    return effective(instances.get_instance(session, slug), defaults)

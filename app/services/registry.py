@@ -1,0 +1,365 @@
+"""The registry: checkpoints, the aliases that point at them, promotion and rollback."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from app import artifacts
+from app.db import checkpoints, events, experiences, instances, sleep_cycles
+from app.db.engine import Database
+from app.db.paging import Page
+from app.db.tables import (
+    AliasHistoryRow,
+    AliasRow,
+    CheckpointRow,
+    CycleExperienceRow,
+)
+from app.domain.checkpoint import (
+    Alias,
+    AliasAction,
+    CheckpointFile,
+    CheckpointStatus,
+    promotion_line,
+)
+from app.domain.gate import VerdictStatus
+from app.errors import (
+    AliasesChanged,
+    ArtifactError,
+    CheckpointFileNotFound,
+    CheckpointInUse,
+    CheckpointNotPromotable,
+    NoPreviousCheckpoint,
+)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CheckpointView:
+    """A checkpoint with what else is known of it."""
+
+    row: CheckpointRow
+    instance: str
+    cycle_number: int
+    aliases: Sequence[str]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AliasesView:
+    """The aliases of an instance; the revision grows with every move."""
+
+    instance: str
+    revision: int
+    aliases: Sequence[AliasRow]
+
+
+def get_checkpoint(db: Database, checkpoint_id: str) -> CheckpointView:
+    """Return one checkpoint. Raises: CheckpointNotFound."""
+    with db.read() as session:
+        return _view(session, checkpoints.get_checkpoint(session, checkpoint_id))
+
+
+def list_provenance(db: Database, checkpoint_id: str) -> list[tuple[CycleExperienceRow, str]]:
+    """Every experience a checkpoint's cycle used, with role and weight.
+
+    Raises: CheckpointNotFound.
+    """
+    with db.read() as session:
+        row = checkpoints.get_checkpoint(session, checkpoint_id)
+        return [
+            (used, experience_id)
+            for used, experience_id in experiences.list_experiences_of(session, row.cycle_id)
+        ]
+
+
+def list_checkpoints(
+    db: Database, *, instance: str | None, status: str | None, cursor: str | None, limit: int
+) -> tuple[list[CheckpointView], str | None]:
+    """One page of checkpoints, newest first, and the next cursor."""
+    with db.read() as session:
+        instance_id = instances.get_instance(session, instance).id if instance else None
+        page: Page[CheckpointRow] = checkpoints.list_checkpoints(
+            session, instance_id=instance_id, status=status, cursor=cursor, limit=limit
+        )
+        return [_view(session, row) for row in page.rows], page.next_cursor
+
+
+def find_file(view: CheckpointView, name: str) -> CheckpointFile:
+    """The checkpoint's file of this name, as the registry knows it.
+
+    Raises: CheckpointFileNotFound, also when the checkpoint was deleted.
+    """
+    for file in _files(view.row):
+        if file.name == name and view.row.status == CheckpointStatus.READY:
+            return file
+    raise CheckpointFileNotFound(
+        f"Checkpoint {view.row.id} ({view.row.status}) has no file {name!r}.",
+        files=[file.name for file in _files(view.row)],
+    )
+
+
+def open_archive(view: CheckpointView, root: Path) -> artifacts.Archive:
+    """The checkpoint as one tar. Raises: CheckpointFileNotFound when it was deleted."""
+    if view.row.status != CheckpointStatus.READY:
+        raise CheckpointFileNotFound(f"The files of checkpoint {view.row.id} were deleted.")
+    return artifacts.build_archive(
+        root / view.row.name, view.row.name.replace("/", "-"), _files(view.row)
+    )
+
+
+def promote(
+    db: Database,
+    checkpoint_id: str,
+    *,
+    root: Path,
+    is_forced: bool,
+    actor: str,
+    reason: str | None,
+    expected_revision: int | None,
+    now: datetime,
+) -> AliasesView:
+    """Make a checkpoint `current`, and what was current `previous`.
+
+    Args:
+        root: Where checkpoints lie; the files are verified before they go live.
+        is_forced: Promote although the verdict is not accepted; then a reason is required.
+        expected_revision: The aliases' revision the caller saw (If-Match); None for any.
+
+    Raises: CheckpointNotFound, CheckpointNotPromotable, AliasesChanged.
+    """
+    view = get_checkpoint(db, checkpoint_id)
+    _check_promotable(view, root, is_forced=is_forced, reason=reason)
+    with db.write() as session:
+        row = checkpoints.get_checkpoint(session, checkpoint_id)
+        if row.status != CheckpointStatus.READY:
+            raise CheckpointNotPromotable(f"Checkpoint {row.id} was deleted meanwhile.")
+        _check_revision(session, row.instance_id, expected_revision)
+        promote_within(session, row, actor=actor, reason=reason, now=now)
+        return _aliases(session, row.instance_id)
+
+
+def promote_within(
+    session: Session, row: CheckpointRow, *, actor: str, reason: str | None, now: datetime
+) -> None:
+    """Within a transaction: move `current` here, `previous` to where it was, drop `candidate`."""
+    before = checkpoints.find_alias_target(session, row.instance_id, Alias.CURRENT)
+    if before == row.id:
+        return
+    moves: list[tuple[Alias, str | None]] = [(Alias.CURRENT, row.id), (Alias.PREVIOUS, before)]
+    if checkpoints.find_alias_target(session, row.instance_id, Alias.CANDIDATE) == row.id:
+        moves.append((Alias.CANDIDATE, None))
+    _move(session, row.instance_id, moves, AliasAction.PROMOTE, actor=actor, reason=reason, now=now)
+    events.append_event(
+        session,
+        type_="checkpoint.promoted",
+        instance_id=row.instance_id,
+        cycle_id=row.cycle_id,
+        checkpoint_id=row.id,
+        now=now,
+        data={"from": before, "to": row.id, "actor": actor},
+    )
+
+
+def propose_within(
+    session: Session, row: CheckpointRow, *, actor: str, reason: str, now: datetime
+) -> None:
+    """Within a transaction: make a checkpoint the `candidate`, for a person to promote."""
+    _move(
+        session,
+        row.instance_id,
+        [(Alias.CANDIDATE, row.id)],
+        AliasAction.PROMOTE,
+        actor=actor,
+        reason=reason,
+        now=now,
+    )
+
+
+def rollback(
+    db: Database,
+    slug: str,
+    *,
+    actor: str,
+    reason: str | None,
+    expected_revision: int | None,
+    now: datetime,
+) -> AliasesView:
+    """Take `current` one promotion back; before the first stands the bare base model.
+
+    Raises: InstanceNotFound, NoPreviousCheckpoint, AliasesChanged.
+    """
+    with db.write() as session:
+        instance = instances.get_instance(session, slug)
+        _check_revision(session, instance.id, expected_revision)
+        line = promotion_line(checkpoints.list_moves(session, instance.id, Alias.CURRENT))
+        earlier = [target for target in line[:-1] if _is_servable(session, target)]
+        if len(line) < 2 or not earlier:
+            raise NoPreviousCheckpoint(
+                f"{slug} runs the bare base model; there is nothing to roll back to.",
+                instance=slug,
+            )
+        target = earlier[-1]
+        moves = [
+            (Alias.CURRENT, target),
+            (Alias.PREVIOUS, earlier[-2] if len(earlier) > 1 else None),
+        ]
+        _move(
+            session, instance.id, moves, AliasAction.ROLLBACK, actor=actor, reason=reason, now=now
+        )
+        events.append_event(
+            session,
+            type_="checkpoint.rolled_back",
+            instance_id=instance.id,
+            checkpoint_id=target,
+            now=now,
+            data={"from": line[-1], "to": target, "actor": actor},
+        )
+        return _aliases(session, instance.id)
+
+
+def get_aliases(db: Database, slug: str) -> AliasesView:
+    """The aliases of an instance. Raises: InstanceNotFound."""
+    with db.read() as session:
+        return _aliases(session, instances.get_instance(session, slug).id)
+
+
+def list_alias_history(
+    db: Database, slug: str, *, before_seq: int | None, limit: int
+) -> Sequence[AliasHistoryRow]:
+    """Moves of an instance's aliases, newest first; one more than `limit` if there are more."""
+    with db.read() as session:
+        instance = instances.get_instance(session, slug)
+        return checkpoints.list_alias_history(
+            session, instance.id, before_seq=before_seq, limit=limit
+        )
+
+
+def annotate_checkpoint(
+    db: Database, checkpoint_id: str, values: Mapping[str, Any]
+) -> CheckpointView:
+    """Change a checkpoint's note or pin. Raises: CheckpointNotFound."""
+    with db.write() as session:
+        row = checkpoints.get_checkpoint(session, checkpoint_id)
+        if values:
+            checkpoints.update_checkpoint(session, row.id, values)
+        return _view(session, checkpoints.get_checkpoint(session, checkpoint_id))
+
+
+def delete_checkpoint(db: Database, checkpoint_id: str, *, root: Path, now: datetime) -> None:
+    """Delete a checkpoint's files; its row stays for the record. Twice is the same as once.
+
+    Raises: CheckpointNotFound, CheckpointInUse.
+    """
+    with db.write() as session:
+        row = checkpoints.get_checkpoint(session, checkpoint_id)
+        names = checkpoints.list_aliases_of(session, checkpoint_id)
+        if names:
+            raise CheckpointInUse(
+                f"Checkpoint {checkpoint_id} is {' and '.join(names)}; promote another first.",
+                aliases=names,
+            )
+        active = sleep_cycles.find_active(session, row.instance_id)
+        if active is not None and active.plan["parent_checkpoint_id"] == checkpoint_id:
+            raise CheckpointInUse(f"Cycle {active.number} starts from this checkpoint.")
+        if row.status == CheckpointStatus.READY:
+            checkpoints.update_checkpoint(
+                session, row.id, {"status": CheckpointStatus.DELETED, "deleted_at": now}
+            )
+            events.append_event(
+                session,
+                type_="checkpoint.deleted",
+                instance_id=row.instance_id,
+                checkpoint_id=checkpoint_id,
+                now=now,
+            )
+        name = row.name
+    artifacts.remove(root, name)
+
+
+def list_names(db: Database) -> frozenset[str]:
+    """Directory names of every checkpoint whose files belong there."""
+    with db.read() as session:
+        return checkpoints.list_names(session)
+
+
+def _move(
+    session: Session,
+    instance_id: int,
+    moves: Sequence[tuple[Alias, str | None]],
+    action: AliasAction,
+    *,
+    actor: str,
+    reason: str | None,
+    now: datetime,
+) -> None:
+    for alias, target in moves:
+        checkpoints.move_alias(
+            session,
+            instance_id=instance_id,
+            alias=alias,
+            to_checkpoint_id=target,
+            action=action,
+            actor=actor,
+            reason=reason,
+            now=now,
+        )
+
+
+def _check_promotable(
+    view: CheckpointView, root: Path, *, is_forced: bool, reason: str | None
+) -> None:
+    row = view.row
+    if row.status != CheckpointStatus.READY:
+        raise CheckpointNotPromotable(f"The files of checkpoint {row.id} were deleted.")
+    if row.verdict["status"] != VerdictStatus.ACCEPTED and not (is_forced and reason):
+        failed = [check["text"] for check in row.verdict["checks"] if not check["passed"]]
+        raise CheckpointNotPromotable(
+            f"The gate refused checkpoint {row.id} ({'; '.join(failed)}); "
+            "to promote it all the same, send force and a reason.",
+            verdict=row.verdict,
+        )
+    try:
+        artifacts.verify(root, row.name, _files(row))
+    except ArtifactError as error:
+        raise CheckpointNotPromotable(f"Checkpoint {row.id}: {error.message}") from error
+
+
+def _check_revision(session: Session, instance_id: int, expected: int | None) -> None:
+    found = checkpoints.alias_revision(session, instance_id)
+    if expected is not None and expected != found:
+        raise AliasesChanged(
+            "The aliases moved since you read them; read them again and decide anew.",
+            expected=expected,
+            found=found,
+        )
+
+
+def _is_servable(session: Session, checkpoint_id: str | None) -> bool:
+    if checkpoint_id is None:
+        return True
+    return checkpoints.get_checkpoint(session, checkpoint_id).status == CheckpointStatus.READY
+
+
+def _aliases(session: Session, instance_id: int) -> AliasesView:
+    return AliasesView(
+        instance=instances.get_instance_by_id(session, instance_id).slug,
+        revision=checkpoints.alias_revision(session, instance_id),
+        aliases=checkpoints.list_aliases(session, instance_id),
+    )
+
+
+def _view(session: Session, row: CheckpointRow) -> CheckpointView:
+    return CheckpointView(
+        row=row,
+        instance=instances.get_instance_by_id(session, row.instance_id).slug,
+        cycle_number=sleep_cycles.get_cycle(session, row.cycle_id).number,
+        aliases=checkpoints.list_aliases_of(session, row.id),
+    )
+
+
+def _files(row: CheckpointRow) -> list[CheckpointFile]:
+    return [CheckpointFile(**file) for file in row.files]

@@ -1,0 +1,332 @@
+"""Asking for sleep: the decision, the plan, one active cycle per instance, cancelling."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from app.clock import new_id
+from app.db import checkpoints, events, experiences, instances, sleep_cycles
+from app.db.engine import Database
+from app.db.paging import Page
+from app.db.tables import EventRow, SleepCycleRow
+from app.domain.checkpoint import Alias
+from app.domain.experience import CycleRole, ExperienceStatus
+from app.domain.selection import MAX_HELD_OUT, REHEARSAL_POOL_FACTOR, Selection, select
+from app.domain.sleep import (
+    CyclePlan,
+    CycleStatus,
+    InstanceDefaults,
+    Recipe,
+    SleepDecision,
+    SleepState,
+    Trigger,
+    decide,
+)
+from app.errors import (
+    IdempotencyKeyReused,
+    NothingToConsolidate,
+    SleepCycleActive,
+    SleepCycleEnded,
+    SleepNotDue,
+)
+from app.services.instances import EffectiveInstance, load_effective
+
+ENDED_BY_WORK = (CycleStatus.SUCCEEDED, CycleStatus.REJECTED, CycleStatus.FAILED)
+"""States whose end starts the waiting interval; a cancel does not."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CycleRequest:
+    """What a caller, or the schedule, asks for.
+
+    Attributes:
+        is_forced: Skip the waiting rules; never the gate, and never the want of experiences.
+        recipe: Hyper-parameters that replace the instance's.
+    """
+
+    instance: str
+    trigger: Trigger
+    is_forced: bool = False
+    recipe: Mapping[str, Any] = field(default_factory=dict)
+    max_experiences: int | None = None
+    min_salience: float | None = None
+    idempotency_key: str | None = None
+
+    @property
+    def sha256(self) -> str:
+        """Hash of what was asked, which tells a repeated request from another one."""
+        asked = [
+            self.instance,
+            self.is_forced,
+            {name: self.recipe[name] for name in sorted(self.recipe)},
+            self.max_experiences,
+            self.min_salience,
+        ]
+        return hashlib.sha256(json.dumps(asked, default=list).encode()).hexdigest()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CyclePreview:
+    """What a cycle would do now."""
+
+    decision: SleepDecision
+    plan: CyclePlan
+
+
+def get_decision(
+    db: Database, slug: str, *, defaults: InstanceDefaults, now: datetime
+) -> SleepDecision:
+    """Decide whether an instance should sleep now. Raises: InstanceNotFound."""
+    with db.read() as session:
+        return decide_within(session, load_effective(session, slug, defaults), now=now)
+
+
+def preview_cycle(
+    db: Database, request: CycleRequest, *, defaults: InstanceDefaults, now: datetime
+) -> CyclePreview:
+    """Answer a dry run: the decision and the selected ids; nothing starts."""
+    with db.read() as session:
+        instance = load_effective(session, request.instance, defaults)
+        decision = decide_within(session, instance, now=now)
+        _, plan = _plan(session, instance, request)
+        return CyclePreview(decision=decision, plan=plan)
+
+
+def request_cycle(
+    db: Database, request: CycleRequest, *, defaults: InstanceDefaults, now: datetime
+) -> SleepCycleRow:
+    """Queue a cycle and claim its experiences, in one transaction.
+
+    Raises: InstanceNotFound, SleepCycleActive, SleepNotDue, NothingToConsolidate,
+        IdempotencyKeyReused.
+    """
+    with db.write() as session:
+        if request.idempotency_key is not None:
+            earlier = sleep_cycles.find_by_idempotency_key(session, request.idempotency_key)
+            if earlier is not None:
+                if earlier.request_sha256 != request.sha256:
+                    raise IdempotencyKeyReused(
+                        "This Idempotency-Key was used for another cycle request; use a new key.",
+                        sleep_cycle_id=earlier.id,
+                    )
+                return earlier
+        instance = load_effective(session, request.instance, defaults)
+        if (active := sleep_cycles.find_active(session, instance.row.id)) is not None:
+            raise _already_active(active)
+        decision = decide_within(session, instance, now=now)
+        selection, plan = _plan(session, instance, request)
+        if not selection.train or not selection.held_out:
+            raise NothingToConsolidate(
+                f"{request.instance} has nothing left to train on ({len(selection.train)} to "
+                f"train, {len(selection.held_out)} held out to measure with): post exchanges, or "
+                "lower min_salience.",
+                instance=request.instance,
+                decision=decision.to_json(),
+            )
+        if not decision.is_due and not request.is_forced:
+            waiting = "; ".join(reason.text for reason in decision.reasons if not reason.is_met)
+            raise SleepNotDue(
+                f"Sleep is not due: {waiting}. Send force to skip the waiting rules.",
+                instance=request.instance,
+                decision=decision.to_json(),
+            )
+        return _insert_cycle(session, instance, request, decision, selection, plan, now=now)
+
+
+def cancel_cycle(
+    db: Database, cycle_id: str, *, defaults: InstanceDefaults, now: datetime
+) -> SleepCycleRow:
+    """Cancel a queued cycle at once, or ask a running one to stop.
+
+    Raises: SleepCycleNotFound, SleepCycleEnded.
+    """
+    with db.write() as session:
+        cycle = sleep_cycles.get_cycle(session, cycle_id)
+        if CycleStatus(cycle.status) is CycleStatus.QUEUED:
+            end_cancelled(session, cycle, defaults=defaults, now=now)
+        elif CycleStatus(cycle.status).is_active:
+            sleep_cycles.request_cancel(session, cycle_id, now=now)
+        else:
+            raise SleepCycleEnded(f"The cycle is {cycle.status} already.", sleep_cycle_id=cycle_id)
+        session.expire_all()
+        return sleep_cycles.get_cycle(session, cycle_id)
+
+
+def end_cancelled(
+    session: Session, cycle: SleepCycleRow, *, defaults: InstanceDefaults, now: datetime
+) -> None:
+    """Within a transaction: end an active cycle as cancelled and give its experiences back."""
+    instance_row = instances.get_instance_by_id(session, cycle.instance_id)
+    instance = load_effective(session, instance_row.slug, defaults)
+    experiences.release_claimed(
+        session,
+        cycle.id,
+        min_salience=instance.policy.min_salience,
+        counts_attempt=False,
+        reason="",
+    )
+    sleep_cycles.update_cycle(
+        session,
+        cycle.id,
+        {"status": CycleStatus.CANCELLED, "finished_at": now},
+        from_statuses=(CycleStatus.QUEUED, CycleStatus.TRAINING, CycleStatus.EVALUATING),
+    )
+    events.append_event(
+        session,
+        type_="sleep_cycle.cancelled",
+        instance_id=instance.row.id,
+        cycle_id=cycle.id,
+        now=now,
+    )
+
+
+def get_cycle(db: Database, cycle_id: str) -> tuple[SleepCycleRow, str, str | None]:
+    """Return one cycle, its instance's slug and its checkpoint's id."""
+    with db.read() as session:
+        cycle = sleep_cycles.get_cycle(session, cycle_id)
+        checkpoint = checkpoints.find_by_cycle(session, cycle_id)
+        slug = instances.get_instance_by_id(session, cycle.instance_id).slug
+        return cycle, slug, checkpoint.id if checkpoint else None
+
+
+def list_cycles(
+    db: Database, *, instance: str | None, status: str | None, cursor: str | None, limit: int
+) -> tuple[Page[SleepCycleRow], dict[str, str], dict[int, str]]:
+    """One page of cycles, newest first; checkpoint ids by cycle, and slugs by instance."""
+    with db.read() as session:
+        instance_id = instances.get_instance(session, instance).id if instance else None
+        page = sleep_cycles.list_cycles(
+            session, instance_id=instance_id, status=status, cursor=cursor, limit=limit
+        )
+        published = checkpoints.ids_by_cycle(session, [row.id for row in page.rows])
+        return page, published, {row.id: row.slug for row in instances.list_instances(session)}
+
+
+def list_events(
+    db: Database, cycle_id: str, *, after_seq: int, limit: int
+) -> tuple[list[EventRow], bool]:
+    """Events of a cycle after a number, oldest first, and whether the cycle is over."""
+    with db.read() as session:
+        cycle = sleep_cycles.get_cycle(session, cycle_id)
+        rows = events.list_cycle_events(session, cycle_id, after_seq=after_seq, limit=limit)
+        return list(rows), not CycleStatus(cycle.status).is_active
+
+
+def decide_within(session: Session, instance: EffectiveInstance, *, now: datetime) -> SleepDecision:
+    """The decision within a transaction of another service."""
+    buffered = instances.totals_by_status(session, instance.row.id).get(ExperienceStatus.BUFFERED)
+    last = sleep_cycles.find_last_ended(session, instance.row.id, ENDED_BY_WORK)
+    state = SleepState(
+        now=now,
+        local_time=now.astimezone(ZoneInfo(instance.timezone)).time(),
+        mass=buffered.total if buffered else 0.0,
+        count=buffered.count if buffered else 0,
+        last_cycle_ended_at=last.finished_at if last else None,
+        last_exchange_at=instance.row.last_exchange_at,
+        has_active_cycle=sleep_cycles.find_active(session, instance.row.id) is not None,
+    )
+    return decide(state, instance.policy)
+
+
+def _plan(
+    session: Session, instance: EffectiveInstance, request: CycleRequest
+) -> tuple[Selection, CyclePlan]:
+    recipe: Recipe = replace(instance.recipe, **request.recipe)
+    limit = request.max_experiences or instance.policy.max_experiences
+    min_salience = (
+        instance.policy.min_salience if request.min_salience is None else request.min_salience
+    )
+    instance_id = instance.row.id
+    pool_size = round(REHEARSAL_POOL_FACTOR * recipe.rehearsal_share * limit)
+    selection = select(
+        experiences.list_candidates(session, instance_id, min_salience=min_salience, limit=limit),
+        held_out=experiences.list_held_out(session, instance_id, MAX_HELD_OUT),
+        rehearsal_pool=experiences.list_rehearsal_candidates(session, instance_id, pool_size)
+        if pool_size
+        else (),
+        rehearsal_share=recipe.rehearsal_share,
+        seed=recipe.seed,
+    )
+    plan = CyclePlan(
+        base_model=instance.base_model,
+        system_prompt=instance.system_prompt,
+        recipe=recipe,
+        min_salience=min_salience,
+        max_experiences=limit,
+        parent_checkpoint_id=checkpoints.find_alias_target(session, instance_id, Alias.CURRENT),
+        experience_ids=tuple(item.id for item in selection.train),
+        rehearsal_ids=tuple(item.id for item in selection.rehearsal),
+        held_out_ids=tuple(item.id for item in selection.held_out),
+        data_sha256=selection.data_sha256,
+        probe_prompts=instance.probe_prompts,
+    )
+    return selection, plan
+
+
+def _insert_cycle(
+    session: Session,
+    instance: EffectiveInstance,
+    request: CycleRequest,
+    decision: SleepDecision,
+    selection: Selection,
+    plan: CyclePlan,
+    *,
+    now: datetime,
+) -> SleepCycleRow:
+    number = instances.take_cycle_number(session, instance.row.id)
+    try:
+        cycle = sleep_cycles.insert_cycle(
+            session,
+            {
+                "id": new_id(),
+                "instance_id": instance.row.id,
+                "number": number,
+                "status": CycleStatus.QUEUED,
+                "trigger": request.trigger,
+                "is_forced": request.is_forced,
+                "idempotency_key": request.idempotency_key,
+                "request_sha256": request.sha256,
+                "decision": decision.to_json(),
+                "plan": plan.to_json(),
+                "created_at": now,
+            },
+        )
+    except IntegrityError as error:
+        raise SleepCycleActive("A cycle of this instance is queued or running.") from error
+    for role, items in (
+        (CycleRole.TRAIN, selection.train),
+        (CycleRole.REHEARSAL, selection.rehearsal),
+        (CycleRole.HELD_OUT, selection.held_out),
+    ):
+        experiences.insert_cycle_experiences(session, cycle.id, role, items)
+    experiences.claim(session, selection.train)
+    events.append_event(
+        session,
+        type_="sleep_cycle.queued",
+        instance_id=instance.row.id,
+        cycle_id=cycle.id,
+        now=now,
+        data={
+            "number": number,
+            "trigger": request.trigger.value,
+            "experiences": len(selection.train),
+            "mass": decision.mass,
+        },
+    )
+    return cycle
+
+
+def _already_active(active: SleepCycleRow) -> SleepCycleActive:
+    return SleepCycleActive(
+        f"Cycle {active.number} of this instance is {active.status}; wait for it or cancel it.",
+        sleep_cycle_id=active.id,
+    )

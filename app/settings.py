@@ -1,0 +1,165 @@
+"""Every setting of the daemon: name, default, range and what it means.
+
+Read from the environment (prefix `SAGE_`) or from the TOML file that `SAGE_CONFIG_FILE` names; the
+environment wins. There is no global instance: the composition root reads it once and passes on
+what each part needs.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+import platformdirs
+from pydantic import Field, field_validator
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from app.domain.sleep import (
+    ALL_LINEAR_MODULES,
+    SAGE_SYSTEM_PROMPT,
+    InstanceDefaults,
+    QuietHours,
+    Recipe,
+    SleepPolicy,
+)
+
+EMBEDDED_MODEL_DIRECTORY = "smollm2-135m-instruct"
+CONFIG_FILE_VARIABLE = "SAGE_CONFIG_FILE"
+
+
+class Settings(BaseSettings):
+    """Frozen settings; an unknown name in the file is an error."""
+
+    model_config = SettingsConfigDict(env_prefix="SAGE_", frozen=True, extra="forbid")
+
+    data_dir: Path = Field(
+        default_factory=lambda: platformdirs.user_data_path("sage-sleep"),
+        description="Where database, checkpoints and the embedded model are kept.",
+    )
+    database_url: str | None = Field(
+        default=None, description="SQLAlchemy URL; default: sage-sleep.db in the data directory."
+    )
+    host: str = Field(default="127.0.0.1", description="Address to listen on.")
+    port: Annotated[int, Field(ge=0, le=65535, description="Port to listen on.")] = 8760
+    base_model: str | None = Field(
+        default=None,
+        description="Hub id or directory of the base model; default: the embedded model.",
+    )
+    system_prompt: str = Field(
+        default=SAGE_SYSTEM_PROMPT, description="Identity prompt an instance starts with."
+    )
+    timezone: str = Field(default="UTC", description="IANA zone of the quiet hours.")
+    log_level: str = Field(default="info", description="debug, info, warning or error.")
+    log_format: str = Field(default="auto", description="auto, pretty or json.")
+
+    mass_threshold: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 20.0
+    min_salience: Annotated[float, Field(ge=0, le=1)] = 0.5
+    min_experiences: Annotated[int, Field(ge=1)] = 10
+    min_interval_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 6 * 3600
+    idle_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 60.0
+    quiet_hours: str | None = Field(
+        default=None, description="Local hours in which no cycle starts by itself: 22:00-07:00."
+    )
+    max_experiences: Annotated[int, Field(ge=1, le=4096)] = 256
+
+    epochs: Annotated[int, Field(ge=1, le=100)] = 2
+    learning_rate: Annotated[float, Field(gt=0, le=1)] = 2e-4
+    batch_size: Annotated[int, Field(ge=1, le=256)] = 4
+    r: Annotated[int, Field(ge=1, le=512)] = 16
+    lora_alpha: Annotated[int, Field(ge=1, le=1024)] = 32
+    lora_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    target_modules: tuple[str, ...] = ALL_LINEAR_MODULES
+    weight_decay: Annotated[float, Field(ge=0, le=1)] = 0.0
+    warmup_ratio: Annotated[float, Field(ge=0, le=1)] = 0.1
+    max_grad_norm: Annotated[float, Field(gt=0)] = 1.0
+    max_length: Annotated[int, Field(ge=16, le=32768, description="Tokens per example.")] = 1024
+    rehearsal_share: Annotated[float, Field(ge=0, le=1)] = 0.0
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    probe_prompts: tuple[str, ...] = Field(
+        default=("Who are you?",), description="Answered before and after each cycle."
+    )
+
+    scheduler_interval_seconds: Annotated[float, Field(gt=0)] = 30.0
+    max_body_bytes: Annotated[int, Field(ge=1024)] = 8 * 1024 * 1024
+    stop_grace_seconds: Annotated[float, Field(ge=0)] = 8.0
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Arguments win over the environment, which wins over the file."""
+        sources: list[PydanticBaseSettingsSource] = [init_settings, env_settings]
+        if config_file := os.environ.get(CONFIG_FILE_VARIABLE):
+            sources.append(TomlConfigSettingsSource(settings_cls, toml_file=config_file))
+        return tuple(sources)
+
+    @field_validator("quiet_hours")
+    @classmethod
+    def _parse_quiet_hours(cls, value: str | None) -> str | None:
+        if value is not None:
+            QuietHours.parse(value)
+        return value
+
+    @field_validator("timezone")
+    @classmethod
+    def _know_timezone(cls, value: str) -> str:
+        try:
+            ZoneInfo(value)
+        except (ZoneInfoNotFoundError, ValueError) as error:
+            raise ValueError(
+                f"unknown time zone {value!r}; use one such as Europe/Lisbon"
+            ) from error
+        return value
+
+    @field_validator("data_dir")
+    @classmethod
+    def _expand(cls, value: Path) -> Path:
+        return value.expanduser().absolute()
+
+    @property
+    def effective_database_url(self) -> str:
+        """The database URL with its default filled in."""
+        return self.database_url or f"sqlite:///{self.data_dir / 'sage-sleep.db'}"
+
+    @property
+    def models_dir(self) -> Path:
+        """Where fetched base models lie."""
+        return self.data_dir / "models"
+
+    @property
+    def checkpoints_dir(self) -> Path:
+        """Root of the published checkpoints and of the staging area."""
+        return self.data_dir / "checkpoints"
+
+    @property
+    def effective_base_model(self) -> str:
+        """The base model with its default, the embedded model, filled in."""
+        return self.base_model or str(self.models_dir / EMBEDDED_MODEL_DIRECTORY)
+
+    def instance_defaults(self) -> InstanceDefaults:
+        """What an instance has as long as it does not override it."""
+        recipe_fields = Recipe.__dataclass_fields__
+        policy_fields = {name for name in SleepPolicy.__dataclass_fields__ if name != "quiet_hours"}
+        return InstanceDefaults(
+            base_model=self.effective_base_model,
+            system_prompt=self.system_prompt,
+            timezone=self.timezone,
+            policy=SleepPolicy(
+                **{name: getattr(self, name) for name in policy_fields},
+                quiet_hours=QuietHours.parse(self.quiet_hours) if self.quiet_hours else None,
+            ),
+            recipe=Recipe(**{name: getattr(self, name) for name in recipe_fields}),
+            probe_prompts=self.probe_prompts,
+        )

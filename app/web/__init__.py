@@ -1,0 +1,1 @@
+"""The operator's console: static files, served by `app.api.operations`."""

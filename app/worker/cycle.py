@@ -1,0 +1,227 @@
+"""What the training child does: one sleep cycle, from its claim to its published checkpoint.
+
+This module runs in a process of its own (`sage-sleep run-cycle ID`), so that whatever happens to
+memory or CUDA happens here and ends with it. It dies with the daemon: the daemon holds the other
+end of this process's standard input, which closes however the daemon ends.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+
+from app import artifacts
+from app.clock import new_id, utc_now
+from app.db.engine import Database
+from app.domain.checkpoint import build_manifest, checkpoint_name
+from app.domain.gate import TrainingReport, Verdict, judge
+from app.domain.sleep import CycleStatus, InstanceDefaults, Progress, Stage, TrainingJob
+from app.errors import CycleOwnershipLost, SageSleepError, TrainingStopped
+from app.log import get_logger
+from app.services import consolidation
+from app.training.trainer import Trainer
+
+PROGRESS_INTERVAL_SECONDS = 1.0
+NICENESS = 10
+"""The live session and the API come first."""
+
+_log = get_logger(__name__)
+
+
+def watch_parent() -> None:
+    """End this process at once when standard input closes, that is, when the daemon is gone."""
+
+    def wait_for_end() -> None:
+        while sys.stdin.buffer.read(1):
+            pass
+        os._exit(70)
+
+    threading.Thread(target=wait_for_end, name="watch-parent", daemon=True).start()
+
+
+def stop_on_signal() -> threading.Event:
+    """Return an event that SIGTERM and SIGINT set; the trainer looks at it every step."""
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    return stop
+
+
+def yield_cores() -> None:
+    """Lower this process's priority below the session's and the API's."""
+    os.nice(NICENESS)
+
+
+def run_cycle(
+    cycle_id: str,
+    *,
+    db: Database,
+    root: Path,
+    defaults: InstanceDefaults,
+    trainer: Trainer,
+    stop: threading.Event,
+) -> CycleStatus | None:
+    """Run one queued cycle to its end.
+
+    Returns:
+        The state it ended in, or None when it was stopped and is queued again or cancelled.
+
+    Raises: CycleOwnershipLost when another worker has it.
+    """
+    worker_id = new_id()
+    order = consolidation.start_cycle(db, cycle_id, worker_id=worker_id, now=utc_now())
+    _log.info("sleep_cycle.started", cycle_id=cycle_id, experiences=len(order.train))
+    checkpoint_id = new_id()
+    staged = artifacts.stage(root, checkpoint_id)
+    job = TrainingJob(
+        base_model=order.plan.base_model,
+        parent_adapter=root / order.parent.name if order.parent else None,
+        parent_base_sha256=order.parent.base_sha256 if order.parent else None,
+        output_directory=staged,
+        system_prompt=order.plan.system_prompt,
+        recipe=order.plan.recipe,
+        train=order.train,
+        held_out=order.held_out,
+        probe_prompts=order.plan.probe_prompts,
+    )
+    report_progress = _throttled(db, cycle_id, worker_id, stop)
+    try:
+        report = trainer.run(job, on_progress=report_progress, should_stop=stop.is_set)
+        report_progress(Progress(stage=Stage.PUBLISHING))
+        verdict = judge(report)
+        publication = _publish(order, root, staged, checkpoint_id, report, verdict)
+        status = _complete(db, root, cycle_id, worker_id, publication, report, verdict, defaults)
+    except TrainingStopped:
+        artifacts.remove(root, f"{artifacts.STAGING_DIRECTORY}/{checkpoint_id}")
+        consolidation.stop_cycle(
+            db, cycle_id, worker_id=worker_id, defaults=defaults, now=utc_now()
+        )
+        _log.info("sleep_cycle.stopped", cycle_id=cycle_id)
+        return None
+    except CycleOwnershipLost:
+        artifacts.remove(root, f"{artifacts.STAGING_DIRECTORY}/{checkpoint_id}")
+        raise
+    except Exception as error:  # noqa: BLE001  # whatever it was, the cycle must end as failed
+        artifacts.remove(root, f"{artifacts.STAGING_DIRECTORY}/{checkpoint_id}")
+        code, message = _explain(error)
+        consolidation.fail_cycle(
+            db,
+            cycle_id,
+            worker_id=worker_id,
+            code=code,
+            message=message,
+            defaults=defaults,
+            now=utc_now(),
+        )
+        # Frames only: a foreign error's message may quote the conversation.
+        frames = traceback.format_tb(error.__traceback__)
+        _log.error("sleep_cycle.failed", cycle_id=cycle_id, code=code, frames=frames)
+        return CycleStatus.FAILED
+    _log.info(
+        "sleep_cycle.finished",
+        cycle_id=cycle_id,
+        status=status.value,
+        held_out_before=report.held_out_before.nats_per_token,
+        held_out_after=report.held_out_reloaded.nats_per_token,
+        tokens_per_second=report.tokens_per_second,
+    )
+    return status
+
+
+def _throttled(
+    db: Database, cycle_id: str, worker_id: str, stop: threading.Event
+) -> Callable[[Progress], None]:
+    """Write progress at most once a second; a cancel found in the answer stops the cycle."""
+    written_at = float("-inf")
+
+    def report_progress(progress: Progress) -> None:
+        nonlocal written_at
+        if time.monotonic() - written_at < PROGRESS_INTERVAL_SECONDS:
+            return
+        written_at = time.monotonic()
+        if consolidation.record_progress(
+            db, cycle_id, worker_id=worker_id, progress=progress, now=utc_now()
+        ):
+            stop.set()
+
+    return report_progress
+
+
+def _publish(
+    order: consolidation.CycleOrder,
+    root: Path,
+    staged: Path,
+    checkpoint_id: str,
+    report: TrainingReport,
+    verdict: Verdict,
+) -> consolidation.Publication:
+    name = checkpoint_name(order.instance, order.cycle.number, checkpoint_id)
+    adapter_files = artifacts.describe_files(staged)
+    manifest = build_manifest(
+        checkpoint_id=checkpoint_id,
+        name=name,
+        instance=order.instance,
+        cycle_id=order.cycle.id,
+        cycle_number=order.cycle.number,
+        base_model=order.plan.base_model,
+        base_sha256=report.base_sha256,
+        parent_checkpoint_id=order.plan.parent_checkpoint_id,
+        plan=order.plan.to_json(),
+        metrics=report.to_json(),
+        verdict=verdict.to_json(),
+        versions=report.environment,
+        created_at=utc_now().isoformat(),
+        files=adapter_files,
+    )
+    files = (*adapter_files, artifacts.write_manifest(staged, manifest))
+    directory = artifacts.publish(root, staged, name)
+    archive = artifacts.build_archive(directory, name.replace("/", "-"), files)
+    return consolidation.Publication(
+        checkpoint_id=checkpoint_id,
+        name=name,
+        files=files,
+        archive_size_bytes=archive.size_bytes,
+        archive_sha256=archive.sha256,
+    )
+
+
+def _complete(
+    db: Database,
+    root: Path,
+    cycle_id: str,
+    worker_id: str,
+    publication: consolidation.Publication,
+    report: TrainingReport,
+    verdict: Verdict,
+    defaults: InstanceDefaults,
+) -> CycleStatus:
+    try:
+        return consolidation.complete_cycle(
+            db,
+            cycle_id,
+            worker_id=worker_id,
+            publication=publication,
+            report=report,
+            verdict=verdict,
+            defaults=defaults,
+            now=utc_now(),
+        )
+    except BaseException:
+        # Not registered, so it does not exist: nothing may find its files.
+        artifacts.remove(root, publication.name)
+        raise
+
+
+def _explain(error: Exception) -> tuple[str, str]:
+    """Code and message of a failed cycle; of a foreign error only the type, its text may quote."""
+    if isinstance(error, SageSleepError):
+        return error.code, error.message
+    if isinstance(error, MemoryError) or "out of memory" in str(error).lower():
+        return "out-of-memory", "The training process ran out of memory; lower batch_size."
+    return "unexpected-error", f"The training process failed with {type(error).__name__}."

@@ -1,0 +1,114 @@
+"""When instances are looked at: on an interval, and soon after an exchange came in.
+
+APScheduler runs the evaluation; the decision itself is `app.domain.sleep.decide`, and starting a
+cycle is `app.services.sleep.request_cycle`, the same as for a person with curl.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from datetime import timedelta
+
+from apscheduler.schedulers.background import BackgroundScheduler
+
+from app.clock import utc_now
+from app.db.engine import Database
+from app.domain.sleep import InstanceDefaults, Trigger
+from app.errors import Conflict, InstanceNotFound, StorageError
+from app.log import get_logger
+from app.services import sleep
+from app.services.instances import list_instances
+
+NUDGE_DELAY_SECONDS = 0.2
+"""Exchanges that come in within this time cause one evaluation together."""
+
+_log = get_logger(__name__)
+
+
+class SleepScheduler:
+    """APScheduler with one interval job over all instances and one-off jobs for the nudged."""
+
+    def __init__(
+        self,
+        db: Database,
+        *,
+        defaults: InstanceDefaults,
+        interval_seconds: float,
+        on_queued: Callable[[], None],
+    ) -> None:
+        self._db = db
+        self._defaults = defaults
+        self._on_queued = on_queued
+        self._nudged: set[str] = set()
+        self._lock = threading.Lock()
+        # The defaults drop a job that is a second late and pile up runs behind a slow one.
+        self._scheduler = BackgroundScheduler(
+            timezone="UTC",
+            job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None},
+        )
+        self._scheduler.add_job(
+            self.evaluate_all, "interval", seconds=interval_seconds, id="evaluate"
+        )
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether jobs are run."""
+        return bool(self._scheduler.running)
+
+    def start(self) -> None:
+        """Start evaluating."""
+        self._scheduler.start()
+
+    def stop(self) -> None:
+        """End, waiting for an evaluation that is under way."""
+        self._scheduler.shutdown(wait=True)
+
+    def nudge(self, slugs: set[str]) -> None:
+        """Evaluate these instances soon; cheap enough to be called for every exchange."""
+        with self._lock:
+            is_planned = bool(self._nudged)
+            self._nudged |= slugs
+        if not is_planned:
+            self._scheduler.add_job(
+                self._evaluate_nudged,
+                "date",
+                run_date=utc_now() + timedelta(seconds=NUDGE_DELAY_SECONDS),
+                id="nudge",
+                replace_existing=True,
+            )
+
+    def evaluate_all(self) -> None:
+        """Evaluate every instance."""
+        try:
+            slugs = [instance.row.slug for instance in list_instances(self._db, self._defaults)]
+        except StorageError as error:
+            _log.warning("scheduler.storage_unavailable", error=error.message)
+            return
+        for slug in slugs:
+            self._evaluate(slug)
+
+    def _evaluate_nudged(self) -> None:
+        with self._lock:
+            slugs, self._nudged = self._nudged, set()
+        for slug in sorted(slugs):
+            self._evaluate(slug)
+
+    def _evaluate(self, slug: str) -> None:
+        try:
+            decision = sleep.get_decision(self._db, slug, defaults=self._defaults, now=utc_now())
+            if not decision.is_due:
+                return
+            cycle = sleep.request_cycle(
+                self._db,
+                sleep.CycleRequest(instance=slug, trigger=Trigger.SCHEDULE),
+                defaults=self._defaults,
+                now=utc_now(),
+            )
+        except (Conflict, InstanceNotFound) as error:
+            _log.debug("scheduler.not_started", instance=slug, reason=error.code)
+        except StorageError as error:
+            _log.warning("scheduler.storage_unavailable", instance=slug, error=error.message)
+        else:
+            _log.info("sleep_cycle.queued", instance=slug, cycle_id=cycle.id, number=cycle.number)
+            self._on_queued()

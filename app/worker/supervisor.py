@@ -1,0 +1,145 @@
+"""The supervisor: runs queued cycles one at a time, each in a child process, and buries the dead.
+
+One thread of the daemon. The daemon survives any death of the child; what a dead child left in
+the database is settled here, once its exit is known.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Mapping
+from datetime import timedelta
+
+from app.clock import utc_now
+from app.db.engine import Database
+from app.domain.sleep import InstanceDefaults
+from app.errors import SageSleepError
+from app.log import get_logger
+from app.services import consolidation
+
+POLL_SECONDS = 0.5
+IDLE_SECONDS = 30.0
+"""How long an idle supervisor sleeps between looks; a wake-up cuts it short."""
+
+_log = get_logger(__name__)
+
+
+class Supervisor:
+    """The daemon's one worker slot, alive from `start` to `stop`."""
+
+    def __init__(
+        self,
+        db: Database,
+        *,
+        defaults: InstanceDefaults,
+        child_environment: Mapping[str, str],
+        stop_grace_seconds: float,
+    ) -> None:
+        self._db = db
+        self._defaults = defaults
+        self._child_environment = child_environment
+        self._stop_grace_seconds = stop_grace_seconds
+        self._wake = threading.Event()
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="supervisor")
+        self._unsettled: tuple[str, int] | None = None
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether the worker slot is served."""
+        return self._thread.is_alive()
+
+    def start(self) -> None:
+        """Start serving the queue."""
+        self._thread.start()
+
+    def wake(self) -> None:
+        """Look at the queue now."""
+        self._wake.set()
+
+    def stop(self) -> None:
+        """Stop the child, put its cycle back into the queue, and end; waits for all of it."""
+        self._stopping.set()
+        self._wake.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._stopping.is_set() or self._unsettled is not None:
+            self._wake.clear()
+            try:
+                self._settle()
+                cycle_id = consolidation.find_next_queued(self._db)
+            except SageSleepError as error:
+                _log.warning("supervisor.storage_unavailable", error=error.message)
+                if self._stopping.wait(POLL_SECONDS):
+                    return  # the next start settles what is left
+                continue
+            if self._stopping.is_set():
+                return
+            if cycle_id is None:
+                self._wake.wait(IDLE_SECONDS)
+            else:
+                self._run_child(cycle_id)
+
+    def _run_child(self, cycle_id: str) -> None:
+        child = subprocess.Popen(  # noqa: S603  # our own module, an id of our own
+            [sys.executable, "-m", "app", "run-cycle", cycle_id],
+            stdin=subprocess.PIPE,
+            env={**os.environ, **self._child_environment},
+            # A Ctrl-C in the daemon's terminal reaches the daemon alone, which decides.
+            start_new_session=True,
+        )
+        _log.info("worker.started", cycle_id=cycle_id, pid=child.pid)
+        with child:
+            exit_code = self._wait(child, cycle_id)
+        _log.info("worker.ended", cycle_id=cycle_id, exit_code=exit_code)
+        self._unsettled = (cycle_id, exit_code)
+
+    def _settle(self) -> None:
+        """Settle in the database what the last child left there; kept until it has succeeded."""
+        if self._unsettled is None:
+            return
+        cycle_id, exit_code = self._unsettled
+        if self._stopping.is_set():
+            consolidation.stop_cycle(
+                self._db, cycle_id, worker_id=None, defaults=self._defaults, now=utc_now()
+            )
+        else:
+            consolidation.settle_dead_worker(
+                self._db, cycle_id, exit_code=exit_code, defaults=self._defaults, now=utc_now()
+            )
+        self._unsettled = None
+
+    def _wait(self, child: subprocess.Popen[bytes], cycle_id: str) -> int:
+        """Wait for the child's end, and bring it about when the daemon stops or a cancel hangs."""
+        while True:
+            try:
+                return child.wait(timeout=POLL_SECONDS)
+            except subprocess.TimeoutExpired:
+                if self._stopping.is_set():
+                    return self._end(child)
+                if self._is_cancel_overdue(cycle_id):
+                    _log.warning("worker.cancel_overdue", cycle_id=cycle_id)
+                    return self._end(child)
+
+    def _is_cancel_overdue(self, cycle_id: str) -> bool:
+        try:
+            asked_at = consolidation.find_cancel_request(self._db, cycle_id)
+        except SageSleepError:
+            return False  # looked at again in a moment
+        grace = timedelta(seconds=self._stop_grace_seconds)
+        return asked_at is not None and utc_now() - asked_at > grace
+
+    def _end(self, child: subprocess.Popen[bytes]) -> int:
+        """Ask the child to stop, wait for the grace, then kill it."""
+        child.terminate()
+        deadline = time.monotonic() + self._stop_grace_seconds
+        try:
+            return child.wait(timeout=max(0.0, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            child.kill()
+            return child.wait()
