@@ -1,0 +1,113 @@
+"""Which examples share a step, how they are padded, and how much each counts.
+
+Must not know where examples come from or what model they go to.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from typing import TypedDict
+
+import torch
+
+from app.training.chat import IGNORED_LABEL
+
+WINDOW_BATCHES = 8
+"""Batches that are cut from one window of the salience order. Padding of batches of 4 on 256 real
+exchanges: see `like_length_batches`."""
+
+WEIGHT_LIMITS = (0.5, 1.5)
+
+
+class TrainingExample(TypedDict):
+    """One example of a training set; the three tensors are int64 (T,).
+
+    Attributes:
+        labels: -100 where no loss is taken.
+        attention_mask: Ones; padding comes with `prepare_batch`.
+        salience: Total, 0..1.
+        salience_breakdown: The five components.
+        session: As the source has it: a number in the older buffers, text in the daemon.
+    """
+
+    input_ids: torch.Tensor
+    labels: torch.Tensor
+    attention_mask: torch.Tensor
+    salience: float
+    salience_breakdown: dict[str, float]
+    experience_id: str
+    session: int | str | None
+    phase: str | None
+
+
+class Batch(TypedDict):
+    """Right-padded examples; int64 (B, T), and salience float32 (B,)."""
+
+    input_ids: torch.Tensor
+    labels: torch.Tensor
+    attention_mask: torch.Tensor
+    salience: torch.Tensor
+
+
+def pad_batch(examples: Sequence[TrainingExample], pad_token_id: int) -> Batch:
+    """Pad on the right to the longest: `pad_token_id`, labels -100, mask 0.
+
+    On the right, because causal attention then keeps padding out of every real token by itself and
+    no mask is needed: a masked SDPA call on a CPU costs about twice a causal one.
+    """
+
+    def pad(rows: Sequence[torch.Tensor], value: int) -> torch.Tensor:
+        return torch.nn.utils.rnn.pad_sequence(list(rows), batch_first=True, padding_value=value)
+
+    return Batch(
+        input_ids=pad([example["input_ids"] for example in examples], pad_token_id),
+        labels=pad([example["labels"] for example in examples], IGNORED_LABEL),
+        attention_mask=pad([example["attention_mask"] for example in examples], 0),
+        salience=torch.tensor([example["salience"] for example in examples]),
+    )
+
+
+def move_batch(batch: Batch, device: torch.device) -> Batch:
+    """The same batch on a device."""
+    return Batch(
+        input_ids=batch["input_ids"].to(device),
+        labels=batch["labels"].to(device),
+        attention_mask=batch["attention_mask"].to(device),
+        salience=batch["salience"].to(device),
+    )
+
+
+def like_length_batches(
+    lengths: Sequence[int], *, batch_size: int, order: random.Random
+) -> list[list[int]]:
+    """Batches of indices: early examples in early batches, like lengths together.
+
+    The given order (most salient first) holds from window to window of `WINDOW_BATCHES` batches.
+    Within a window examples are sorted by length, cut into batches, and the batches shuffled, so
+    that no epoch runs from short to long.
+    """
+    window = batch_size * WINDOW_BATCHES
+    batches: list[list[int]] = []
+    for start in range(0, len(lengths), window):
+        members = sorted(
+            range(start, min(start + window, len(lengths))), key=lambda i: (lengths[i], i)
+        )
+        cut = [members[i : i + batch_size] for i in range(0, len(members), batch_size)]
+        order.shuffle(cut)
+        batches.extend(cut)
+    return batches
+
+
+def loss_weights(salience: torch.Tensor) -> torch.Tensor:
+    """Weight of each example in its batch: salience over the batch's mean, clipped to 0.5..1.5.
+
+    Only the ratio within a batch matters: Adam cancels a factor that all share.
+
+    Args:
+        salience: float (B,), totals.
+    """
+    mean = salience.mean()
+    if mean <= 0:
+        return torch.ones_like(salience)
+    return (salience / mean).clamp(*WEIGHT_LIMITS)

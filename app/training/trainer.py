@@ -1,0 +1,64 @@
+"""What the worker calls: a trainer takes a job and gives a report.
+
+Imports torch when a job runs, not before, so that the worker may import this module freely and the
+report can say what the imports cost. Must not know the database, checkpoints or verdicts.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from importlib import import_module
+from typing import Protocol
+
+from app.domain.gate import TrainingReport
+from app.domain.sleep import Progress, Stage, TrainingJob
+
+
+class Trainer(Protocol):
+    """What the worker needs of a trainer."""
+
+    def run(
+        self,
+        job: TrainingJob,
+        *,
+        on_progress: Callable[[Progress], None],
+        should_stop: Callable[[], bool],
+    ) -> TrainingReport:
+        """Train one adapter into `job.output_directory`. Raises: TrainingError, ArtifactError."""
+
+
+class LoraTrainer:
+    """Trains LoRA adapters with `SleepTrainingLoop`, in this process."""
+
+    def run(
+        self,
+        job: TrainingJob,
+        *,
+        on_progress: Callable[[Progress], None],
+        should_stop: Callable[[], bool],
+    ) -> TrainingReport:
+        """Train one adapter into `job.output_directory` and measure what it does.
+
+        A parent adapter keeps its own r, lora_alpha and target_modules, whatever the recipe says:
+        a changed default must not stop an instance from sleeping. `environment["adapter"]` tells
+        the geometry that was trained.
+
+        With nothing held out both losses are 0 over 0 tokens, and the effect is measured on the
+        first 8 training examples.
+
+        Raises:
+            BaseModelNotFound, ChatTemplateMissing: About the base.
+            BaseModelMismatch: The parent was trained on another base.
+            CheckpointFilesMissing, NoTrainableParameters: About the adapter.
+            NoSupervisedTokens, NonFiniteLoss: About the training set and the training.
+            TrainingStopped: `should_stop` said so.
+        """
+        on_progress(Progress(stage=Stage.LOADING))
+        started = time.monotonic()
+        run_job = import_module("app.training.job").run_job
+        imports_seconds = time.monotonic() - started
+        report: TrainingReport = run_job(
+            job, on_progress=on_progress, should_stop=should_stop, imports_seconds=imports_seconds
+        )
+        return report

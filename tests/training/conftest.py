@@ -1,0 +1,103 @@
+"""Fixtures of the training tests: the embedded model, a tiny one, and a dozen exchanges."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerBase
+
+from app.domain.experience import TrainingExchange
+from app.domain.sleep import SAGE_SYSTEM_PROMPT, Recipe, TrainingJob
+from app.training.buffer import read_experience_buffer
+from app.training.loading import BaseModel, load_base_model
+from app.training.models import fetch_embedded_model
+
+HERE = Path(__file__).parent
+
+
+@pytest.fixture(scope="session")
+def embedded_model() -> Path:
+    """The real embedded model, fetched once into a cache that outlives the test run."""
+    default = Path.home() / ".cache" / "sage-sleep-tests"
+    return fetch_embedded_model(Path(os.environ.get("SAGE_TEST_CACHE", default)))
+
+
+@pytest.fixture(scope="session")
+def tiny_model(embedded_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A Llama of two thin layers with random weights and the embedded model's tokenizer."""
+    path = tmp_path_factory.mktemp("models") / "tiny"
+    tokenizer = AutoTokenizer.from_pretrained(str(embedded_model))
+    torch.manual_seed(7)
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        tie_word_embeddings=True,
+        pad_token_id=tokenizer.pad_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+    )
+    model = LlamaForCausalLM(config)
+    model.save_pretrained(str(path))
+    tokenizer.save_pretrained(str(path))
+    return path
+
+
+@pytest.fixture
+def tiny_base(tiny_model: Path) -> BaseModel:
+    """The tiny model in memory, in fp32, fresh for every test."""
+    return load_base_model(str(tiny_model), dtype=torch.float32)
+
+
+@pytest.fixture(scope="session")
+def tokenizer(tiny_model: Path) -> PreTrainedTokenizerBase:
+    """The embedded model's tokenizer."""
+    loaded: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(str(tiny_model))
+    return loaded
+
+
+@pytest.fixture(scope="session")
+def buffer_path() -> Path:
+    """A dozen exchanges in the older scripts' format; the eleventh reply is cut."""
+    return HERE / "experience_buffer.json"
+
+
+@pytest.fixture(scope="session")
+def exchanges(buffer_path: Path) -> tuple[TrainingExchange, ...]:
+    """The same exchanges as the trainer receives them."""
+    return tuple(record.exchange for record in read_experience_buffer(buffer_path))
+
+
+@pytest.fixture
+def tiny_job(
+    tiny_model: Path, exchanges: tuple[TrainingExchange, ...], tmp_path: Path
+) -> TrainingJob:
+    """A whole job on the tiny model: nine exchanges to train on, three held out."""
+    output = tmp_path / "adapter"
+    output.mkdir()
+    return TrainingJob(
+        base_model=str(tiny_model),
+        parent_adapter=None,
+        parent_base_sha256=None,
+        output_directory=output,
+        system_prompt=SAGE_SYSTEM_PROMPT,
+        recipe=Recipe(learning_rate=5e-3, r=4, lora_alpha=8),
+        train=exchanges[:9],
+        held_out=exchanges[9:],
+        probe_prompts=("Who are you?",),
+    )
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Real exchanges and the Qwen2.5 tokenizer, which are no part of the repository."""
+    default = HERE.parents[2] / "shared" / "data"
+    path = Path(os.environ.get("SAGE_SHARED_DATA", default))
+    if not path.is_dir():
+        pytest.skip("no shared data beside the checkout (SAGE_SHARED_DATA names it)")
+    return path

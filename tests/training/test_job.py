@@ -1,0 +1,210 @@
+"""A whole job on the tiny model, and the loop below it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from app.domain.experience import TrainingExchange
+from app.domain.gate import TrainingReport, judge
+from app.domain.sleep import Progress, Stage, TrainingJob
+from app.errors import (
+    BaseModelMismatch,
+    CheckpointFilesMissing,
+    NonFiniteLoss,
+    NoSupervisedTokens,
+    NoTrainableParameters,
+    TrainingStopped,
+)
+from app.training import RaisingTrainingDataBuilder, SleepTrainingLoop
+from app.training.models import base_sha256
+from app.training.trainer import LoraTrainer
+
+
+def run(
+    job: TrainingJob,
+    *,
+    on_progress: Callable[[Progress], None] = lambda _progress: None,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> TrainingReport:
+    return LoraTrainer().run(job, on_progress=on_progress, should_stop=should_stop)
+
+
+def follow_up(job: TrainingJob, name: str) -> TrainingJob:
+    """The next job of the line, into a directory of its own."""
+    output = job.output_directory.parent / name
+    output.mkdir()
+    return replace(
+        job,
+        parent_adapter=job.output_directory,
+        parent_base_sha256=base_sha256(job.base_model),
+        output_directory=output,
+    )
+
+
+def test_job_writes_plain_peft_files_and_a_true_report(tiny_job: TrainingJob) -> None:
+    seen: list[Progress] = []
+    report = run(tiny_job, on_progress=seen.append)
+    assert sorted(path.name for path in tiny_job.output_directory.iterdir()) == [
+        "adapter_config.json",
+        "adapter_model.safetensors",
+    ]
+    config = json.loads((tiny_job.output_directory / "adapter_config.json").read_text())
+    assert config["base_model_name_or_path"] == "tiny"
+    assert config["target_modules"] == sorted(tiny_job.recipe.target_modules)
+    assert report.steps == len(report.loss_curve) == 6
+    assert report.base_sha256 == base_sha256(tiny_job.base_model)
+    assert report.held_out_before.experiences == 3
+    assert report.held_out_after.nats_per_token < report.held_out_before.nats_per_token
+    assert report.held_out_reloaded == report.held_out_after
+    assert report.effect_nats > 0
+    assert 0 < report.supervised_tokens < report.trained_tokens
+    assert report.peak_memory_bytes > 100 * 2**20
+    assert set(report.seconds) == {
+        "imports", "loading", "evaluating_before", "replies", "training", "saving",
+        "evaluating_after",
+    }  # fmt: skip
+    assert report.environment["adapter"].startswith("r=4 lora_alpha=8")
+    assert [reply.prompt for reply in report.replies] == ["Who are you?"]
+    assert judge(report).is_accepted
+    json.dumps(report.to_json(), allow_nan=False)
+    stages = list(dict.fromkeys(progress.stage for progress in seen))
+    assert stages == [
+        Stage.LOADING, Stage.EVALUATING_BEFORE, Stage.TRAINING, Stage.SAVING,
+        Stage.EVALUATING_AFTER,
+    ]  # fmt: skip
+    assert [p.step for p in seen if p.loss is not None] == [1, 2, 3, 4, 5, 6]
+
+
+def test_same_job_gives_the_same_bytes(tiny_job: TrainingJob) -> None:
+    second = replace(tiny_job, output_directory=tiny_job.output_directory.parent / "second")
+    second.output_directory.mkdir()
+    first_report, second_report = run(tiny_job), run(second)
+    assert first_report.loss_curve == second_report.loss_curve
+    for name in ("adapter_model.safetensors", "adapter_config.json"):
+        first_bytes = (tiny_job.output_directory / name).read_bytes()
+        assert first_bytes == (second.output_directory / name).read_bytes()
+
+
+def test_another_process_gives_the_same_bytes(
+    tiny_model: Path, buffer_path: Path, tmp_path: Path
+) -> None:
+    code = (
+        "import sys\n"
+        "from app.training import RaisingTrainingDataBuilder, SleepTrainingLoop\n"
+        "buffer, model, output = sys.argv[1:]\n"
+        "examples = RaisingTrainingDataBuilder(buffer, model).build_training_set(0.0)\n"
+        "SleepTrainingLoop(model, output).train_on_experiences(examples, epochs=1, lr=1e-3)\n"
+    )
+    for name, seed in (("first", "1"), ("second", "2")):
+        subprocess.run(
+            [sys.executable, "-c", code, str(buffer_path), str(tiny_model), str(tmp_path / name)],
+            check=True,
+            env={"PYTHONHASHSEED": seed, "PYTHONPATH": ":".join(sys.path)},
+        )
+    for name in ("adapter_model.safetensors", "adapter_config.json"):
+        assert (tmp_path / "first" / name).read_bytes() == (tmp_path / "second" / name).read_bytes()
+
+
+def test_another_seed_gives_another_adapter(tiny_job: TrainingJob) -> None:
+    second = replace(
+        tiny_job,
+        output_directory=tiny_job.output_directory.parent / "second",
+        recipe=replace(tiny_job.recipe, seed=1),
+    )
+    second.output_directory.mkdir()
+    assert run(tiny_job).loss_curve != run(second).loss_curve
+
+
+def test_next_job_starts_where_its_parent_ended(tiny_job: TrainingJob) -> None:
+    first = run(tiny_job)
+    second = run(follow_up(tiny_job, "next"))
+    assert second.held_out_before == first.held_out_reloaded
+    assert second.held_out_after.nats_per_token < first.held_out_after.nats_per_token
+
+
+def test_parent_keeps_its_own_geometry(tiny_job: TrainingJob) -> None:
+    run(tiny_job)
+    job = follow_up(tiny_job, "next")
+    report = run(replace(job, recipe=replace(job.recipe, r=16, target_modules=("q_proj",))))
+    assert report.environment["adapter"].startswith("r=4 lora_alpha=8")
+    assert "down_proj" in report.environment["adapter"]
+
+
+def test_parent_of_another_base_is_refused(tiny_job: TrainingJob) -> None:
+    run(tiny_job)
+    job = replace(follow_up(tiny_job, "next"), parent_base_sha256="0" * 64)
+    with pytest.raises(BaseModelMismatch):
+        run(job)
+    assert not list(job.output_directory.iterdir())
+
+
+def test_parent_of_another_shape_is_refused(tiny_job: TrainingJob, embedded_model: Path) -> None:
+    run(tiny_job)
+    job = follow_up(tiny_job, "next")
+    with pytest.raises(BaseModelMismatch):
+        run(replace(job, base_model=str(embedded_model), parent_base_sha256=None))
+
+
+def test_absent_parent_is_named(tiny_job: TrainingJob, tmp_path: Path) -> None:
+    with pytest.raises(CheckpointFilesMissing):
+        run(replace(tiny_job, parent_adapter=tmp_path / "absent"))
+
+
+def test_target_modules_that_do_not_exist_are_an_error(tiny_job: TrainingJob) -> None:
+    recipe = replace(tiny_job.recipe, target_modules=("no_such_layer",))
+    with pytest.raises(NoTrainableParameters):
+        run(replace(tiny_job, recipe=recipe))
+
+
+def test_stop_is_heeded_between_steps_and_leaves_nothing(tiny_job: TrainingJob) -> None:
+    seen: list[Progress] = []
+    with pytest.raises(TrainingStopped):
+        run(tiny_job, on_progress=seen.append, should_stop=lambda: bool(seen) and seen[-1].step > 1)
+    assert seen[-1].step == 2
+    assert not list(tiny_job.output_directory.iterdir())
+
+
+def test_loss_that_is_no_number_fails_the_job(tiny_job: TrainingJob) -> None:
+    recipe = replace(tiny_job.recipe, learning_rate=1e30, warmup_ratio=0.0, epochs=8)
+    with pytest.raises(NonFiniteLoss):
+        run(replace(tiny_job, recipe=recipe))
+    assert not list(tiny_job.output_directory.iterdir())
+
+
+def test_empty_training_set_is_an_error(tiny_job: TrainingJob) -> None:
+    with pytest.raises(NoSupervisedTokens):
+        run(replace(tiny_job, train=()))
+
+
+def test_unusable_yardstick_is_left_out(
+    tiny_job: TrainingJob, exchanges: tuple[TrainingExchange, ...]
+) -> None:
+    too_long = replace(exchanges[0], prompt="on and on " * 600)
+    report = run(replace(tiny_job, held_out=(*tiny_job.held_out, too_long)))
+    assert report.held_out_before.experiences == 3
+
+
+def test_nothing_held_out_still_shows_the_effect(tiny_job: TrainingJob) -> None:
+    report = run(replace(tiny_job, held_out=()))
+    assert report.held_out_before.tokens == report.held_out_reloaded.tokens == 0
+    assert report.held_out_before.nats_per_token == 0.0
+    assert report.effect_nats > 0
+
+
+def test_loop_of_the_older_scripts_trains_and_saves(
+    tiny_model: Path, buffer_path: Path, tmp_path: Path
+) -> None:
+    examples = RaisingTrainingDataBuilder(buffer_path, tiny_model).build_training_set(0.0)
+    loop = SleepTrainingLoop(model_path=tiny_model, checkpoint_dir=tmp_path / "checkpoint")
+    outcome = loop.train_on_experiences(training_data=examples, epochs=3, lr=5e-3)
+    assert outcome["epochs"] == 3
+    assert outcome["steps"] == 9
+    assert outcome["final_loss"] < outcome["loss_curve"][0]
+    assert (Path(outcome["checkpoint_path"]) / "adapter_model.safetensors").is_file()
