@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import traceback
 
 import structlog
 
@@ -28,10 +29,9 @@ def configure_logging(*, level: str = "info", log_format: str = "auto") -> None:
         structlog.dev.ConsoleRenderer() if is_pretty else structlog.processors.JSONRenderer()
     )
     final: list[structlog.typing.Processor] = [
-        structlog.stdlib.ProcessorFormatter.remove_processors_meta
+        structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+        frames_only,
     ]
-    if not is_pretty:
-        final.append(structlog.processors.format_exc_info)
     formatter = structlog.stdlib.ProcessorFormatter(
         foreign_pre_chain=shared, processors=[*final, renderer]
     )
@@ -52,6 +52,17 @@ def configure_logging(*, level: str = "info", log_format: str = "auto") -> None:
         logger_factory=structlog.stdlib.LoggerFactory(),
         cache_logger_on_first_use=True,
     )
+
+
+def frames_only(
+    _logger: object, _method: str, event: structlog.typing.EventDict
+) -> structlog.typing.EventDict:
+    """Reduce an exception to its type and frames: its message may quote the conversation."""
+    exc_info = event.pop("exc_info", None)
+    if isinstance(exc_info, tuple) and exc_info[0] is not None:
+        event["error"] = exc_info[0].__name__
+        event["frames"] = traceback.format_tb(exc_info[2])
+    return event
 
 
 def get_logger(name: str) -> structlog.stdlib.BoundLogger:

@@ -5,7 +5,6 @@ Every answer that is not a success has this shape, validation and unknown routes
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
@@ -17,7 +16,6 @@ from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
 from app import errors
-from app.log import get_logger
 
 MEDIA_TYPE = "application/problem+json"
 TYPE_PREFIX = "urn:sage-sleep:problem:"
@@ -35,8 +33,6 @@ STATUSES: Mapping[type[errors.SageSleepError], HTTPStatus] = {
     errors.StorageError: HTTPStatus.SERVICE_UNAVAILABLE,
 }
 """Status by error; a leaf without a row of its own has its nearest ancestor's."""
-
-_log = get_logger(__name__)
 
 
 class ProblemDetail(BaseModel):
@@ -162,15 +158,8 @@ def _on_http_exception(_request: Request, error: Exception) -> JSONResponse:
     return _respond(_plain(status, sentences.get(status, str(error.detail))), error.headers)
 
 
-def _on_unexpected(request: Request, error: Exception) -> JSONResponse:
-    # Frames only: a foreign error's message may quote the conversation.
-    _log.error(
-        "request.failed",
-        method=request.method,
-        route=getattr(request.scope.get("route"), "path", None),
-        error=type(error).__name__,
-        frames=traceback.format_tb(error.__traceback__),
-    )
+def _on_unexpected(_request: Request, _error: Exception) -> JSONResponse:
+    # The server logs the error itself, through app.log, which drops its message.
     return _respond(
         _plain(HTTPStatus.INTERNAL_SERVER_ERROR, "An unexpected error; the daemon's log has it.")
     )

@@ -35,7 +35,10 @@ class Database:
         self.url = sa.make_url(url)
         if self.url.get_backend_name() != "sqlite":
             raise DatabaseUnavailable(f"SAGE_DATABASE_URL must be sqlite:///..., not {url!r}")
-        self._engine = sa.create_engine(self.url, connect_args={"timeout": BUSY_TIMEOUT_SECONDS})
+        # hide_parameters: an error's text must not quote the conversation into a log.
+        self._engine = sa.create_engine(
+            self.url, connect_args={"timeout": BUSY_TIMEOUT_SECONDS}, hide_parameters=True
+        )
         event.listen(self._engine, "connect", _set_pragmas)
         event.listen(self._engine, "begin", _begin)
         self._read_sessions = sessionmaker(self._engine, expire_on_commit=False)
@@ -54,7 +57,6 @@ class Database:
         """Open a read transaction: one consistent view, never written to."""
         with _translated(), self._read_sessions() as session:
             yield session
-            session.rollback()
 
     @contextmanager
     def write(self) -> Iterator[Session]:

@@ -113,6 +113,7 @@ def promotion_line(moves: Sequence[tuple[AliasAction, str | None]]) -> list[str 
         if action is AliasAction.PROMOTE:
             line.append(target)
         else:
+            line = line[:-1] or [None]
             while len(line) > 1 and line[-1] != target:
                 line.pop()
     return line

@@ -1,0 +1,64 @@
+"""Selection: salience orders, held-out is never trained, equal data has an equal hash."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.domain.experience import content_hash, is_held_out
+from app.domain.selection import MAX_HELD_OUT, Candidate, select
+
+
+def candidates(count: int, start: int = 0) -> list[Candidate]:
+    return [
+        Candidate(seq=n, id=f"e{n}", content_sha256=f"h{n}", total=1 - n / 1000)
+        for n in range(start, start + count)
+    ]
+
+
+@given(st.integers(0, 200), st.integers(0, 60), st.integers(0, 50), st.floats(0, 1))
+def test_no_experience_is_trained_and_measured_in_one_cycle(
+    free: int, held: int, pool: int, share: float
+) -> None:
+    selection = select(
+        candidates(free),
+        held_out=candidates(held, 1000),
+        rehearsal_pool=candidates(pool, 2000),
+        rehearsal_share=share,
+        seed=1,
+    )
+    trained = {c.seq for c in (*selection.train, *selection.rehearsal)}
+    assert trained.isdisjoint(c.seq for c in selection.held_out)
+    assert len(selection.held_out) <= MAX_HELD_OUT
+    assert list(selection.train) == sorted(selection.train, key=lambda c: -c.total)
+
+
+def test_young_instance_keeps_a_tenth_of_the_cycle_back() -> None:
+    selection = select(candidates(25), held_out=[], rehearsal_pool=[], rehearsal_share=0.0, seed=0)
+    assert [c.seq for c in selection.held_out] == [9, 19]
+    assert len(selection.train) == 23
+
+
+def test_two_experiences_are_enough_to_train_and_measure() -> None:
+    selection = select(candidates(2), held_out=[], rehearsal_pool=[], rehearsal_share=0, seed=0)
+    assert (len(selection.train), len(selection.held_out)) == (1, 1)
+
+
+def test_same_data_same_hash_and_another_order_another() -> None:
+    def hash_of(items: list[Candidate]) -> str:
+        held = candidates(3, 500)
+        chosen = select(items, held_out=held, rehearsal_pool=[], rehearsal_share=0, seed=0)
+        return chosen.data_sha256
+
+    items = candidates(5)
+    assert hash_of(items) == hash_of(list(items))
+    assert hash_of(items) != hash_of(items[::-1])
+
+
+def test_about_one_in_ten_is_held_out() -> None:
+    held = sum(is_held_out(content_hash("p", str(n))) for n in range(5000))
+    assert 400 < held < 600
+
+
+def test_prompt_and_response_do_not_run_together_in_the_hash() -> None:
+    assert content_hash("a", "bc") != content_hash("ab", "c")

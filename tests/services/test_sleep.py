@@ -1,0 +1,271 @@
+"""Asking for sleep: one active cycle, consumed exactly once, given back when it did not succeed."""
+
+from __future__ import annotations
+
+import threading
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from app.db import experiences
+from app.db.engine import Database
+from app.db.tables import SleepCycleRow
+from app.domain.exchange import Exchange
+from app.domain.experience import MAX_ATTEMPTS, CycleRole
+from app.domain.sleep import CycleStatus, InstanceDefaults, Progress, Stage, Trigger
+from app.errors import (
+    CycleOwnershipLost,
+    ExperienceInUse,
+    IdempotencyKeyReused,
+    NothingToConsolidate,
+    SleepCycleActive,
+    SleepCycleEnded,
+    SleepNotDue,
+)
+from app.services import consolidation, sleep
+from app.services.experiences import erase_experience, get_experience
+from app.services.ingest import Submission, ingest_many
+from app.services.instances import put_instance
+from tests.support import make_exchange
+
+NOW = datetime(2026, 1, 18, 12, tzinfo=UTC)
+LATER = NOW + timedelta(minutes=2)
+
+
+@pytest.fixture(autouse=True)
+def _filled(db: Database, defaults: InstanceDefaults) -> None:
+    fill(db, defaults, range(40))
+
+
+def fill(db: Database, defaults: InstanceDefaults, numbers: Any, instance: str = "default") -> None:
+    submissions = [
+        Submission(exchange=Exchange(**make_exchange(n, instance=instance))) for n in numbers
+    ]
+    ingest_many(db, submissions, defaults=defaults, now=NOW)
+
+
+def ask(
+    db: Database, defaults: InstanceDefaults, *, now: datetime = LATER, **values: Any
+) -> SleepCycleRow:
+    request = sleep.CycleRequest(
+        **{"instance": "default", "trigger": Trigger.REQUEST, "is_forced": True, **values}
+    )
+    return sleep.request_cycle(db, request, defaults=defaults, now=now)
+
+
+def counts(db: Database) -> dict[str, int]:
+    from app.services.stats import collect_stats
+    from app.settings import Settings
+
+    found = collect_stats(
+        db, instance="default", defaults=Settings().instance_defaults(), now=LATER
+    )
+    return {status: count for status, count in found[0].counts.items() if count}
+
+
+def test_cycle_claims_what_it_plans(db: Database, defaults: InstanceDefaults) -> None:
+    cycle = ask(db, defaults)
+    assert counts(db)["claimed"] == len(cycle.plan["experience_ids"])
+    assert "buffered" not in counts(db)
+
+
+def test_mass_over_the_threshold_and_a_quiet_session_make_sleep_due(
+    db: Database, defaults: InstanceDefaults
+) -> None:
+    early = sleep.get_decision(db, "default", defaults=defaults, now=NOW)
+    late = sleep.get_decision(db, "default", defaults=defaults, now=LATER)
+    assert [reason.rule for reason in early.reasons if not reason.is_met] == ["idle"]
+    assert late.is_due
+
+
+def test_without_force_the_waiting_rules_hold(db: Database, defaults: InstanceDefaults) -> None:
+    with pytest.raises(SleepNotDue, match="session active"):
+        ask(db, defaults, is_forced=False, now=NOW)
+    assert "claimed" not in counts(db)
+
+
+def test_scheduler_and_curl_at_once_start_one_cycle(
+    db: Database, defaults: InstanceDefaults
+) -> None:
+    started: list[str] = []
+    refused: list[Exception] = []
+
+    def race(trigger: Trigger) -> None:
+        try:
+            started.append(ask(db, defaults, trigger=trigger).id)
+        except SleepCycleActive as error:
+            refused.append(error)
+
+    threads = [
+        threading.Thread(target=race, args=(trigger,))
+        for trigger in [Trigger.SCHEDULE, Trigger.REQUEST] * 4
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (len(started), len(refused)) == (1, 7)
+
+
+def test_same_idempotency_key_gives_the_same_cycle(
+    db: Database, defaults: InstanceDefaults
+) -> None:
+    first = ask(db, defaults, idempotency_key="k")
+    assert ask(db, defaults, idempotency_key="k").id == first.id
+    with pytest.raises(IdempotencyKeyReused):
+        ask(db, defaults, idempotency_key="k", max_experiences=3)
+
+
+def test_dry_run_says_what_would_be_done_and_does_nothing(
+    db: Database, defaults: InstanceDefaults
+) -> None:
+    request = sleep.CycleRequest(
+        instance="default", trigger=Trigger.REQUEST, max_experiences=5, recipe={"epochs": 7}
+    )
+    preview = sleep.preview_cycle(db, request, defaults=defaults, now=NOW)
+    assert len(preview.plan.experience_ids) == 5
+    assert preview.plan.recipe.epochs == 7
+    assert "claimed" not in counts(db)
+
+
+def test_overrides_choose_what_is_trained(db: Database, defaults: InstanceDefaults) -> None:
+    cycle = ask(db, defaults, max_experiences=4, recipe={"r": 8, "target_modules": ("q_proj",)})
+    assert len(cycle.plan["experience_ids"]) == 4
+    assert cycle.plan["recipe"]["r"] == 8
+    with db.read() as session:
+        chosen = experiences.list_by_ids(session, cycle.plan["experience_ids"])
+        others = experiences.list_candidates(session, 1, min_salience=0.0, limit=100)
+    assert min(row.total for row in chosen) >= max(other.total for other in others)
+
+
+def test_lower_limit_reaches_experiences_below_the_threshold(
+    db: Database, defaults: InstanceDefaults
+) -> None:
+    put_instance(db, "default", {"policy": {"min_salience": 0.99}}, defaults=defaults, now=NOW)
+    assert counts(db) == {"below_threshold": 40}
+    with pytest.raises(NothingToConsolidate):
+        ask(db, defaults)
+    assert len(ask(db, defaults, min_salience=0.1).plan["experience_ids"]) > 20
+
+
+def test_changed_limit_regrades_in_both_directions(
+    db: Database, defaults: InstanceDefaults
+) -> None:
+    before = counts(db)
+    for limit in (0.99, 0.5):
+        put_instance(db, "default", {"policy": {"min_salience": limit}}, defaults=defaults, now=NOW)
+    assert counts(db) == before
+
+
+def test_queued_cycle_is_cancelled_at_once_and_counts_no_attempt(
+    db: Database, defaults: InstanceDefaults
+) -> None:
+    before = counts(db)
+    cycle = ask(db, defaults)
+    assert sleep.cancel_cycle(db, cycle.id, defaults=defaults, now=LATER).status == "cancelled"
+    assert counts(db) == before
+    with db.read() as session:
+        rows = experiences.list_by_ids(session, cycle.plan["experience_ids"])
+        assert {row.attempts for row in rows} == {0}
+    with pytest.raises(SleepCycleEnded):
+        sleep.cancel_cycle(db, cycle.id, defaults=defaults, now=LATER)
+
+
+def test_running_cycle_learns_of_its_cancel_from_its_progress(
+    db: Database, defaults: InstanceDefaults
+) -> None:
+    cycle = ask(db, defaults)
+    consolidation.start_cycle(db, cycle.id, worker_id="w", now=LATER)
+    step = Progress(stage=Stage.TRAINING, step=1, total_steps=9, loss=3.0)
+    arguments: dict[str, Any] = {"worker_id": "w", "progress": step, "now": LATER}
+    assert not consolidation.record_progress(db, cycle.id, **arguments)
+    sleep.cancel_cycle(db, cycle.id, defaults=defaults, now=LATER)
+    assert consolidation.record_progress(db, cycle.id, **arguments)
+    consolidation.stop_cycle(db, cycle.id, worker_id="w", defaults=defaults, now=LATER)
+    assert sleep.get_cycle(db, cycle.id)[0].status == CycleStatus.CANCELLED
+
+
+def test_cancelled_cycle_cannot_start(db: Database, defaults: InstanceDefaults) -> None:
+    cycle = ask(db, defaults)
+    sleep.cancel_cycle(db, cycle.id, defaults=defaults, now=LATER)
+    with pytest.raises(CycleOwnershipLost):
+        consolidation.start_cycle(db, cycle.id, worker_id="w", now=LATER)
+
+
+def test_another_worker_cannot_touch_a_cycle(db: Database, defaults: InstanceDefaults) -> None:
+    cycle = ask(db, defaults)
+    consolidation.start_cycle(db, cycle.id, worker_id="mine", now=LATER)
+    with pytest.raises(CycleOwnershipLost):
+        consolidation.fail_cycle(
+            db, cycle.id, worker_id="yours", code="x", message="x", defaults=defaults, now=LATER
+        )
+
+
+def test_third_failure_quarantines_with_the_reason(
+    db: Database, defaults: InstanceDefaults
+) -> None:
+    for attempt in range(MAX_ATTEMPTS):
+        cycle = ask(db, defaults, max_experiences=5)
+        consolidation.start_cycle(db, cycle.id, worker_id=f"w{attempt}", now=LATER)
+        consolidation.fail_cycle(
+            db,
+            cycle.id,
+            worker_id=f"w{attempt}",
+            code="non-finite-loss",
+            message="nan",
+            defaults=defaults,
+            now=LATER,
+        )
+    assert counts(db)["quarantined"] == 5
+    with db.read() as session:
+        rows = experiences.list_by_ids(session, cycle.plan["experience_ids"])
+    assert {row.reason for row in rows} == {"failed: non-finite-loss"}
+
+
+def test_killed_cycle_is_queued_again_and_failed_at_the_third_death(
+    db: Database, defaults: InstanceDefaults
+) -> None:
+    cycle = ask(db, defaults)
+    statuses = []
+    for _ in range(consolidation.MAX_CYCLE_STARTS):
+        consolidation.start_cycle(db, cycle.id, worker_id="w", now=LATER)
+        consolidation.settle_dead_worker(db, cycle.id, exit_code=-9, defaults=defaults, now=LATER)
+        statuses.append(sleep.get_cycle(db, cycle.id)[0].status)
+    assert statuses == ["queued", "queued", "failed"]
+    assert "claimed" not in counts(db)
+
+
+def test_restart_of_the_daemon_costs_a_cycle_no_attempt(
+    db: Database, defaults: InstanceDefaults
+) -> None:
+    cycle = ask(db, defaults)
+    for _ in range(5):
+        consolidation.start_cycle(db, cycle.id, worker_id="w", now=LATER)
+        assert consolidation.settle_all_running(db, defaults=defaults, now=LATER) == 1
+    assert sleep.get_cycle(db, cycle.id)[0].status == CycleStatus.QUEUED
+
+
+def test_order_holds_texts_roles_and_no_erased_experience(
+    db: Database, defaults: InstanceDefaults
+) -> None:
+    cycle = ask(db, defaults)
+    held_out_id = cycle.plan["held_out_ids"][0]
+    with pytest.raises(ExperienceInUse):
+        erase_experience(db, cycle.plan["experience_ids"][0], now=LATER)
+    erase_experience(db, held_out_id, now=LATER)
+    order = consolidation.start_cycle(db, cycle.id, worker_id="w", now=LATER)
+    assert [item.experience_id for item in order.train] == list(cycle.plan["experience_ids"])
+    assert all(item.role is CycleRole.TRAIN and item.response for item in order.train)
+    assert held_out_id not in [item.experience_id for item in order.held_out]
+    uses = get_experience(db, held_out_id).uses
+    assert [(use.role, used.id) for use, used, _ in uses] == [("held_out", cycle.id)]
+
+
+def test_instances_do_not_share_experiences(db: Database, defaults: InstanceDefaults) -> None:
+    put_instance(db, "other", {}, defaults=defaults, now=NOW)
+    fill(db, defaults, range(3), instance="other")
+    mine = ask(db, defaults)
+    theirs = ask(db, defaults, instance="other")
+    assert set(mine.plan["experience_ids"]).isdisjoint(theirs.plan["experience_ids"])
+    assert len(theirs.plan["experience_ids"]) == 2
