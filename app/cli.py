@@ -295,12 +295,10 @@ def stats(instance: AnyInstance = None, url: Url = None, as_json: Json = False) 
 @model_app.command("fetch")
 def fetch_model() -> None:
     """Fetch and verify the embedded model, SmolLM2-135M-Instruct, unless it is there already."""
-    from app.settings import EMBEDDED_MODEL_DIRECTORY  # noqa: PLC0415
     from app.training.models import fetch_embedded_model  # noqa: PLC0415
 
     with _explained():
-        directory = _settings().models_dir / EMBEDDED_MODEL_DIRECTORY
-        path = fetch_embedded_model(directory, on_step=err.print)
+        path = fetch_embedded_model(_settings().models_dir, on_step=err.print)
         out.print(f"The embedded model is ready in {path}.", soft_wrap=True)
 
 

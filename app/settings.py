@@ -30,7 +30,7 @@ from app.domain.sleep import (
     SleepPolicy,
 )
 
-EMBEDDED_MODEL_DIRECTORY = "smollm2-135m-instruct"
+EMBEDDED_MODEL_DIRECTORY = "SmolLM2-135M-Instruct"
 CONFIG_FILE_VARIABLE = "SAGE_CONFIG_FILE"
 
 

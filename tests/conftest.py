@@ -45,7 +45,7 @@ def embedded_model() -> Path:
     from app.training.models import fetch_embedded_model
 
     cache = Path(os.environ.get("SAGE_TEST_CACHE", Path.home() / ".cache" / "sage-sleep-tests"))
-    return fetch_embedded_model(cache / "smollm2-135m-instruct")
+    return fetch_embedded_model(cache)
 
 
 @pytest.fixture(scope="session")
