@@ -17,6 +17,9 @@ WINDOW_BATCHES = 8
 """Batches that are cut from one window of the salience order. Padding of batches of 4 on 256 real
 exchanges: see `like_length_batches`."""
 
+FORWARD_TOKENS = 512
+"""Padded tokens that go through the model at once."""
+
 WEIGHT_LIMITS = (0.5, 1.5)
 
 
@@ -97,6 +100,27 @@ def like_length_batches(
         order.shuffle(cut)
         batches.extend(cut)
     return batches
+
+
+def split_by_tokens(lengths: Sequence[int], limit: int = FORWARD_TOKENS) -> list[list[int]]:
+    """Cut a batch into parts of at most `limit` padded tokens; an example alone may be longer.
+
+    Gradients of the parts add up to the batch's, while only one part's activations are alive.
+    """
+    parts: list[list[int]] = []
+    longest = 0
+    for index, length in enumerate(lengths):
+        longest = max(longest, length)
+        if not parts or longest * (len(parts[-1]) + 1) > limit:
+            parts.append([])
+            longest = length
+        parts[-1].append(index)
+    return parts
+
+
+def count_targets(example: TrainingExample) -> int:
+    """Tokens that loss is taken on; the first has no predecessor to be predicted from."""
+    return int((example["labels"][1:] != IGNORED_LABEL).sum())
 
 
 def loss_weights(salience: torch.Tensor) -> torch.Tensor:

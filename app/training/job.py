@@ -37,9 +37,10 @@ from app.training.lora import (
     trainable_parameters,
 )
 from app.training.models import base_sha256
+from app.training.precision import fp32_forward
 
-EFFECT_EXAMPLES = 8
-"""Training examples that the effect is measured on where nothing is held out."""
+EFFECT_EXAMPLES = 4
+"""Examples that the effect is measured on, in fp32: 0.8 s each on 2 cores, before and after."""
 
 
 def run_job(
@@ -74,11 +75,12 @@ def run_job(
             parent_adapter=job.parent_adapter,
             base=base,
         )
-    yardstick = held_out or train[:EFFECT_EXAMPLES]
+    yardstick = (held_out or train)[:EFFECT_EXAMPLES]
 
     enter(Stage.EVALUATING_BEFORE)
     with _timed(seconds, "evaluating_before"):
-        before = token_log_probabilities(base, yardstick)
+        before = token_log_probabilities(base, held_out)
+        exact_before = _exact_log_probabilities(base, yardstick)
     with _timed(seconds, "replies"):
         replies_before = greedy_replies(base, encoder, job.probe_prompts)
 
@@ -89,23 +91,23 @@ def run_job(
 
     enter(Stage.EVALUATING_AFTER)
     with _timed(seconds, "evaluating_after"):
-        after = token_log_probabilities(base, yardstick)
+        after = token_log_probabilities(base, held_out)
         geometry = describe_adapter(loop.adapted)
         trainable = sum(parameter.numel() for parameter in trainable_parameters(loop.adapted))
         detach_adapter(loop.adapted)
         read_adapter(base.model, job.output_directory, is_trainable=False)
-        reloaded = token_log_probabilities(base, yardstick)
+        reloaded = token_log_probabilities(base, held_out)
+        effect = effect_nats(exact_before, _exact_log_probabilities(base, yardstick))
     with _timed(seconds, "replies"):
         replies_after = greedy_replies(base, encoder, job.probe_prompts)
 
     measured = len(held_out)
-    kept = slice(None) if held_out else slice(0)
     return TrainingReport(
         base_sha256=fingerprint,
-        held_out_before=held_out_loss(before[kept], experiences=measured),
-        held_out_after=held_out_loss(after[kept], experiences=measured),
-        held_out_reloaded=held_out_loss(reloaded[kept], experiences=measured),
-        effect_nats=effect_nats(before, reloaded),
+        held_out_before=held_out_loss(before, experiences=measured),
+        held_out_after=held_out_loss(after, experiences=measured),
+        held_out_reloaded=held_out_loss(reloaded, experiences=measured),
+        effect_nats=effect,
         loss_curve=tuple(run["loss_curve"]),
         steps=run["steps"],
         trained_tokens=run["trained_tokens"],
@@ -138,6 +140,11 @@ def encode_held_out(
         except NoSupervisedTokens:
             continue
     return examples
+
+
+def _exact_log_probabilities(base: BaseModel, examples: list[TrainingExample]) -> torch.Tensor:
+    with fp32_forward(base.model):
+        return token_log_probabilities(base, examples)
 
 
 def _demand_same_base(job: TrainingJob, fingerprint: str) -> None:

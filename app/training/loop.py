@@ -19,12 +19,13 @@ from app.domain.sleep import Progress, Recipe, Stage
 from app.errors import NonFiniteLoss, NoSupervisedTokens, TrainingStopped
 from app.training.batches import (
     TrainingExample,
+    count_targets,
     like_length_batches,
     loss_weights,
     move_batch,
     pad_batch,
+    split_by_tokens,
 )
-from app.training.chat import IGNORED_LABEL
 from app.training.data import pad_token_of
 from app.training.loading import BaseModel, load_base_model
 from app.training.lora import attach_adapter, continue_adapter, save_adapter, trainable_parameters
@@ -188,13 +189,19 @@ class SleepTrainingLoop:
         step: int,
     ) -> tuple[float, int]:
         """One update. Returns the unweighted loss in nats per token, and the tokens it is over."""
-        batch = move_batch(pad_batch(examples, pad_token_of(self.tokenizer)), self.base.device)
-        result = supervised_loss(
-            self.base.model, batch, example_weights=loss_weights(batch["salience"])
-        )
-        tokens = len(result.nll)
-        (result.total / tokens).backward()  # type: ignore[no-untyped-call]
-        loss = float(result.nll.mean())
+        weights = loss_weights(torch.tensor([example["salience"] for example in examples]))
+        tokens = sum(count_targets(example) for example in examples)
+        nll = 0.0
+        for rows in split_by_tokens([len(example["input_ids"]) for example in examples]):
+            part = pad_batch([examples[i] for i in rows], pad_token_of(self.tokenizer))
+            result = supervised_loss(
+                self.base.model,
+                move_batch(part, self.base.device),
+                example_weights=weights[rows],
+            )
+            (result.total / tokens).backward()  # type: ignore[no-untyped-call]
+            nll += float(result.nll.double().sum())
+        loss = nll / tokens
         norm = torch.nn.utils.clip_grad_norm_(parameters, self.recipe.max_grad_norm)
         if not math.isfinite(loss) or not math.isfinite(float(norm)):
             raise NonFiniteLoss(
@@ -219,7 +226,7 @@ def _demand_supervised(training_data: Sequence[TrainingExample]) -> None:
     if not training_data:
         raise NoSupervisedTokens("the training set is empty")
     for example in training_data:
-        if not bool((example["labels"][1:] != IGNORED_LABEL).any()):
+        if not count_targets(example):
             raise NoSupervisedTokens(
                 f"experience {example['experience_id']} has no supervised token",
                 experience_id=example["experience_id"],

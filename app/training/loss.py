@@ -23,6 +23,9 @@ from app.training.chat import IGNORED_LABEL
 CHUNK_TOKENS = 256
 """Rows of logits alive at once: 50 MB in fp32 for SmolLM2, 155 MB for Qwen2.5. A guess."""
 
+WIDE_ROWS = 8192
+"""Rows of the output layer that are widened to fp32 at once, where hidden states are fp32."""
+
 _LOGIT_CHANGES = ("final_logit_softcapping", "logit_scale", "logits_scaling", "lm_head_multiplier")
 """Configuration entries of models whose logits are more than `W h`: Gemma, Cohere, Granite, ..."""
 
@@ -104,7 +107,7 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
         nll = torch.empty(len(hidden), dtype=torch.float32, device=hidden.device)
         for start in range(0, len(hidden), CHUNK_TOKENS):
             part = slice(start, start + CHUNK_TOKENS)
-            logits = functional.linear(hidden[part], weight, bias).float()
+            logits = _logits(hidden[part], weight, bias)
             log_norm = logits.logsumexp(dim=-1)
             wanted = labels[part].unsqueeze(1)
             nll[part] = log_norm - logits.gather(1, wanted).squeeze(1)
@@ -124,6 +127,18 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
         """Scale the gradient that the forward pass made."""
         (gradient,) = ctx.saved_tensors
         return gradient * outputs[0].to(gradient.dtype), None, None, None, None
+
+
+def _logits(hidden: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
+    """float32 (N, V). Hidden states wider than the weights get fp32 products, block by block."""
+    if hidden.dtype == weight.dtype:
+        return functional.linear(hidden, weight, bias).float()
+    blocks = [
+        hidden @ weight[start : start + WIDE_ROWS].to(hidden.dtype).T
+        for start in range(0, len(weight), WIDE_ROWS)
+    ]
+    logits = torch.cat(blocks, dim=-1)
+    return logits if bias is None else logits + bias.to(logits.dtype)
 
 
 def _changes_logits(model: PreTrainedModel) -> bool:

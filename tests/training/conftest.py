@@ -1,8 +1,7 @@
-"""Fixtures of the training tests: the embedded model, a tiny one, and a dozen exchanges."""
+"""Fixtures of the training tests: a tiny model and a dozen exchanges."""
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
@@ -13,16 +12,8 @@ from app.domain.experience import TrainingExchange
 from app.domain.sleep import SAGE_SYSTEM_PROMPT, Recipe, TrainingJob
 from app.training.buffer import read_experience_buffer
 from app.training.loading import BaseModel, load_base_model
-from app.training.models import fetch_embedded_model
 
 HERE = Path(__file__).parent
-
-
-@pytest.fixture(scope="session")
-def embedded_model() -> Path:
-    """The real embedded model, fetched once into a cache that outlives the test run."""
-    default = Path.home() / ".cache" / "sage-sleep-tests"
-    return fetch_embedded_model(Path(os.environ.get("SAGE_TEST_CACHE", default)))
 
 
 @pytest.fixture(scope="session")
@@ -91,13 +82,3 @@ def tiny_job(
         held_out=exchanges[9:],
         probe_prompts=("Who are you?",),
     )
-
-
-@pytest.fixture(scope="session")
-def shared_data() -> Path:
-    """Real exchanges and the Qwen2.5 tokenizer, which are no part of the repository."""
-    default = HERE.parents[2] / "shared" / "data"
-    path = Path(os.environ.get("SAGE_SHARED_DATA", default))
-    if not path.is_dir():
-        pytest.skip("no shared data beside the checkout (SAGE_SHARED_DATA names it)")
-    return path

@@ -15,6 +15,7 @@ from app.training.batches import (
     like_length_batches,
     loss_weights,
     pad_batch,
+    split_by_tokens,
 )
 
 
@@ -71,6 +72,13 @@ def test_padding_stands_on_the_right() -> None:
     assert batch["labels"].tolist()[0] == [1, 2, 3, -100, -100]
     assert batch["attention_mask"].tolist()[0] == [1, 1, 1, 0, 0]
     assert batch["salience"].tolist() == [0.25, 0.5]
+
+
+@given(lengths=st.lists(st.integers(1, 900), min_size=1, max_size=16), limit=st.integers(1, 2000))
+def test_parts_of_a_batch_stay_within_the_limit(lengths: list[int], limit: int) -> None:
+    parts = split_by_tokens(lengths, limit)
+    assert [i for part in parts for i in part] == list(range(len(lengths)))
+    assert all(len(p) == 1 or len(p) * max(lengths[i] for i in p) <= limit for p in parts)
 
 
 @given(values=st.lists(st.floats(0, 1), min_size=1, max_size=16))
