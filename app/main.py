@@ -12,6 +12,7 @@ from starlette.concurrency import run_in_threadpool
 
 from app import artifacts
 from app.api import checkpoints, experiences, instances, operations, sleep_cycles
+from app.api.body_limit import BodyLimit
 from app.api.deps import Daemon
 from app.api.problems import install_problem_handlers
 from app.clock import utc_now
@@ -43,9 +44,9 @@ def create_app(settings: Settings) -> FastAPI:
         version=version("sage-sleep"),
         summary="Gives small language models sleep: what mattered becomes a LoRA checkpoint.",
         lifespan=lifespan,
-        max_body_size=settings.max_body_bytes,
     )
     install_problem_handlers(app)
+    app.add_middleware(BodyLimit, max_body_bytes=settings.max_body_bytes)
     for part in (experiences, sleep_cycles, checkpoints, instances, operations):
         app.include_router(part.router)
     return app

@@ -1,0 +1,60 @@
+# Everything a newcomer needs; each target sets up what it stands on.
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: help install model migrate run demo check lint types imports schema test bench format clean
+
+help:  ## Show the targets.
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
+
+$(STAMP): pyproject.toml requirements.lock
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	touch $@
+
+install: $(STAMP)  ## Create .venv and install, with every version pinned.
+
+model: $(STAMP)  ## Fetch and verify the embedded model.
+	$(BIN)/sage-sleep model fetch
+
+migrate: $(STAMP)  ## Create the database or bring it up to date.
+	$(BIN)/sage-sleep migrate
+
+run: model migrate  ## Start the daemon and leave it running.
+	$(BIN)/sage-sleep serve
+
+demo: model  ## Replay a short session until the model sleeps; show what it learned.
+	$(BIN)/sage-sleep demo
+
+check: lint types imports schema  ## Ruff, mypy strict, import-linter, alembic check.
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(STAMP)
+	$(BIN)/mypy
+
+imports: $(STAMP)
+	$(BIN)/lint-imports
+
+schema: $(STAMP)
+	@directory=$$(mktemp -d) && trap 'rm -rf "$$directory"' EXIT && \
+	SAGE_DATA_DIR="$$directory" $(BIN)/sage-sleep migrate && \
+	SAGE_DATA_DIR="$$directory" $(BIN)/alembic check
+
+test: check  ## All checks and all tests.
+	$(BIN)/pytest
+
+bench: $(STAMP)  ## Measure speed and memory against baselines in the same run.
+	$(BIN)/pytest tests/benchmarks --override-ini=addopts= -s -p no:randomly
+
+format: $(STAMP)  ## Format the code.
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:  ## Remove the environment and caches; data stays.
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info

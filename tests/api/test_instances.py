@@ -1,0 +1,63 @@
+"""/v1/instances: settings, policy, and what cannot be set."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.support import RunningDaemon, StartDaemon
+
+
+@pytest.fixture
+def daemon(start_daemon: StartDaemon) -> RunningDaemon:
+    return start_daemon()
+
+
+def test_put_creates_and_replaces(daemon: RunningDaemon) -> None:
+    path = "/v1/instances/sprout-qwen2.5-0.5b"
+    body = {"policy": {"mass_threshold": 5.0, "quiet_hours": "22:00-07:00"}, "recipe": {"r": 8}}
+    created = daemon.http.put(path, json=body)
+    assert created.status_code == 201
+    assert created.json()["policy"]["mass_threshold"] == 5.0
+    assert created.json()["policy"]["quiet_hours"] == "22:00-07:00"
+    assert created.json()["recipe"]["r"] == 8
+    assert created.json()["policy"]["min_experiences"] == 10
+    replaced = daemon.http.put(path, json={"system_prompt": "You are Sprout."})
+    assert replaced.status_code == 200
+    assert replaced.json()["policy"]["mass_threshold"] == 20.0
+    assert daemon.http.get(path).json() == replaced.json()
+    slugs = [item["instance"] for item in daemon.http.get("/v1/instances").json()["data"]]
+    assert slugs == ["default", "sprout-qwen2.5-0.5b"]
+
+
+@pytest.mark.parametrize(
+    ("slug", "body", "where"),
+    [
+        ("ok", {"base_model": "/etc/passwd"}, "/base_model"),
+        ("ok", {"base_model": "../up"}, "/base_model"),
+        ("ok", {"policy": {"quiet_hours": "late"}}, "/policy/quiet_hours"),
+        ("ok", {"policy": {"min_salience": 2}}, "/policy/min_salience"),
+        ("ok", {"timezone": "Mars/Base"}, "/timezone"),
+        ("ok", {"recipe": {"lr": 1}}, "/recipe/lr"),
+        ("UPPER", {}, "slug"),
+        ("..", {}, None),
+    ],
+)
+def test_bad_settings_are_refused(
+    daemon: RunningDaemon, slug: str, body: dict[str, object], where: str | None
+) -> None:
+    response = daemon.http.put(f"/v1/instances/{slug}", json=body)
+    assert response.status_code in {404, 405, 422}
+    if where is not None:
+        found = response.json()["errors"][0]
+        assert where in {found.get("pointer"), found.get("parameter")}
+    assert len(daemon.http.get("/v1/instances").json()["data"]) == 1
+
+
+def test_young_instance_has_no_aliases_and_nothing_to_roll_back(daemon: RunningDaemon) -> None:
+    aliases = daemon.http.get("/v1/instances/default/aliases")
+    assert aliases.headers["etag"] == '"0"'
+    assert aliases.json()["current"] is None
+    rollback = daemon.http.post("/v1/instances/default/rollback")
+    assert rollback.status_code == 409
+    assert rollback.json()["type"].endswith("no-previous-checkpoint")
+    assert daemon.http.get("/v1/instances/nobody/aliases").status_code == 404

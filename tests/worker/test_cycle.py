@@ -1,0 +1,331 @@
+"""A whole night with the embedded model: real server, real child, real training.
+
+One daemon and two cycles serve all the tests of this file; they read what those left.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from io import BytesIO
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.support import (
+    RunningDaemon,
+    free_port,
+    make_exchange,
+    wait_until_up,
+)
+
+pytestmark = pytest.mark.timeout(900)  # two real cycles, on a machine that may be busy
+
+SESSION = Path(__file__).parents[2] / "app" / "demo_session.json"
+
+
+@dataclass
+class Night:
+    """What two cycles in a row left behind."""
+
+    daemon: RunningDaemon
+    first: dict[str, Any]
+    second: dict[str, Any]
+    counts_between: dict[str, int]
+    nothing_left: httpx.Response
+    aliases: dict[str, Any]
+
+
+def exchanges() -> list[dict[str, Any]]:
+    return [{"prompt": p, "response": r} for p, r in json.loads(SESSION.read_text())]
+
+
+@pytest.fixture(scope="module")
+def night(
+    tmp_path_factory: pytest.TempPathFactory, migrated_file: Path, embedded_model: Path
+) -> Iterator[Night]:
+    data_dir = tmp_path_factory.mktemp("night")
+    shutil.copy(migrated_file, data_dir / "sage-sleep.db")
+    port = free_port()
+    environment = {
+        "SAGE_DATA_DIR": str(data_dir),
+        "SAGE_PORT": str(port),
+        "SAGE_BASE_MODEL": str(embedded_model),
+        "SAGE_SCHEDULER_INTERVAL_SECONDS": "3600",
+        "SAGE_MIN_INTERVAL_SECONDS": "0",
+    }
+    log_path = data_dir / "daemon.log"
+    with log_path.open("wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "app", "serve"],
+            env={**os.environ, **environment},
+            stdout=log,
+            stderr=log,
+        )
+    http = httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30)
+    daemon = RunningDaemon(process, http, data_dir, log_path)
+    wait_until_up(daemon)
+    try:
+        half = exchanges()
+        http.post("/v1/experiences/batch", json=half[:18]).raise_for_status()
+        first = run_cycle(daemon)
+        between = http.get("/stats").json()["instances"][0]["counts"]
+        nothing_left = http.post("/v1/sleep-cycles", json={"force": True})
+        http.post("/v1/experiences/batch", json=half[18:]).raise_for_status()
+        second = run_cycle(daemon)
+        aliases = http.get("/v1/instances/default/aliases").json()
+        yield Night(daemon, first, second, between, nothing_left, aliases)
+    finally:
+        process.terminate()
+        process.wait(timeout=30)
+        http.close()
+
+
+def run_cycle(daemon: RunningDaemon) -> dict[str, Any]:
+    response = daemon.http.post("/v1/sleep-cycles", json={"force": True})
+    assert response.status_code == 202, response.text
+    cycle = daemon.wait_for_cycle(response.json()["id"])
+    assert cycle["status"] == "succeeded", daemon.log
+    return cycle
+
+
+def test_cycle_learned_and_says_how_it_knows(night: Night) -> None:
+    metrics = night.first["metrics"]
+    before = metrics["held_out_before"]["nats_per_token"]
+    after = metrics["held_out_reloaded"]["nats_per_token"]
+    assert after < before - 0.05
+    assert night.first["verdict"]["status"] == "accepted"
+    assert {check["name"] for check in night.first["verdict"]["checks"]} == {
+        "held_out_loss",
+        "reload",
+        "inertness",
+    }
+    assert metrics["tokens_per_second"] > 0
+    assert len(metrics["loss_curve"]) == metrics["steps"]
+
+
+def test_every_experience_is_consumed_exactly_once(night: Night) -> None:
+    first, second = (set(cycle["plan"]["experience_ids"]) for cycle in (night.first, night.second))
+    assert first
+    assert second
+    assert first.isdisjoint(second)
+    assert night.counts_between["consolidated"] == len(first)
+    assert night.counts_between["buffered"] == night.counts_between["claimed"] == 0
+    counts = night.daemon.http.get("/stats").json()["instances"][0]["counts"]
+    assert counts["consolidated"] == len(first) + len(second)
+
+
+def test_second_cycle_right_after_has_nothing_to_train_on_and_says_so(night: Night) -> None:
+    assert night.nothing_left.status_code == 409
+    assert night.nothing_left.json()["type"].endswith("nothing-to-consolidate")
+
+
+def test_second_cycle_starts_from_the_first_ones_adapter(night: Night) -> None:
+    assert night.first["plan"]["parent_checkpoint_id"] is None
+    assert night.second["plan"]["parent_checkpoint_id"] == night.first["checkpoint_id"]
+    assert night.aliases["current"] == night.second["checkpoint_id"]
+    assert night.aliases["previous"] == night.first["checkpoint_id"]
+
+
+def test_progress_reaches_the_database_at_most_once_a_second(night: Night) -> None:
+    path = f"/v1/sleep-cycles/{night.first['id']}/events"
+    events = night.daemon.http.get(path).json()["data"]
+    progress = [event for event in events if event["type"] == "sleep_cycle.progress"]
+    duration = night.first["metrics"]["seconds"]
+    assert len(progress) >= 2
+    assert any(event["data"]["loss"] for event in progress), duration
+    instants = [datetime.fromisoformat(event["at"]) for event in progress]
+    gaps = [(later - earlier).total_seconds() for earlier, later in pairwise(instants)]
+    assert min(gaps) > 0.95
+
+
+def test_files_have_their_sha256_as_etag_and_serve_ranges(night: Night) -> None:
+    http = night.daemon.http
+    checkpoint = http.get(f"/v1/checkpoints/{night.first['checkpoint_id']}").json()
+    assert {file["name"] for file in checkpoint["files"]} == {
+        "adapter_config.json",
+        "adapter_model.safetensors",
+        "manifest.json",
+    }
+    for file in checkpoint["files"]:
+        path = f"/v1/checkpoints/{checkpoint['id']}/files/{file['name']}"
+        whole = http.get(path)
+        assert hashlib.sha256(whole.content).hexdigest() == file["sha256"]
+        assert whole.headers["etag"] == f'"{file["sha256"]}"'
+        part = http.get(path, headers={"Range": "bytes=2-5"})
+        assert (part.status_code, part.content) == (206, whole.content[2:6])
+        unchanged = http.get(path, headers={"If-None-Match": whole.headers["etag"]})
+        assert (unchanged.status_code, unchanged.content) == (304, b"")
+        assert int(http.head(path).headers["content-length"]) == file["size_bytes"]
+        assert http.get(path, headers={"Range": "bytes=999999999999-"}).status_code == 416
+
+
+@pytest.mark.parametrize("name", ["..%2F..%2Fsage-sleep.db", "sage-sleep.db", "%2Fetc%2Fpasswd"])
+def test_no_name_from_a_client_reaches_the_file_system(night: Night, name: str) -> None:
+    path = f"/v1/checkpoints/{night.first['checkpoint_id']}/files/{name}"
+    assert night.daemon.http.get(path).status_code == 404
+
+
+def test_archive_is_one_tar_with_a_known_hash(night: Night) -> None:
+    http = night.daemon.http
+    checkpoint = http.get(f"/v1/checkpoints/{night.first['checkpoint_id']}").json()
+    path = f"/v1/checkpoints/{checkpoint['id']}/archive"
+    whole = http.get(path)
+    assert hashlib.sha256(whole.content).hexdigest() == checkpoint["archive"]["sha256"]
+    assert whole.headers["etag"] == f'"{checkpoint["archive"]["sha256"]}"'
+    assert len(whole.content) == checkpoint["archive"]["size_bytes"]
+    with tarfile.open(fileobj=BytesIO(whole.content)) as archive:
+        root = checkpoint["name"].replace("/", "-")
+        for file in checkpoint["files"]:
+            member = archive.extractfile(f"{root}/{file['name']}")
+            assert member is not None
+            assert hashlib.sha256(member.read()).hexdigest() == file["sha256"]
+    for start, end in [(0, 9), (500, 5000), (len(whole.content) - 10, len(whole.content) - 1)]:
+        part = http.get(path, headers={"Range": f"bytes={start}-{end}"})
+        assert (part.status_code, part.content) == (206, whole.content[start : end + 1])
+    tail = http.get(path, headers={"Range": "bytes=-100"})
+    assert tail.content == whole.content[-100:]
+
+
+def test_manifest_holds_the_whole_story(night: Night) -> None:
+    http = night.daemon.http
+    checkpoint = http.get(f"/v1/checkpoints/{night.second['checkpoint_id']}").json()
+    manifest = http.get(f"/v1/checkpoints/{checkpoint['id']}/files/manifest.json").json()
+    assert manifest["parent"] == night.first["checkpoint_id"]
+    assert manifest["plan"] == night.second["plan"]
+    assert manifest["experience_ids"]["train"] == night.second["plan"]["experience_ids"]
+    assert manifest["base_model"]["revision"] == checkpoint["base_sha256"]
+    hashes = {name: file["sha256"] for name, file in manifest["files"].items()}
+    served = {file["name"]: file["sha256"] for file in checkpoint["files"]}
+    assert hashes == {name: served[name] for name in served if name != "manifest.json"}
+    used = {item["experience_id"]: item["role"] for item in checkpoint["experiences"]}
+    assert set(used.values()) == {"train", "held_out"}
+
+
+def test_experience_names_its_cycles_and_checkpoints(night: Night) -> None:
+    experience_id = night.first["plan"]["experience_ids"][0]
+    found = night.daemon.http.get(f"/v1/experiences/{experience_id}").json()
+    (use,) = found["sleep_cycles"]
+    assert (use["role"], use["checkpoint_id"]) == ("train", night.first["checkpoint_id"])
+    assert use["weight"] == pytest.approx(found["salience"]["total"])
+
+
+def test_checkpoint_loads_with_a_bare_peft_model_and_gives_the_same_loss(
+    night: Night, embedded_model: Path
+) -> None:
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    from app.domain.sleep import SAGE_SYSTEM_PROMPT
+
+    http = night.daemon.http
+    checkpoint = http.get(f"/v1/checkpoints/{night.second['checkpoint_id']}").json()
+    directory = night.daemon.data_dir / "checkpoints" / checkpoint["name"]
+    tokenizer = AutoTokenizer.from_pretrained(embedded_model)
+    base = AutoModelForCausalLM.from_pretrained(embedded_model)
+    model = PeftModel.from_pretrained(base, directory)
+    model.eval()
+    held_out = [
+        http.get(f"/v1/experiences/{experience_id}").json()
+        for experience_id in night.second["plan"]["held_out_ids"]
+    ]
+    loss, tokens = bare_loss(model, tokenizer, held_out, SAGE_SYSTEM_PROMPT)
+    reported = night.second["metrics"]["held_out_reloaded"]
+    assert tokens == reported["tokens"]
+    assert loss == pytest.approx(reported["nats_per_token"], abs=0.01)
+
+
+def bare_loss(
+    model: Any, tokenizer: Any, exchanges: list[dict[str, Any]], system_prompt: str
+) -> tuple[float, int]:
+    """Mean nats per reply token (and end of turn), without any code of ours."""
+    import torch
+
+    total, tokens = 0.0, 0
+    for exchange in exchanges:
+        messages = [
+            {"role": "system", "content": system_prompt},
+            {"role": "user", "content": exchange["prompt"]},
+        ]
+        start = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+        reply = exchange["response"] + ("" if exchange["truncated"] else "<|im_end|>")
+        prompt_ids = tokenizer(start)["input_ids"]
+        reply_ids = tokenizer(reply, add_special_tokens=False)["input_ids"]
+        ids = torch.tensor([prompt_ids + reply_ids])
+        with torch.no_grad():
+            logits = model(input_ids=ids).logits.float()
+        log_probs = torch.log_softmax(logits[0, len(prompt_ids) - 1 : -1], dim=-1)
+        picked = log_probs.gather(1, ids[0, len(prompt_ids) :, None])
+        total -= float(picked.sum())
+        tokens += len(reply_ids)
+    return total / tokens, tokens
+
+
+def test_promote_and_roll_back_down_to_the_base_and_up_again(night: Night) -> None:
+    http = night.daemon.http
+    first, second = night.first["checkpoint_id"], night.second["checkpoint_id"]
+    etag = http.get("/v1/instances/default/aliases").headers["etag"]
+
+    def roll_back(**headers: str) -> httpx.Response:
+        return http.post("/v1/instances/default/rollback", json={"reason": "try"}, headers=headers)
+
+    assert roll_back(**{"If-Match": etag}).json()["current"] == first
+    assert roll_back(**{"If-Match": etag}).status_code == 412
+    assert roll_back().json()["current"] is None
+    assert roll_back().status_code == 409
+    promoted = http.post(f"/v1/checkpoints/{second}/promote", json={"actor": "me"})
+    assert promoted.json()["current"] == second
+    assert http.delete(f"/v1/checkpoints/{second}").status_code == 409
+    history = http.get("/v1/instances/default/aliases/history").json()["data"]
+    assert (history[-1]["action"], history[-1]["to_checkpoint_id"]) == ("promote", first)
+    assert {"me", "api", "cycle 1", "cycle 2"} <= {move["actor"] for move in history}
+
+
+def test_altered_file_is_never_promoted(night: Night) -> None:
+    http = night.daemon.http
+    checkpoint = http.get(f"/v1/checkpoints/{night.second['checkpoint_id']}").json()
+    path = night.daemon.data_dir / "checkpoints" / checkpoint["name"] / "adapter_config.json"
+    original = path.read_bytes()
+    path.write_bytes(original + b" ")
+    try:
+        answer = http.post(f"/v1/checkpoints/{checkpoint['id']}/promote")
+        assert answer.status_code == 409
+        assert "not the file that was published" in answer.json()["detail"]
+    finally:
+        path.write_bytes(original)
+
+
+def test_note_and_pin(night: Night) -> None:
+    path = f"/v1/checkpoints/{night.second['checkpoint_id']}"
+    patched = night.daemon.http.patch(path, json={"note": "kept", "pinned": True}).json()
+    assert (patched["note"], patched["pinned"]) == ("kept", True)
+    assert night.daemon.http.patch(path, json={"name": "x"}).status_code == 422
+
+
+def test_running_cycle_can_be_cancelled_and_gives_everything_back(night: Night) -> None:
+    http = night.daemon.http
+    http.post("/v1/experiences/batch", json=[make_exchange(n) for n in range(30)])
+    before = http.get("/stats").json()["instances"][0]["counts"]
+    body = {"force": True, "overrides": {"epochs": 50}}
+    cycle_id = http.post("/v1/sleep-cycles", json=body).json()["id"]
+    for _ in range(300):
+        cycle = http.get(f"/v1/sleep-cycles/{cycle_id}").json()
+        if (cycle["progress"] or {}).get("step"):
+            break
+        time.sleep(0.2)
+    assert http.post(f"/v1/sleep-cycles/{cycle_id}/cancel").status_code == 202
+    assert night.daemon.wait_for_cycle(cycle_id)["status"] == "cancelled"
+    assert http.get("/stats").json()["instances"][0]["counts"] == before
+    assert not list((night.daemon.data_dir / "checkpoints" / ".staging").iterdir())
