@@ -33,12 +33,16 @@ from app.domain.sleep import (
 )
 from app.errors import (
     IdempotencyKeyReused,
+    InvalidPolicy,
     NothingToConsolidate,
     SleepCycleActive,
     SleepCycleEnded,
     SleepNotDue,
 )
 from app.services.instances import EffectiveInstance, load_effective
+
+GEOMETRY = ("r", "lora_alpha", "target_modules")
+"""Hyper-parameters that an adapter keeps for life."""
 
 ENDED_BY_WORK = (CycleStatus.SUCCEEDED, CycleStatus.REJECTED, CycleStatus.FAILED)
 """States whose end starts the waiting interval; a cancel does not."""
@@ -240,7 +244,8 @@ def decide_within(session: Session, instance: EffectiveInstance, *, now: datetim
 def _plan(
     session: Session, instance: EffectiveInstance, request: CycleRequest
 ) -> tuple[Selection, CyclePlan]:
-    recipe: Recipe = replace(instance.recipe, **request.recipe)
+    parent_id = checkpoints.find_alias_target(session, instance.row.id, Alias.CURRENT)
+    recipe = _recipe(session, instance.recipe, request.recipe, parent_id)
     limit = request.max_experiences or instance.policy.max_experiences
     min_salience = (
         instance.policy.min_salience if request.min_salience is None else request.min_salience
@@ -262,7 +267,7 @@ def _plan(
         recipe=recipe,
         min_salience=min_salience,
         max_experiences=limit,
-        parent_checkpoint_id=checkpoints.find_alias_target(session, instance_id, Alias.CURRENT),
+        parent_checkpoint_id=parent_id,
         experience_ids=tuple(item.id for item in selection.train),
         rehearsal_ids=tuple(item.id for item in selection.rehearsal),
         held_out_ids=tuple(item.id for item in selection.held_out),
@@ -270,6 +275,32 @@ def _plan(
         probe_prompts=instance.probe_prompts,
     )
     return selection, plan
+
+
+def _recipe(
+    session: Session, recipe: Recipe, overrides: Mapping[str, Any], parent_id: str | None
+) -> Recipe:
+    """The recipe of a cycle; an adapter that goes on keeps the geometry it was made with.
+
+    A changed default must not stop an instance from sleeping, so it waits for the next new
+    adapter; a person who asks for another geometry is told.
+
+    Raises: InvalidPolicy.
+    """
+    wanted = replace(recipe, **overrides)
+    if parent_id is None:
+        return wanted
+    parent = checkpoints.get_checkpoint(session, parent_id)
+    made_with = CyclePlan.from_json(sleep_cycles.get_cycle(session, parent.cycle_id).plan).recipe
+    kept = {name: getattr(made_with, name) for name in GEOMETRY}
+    for name in GEOMETRY:
+        if name in overrides and overrides[name] != kept[name]:
+            raise InvalidPolicy(
+                f"The current adapter has {name} {kept[name]}, which cannot change while it is "
+                "trained further; roll back to the base model first.",
+                pointer=f"/overrides/{name}",
+            )
+    return replace(wanted, **kept)
 
 
 def _insert_cycle(

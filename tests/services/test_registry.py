@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from app.errors import (
     CheckpointFilesMissing,
     CheckpointInUse,
     CheckpointNotPromotable,
+    InvalidPolicy,
     NoPreviousCheckpoint,
 )
 from app.services import consolidation, registry, sleep
@@ -261,3 +263,23 @@ def test_sweep_takes_only_what_nobody_knows(
     swept = artifacts.sweep(root, registry.list_names(db))
     assert sorted(swept) == [".staging/left-by-a-kill", "default/9-orphan"]
     assert (root / registry.get_checkpoint(db, checkpoint_id).row.name).is_dir()
+
+
+def test_adapter_that_goes_on_keeps_its_geometry(
+    db: Database, defaults: InstanceDefaults, root: Path
+) -> None:
+    publish(db, defaults, root, range(20))
+    items = [Submission(exchange=Exchange(**make_exchange(n))) for n in range(20, 40)]
+    ingest_many(db, items, defaults=defaults, now=NOW)
+    changed = replace(defaults, recipe=replace(defaults.recipe, r=4, epochs=9))
+
+    def preview(**recipe: int) -> sleep.CyclePreview:
+        request = sleep.CycleRequest(instance="default", trigger=Trigger.REQUEST, recipe=recipe)
+        return sleep.preview_cycle(db, request, defaults=changed, now=NOW)
+
+    recipe = preview().plan.recipe
+    assert (recipe.r, recipe.epochs) == (16, 9)
+    with pytest.raises(InvalidPolicy, match="roll back to the base"):
+        preview(r=8)
+    roll_back(db)
+    assert preview(r=8).plan.recipe.r == 8
