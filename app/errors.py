@@ -42,6 +42,7 @@ Must not know HTTP: statuses live in `app.api.problems`, and a test demands a ro
     |  |- CheckpointFilesAltered
     |  `- ManifestUnreadable
     `- StorageError                     the place where the daemon keeps its state
+       |- IngestOverloaded              more exchanges wait to be written than are let in
        |- DatabaseUnavailable
        |- DatabaseNotMigrated
        `- DataDirectoryInUse
@@ -228,6 +229,10 @@ class ManifestUnreadable(ArtifactError):
 
 class StorageError(SageSleepError):
     """The place where the daemon keeps its state is not usable."""
+
+
+class IngestOverloaded(StorageError):
+    """More exchanges wait to be written than are let in."""
 
 
 class DatabaseUnavailable(StorageError):

@@ -21,6 +21,7 @@ from app.errors import DataDirectoryInUse
 from app.log import get_logger
 from app.services import consolidation, registry
 from app.settings import Settings
+from app.worker.ingest_writer import IngestWriter
 from app.worker.scheduler import SleepScheduler
 from app.worker.supervisor import Supervisor
 
@@ -79,8 +80,10 @@ def run_daemon(settings: Settings) -> Iterator[Daemon]:
             interval_seconds=settings.scheduler_interval_seconds,
             on_queued=supervisor.wake,
         )
+        writer = IngestWriter(db, defaults=defaults, on_ingested=scheduler.nudge)
         supervisor.start()
         scheduler.start()
+        writer.start()
         _log.info("daemon.started", data_dir=str(settings.data_dir))
         try:
             yield Daemon(
@@ -90,11 +93,15 @@ def run_daemon(settings: Settings) -> Iterator[Daemon]:
                 data_dir=settings.data_dir,
                 checkpoints_root=settings.checkpoints_dir,
                 defaults=defaults,
+                submit=writer.submit,
                 on_ingested=scheduler.nudge,
                 on_queued=supervisor.wake,
-                is_worker_alive=lambda: scheduler.is_alive and supervisor.is_alive,
+                is_worker_alive=lambda: all(
+                    part.is_alive for part in (scheduler, supervisor, writer)
+                ),
             )
         finally:
+            writer.stop()
             scheduler.stop()
             supervisor.stop()
             _log.info("daemon.stopped")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -14,6 +14,7 @@ from app.clock import utc_now
 from app.db.engine import Database
 from app.domain.sleep import InstanceDefaults
 from app.errors import AliasesChanged
+from app.services.ingest import IngestResult, Submission
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -22,6 +23,7 @@ class Daemon:
 
     Attributes:
         checkpoints_root: Directory of the published checkpoints.
+        submit: Stores one exchange; done when it is durable.
         on_ingested: To be called with the slugs that received exchanges.
         on_queued: To be called when a cycle was queued.
         is_worker_alive: Whether scheduler and supervisor run.
@@ -33,15 +35,21 @@ class Daemon:
     data_dir: Path
     checkpoints_root: Path
     defaults: InstanceDefaults
+    submit: Callable[[Submission], Awaitable[IngestResult]]
     on_ingested: Callable[[set[str]], None]
     on_queued: Callable[[], None]
     is_worker_alive: Callable[[], bool]
 
 
-def get_daemon(request: Request) -> Daemon:
+async def get_daemon(request: Request) -> Daemon:
     """The daemon, from the application's state."""
     daemon: Daemon = request.app.state.daemon
     return daemon
+
+
+async def get_now() -> datetime:
+    """The instant of the request; async, since FastAPI sends a plain function through a thread."""
+    return utc_now()
 
 
 def aliases_etag(revision: int) -> str:
@@ -49,7 +57,7 @@ def aliases_etag(revision: int) -> str:
     return f'"{revision}"'
 
 
-def read_if_match(
+async def read_if_match(
     if_match: Annotated[
         str | None,
         Header(description="Entity tag of the instance's aliases as last read.", max_length=64),
@@ -65,7 +73,7 @@ def read_if_match(
 
 
 DaemonDep = Annotated[Daemon, Depends(get_daemon)]
-Now = Annotated[datetime, Depends(utc_now)]
+Now = Annotated[datetime, Depends(get_now)]
 ExpectedRevision = Annotated[int | None, Depends(read_if_match)]
 IdempotencyKey = Annotated[
     str | None,

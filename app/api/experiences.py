@@ -52,16 +52,13 @@ router = APIRouter(prefix="/v1/experiences", tags=["experiences"])
         ),
     },
 )
-def post_experience(
-    exchange: Exchange, response: Response, daemon: DaemonDep, now: Now, key: IdempotencyKey = None
+async def post_experience(
+    exchange: Exchange, response: Response, daemon: DaemonDep, key: IdempotencyKey = None
 ) -> ReceiptOut:
     """Score, filter and keep one exchange; durable before this answers."""
-    submission = ingest.Submission(exchange=exchange, idempotency_key=key)
-    result = ingest.ingest_one(daemon.db, submission, defaults=daemon.defaults, now=now)
+    result = await daemon.submit(ingest.Submission(exchange=exchange, idempotency_key=key))
     if result.outcome is ingest.IngestOutcome.DUPLICATE:
         response.status_code = HTTPStatus.OK
-    else:
-        daemon.on_ingested({exchange.instance})
     return _receipt(exchange.instance, result)
 
 
