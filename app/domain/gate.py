@@ -22,7 +22,8 @@ taught nothing. Measured in fp32 on SmolLM2-135M with 8 examples: 4e-5 for a lea
 4e-3 for 1e-5, 0.07 for two steps at the default 2e-4; 1.5 after 256 examples."""
 
 RELOAD_TOLERANCE_NATS = 1e-3
-"""The adapter read back from disk must give the loss of the one in memory to this precision. In one process it was equal to the last bit in every run."""
+"""The adapter read back from disk must give the loss of the one in memory to this precision. In one
+process it was equal to the last bit in every run."""
 
 
 class VerdictStatus(StrEnum):

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any
 
 from sqlalchemy.orm import Session
@@ -205,7 +206,8 @@ class _Memory:
         self.recent = experiences.list_recent_responses(
             session, instance_id, RECENT_RESPONSES_FOR_SIMILARITY
         )
-        candidates = {word_hash(word) for text in responses for word in distinct_words(text)}
+        self._hashes = {text: word_hashes(text) for text in responses}
+        candidates = frozenset[int]().union(*self._hashes.values())
         self._seen = set(experiences.find_seen_words(session, instance_id, candidates))
         self.new_words: set[int] = set()
 
@@ -213,16 +215,22 @@ class _Memory:
         """Share of distinct words never used before; None for the very first response."""
         if not self.recent and not self._seen:
             return None
-        words = [word_hash(word) for word in distinct_words(response)]
-        return sum(word not in self._seen for word in words) / len(words) if words else 0.0
+        words = self._hashes[response]
+        return len(words - self._seen) / len(words) if words else 0.0
 
     def add(self, response: str) -> None:
-        words = {word_hash(word) for word in distinct_words(response)}
+        words = self._hashes[response]
         self.new_words |= words - self._seen
         self._seen |= words
         self.recent = [*self.recent, response][-RECENT_RESPONSES_FOR_SIMILARITY:]
 
 
+def word_hashes(response: str) -> frozenset[int]:
+    """Hashes of a response's distinct words."""
+    return frozenset(map(word_hash, distinct_words(response)))
+
+
+@lru_cache(maxsize=1 << 16)
 def word_hash(word: str) -> int:
     """A signed 64-bit hash of a word (BLAKE2b), equal on every machine and in every run."""
     digest = hashlib.blake2b(word.encode(), digest_size=8).digest()

@@ -1,0 +1,130 @@
+"""Ingest over HTTP, durable, against an empty FastAPI route measured beside it."""
+
+from __future__ import annotations
+
+import json
+import random
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+
+import httpx
+import pytest
+
+from tests.benchmarks.load import Load, request_bytes, run_load
+from tests.support import StartDaemon, free_port
+
+pytestmark = pytest.mark.timeout(900)
+
+ROUNDS = 3
+SECONDS = 6.0
+CONNECTIONS = 16
+BATCH = 500
+WORDS = [
+    "we",
+    "us",
+    "our",
+    "together",
+    "notice",
+    "feel",
+    "curious",
+    "basil",
+    "window",
+    "bench",
+    "light",
+    "morning",
+    "river",
+    "stone",
+    "paper",
+    "question",
+    "answer",
+    "careful",
+    "quiet",
+    "machine",
+    "fan",
+    "shelf",
+    "memory",
+    "threshold",
+    "habit",
+    "mistake",
+    "letter",
+    "world",
+    "staircase",
+    "handrail",
+    "foot",
+    "dark",
+    "precise",
+    "rather",
+    "instead",
+    "realize",
+    "understand",
+    "specific",
+    "exactly",
+]
+
+
+@pytest.fixture
+def empty_route() -> Iterator[int]:
+    port = free_port()
+    command = [sys.executable, "-m", "tests.benchmarks.empty_app", str(port)]
+    with subprocess.Popen(command) as process:
+        for _ in range(200):
+            try:
+                httpx.post(f"http://127.0.0.1:{port}/empty")
+                break
+            except httpx.TransportError:
+                time.sleep(0.05)
+        yield port
+        process.terminate()
+
+
+def exchange(number: int) -> dict[str, str]:
+    """About a hundred words, as real replies have, and no two alike."""
+    words = random.Random(number).choices(WORDS, k=100)
+    text = " ".join(f"{word}{number % 977}" if i % 9 == 0 else word for i, word in enumerate(words))
+    return {"prompt": f"Question {number}?", "response": f"{text} {number}."}
+
+
+def post(number: int) -> bytes:
+    return request_bytes("POST", "/v1/experiences", json.dumps(exchange(number)).encode())
+
+
+def test_single_posts(start_daemon: StartDaemon, empty_route: int) -> None:
+    port = start_daemon().http.base_url.port
+    assert port is not None
+    empty = request_bytes("POST", "/empty", b"{}")
+    ratios, ours = [], []
+    base = 0
+    for _ in range(ROUNDS):
+        baseline = run_load(empty_route, lambda _: empty, connections=CONNECTIONS, seconds=SECONDS)
+        offset = base
+        load = run_load(
+            port, lambda n, o=offset: post(o + n), connections=CONNECTIONS, seconds=SECONDS
+        )
+        base += load.requests
+        ratios.append(load.rate / baseline.rate)
+        ours.append(load)
+        print(f"\n  empty route   {baseline}\n  single posts  {load}  ratio {ratios[-1]:.2f}")
+        assert load.failures == 0
+    middle: Load = sorted(ours, key=lambda found: found.p99_ms)[ROUNDS // 2]
+    print(
+        f"  median ratio {sorted(ratios)[ROUNDS // 2]:.2f} (target 0.50), "
+        f"median p99 {middle.p99_ms:.1f} ms (target 15)"
+    )
+
+
+def test_batches(start_daemon: StartDaemon) -> None:
+    daemon = start_daemon(scheduler_interval_seconds=3600)
+    bodies = [
+        json.dumps([exchange(start + n) for n in range(BATCH)]).encode()
+        for start in range(0, 40 * BATCH, BATCH)
+    ]
+    started = time.perf_counter()
+    for body in bodies:
+        answer = daemon.http.post(
+            "/v1/experiences/batch", content=body, headers={"Content-Type": "application/json"}
+        )
+        assert answer.json()["inserted"] == BATCH
+    rate = len(bodies) * BATCH / (time.perf_counter() - started)
+    print(f"\n  batches of {BATCH}: {rate:.0f} exchanges/s (target 10,000)")
