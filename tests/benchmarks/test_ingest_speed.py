@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from functools import partial
 
 import httpx
 import pytest
@@ -21,47 +22,8 @@ ROUNDS = 3
 SECONDS = 6.0
 CONNECTIONS = 16
 BATCH = 500
-WORDS = [
-    "we",
-    "us",
-    "our",
-    "together",
-    "notice",
-    "feel",
-    "curious",
-    "basil",
-    "window",
-    "bench",
-    "light",
-    "morning",
-    "river",
-    "stone",
-    "paper",
-    "question",
-    "answer",
-    "careful",
-    "quiet",
-    "machine",
-    "fan",
-    "shelf",
-    "memory",
-    "threshold",
-    "habit",
-    "mistake",
-    "letter",
-    "world",
-    "staircase",
-    "handrail",
-    "foot",
-    "dark",
-    "precise",
-    "rather",
-    "instead",
-    "realize",
-    "understand",
-    "specific",
-    "exactly",
-]
+ROOTS = ("we", "notice", "feel", "window", "bench", "light", "river", "stone", "question", "rather")
+WORDS = [f"{root}{ending}" for root in ROOTS for ending in ("", "s", "ing", "ed")]
 
 
 @pytest.fixture
@@ -81,36 +43,35 @@ def empty_route() -> Iterator[int]:
 
 def exchange(number: int) -> dict[str, str]:
     """About a hundred words, as real replies have, and no two alike."""
-    words = random.Random(number).choices(WORDS, k=100)
+    words = random.Random(number).choices(WORDS, k=100)  # noqa: S311  # no secret
     text = " ".join(f"{word}{number % 977}" if i % 9 == 0 else word for i, word in enumerate(words))
     return {"prompt": f"Question {number}?", "response": f"{text} {number}."}
 
 
-def post(number: int) -> bytes:
-    return request_bytes("POST", "/v1/experiences", json.dumps(exchange(number)).encode())
+def post_after(offset: int, number: int) -> bytes:
+    body = json.dumps(exchange(offset + number)).encode()
+    return request_bytes("POST", "/v1/experiences", body)
 
 
 def test_single_posts(start_daemon: StartDaemon, empty_route: int) -> None:
     port = start_daemon().http.base_url.port
     assert port is not None
     empty = request_bytes("POST", "/empty", b"{}")
-    ratios, ours = [], []
-    base = 0
+    ratios: list[float] = []
+    ours: list[Load] = []
+    sent = 0
     for _ in range(ROUNDS):
         baseline = run_load(empty_route, lambda _: empty, connections=CONNECTIONS, seconds=SECONDS)
-        offset = base
-        load = run_load(
-            port, lambda n, o=offset: post(o + n), connections=CONNECTIONS, seconds=SECONDS
-        )
-        base += load.requests
+        load = run_load(port, partial(post_after, sent), connections=CONNECTIONS, seconds=SECONDS)
+        sent += load.requests
         ratios.append(load.rate / baseline.rate)
         ours.append(load)
         print(f"\n  empty route   {baseline}\n  single posts  {load}  ratio {ratios[-1]:.2f}")
         assert load.failures == 0
-    middle: Load = sorted(ours, key=lambda found: found.p99_ms)[ROUNDS // 2]
+    p99 = sorted(load.p99_ms for load in ours)[ROUNDS // 2]
     print(
         f"  median ratio {sorted(ratios)[ROUNDS // 2]:.2f} (target 0.50), "
-        f"median p99 {middle.p99_ms:.1f} ms (target 15)"
+        f"median p99 {p99:.1f} ms (target 15)"
     )
 
 
