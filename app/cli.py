@@ -7,7 +7,9 @@ Commands that need torch import it when they run, so that the others start at on
 from __future__ import annotations
 
 import json
+import os
 import sys
+import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,7 +25,7 @@ from app.client import SleepClient, SleepClientError
 from app.clock import utc_now
 from app.errors import SageSleepError
 from app.log import configure_logging
-from app.settings import Settings
+from app.settings import CONFIG_FILE_VARIABLE, Settings
 
 app = typer.Typer(no_args_is_help=True, help="SAGE Sleep: sleep for small language models.")
 model_app = typer.Typer(no_args_is_help=True, help="Base models.")
@@ -327,8 +329,13 @@ def demo(
 
 
 def _settings() -> Settings:
+    config_file = os.environ.get(CONFIG_FILE_VARIABLE)
+    if config_file and not Path(config_file).is_file():
+        _fail(f"{CONFIG_FILE_VARIABLE} names {config_file}, and there is no such file.")
     try:
         return Settings()
+    except tomllib.TOMLDecodeError as error:
+        _fail(f"{config_file} is not valid TOML: {error}")
     except ValidationError as error:
         lines = [
             f"SAGE_{'.'.join(str(part) for part in item['loc']).upper()}: {item['msg']}"

@@ -29,6 +29,7 @@ from app.domain.sleep import (
     Recipe,
     SleepPolicy,
 )
+from app.errors import InvalidPolicy
 
 EMBEDDED_MODEL_DIRECTORY = "SmolLM2-135M-Instruct"
 CONFIG_FILE_VARIABLE = "SAGE_CONFIG_FILE"
@@ -109,7 +110,10 @@ class Settings(BaseSettings):
     @classmethod
     def _parse_quiet_hours(cls, value: str | None) -> str | None:
         if value is not None:
-            QuietHours.parse(value)
+            try:
+                QuietHours.parse(value)
+            except InvalidPolicy as error:
+                raise ValueError(error.message) from error
         return value
 
     @field_validator("timezone")
