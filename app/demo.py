@@ -13,6 +13,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -20,6 +21,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
 from rich.console import Console
 from rich.panel import Panel
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
@@ -48,9 +50,7 @@ def run_demo(console: Console, *, directory: Path, base_model: Path, keep_runnin
 
     Raises: DemoFailed, app.client.SleepClientError.
     """
-    if directory.exists():
-        shutil.rmtree(directory)
-    directory.mkdir(parents=True)
+    _clear(directory)
     port = _free_port()
     environment = {
         "SAGE_DATA_DIR": str(directory),
@@ -74,7 +74,29 @@ def run_demo(console: Console, *, directory: Path, base_model: Path, keep_runnin
         _print_outcome(console, client, cycle)
         if keep_running:
             console.print(f"The daemon stays at {client.url}; stop it with Ctrl-C.")
-            signal.sigwait({signal.SIGINT, signal.SIGTERM})
+            _wait_for_signal()
+
+
+def _clear(directory: Path) -> None:
+    """Start afresh, unless another demo's daemon still lives there."""
+    directory.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(directory / "daemon.lock", timeout=0)
+    try:
+        lock.acquire()
+    except Timeout as error:
+        raise DemoFailed(f"Another demo runs in {directory}; stop it first.") from error
+    lock.release()
+    shutil.rmtree(directory)
+    directory.mkdir()
+
+
+def _wait_for_signal() -> None:
+    """Wait for Ctrl-C or SIGTERM, whichever comes, and return from either."""
+    asked = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: asked.set())
+    while not asked.wait(1.0):
+        pass
 
 
 def _replay(console: Console, client: SleepClient) -> None:
@@ -170,7 +192,7 @@ def _print_outcome(console: Console, client: SleepClient, cycle: Mapping[str, An
 def _daemon(environment: Mapping[str, str], log_path: Path) -> Iterator[None]:
     with log_path.open("wb") as log:
         process = subprocess.Popen(  # our own module
-            [sys.executable, "-m", "app", "serve"],
+            [sys.executable, "-P", "-m", "app", "serve"],
             env={**os.environ, **environment},
             stdout=log,
             stderr=log,
@@ -185,7 +207,7 @@ def _daemon(environment: Mapping[str, str], log_path: Path) -> Iterator[None]:
 
 def _run_command(arguments: list[str], environment: Mapping[str, str]) -> None:
     result = subprocess.run(  # noqa: S603  # our own module
-        [sys.executable, "-m", "app", *arguments],
+        [sys.executable, "-P", "-m", "app", *arguments],
         env={**os.environ, **environment},
         capture_output=True,
         text=True,

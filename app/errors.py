@@ -5,6 +5,7 @@ Must not know HTTP: statuses live in `app.api.problems`, and a test demands a ro
     SageSleepError
     |- InvalidInput                     the caller must change what was sent
     |  |- InvalidExperience             an exchange that cannot be stored as it stands
+    |  |- InvalidSlug                   a name that cannot be an instance's
     |  |- InvalidPolicy                 policy or recipe values outside their ranges
     |  `- InvalidImportFile             an experience buffer that cannot be read at all
     |- NotFound                         the thing named does not exist
@@ -39,8 +40,7 @@ Must not know HTTP: statuses live in `app.api.problems`, and a test demands a ro
     |  `- TrainingStopped               asked to stop (cancel or shutdown)
     |- ArtifactError                    checkpoint files
     |  |- CheckpointFilesMissing
-    |  |- CheckpointFilesAltered
-    |  `- ManifestUnreadable
+    |  `- CheckpointFilesAltered
     `- StorageError                     the place where the daemon keeps its state
        |- IngestOverloaded              more exchanges wait to be written than are let in
        |- DatabaseUnavailable
@@ -81,6 +81,10 @@ class InvalidInput(SageSleepError):
 
 class InvalidExperience(InvalidInput):
     """An exchange that cannot be stored as it stands."""
+
+
+class InvalidSlug(InvalidInput):
+    """A name that cannot be an instance's."""
 
 
 class InvalidPolicy(InvalidInput):
@@ -221,10 +225,6 @@ class CheckpointFilesMissing(ArtifactError):
 
 class CheckpointFilesAltered(ArtifactError):
     """Files of a checkpoint have another size or sha256 than its manifest says."""
-
-
-class ManifestUnreadable(ArtifactError):
-    """A manifest.json that is not one of ours."""
 
 
 class StorageError(SageSleepError):

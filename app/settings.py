@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import platformdirs
 from pydantic import Field, field_validator
 from pydantic_settings import (
     BaseSettings,
+    NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
     TomlConfigSettingsSource,
@@ -57,8 +58,10 @@ class Settings(BaseSettings):
         default=SAGE_SYSTEM_PROMPT, description="Identity prompt an instance starts with."
     )
     timezone: str = Field(default="UTC", description="IANA zone of the quiet hours.")
-    log_level: str = Field(default="info", description="debug, info, warning or error.")
-    log_format: str = Field(default="auto", description="auto, pretty or json.")
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Literal["auto", "pretty", "json"] = Field(
+        default="auto", description="auto: pretty on a terminal, else json."
+    )
 
     mass_threshold: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 20.0
     min_salience: Annotated[float, Field(ge=0, le=1)] = 0.5
@@ -76,7 +79,9 @@ class Settings(BaseSettings):
     r: Annotated[int, Field(ge=1, le=512)] = 16
     lora_alpha: Annotated[int, Field(ge=1, le=1024)] = 32
     lora_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    target_modules: tuple[str, ...] = ALL_LINEAR_MODULES
+    target_modules: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=ALL_LINEAR_MODULES, description="In the environment: q_proj,v_proj."
+    )
     weight_decay: Annotated[float, Field(ge=0, le=1)] = 0.0
     warmup_ratio: Annotated[float, Field(ge=0, le=1)] = 0.1
     max_grad_norm: Annotated[float, Field(gt=0)] = 1.0
@@ -116,12 +121,17 @@ class Settings(BaseSettings):
                 raise ValueError(error.message) from error
         return value
 
+    @field_validator("target_modules", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        return [name.strip() for name in value.split(",")] if isinstance(value, str) else value
+
     @field_validator("timezone")
     @classmethod
     def _know_timezone(cls, value: str) -> str:
         try:
             ZoneInfo(value)
-        except (ZoneInfoNotFoundError, ValueError) as error:
+        except (ZoneInfoNotFoundError, ValueError, OSError) as error:
             raise ValueError(
                 f"unknown time zone {value!r}; use one such as Europe/Lisbon"
             ) from error

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from app.settings import Settings
 from tests.support import RunningDaemon, StartDaemon, free_port, make_exchange, run_command
 
 
@@ -58,6 +59,10 @@ def test_without_a_daemon_the_exit_code_is_3_and_says_how_to_start_one() -> None
         ("SAGE_MASS_THRESHOLD", "-1"),
         ("SAGE_QUIET_HOURS", "late"),
         ("SAGE_TIMEZONE", "Mars/Base"),
+        ("SAGE_TIMEZONE", "America"),
+        ("SAGE_LOG_LEVEL", "loud"),
+        ("SAGE_DATABASE_URL", "nonsense"),
+        ("SAGE_DATABASE_URL", "postgresql://localhost/x"),
         ("SAGE_PORT", "high"),
     ],
 )
@@ -65,6 +70,20 @@ def test_setting_that_cannot_be_used_is_named(name: str, value: str) -> None:
     result = run_command("migrate", environment={name: value}, check=False)
     assert result.returncode == 1
     assert name in result.stderr
+
+
+def test_taken_port_is_said_before_anything_starts(daemon: RunningDaemon, tmp_path: Path) -> None:
+    environment = {"SAGE_DATA_DIR": str(tmp_path / "other")}
+    run_command("migrate", environment=environment)
+    environment["SAGE_PORT"] = str(daemon.http.base_url.port)
+    result = run_command("serve", environment=environment, check=False)
+    assert result.returncode == 1
+    assert "set SAGE_PORT" in result.stderr
+
+
+def test_target_modules_are_a_plain_list(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SAGE_TARGET_MODULES", "q_proj, v_proj")
+    assert Settings().target_modules == ("q_proj", "v_proj")
 
 
 def test_settings_come_from_a_file_and_the_environment_wins(tmp_path: Path) -> None:

@@ -8,21 +8,19 @@ import subprocess
 from pathlib import Path
 
 from app.settings import Settings
-from tests.support import StartDaemon, make_exchange
+from tests.support import StartDaemon
 
 README = (Path(__file__).parent.parent / "README.md").read_text()
 
 
 def test_curl_tour_works_word_by_word(start_daemon: StartDaemon, tmp_path: Path) -> None:
     daemon = start_daemon(base_model=tmp_path / "none", scheduler_interval_seconds=3600)
-    daemon.http.post("/v1/experiences", json=make_exchange(1))
-    daemon.http.post("/v1/experiences", json=make_exchange(2))
     tour = README.partition("## Five minutes with curl")[2].partition("A cycle's events")[0]
     script = re.search(r"```sh\n(.*?)```", tour, re.DOTALL)
     assert script is not None
     commands = re.split(r"\n(?=#|curl)", script[1])
     curls = [command for command in commands if command.startswith("curl")]
-    assert len(curls) == 7
+    assert len(curls) == 8
     for curl in curls:
         moved = curl.replace(":8760", f":{daemon.http.base_url.port}")
         result = subprocess.run(["bash", "-c", moved], capture_output=True, check=True, text=True)

@@ -10,12 +10,12 @@ from fastapi import APIRouter, Request, Response
 from app.api.deps import (
     Cursor,
     DaemonDep,
-    ExpectedRevision,
+    ExpectedRevisions,
     Limit,
     Now,
     aliases_etag,
 )
-from app.api.downloads import send_archive, send_file
+from app.api.downloads import send
 from app.api.instances import aliases_out
 from app.api.problems import problem_responses
 from app.api.schemas import (
@@ -28,6 +28,7 @@ from app.api.schemas import (
     PromoteIn,
     ProvenanceOut,
 )
+from app.artifacts import Archive
 from app.domain.checkpoint import CheckpointStatus
 from app.services import registry
 
@@ -101,7 +102,7 @@ def promote_checkpoint(
     response: Response,
     daemon: DaemonDep,
     now: Now,
-    expected_revision: ExpectedRevision,
+    expected_revisions: ExpectedRevisions,
     body: PromoteIn | None = None,
 ) -> AliasesOut:
     """Make a checkpoint `current`; a refused one needs `force` and a reason."""
@@ -113,7 +114,7 @@ def promote_checkpoint(
         is_forced=wanted.force,
         actor=wanted.actor,
         reason=wanted.reason,
-        expected_revision=expected_revision,
+        expected_revisions=expected_revisions,
         now=now,
     )
     response.headers["ETag"] = aliases_etag(view.revision)
@@ -135,7 +136,8 @@ def get_checkpoint_file(
     file = registry.find_file(view, name)
     path = daemon.checkpoints_root / view.row.name / file.name
     media_type = MEDIA_TYPES.get(path.suffix, "application/octet-stream")
-    return send_file(request, path, sha256=file.sha256, media_type=media_type)
+    content = Archive(parts=(path,), sizes=(file.size_bytes,))
+    return send(request, content, filename=file.name, sha256=file.sha256, media_type=media_type)
 
 
 @router.api_route(
@@ -149,7 +151,13 @@ def get_checkpoint_archive(checkpoint_id: str, request: Request, daemon: DaemonD
     view = registry.get_checkpoint(daemon.db, checkpoint_id)
     archive = registry.open_archive(view, daemon.checkpoints_root)
     filename = view.row.name.replace("/", "-") + ".tar"
-    return send_archive(request, archive, filename=filename, sha256=view.row.archive_sha256)
+    return send(
+        request,
+        archive,
+        filename=filename,
+        sha256=view.row.archive_sha256,
+        media_type="application/x-tar",
+    )
 
 
 def _columns(view: registry.CheckpointView) -> dict[str, Any]:

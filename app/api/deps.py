@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,8 +14,12 @@ from fastapi import Depends, Header, Query, Request
 from app.clock import utc_now
 from app.db.engine import Database
 from app.domain.sleep import InstanceDefaults
-from app.errors import AliasesChanged
 from app.services.ingest import IngestResult, Submission
+
+MAX_INTEGER = 2**53
+"""Largest whole number taken in a parameter: exact in JSON everywhere, within SQLite's range."""
+
+_ALIASES_ETAG = re.compile(r'"(\d{1,15})"', re.ASCII)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -26,7 +31,7 @@ class Daemon:
         submit: Stores one exchange; done when it is durable.
         on_ingested: To be called with the slugs that received exchanges.
         on_queued: To be called when a cycle was queued.
-        is_worker_alive: Whether scheduler and supervisor run.
+        is_worker_alive: Whether scheduler, supervisor and ingest writer run.
     """
 
     version: str
@@ -60,21 +65,19 @@ def aliases_etag(revision: int) -> str:
 async def read_if_match(
     if_match: Annotated[
         str | None,
-        Header(description="Entity tag of the instance's aliases as last read.", max_length=64),
+        Header(description="Entity tag of the instance's aliases as last read.", max_length=256),
     ] = None,
-) -> int | None:
-    """The aliases' revision the caller saw; None for any. Raises: AliasesChanged."""
+) -> frozenset[int] | None:
+    """Revisions of the aliases the caller would act on; None for any. A foreign tag is none."""
     if if_match is None or if_match.strip() == "*":
         return None
-    try:
-        return int(if_match.strip().strip('"'))
-    except ValueError as error:
-        raise AliasesChanged("If-Match does not hold an entity tag of these aliases.") from error
+    found = (_ALIASES_ETAG.fullmatch(tag.strip()) for tag in if_match.split(","))
+    return frozenset(int(match[1]) for match in found if match)
 
 
 DaemonDep = Annotated[Daemon, Depends(get_daemon)]
 Now = Annotated[datetime, Depends(get_now)]
-ExpectedRevision = Annotated[int | None, Depends(read_if_match)]
+ExpectedRevisions = Annotated[frozenset[int] | None, Depends(read_if_match)]
 IdempotencyKey = Annotated[
     str | None,
     Header(
@@ -88,3 +91,5 @@ Limit = Annotated[int, Query(ge=1, le=500, description="Rows per page.")]
 Cursor = Annotated[
     str | None, Query(max_length=64, description="`next` of the page before; none for the first.")
 ]
+EventNumber = Annotated[int, Query(ge=0, le=MAX_INTEGER, description="Id of the last one known.")]
+LastEventId = Annotated[int | None, Header(ge=0, le=MAX_INTEGER, alias="Last-Event-ID")]

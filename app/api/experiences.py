@@ -8,10 +8,9 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Body, Query, Response
 from pydantic import ValidationError
 
-from app.api.deps import Cursor, DaemonDep, IdempotencyKey, Limit, Now
+from app.api.deps import MAX_INTEGER, Cursor, DaemonDep, IdempotencyKey, Limit, Now
 from app.api.problems import problem_of, problem_responses, validation_problem
 from app.api.schemas import (
-    BatchIn,
     BatchItemOut,
     BatchOut,
     ErasedOut,
@@ -33,6 +32,10 @@ STORED_STATUSES = frozenset(ExperienceStatus) - {
     ExperienceStatus.FILTERED,
     ExperienceStatus.BELOW_THRESHOLD,
     ExperienceStatus.ERASED,
+}
+
+BATCH_EXAMPLES: dict[str, Any] = {
+    "list": {"value": [{"prompt": "How was today?", "response": "We learned something."}]},
 }
 
 router = APIRouter(prefix="/v1/experiences", tags=["experiences"])
@@ -71,10 +74,17 @@ async def post_experience(
     ),
 )
 def post_batch(
-    body: Annotated[BatchIn | list[Any], Body()], daemon: DaemonDep, now: Now
+    body: Annotated[Any, Body(openapi_examples=BATCH_EXAMPLES)], daemon: DaemonDep, now: Now
 ) -> BatchOut:
-    """Keep up to 1000 exchanges in one transaction; a bad one does not stop the others."""
-    items = body.experiences if isinstance(body, BatchIn) else body
+    """Keep up to 1000 exchanges in one transaction; a bad one does not stop the others.
+
+    The body is a list of exchanges, or an object with the list `experiences`.
+    """
+    items = body.get("experiences") if isinstance(body, dict) and len(body) == 1 else body
+    if not isinstance(items, list):
+        raise InvalidExperience(
+            'Send a list of exchanges, or {"experiences": [...]} and nothing else.', pointer=""
+        )
     if len(items) > MAX_BATCH:
         raise InvalidExperience(
             f"A batch holds at most {MAX_BATCH} exchanges, not {len(items)}; split it.",
@@ -120,10 +130,18 @@ def list_experiences(
     instance: str | None = None,
     status: ExperienceStatus | None = None,
     session: str | None = None,
-    session_number: int | None = None,
+    session_number: Annotated[int | None, Query(ge=0, le=MAX_INTEGER)] = None,
     phase: str | None = None,
     min_salience: Annotated[float | None, Query(ge=0, le=1)] = None,
-    q: Annotated[str | None, Query(max_length=200, description="Text to look for.")] = None,
+    q: Annotated[
+        str | None,
+        Query(
+            min_length=1,
+            max_length=200,
+            pattern=r"^[^\x00]*$",
+            description="Text to look for in prompt and response.",
+        ),
+    ] = None,
     cursor: Cursor = None,
     limit: Limit = 50,
 ) -> ListOut[ExperienceOut]:

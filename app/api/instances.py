@@ -8,7 +8,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path, Query, Response
 
-from app.api.deps import DaemonDep, ExpectedRevision, Limit, Now, aliases_etag
+from app.api.deps import MAX_INTEGER, DaemonDep, ExpectedRevisions, Limit, Now, aliases_etag
 from app.api.problems import problem_responses
 from app.api.schemas import (
     AliasesOut,
@@ -75,7 +75,9 @@ def get_aliases(slug: str, response: Response, daemon: DaemonDep) -> AliasesOut:
 def list_alias_history(
     slug: str,
     daemon: DaemonDep,
-    cursor: Annotated[int | None, Query(ge=1, description="`next` of the page before.")] = None,
+    cursor: Annotated[
+        int | None, Query(ge=1, le=MAX_INTEGER, description="`next` of the page before.")
+    ] = None,
     limit: Limit = 50,
 ) -> ListOut[AliasMoveOut]:
     """Every move of the aliases, newest first: from, to, by whom, why."""
@@ -100,7 +102,7 @@ def rollback_instance(
     response: Response,
     daemon: DaemonDep,
     now: Now,
-    expected_revision: ExpectedRevision,
+    expected_revisions: ExpectedRevisions,
     body: RollbackIn | None = None,
 ) -> AliasesOut:
     """Take `current` one promotion back; again and again, down to the bare base model."""
@@ -110,7 +112,7 @@ def rollback_instance(
         slug,
         actor=wanted.actor,
         reason=wanted.reason,
-        expected_revision=expected_revision,
+        expected_revisions=expected_revisions,
         now=now,
     )
     response.headers["ETag"] = aliases_etag(view.revision)

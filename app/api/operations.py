@@ -58,7 +58,9 @@ def get_readiness(response: Response, daemon: DaemonDep) -> ReadyOut:
     checks = {
         "database": _check_database(daemon),
         "data_directory": _check_directory(daemon.data_dir),
-        "worker": OK if daemon.is_worker_alive() else "scheduler or supervisor is not running",
+        "worker": OK
+        if daemon.is_worker_alive()
+        else "scheduler, supervisor or ingest writer is not running",
         "base_model": _check_base_model(daemon.defaults.base_model),
     }
     failing = {name for name, word in checks.items() if word != OK}

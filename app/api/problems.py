@@ -20,19 +20,49 @@ from app import errors
 MEDIA_TYPE = "application/problem+json"
 TYPE_PREFIX = "urn:sage-sleep:problem:"
 RETRY_AFTER_SECONDS = 1
+BODYLESS_METHODS = frozenset({"GET", "HEAD", "DELETE"})
 
 STATUSES: Mapping[type[errors.SageSleepError], HTTPStatus] = {
-    errors.InvalidInput: HTTPStatus.UNPROCESSABLE_ENTITY,
-    errors.NotFound: HTTPStatus.NOT_FOUND,
+    errors.InvalidExperience: HTTPStatus.UNPROCESSABLE_ENTITY,
+    errors.InvalidSlug: HTTPStatus.UNPROCESSABLE_ENTITY,
+    errors.InvalidPolicy: HTTPStatus.UNPROCESSABLE_ENTITY,
+    errors.InvalidImportFile: HTTPStatus.UNPROCESSABLE_ENTITY,
+    errors.InstanceNotFound: HTTPStatus.NOT_FOUND,
+    errors.ExperienceNotFound: HTTPStatus.NOT_FOUND,
+    errors.SleepCycleNotFound: HTTPStatus.NOT_FOUND,
+    errors.CheckpointNotFound: HTTPStatus.NOT_FOUND,
+    errors.CheckpointFileNotFound: HTTPStatus.NOT_FOUND,
     errors.CursorNotFound: HTTPStatus.UNPROCESSABLE_ENTITY,
-    errors.Conflict: HTTPStatus.CONFLICT,
+    errors.SourceIdConflict: HTTPStatus.CONFLICT,
     errors.IdempotencyKeyReused: HTTPStatus.UNPROCESSABLE_ENTITY,
+    errors.SleepCycleActive: HTTPStatus.CONFLICT,
+    errors.SleepNotDue: HTTPStatus.CONFLICT,
+    errors.NothingToConsolidate: HTTPStatus.CONFLICT,
+    errors.SleepCycleEnded: HTTPStatus.CONFLICT,
+    errors.CheckpointNotPromotable: HTTPStatus.CONFLICT,
+    errors.CheckpointInUse: HTTPStatus.CONFLICT,
+    errors.NoPreviousCheckpoint: HTTPStatus.CONFLICT,
+    errors.ExperienceInUse: HTTPStatus.CONFLICT,
     errors.AliasesChanged: HTTPStatus.PRECONDITION_FAILED,
-    errors.TrainingError: HTTPStatus.INTERNAL_SERVER_ERROR,
-    errors.ArtifactError: HTTPStatus.GONE,
-    errors.StorageError: HTTPStatus.SERVICE_UNAVAILABLE,
+    errors.CycleOwnershipLost: HTTPStatus.CONFLICT,
+    errors.BaseModelNotFound: HTTPStatus.INTERNAL_SERVER_ERROR,
+    errors.BaseModelMismatch: HTTPStatus.INTERNAL_SERVER_ERROR,
+    errors.ModelDownloadFailed: HTTPStatus.INTERNAL_SERVER_ERROR,
+    errors.ChatTemplateMissing: HTTPStatus.INTERNAL_SERVER_ERROR,
+    errors.NoSupervisedTokens: HTTPStatus.INTERNAL_SERVER_ERROR,
+    errors.NoTrainableParameters: HTTPStatus.INTERNAL_SERVER_ERROR,
+    errors.NonFiniteLoss: HTTPStatus.INTERNAL_SERVER_ERROR,
+    errors.TrainingSetUnreadable: HTTPStatus.INTERNAL_SERVER_ERROR,
+    errors.TrainingStopped: HTTPStatus.INTERNAL_SERVER_ERROR,
+    errors.CheckpointFilesMissing: HTTPStatus.GONE,
+    errors.CheckpointFilesAltered: HTTPStatus.GONE,
+    errors.IngestOverloaded: HTTPStatus.SERVICE_UNAVAILABLE,
+    errors.DatabaseUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
+    errors.DatabaseNotMigrated: HTTPStatus.SERVICE_UNAVAILABLE,
+    errors.DataDirectoryInUse: HTTPStatus.SERVICE_UNAVAILABLE,
 }
-"""Status by error; a leaf without a row of its own has its nearest ancestor's."""
+"""A row for every error that is raised. Training errors happen in the child, never in a request;
+should one get here, it is the daemon's fault."""
 
 
 class ProblemDetail(BaseModel):
@@ -65,17 +95,9 @@ def problem_responses(*statuses: HTTPStatus) -> dict[int | str, dict[str, Any]]:
     }
 
 
-def status_of(error_type: type[errors.SageSleepError]) -> HTTPStatus:
-    """The HTTP status of an error."""
-    for ancestor in error_type.__mro__:
-        if ancestor in STATUSES:
-            return STATUSES[ancestor]
-    return HTTPStatus.INTERNAL_SERVER_ERROR
-
-
 def problem_of(error: errors.SageSleepError) -> dict[str, Any]:
     """An error as the members of a problem document."""
-    status = status_of(type(error))
+    status = STATUSES[type(error)]
     problem: dict[str, Any] = {
         "type": TYPE_PREFIX + error.code,
         "title": error.code.replace("-", " ").capitalize(),
@@ -117,10 +139,13 @@ def _respond(problem: Mapping[str, Any], headers: Mapping[str, str] | None = Non
     )
 
 
-def _on_sage_sleep_error(_request: Request, error: Exception) -> JSONResponse:
+def _on_sage_sleep_error(request: Request, error: Exception) -> JSONResponse:
     if not isinstance(error, errors.SageSleepError):
         raise error
     problem = problem_of(error)
+    if request.method in BODYLESS_METHODS and error.pointer is not None:
+        parameter = error.pointer.removeprefix("/")
+        problem["errors"] = [{"detail": error.message, "parameter": parameter}]
     is_unavailable = problem["status"] == HTTPStatus.SERVICE_UNAVAILABLE
     return _respond(problem, {"Retry-After": str(RETRY_AFTER_SECONDS)} if is_unavailable else None)
 
@@ -150,7 +175,8 @@ def _on_http_exception(_request: Request, error: Exception) -> JSONResponse:
         raise error
     status = HTTPStatus(error.status_code)
     sentences = {
-        HTTPStatus.BAD_REQUEST: "The body is not JSON in UTF-8, or it is nested too deep to read.",
+        HTTPStatus.BAD_REQUEST: "The body is not JSON in UTF-8, or is nested too deep, or "
+        "holds a number too long to read.",
         HTTPStatus.NOT_FOUND: "There is nothing at this address; /docs lists what there is.",
         HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "The body is larger than this daemon accepts; "
         "split the batch.",

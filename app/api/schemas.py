@@ -90,14 +90,6 @@ class BatchOut(BaseModel):
     results: list[BatchItemOut]
 
 
-class BatchIn(BaseModel):
-    """A batch as an object; a bare list is taken too. Each item is checked on its own."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    experiences: list[Any]
-
-
 class ExperienceUseOut(BaseModel):
     """A cycle that used an experience, and the checkpoint it published."""
 
@@ -218,15 +210,24 @@ class SleepCycleOut(BaseModel):
     attempts: int
     created_at: datetime
     started_at: datetime | None
+    heartbeat_at: datetime | None
     finished_at: datetime | None
     cancel_requested_at: datetime | None
 
 
+class RefusalOut(BaseModel):
+    """Why a request would be refused now."""
+
+    code: str
+    detail: str
+
+
 class DryRunOut(BaseModel):
-    """What a cycle would do now; nothing was started."""
+    """What a cycle would do now; nothing was started. `refused` is null if it would start."""
 
     dry_run: Literal[True] = True
     instance: str
+    refused: RefusalOut | None
     decision: DecisionOut
     experience_ids: list[str]
     rehearsal_ids: list[str]

@@ -8,18 +8,28 @@ from collections.abc import AsyncIterator
 from http import HTTPStatus
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Header, Query, Request, Response
+from fastapi import APIRouter, Header, Request, Response
 from fastapi.responses import StreamingResponse
 from fastapi.sse import format_sse_event
 from starlette.concurrency import run_in_threadpool
 
-from app.api.deps import Cursor, Daemon, DaemonDep, IdempotencyKey, Limit, Now
+from app.api.deps import (
+    Cursor,
+    Daemon,
+    DaemonDep,
+    EventNumber,
+    IdempotencyKey,
+    LastEventId,
+    Limit,
+    Now,
+)
 from app.api.problems import problem_responses
 from app.api.schemas import (
     DecisionOut,
     DryRunOut,
     EventOut,
     ListOut,
+    RefusalOut,
     SleepCycleIn,
     SleepCycleOut,
 )
@@ -71,6 +81,9 @@ def request_sleep_cycle(
         plan = preview.plan.to_json()
         return DryRunOut(
             instance=wanted.instance,
+            refused=RefusalOut(code=preview.refusal.code, detail=preview.refusal.message)
+            if preview.refusal
+            else None,
             decision=DecisionOut(**preview.decision.to_json()),
             experience_ids=plan["experience_ids"],
             rehearsal_ids=plan["rehearsal_ids"],
@@ -136,8 +149,8 @@ async def list_sleep_cycle_events(
     request: Request,
     daemon: DaemonDep,
     accept: Annotated[str, Header()] = "",
-    last_event_id: Annotated[int | None, Header(ge=0, alias="Last-Event-ID")] = None,
-    after: Annotated[int, Query(ge=0, description="Id of the last event known.")] = 0,
+    last_event_id: LastEventId = None,
+    after: EventNumber = 0,
     limit: Limit = 200,
 ) -> Any:
     """A cycle's events: a JSON list, or with `Accept: text/event-stream` live until its end."""

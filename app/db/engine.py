@@ -32,7 +32,8 @@ class Database:
     """One SQLite file: an engine, a pool, and the lock writers of this process queue on."""
 
     def __init__(self, url: str) -> None:
-        self.url = sa.make_url(url)
+        with translated_errors():
+            self.url = sa.make_url(url)
         if self.url.get_backend_name() != "sqlite":
             raise DatabaseUnavailable(f"SAGE_DATABASE_URL must be sqlite:///..., not {url!r}")
         # hide_parameters: an error's text must not quote the conversation into a log.
@@ -55,7 +56,7 @@ class Database:
     @contextmanager
     def read(self) -> Iterator[Session]:
         """Open a read transaction: one consistent view, never written to."""
-        with _translated(), self._read_sessions() as session:
+        with translated_errors(), self._read_sessions() as session:
             yield session
 
     @contextmanager
@@ -64,7 +65,7 @@ class Database:
 
         Raises: DatabaseUnavailable when the file stays locked, is full or cannot be read.
         """
-        with self._write_lock, _translated(), self._write_sessions.begin() as session:
+        with self._write_lock, translated_errors(), self._write_sessions.begin() as session:
             yield session
 
     def check_migrated(self) -> None:
@@ -104,9 +105,15 @@ def _begin(connection: sa.Connection) -> None:
 
 
 @contextmanager
-def _translated() -> Iterator[None]:
+def translated_errors() -> Iterator[None]:
+    """Turn SQLAlchemy's errors about the database itself into ours.
+
+    Raises: DatabaseUnavailable.
+    """
     try:
         yield
+    except sa.exc.ArgumentError as error:
+        raise DatabaseUnavailable("SAGE_DATABASE_URL must look like sqlite:///path.") from error
     except OperationalError as error:
         raise DatabaseUnavailable(f"The database cannot be used: {error.orig}") from error
     except DatabaseError as error:

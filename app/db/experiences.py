@@ -21,6 +21,7 @@ from app.db.tables import (
 )
 from app.domain.experience import MAX_ATTEMPTS, CycleRole, ExperienceStatus
 from app.domain.selection import Candidate
+from app.domain.sleep import ACTIVE_STATUSES
 from app.errors import ExperienceNotFound
 
 # Statements of the ingest path are built once: building one anew takes longer than SQLite needs to
@@ -327,6 +328,34 @@ def erase(session: Session, experience_seq: int, *, now: datetime) -> None:
     )
 
 
+def is_in_active_cycle(session: Session, experience_seq: int) -> bool:
+    """Whether a queued or running cycle trains on, rehearses or measures with an experience."""
+    query = (
+        sa.select(CycleExperienceRow.cycle_id)
+        .join(SleepCycleRow, SleepCycleRow.id == CycleExperienceRow.cycle_id)
+        .where(
+            CycleExperienceRow.experience_seq == experience_seq,
+            SleepCycleRow.status.in_(ACTIVE_STATUSES),
+        )
+        .limit(1)
+    )
+    return session.scalar(query) is not None
+
+
+def quarantine_claimed(session: Session, cycle_id: str, experience_id: str, reason: str) -> None:
+    """Put one experience that the cycle claimed aside."""
+    session.execute(
+        sa.update(ExperienceRow)
+        .where(
+            ExperienceRow.id == experience_id,
+            ExperienceRow.status == ExperienceStatus.CLAIMED,
+            ExperienceRow.seq.in_(_trained_by(cycle_id)),
+        )
+        .values(status=ExperienceStatus.QUARANTINED, reason=reason)
+        .execution_options(synchronize_session=False)
+    )
+
+
 def list_cycles_of(
     session: Session, experience_seq: int
 ) -> list[tuple[CycleExperienceRow, SleepCycleRow, CheckpointRow | None]]:
@@ -380,20 +409,23 @@ def _candidates(
 
 
 def _update_claimed(session: Session, cycle_id: str, values: Mapping[str, Any]) -> int:
-    trained = sa.select(CycleExperienceRow.experience_seq).where(
-        CycleExperienceRow.cycle_id == cycle_id,
-        CycleExperienceRow.role == CycleRole.TRAIN.value,
-    )
     result = session.execute(
         sa.update(ExperienceRow)
         .where(
-            ExperienceRow.seq.in_(trained),
+            ExperienceRow.seq.in_(_trained_by(cycle_id)),
             ExperienceRow.status == ExperienceStatus.CLAIMED,
         )
         .values(**values)
         .execution_options(synchronize_session=False)
     )
     return int(result.rowcount)  # type: ignore[attr-defined]  # CursorResult of an UPDATE
+
+
+def _trained_by(cycle_id: str) -> sa.Select[int]:
+    return sa.select(CycleExperienceRow.experience_seq).where(
+        CycleExperienceRow.cycle_id == cycle_id,
+        CycleExperienceRow.role == CycleRole.TRAIN.value,
+    )
 
 
 def _in_json(

@@ -31,9 +31,13 @@ def get_cycle(session: Session, cycle_id: str) -> SleepCycleRow:
     return row
 
 
-def find_by_idempotency_key(session: Session, key: str) -> SleepCycleRow | None:
-    """The cycle that a request with this key made, or None."""
-    return session.scalar(sa.select(SleepCycleRow).where(SleepCycleRow.idempotency_key == key))
+def find_by_idempotency_key(session: Session, instance_id: int, key: str) -> SleepCycleRow | None:
+    """The cycle of an instance that a request with this key made, or None."""
+    return session.scalar(
+        sa.select(SleepCycleRow).where(
+            SleepCycleRow.instance_id == instance_id, SleepCycleRow.idempotency_key == key
+        )
+    )
 
 
 def find_active(session: Session, instance_id: int) -> SleepCycleRow | None:
@@ -108,6 +112,16 @@ def update_cycle(
     result = session.execute(query.values(**values).execution_options(synchronize_session=False))
     session.expire_all()
     return bool(result.rowcount)  # type: ignore[attr-defined]  # CursorResult of an UPDATE
+
+
+def count_start(session: Session, cycle_id: str) -> bool:
+    """Count a start of a cycle that is still queued; False when it is not."""
+    return update_cycle(
+        session,
+        cycle_id,
+        {"attempts": SleepCycleRow.attempts + 1},
+        from_statuses=(CycleStatus.QUEUED,),
+    )
 
 
 def request_cancel(session: Session, cycle_id: str, *, now: datetime) -> bool:

@@ -168,6 +168,7 @@ class SleepCycleRow(Table):
         ),
         sa.Index(
             "uq_sleep_cycles_idempotency_key",
+            "instance_id",
             "idempotency_key",
             unique=True,
             sqlite_where=sa.text("idempotency_key IS NOT NULL"),

@@ -26,6 +26,7 @@ class AliasAction(StrEnum):
 
     PROMOTE = "promote"
     ROLLBACK = "rollback"
+    PROPOSE = "propose"
 
 
 class CheckpointStatus(StrEnum):
@@ -112,7 +113,7 @@ def promotion_line(moves: Sequence[tuple[AliasAction, str | None]]) -> list[str 
     for action, target in moves:
         if action is AliasAction.PROMOTE:
             line.append(target)
-        else:
+        elif action is AliasAction.ROLLBACK:
             line = line[:-1] or [None]
             while len(line) > 1 and line[-1] != target:
                 line.pop()

@@ -7,6 +7,7 @@ apart before salience counts. Pure: the caller passes the instance's earlier res
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,9 +19,10 @@ REPEATED_NGRAM_WORDS = 5
 REPEATED_NGRAM_LIMIT = 3
 QUESTION_MARK_LIMIT = 10
 
+_SYMBOLS = frozenset({"So", "Sk", "Mn", "Me", "Cf"})
+"""Unicode categories that an emoji may end on: a reply may well end on one."""
+
 _CLOSING = re.compile(r"""[.!?…。！？:;)\]}"'”’»*_`~|>]\s*$""")
-_EMOJI_START = 0x2190
-"""First code point of arrows, symbols and emoji: a reply may well end on one."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -65,7 +67,8 @@ def looks_truncated(response: str) -> bool:
     Such a reply is kept, but its end-of-turn token is not a training target.
     """
     text = response.rstrip()
-    return bool(text) and not _CLOSING.search(text) and ord(text[-1]) < _EMOJI_START
+    ends_on_symbol = text != "" and unicodedata.category(text[-1]) in _SYMBOLS
+    return bool(text) and not _CLOSING.search(text) and not ends_on_symbol
 
 
 def _reason(response: str, words: list[str], similarity: float) -> str | None:

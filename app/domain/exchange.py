@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, field_validator
@@ -100,6 +101,21 @@ class Exchange(BaseModel):
         if value is not None and not value.strip():
             raise PydanticCustomError("blank_text", "must hold more than white space")
         return value
+
+    @field_validator("occurred_at", mode="before")
+    @classmethod
+    def _is_text(cls, value: Any) -> Any:
+        if isinstance(value, int | float) or (isinstance(value, str) and value[:5].isdigit()):
+            raise PydanticCustomError("not_iso_8601", "must be ISO 8601: 2026-01-18T00:10:43Z")
+        return value
+
+    @field_validator("occurred_at")
+    @classmethod
+    def _is_in_range(cls, value: datetime | None) -> datetime | None:
+        try:
+            return None if value is None else value.astimezone(UTC)
+        except OverflowError as error:
+            raise PydanticCustomError("out_of_range", "must lie in the years 1 to 9999") from error
 
     @field_validator("metadata")
     @classmethod

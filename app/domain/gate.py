@@ -133,11 +133,23 @@ class Verdict:
 
 
 def judge(report: TrainingReport) -> Verdict:
-    """Accept a checkpoint if held-out loss did not rise and the reloaded adapter is not inert."""
+    """Accept a checkpoint if held-out loss did not rise and the reloaded adapter is not inert.
+
+    With nothing to measure on there is nothing to accept.
+    """
     before = report.held_out_before.nats_per_token
     after = report.held_out_reloaded.nats_per_token
     memory = report.held_out_after.nats_per_token
+    tokens = report.held_out_reloaded.tokens
     checks = (
+        Check(
+            name="held_out_tokens",
+            is_passed=tokens > 0,
+            value=float(tokens),
+            limit=1.0,
+            baseline=None,
+            text=f"measured on {tokens} held-out tokens",
+        ),
         _check(
             name="held_out_loss",
             value=after,

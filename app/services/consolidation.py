@@ -37,6 +37,10 @@ from app.services.sleep import end_cancelled
 MAX_CYCLE_STARTS = 3
 """A cycle whose worker died this often is failed instead of queued again."""
 
+BLAMING_CODES = frozenset({"non-finite-loss"})
+"""Failures that may lie in the experiences and count as an attempt of each. Any other is the
+machine's or a setting's fault, and must not quarantine what nobody could have trained."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CycleOrder:
@@ -167,7 +171,13 @@ def complete_cycle(
             _publish_alias(session, cycle, checkpoint, now=now)
         else:
             failed = [check.text for check in verdict.checks if not check.is_passed]
-            _release(session, cycle, defaults, reason=f"rejected: {'; '.join(failed)}")
+            _release(
+                session,
+                cycle,
+                defaults,
+                counts_attempt=True,
+                reason=f"rejected: {'; '.join(failed)}",
+            )
         _append_end(session, cycle, status, now=now, data={"checkpoint_id": checkpoint.id})
     return status
 
@@ -181,12 +191,19 @@ def fail_cycle(
     message: str,
     defaults: InstanceDefaults,
     now: datetime,
+    experience_id: str | None = None,
 ) -> None:
-    """End a cycle as failed and give its experiences back with an attempt counted.
+    """End a cycle as failed and give its experiences back.
+
+    Args:
+        experience_id: The one that is to blame; it is quarantined, so that the next cycle can go
+            on without it.
 
     Raises: CycleOwnershipLost.
     """
     with db.write() as session:
+        if experience_id is not None:
+            experiences.quarantine_claimed(session, cycle_id, experience_id, f"failed: {code}")
         _fail(session, cycle_id, code, message, defaults=defaults, now=now, worker_id=worker_id)
 
 
@@ -200,20 +217,39 @@ def stop_cycle(
 
 def settle_dead_worker(
     db: Database, cycle_id: str, *, exit_code: int, defaults: InstanceDefaults, now: datetime
-) -> None:
-    """After a worker is known to be dead: requeue its cycle, or fail it at the third death."""
+) -> int:
+    """After a worker is known to be dead: requeue its cycle, or fail it at the third death.
+
+    A worker that died before it took the cycle counts too.
+
+    Returns:
+        How often the cycle was started and waits again; 0 when it is over.
+    """
     with db.write() as session:
+        if sleep_cycles.count_start(session, cycle_id):
+            sleep_cycles.update_cycle(
+                session,
+                cycle_id,
+                {"status": CycleStatus.TRAINING},
+                from_statuses=(CycleStatus.QUEUED,),
+            )
         _settle(
             session, cycle_id, defaults, worker_id=None, is_crash=True, now=now, exit_code=exit_code
         )
+        cycle = sleep_cycles.get_cycle(session, cycle_id)
+        return cycle.attempts if cycle.status == CycleStatus.QUEUED else 0
 
 
 def settle_all_running(db: Database, *, defaults: InstanceDefaults, now: datetime) -> int:
-    """At daemon start, when no worker can be alive: settle what a crash left; returns how many."""
+    """At daemon start, when no worker can be alive: settle what a crash left; returns how many.
+
+    An orderly stop has settled its cycle already, so what is found running went down with the
+    daemon, perhaps because of it: the start counts.
+    """
     with db.write() as session:
         cycles = [cycle.id for cycle in sleep_cycles.list_running(session)]
         for cycle_id in cycles:
-            _settle(session, cycle_id, defaults, worker_id=None, is_crash=False, now=now)
+            _settle(session, cycle_id, defaults, worker_id=None, is_crash=True, now=now)
         return len(cycles)
 
 
@@ -362,17 +398,32 @@ def _fail(
     values = {"status": CycleStatus.FAILED, "finished_at": now, "error": error}
     _update_owned(session, cycle_id, worker_id, values)
     cycle = sleep_cycles.get_cycle(session, cycle_id)
-    _release(session, cycle, defaults, reason=f"failed: {code}")
+    _release(
+        session,
+        cycle,
+        defaults,
+        counts_attempt=code in BLAMING_CODES,
+        reason=f"failed: {code}",
+    )
     _append_end(session, cycle, CycleStatus.FAILED, now=now, data=error)
 
 
 def _release(
-    session: Session, cycle: SleepCycleRow, defaults: InstanceDefaults, *, reason: str
+    session: Session,
+    cycle: SleepCycleRow,
+    defaults: InstanceDefaults,
+    *,
+    counts_attempt: bool,
+    reason: str,
 ) -> None:
     slug = instances.get_instance_by_id(session, cycle.instance_id).slug
     policy = load_effective(session, slug, defaults).policy
     experiences.release_claimed(
-        session, cycle.id, min_salience=policy.min_salience, counts_attempt=True, reason=reason
+        session,
+        cycle.id,
+        min_salience=policy.min_salience,
+        counts_attempt=counts_attempt,
+        reason=reason,
     )
 
 

@@ -72,8 +72,8 @@ def erase_experience(db: Database, experience_id: str, *, now: datetime) -> Expe
     """
     with db.write() as session:
         row = experiences.get_experience(session, experience_id)
-        if row.status == ExperienceStatus.CLAIMED:
-            raise ExperienceInUse("A cycle trains on this experience; cancel it or wait for it.")
+        if experiences.is_in_active_cycle(session, row.seq):
+            raise ExperienceInUse("A cycle works with this experience; cancel it or wait for it.")
         if row.status != ExperienceStatus.ERASED:
             experiences.erase(session, row.seq, now=now)
             events.append_event(

@@ -77,19 +77,6 @@ class IngestResult:
     error: SageSleepError | None = None
 
 
-def ingest_one(
-    db: Database, submission: Submission, *, defaults: InstanceDefaults, now: datetime
-) -> IngestResult:
-    """Store one exchange, durable when this returns.
-
-    Raises: InstanceNotFound, SourceIdConflict, IdempotencyKeyReused.
-    """
-    result = ingest_many(db, [submission], defaults=defaults, now=now)[0]
-    if result.error is not None:
-        raise result.error
-    return result
-
-
 def ingest_many(
     db: Database, submissions: Sequence[Submission], *, defaults: InstanceDefaults, now: datetime
 ) -> list[IngestResult]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -12,7 +13,9 @@ from sqlalchemy.orm import Session
 from app.db import experiences, instances
 from app.db.engine import Database
 from app.db.tables import InstanceRow
+from app.domain.exchange import SLUG_PATTERN
 from app.domain.sleep import InstanceDefaults, QuietHours, Recipe, SleepPolicy
+from app.errors import InvalidSlug
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -72,11 +75,20 @@ def put_instance(
     A changed `min_salience` regrades the experiences that wait.
 
     Args:
+        slug: Becomes a directory's name, so it is checked here whoever calls.
         values: Of base_model, system_prompt, timezone, policy and recipe; checked by the caller.
 
     Returns:
         The instance, and whether it was created.
+
+    Raises: InvalidSlug.
     """
+    if re.fullmatch(SLUG_PATTERN, slug) is None:
+        raise InvalidSlug(
+            f"{slug!r} is no slug: lower-case letters, digits, '.', '_' and '-', at most 64, "
+            "such as sprout-qwen2.5-0.5b.",
+            pointer="/instance",
+        )
     with db.write() as session:
         row = instances.find_instance(session, slug)
         is_new = row is None

@@ -21,7 +21,7 @@ from app.db.engine import Database
 from app.domain.exchange import Exchange
 from app.domain.salience import COMPONENTS
 from app.domain.sleep import InstanceDefaults
-from app.errors import InvalidImportFile
+from app.errors import InstanceNotFound, InvalidImportFile
 from app.services.ingest import IngestOutcome, Submission, ingest_many
 
 BATCH_RECORDS = 500
@@ -75,7 +75,7 @@ def import_buffer(
         results = ingest_many(db, [item for _, item in parsed], defaults=defaults, now=now)
         for (index, _), result in zip(parsed, results, strict=True):
             if result.error is not None:
-                if result.error.pointer == "/instance":
+                if isinstance(result.error, InstanceNotFound):
                     raise result.error
                 report.broken.append(
                     BrokenRecord(

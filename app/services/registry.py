@@ -119,7 +119,7 @@ def promote(
     is_forced: bool,
     actor: str,
     reason: str | None,
-    expected_revision: int | None,
+    expected_revisions: frozenset[int] | None,
     now: datetime,
 ) -> AliasesView:
     """Make a checkpoint `current`, and what was current `previous`.
@@ -127,7 +127,7 @@ def promote(
     Args:
         root: Where checkpoints lie; the files are verified before they go live.
         is_forced: Promote although the verdict is not accepted; then a reason is required.
-        expected_revision: The aliases' revision the caller saw (If-Match); None for any.
+        expected_revisions: Revisions of the aliases to act on (If-Match); None for any.
 
     Raises: CheckpointNotFound, CheckpointNotPromotable, AliasesChanged.
     """
@@ -137,7 +137,7 @@ def promote(
         row = checkpoints.get_checkpoint(session, checkpoint_id)
         if row.status != CheckpointStatus.READY:
             raise CheckpointNotPromotable(f"Checkpoint {row.id} was deleted meanwhile.")
-        _check_revision(session, row.instance_id, expected_revision)
+        _check_revision(session, row.instance_id, expected_revisions)
         promote_within(session, row, actor=actor, reason=reason, now=now)
         return _aliases(session, row.instance_id)
 
@@ -172,7 +172,7 @@ def propose_within(
         session,
         row.instance_id,
         [(Alias.CANDIDATE, row.id)],
-        AliasAction.PROMOTE,
+        AliasAction.PROPOSE,
         actor=actor,
         reason=reason,
         now=now,
@@ -185,7 +185,7 @@ def rollback(
     *,
     actor: str,
     reason: str | None,
-    expected_revision: int | None,
+    expected_revisions: frozenset[int] | None,
     now: datetime,
 ) -> AliasesView:
     """Take `current` one promotion back; before the first stands the bare base model.
@@ -194,7 +194,7 @@ def rollback(
     """
     with db.write() as session:
         instance = instances.get_instance(session, slug)
-        _check_revision(session, instance.id, expected_revision)
+        _check_revision(session, instance.id, expected_revisions)
         line = promotion_line(checkpoints.list_moves(session, instance.id, Alias.CURRENT))
         earlier = [target for target in line[:-1] if _is_servable(session, target)]
         if len(line) < 2 or not earlier:
@@ -262,6 +262,8 @@ def delete_checkpoint(db: Database, checkpoint_id: str, *, root: Path, now: date
                 f"Checkpoint {checkpoint_id} is {' and '.join(names)}; promote another first.",
                 aliases=names,
             )
+        if row.is_pinned:
+            raise CheckpointInUse(f"Checkpoint {checkpoint_id} is pinned; unpin it first.")
         active = sleep_cycles.find_active(session, row.instance_id)
         if active is not None and active.plan["parent_checkpoint_id"] == checkpoint_id:
             raise CheckpointInUse(f"Cycle {active.number} starts from this checkpoint.")
@@ -328,12 +330,12 @@ def _check_promotable(
         raise CheckpointNotPromotable(f"Checkpoint {row.id}: {error.message}") from error
 
 
-def _check_revision(session: Session, instance_id: int, expected: int | None) -> None:
+def _check_revision(session: Session, instance_id: int, expected: frozenset[int] | None) -> None:
     found = checkpoints.alias_revision(session, instance_id)
-    if expected is not None and expected != found:
+    if expected is not None and found not in expected:
         raise AliasesChanged(
             "The aliases moved since you read them; read them again and decide anew.",
-            expected=expected,
+            expected=sorted(expected),
             found=found,
         )
 

@@ -32,6 +32,7 @@ from app.domain.sleep import (
     decide,
 )
 from app.errors import (
+    Conflict,
     IdempotencyKeyReused,
     InvalidPolicy,
     NothingToConsolidate,
@@ -84,6 +85,7 @@ class CyclePreview:
 
     decision: SleepDecision
     plan: CyclePlan
+    refusal: Conflict | None
 
 
 def get_decision(
@@ -101,8 +103,9 @@ def preview_cycle(
     with db.read() as session:
         instance = load_effective(session, request.instance, defaults)
         decision = decide_within(session, instance, now=now)
-        _, plan = _plan(session, instance, request)
-        return CyclePreview(decision=decision, plan=plan)
+        selection, plan = _plan(session, instance, request)
+        refusal = _find_refusal(session, instance, request, decision, selection)
+        return CyclePreview(decision=decision, plan=plan, refusal=refusal)
 
 
 def request_cycle(
@@ -114,8 +117,11 @@ def request_cycle(
         IdempotencyKeyReused.
     """
     with db.write() as session:
+        instance = load_effective(session, request.instance, defaults)
         if request.idempotency_key is not None:
-            earlier = sleep_cycles.find_by_idempotency_key(session, request.idempotency_key)
+            earlier = sleep_cycles.find_by_idempotency_key(
+                session, instance.row.id, request.idempotency_key
+            )
             if earlier is not None:
                 if earlier.request_sha256 != request.sha256:
                     raise IdempotencyKeyReused(
@@ -123,26 +129,11 @@ def request_cycle(
                         sleep_cycle_id=earlier.id,
                     )
                 return earlier
-        instance = load_effective(session, request.instance, defaults)
-        if (active := sleep_cycles.find_active(session, instance.row.id)) is not None:
-            raise _already_active(active)
         decision = decide_within(session, instance, now=now)
         selection, plan = _plan(session, instance, request)
-        if not selection.train or not selection.held_out:
-            raise NothingToConsolidate(
-                f"{request.instance} has nothing left to train on ({len(selection.train)} to "
-                f"train, {len(selection.held_out)} held out to measure with): post exchanges, or "
-                "lower min_salience.",
-                instance=request.instance,
-                decision=decision.to_json(),
-            )
-        if not decision.is_due and not request.is_forced:
-            waiting = "; ".join(reason.text for reason in decision.reasons if not reason.is_met)
-            raise SleepNotDue(
-                f"Sleep is not due: {waiting}. Send force to skip the waiting rules.",
-                instance=request.instance,
-                decision=decision.to_json(),
-            )
+        refusal = _find_refusal(session, instance, request, decision, selection)
+        if refusal is not None:
+            raise refusal
         return _insert_cycle(session, instance, request, decision, selection, plan, now=now)
 
 
@@ -356,8 +347,30 @@ def _insert_cycle(
     return cycle
 
 
-def _already_active(active: SleepCycleRow) -> SleepCycleActive:
-    return SleepCycleActive(
-        f"Cycle {active.number} of this instance is {active.status}; wait for it or cancel it.",
-        sleep_cycle_id=active.id,
-    )
+def _find_refusal(
+    session: Session,
+    instance: EffectiveInstance,
+    request: CycleRequest,
+    decision: SleepDecision,
+    selection: Selection,
+) -> Conflict | None:
+    """What keeps a cycle from starting now, if anything; the same for a dry run."""
+    if (active := sleep_cycles.find_active(session, instance.row.id)) is not None:
+        return SleepCycleActive(
+            f"Cycle {active.number} of this instance is {active.status}; wait for it or cancel it.",
+            sleep_cycle_id=active.id,
+        )
+    facts: dict[str, Any] = {"instance": request.instance, "decision": decision.to_json()}
+    if not selection.train or not selection.held_out:
+        return NothingToConsolidate(
+            f"{request.instance} has nothing left to train on ({len(selection.train)} to train, "
+            f"{len(selection.held_out)} held out to measure with): post exchanges, or lower "
+            "min_salience.",
+            **facts,
+        )
+    if not decision.is_due and not request.is_forced:
+        waiting = "; ".join(reason.text for reason in decision.reasons if not reason.is_met)
+        return SleepNotDue(
+            f"Sleep is not due: {waiting}. Send force to skip the waiting rules.", **facts
+        )
+    return None

@@ -11,9 +11,7 @@ import os
 import signal
 import sys
 import threading
-import time
 import traceback
-from collections.abc import Callable
 from pathlib import Path
 
 from app import artifacts
@@ -22,12 +20,13 @@ from app.db.engine import Database
 from app.domain.checkpoint import build_manifest, checkpoint_name
 from app.domain.gate import TrainingReport, Verdict, judge
 from app.domain.sleep import CycleStatus, InstanceDefaults, Progress, Stage, TrainingJob
-from app.errors import CycleOwnershipLost, SageSleepError, TrainingStopped
+from app.errors import CycleOwnershipLost, NoSupervisedTokens, SageSleepError, TrainingStopped
 from app.log import get_logger
 from app.services import consolidation
+from app.training.models import base_name
 from app.training.trainer import Trainer
+from app.worker.progress import ProgressWriter
 
-PROGRESS_INTERVAL_SECONDS = 1.0
 NICENESS = 10
 """The live session and the API come first."""
 
@@ -90,13 +89,15 @@ def run_cycle(
         held_out=order.held_out,
         probe_prompts=order.plan.probe_prompts,
     )
-    report_progress = _throttled(db, cycle_id, worker_id, stop)
     try:
-        report = trainer.run(job, on_progress=report_progress, should_stop=stop.is_set)
-        report_progress(Progress(stage=Stage.PUBLISHING))
-        verdict = judge(report)
-        publication = _publish(order, root, staged, checkpoint_id, report, verdict)
-        status = _complete(db, root, cycle_id, worker_id, publication, report, verdict, defaults)
+        with ProgressWriter(db, cycle_id, worker_id=worker_id, stop=stop) as on_progress:
+            report = trainer.run(job, on_progress=on_progress, should_stop=stop.is_set)
+            on_progress(Progress(stage=Stage.PUBLISHING))
+            verdict = judge(report)
+            publication = _publish(order, root, staged, checkpoint_id, report, verdict)
+        status = _complete(
+            db, root, cycle_id, worker_id, publication, report, verdict, defaults, stop
+        )
     except TrainingStopped:
         artifacts.remove(root, f"{artifacts.STAGING_DIRECTORY}/{checkpoint_id}")
         consolidation.stop_cycle(
@@ -116,6 +117,9 @@ def run_cycle(
             worker_id=worker_id,
             code=code,
             message=message,
+            experience_id=error.facts.get("experience_id")
+            if isinstance(error, NoSupervisedTokens)
+            else None,
             defaults=defaults,
             now=utc_now(),
         )
@@ -134,25 +138,6 @@ def run_cycle(
     return status
 
 
-def _throttled(
-    db: Database, cycle_id: str, worker_id: str, stop: threading.Event
-) -> Callable[[Progress], None]:
-    """Write progress at most once a second; a cancel found in the answer stops the cycle."""
-    written_at = float("-inf")
-
-    def report_progress(progress: Progress) -> None:
-        nonlocal written_at
-        if time.monotonic() - written_at < PROGRESS_INTERVAL_SECONDS:
-            return
-        written_at = time.monotonic()
-        if consolidation.record_progress(
-            db, cycle_id, worker_id=worker_id, progress=progress, now=utc_now()
-        ):
-            stop.set()
-
-    return report_progress
-
-
 def _publish(
     order: consolidation.CycleOrder,
     root: Path,
@@ -169,10 +154,10 @@ def _publish(
         instance=order.instance,
         cycle_id=order.cycle.id,
         cycle_number=order.cycle.number,
-        base_model=order.plan.base_model,
+        base_model=base_name(order.plan.base_model),
         base_sha256=report.base_sha256,
         parent_checkpoint_id=order.plan.parent_checkpoint_id,
-        plan=order.plan.to_json(),
+        plan={**order.plan.to_json(), "base_model": base_name(order.plan.base_model)},
         metrics=report.to_json(),
         verdict=verdict.to_json(),
         versions=report.environment,
@@ -200,8 +185,10 @@ def _complete(
     report: TrainingReport,
     verdict: Verdict,
     defaults: InstanceDefaults,
+    stop: threading.Event,
 ) -> CycleStatus:
     try:
+        _demand_running(stop)
         return consolidation.complete_cycle(
             db,
             cycle_id,
@@ -216,6 +203,11 @@ def _complete(
         # Not registered, so it does not exist: nothing may find its files.
         artifacts.remove(root, publication.name)
         raise
+
+
+def _demand_running(stop: threading.Event) -> None:
+    if stop.is_set():
+        raise TrainingStopped("stopped before its checkpoint was registered")
 
 
 def _explain(error: Exception) -> tuple[str, str]:

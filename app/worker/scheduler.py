@@ -109,6 +109,8 @@ class SleepScheduler:
             _log.debug("scheduler.not_started", instance=slug, reason=error.code)
         except StorageError as error:
             _log.warning("scheduler.storage_unavailable", instance=slug, error=error.message)
+        except Exception as error:  # noqa: BLE001  # one instance must not keep the others awake
+            _log.error("scheduler.evaluation_failed", instance=slug, error=type(error).__name__)
         else:
             _log.info("sleep_cycle.queued", instance=slug, cycle_id=cycle.id, number=cycle.number)
             self._on_queued()

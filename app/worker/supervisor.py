@@ -22,6 +22,9 @@ from app.log import get_logger
 from app.services import consolidation
 
 POLL_SECONDS = 0.5
+RESTART_DELAY_SECONDS = 0.5
+"""Doubled with every start of the same cycle."""
+
 IDLE_SECONDS = 30.0
 """How long an idle supervisor sleeps between looks; a wake-up cuts it short."""
 
@@ -82,12 +85,17 @@ class Supervisor:
                 return
             if cycle_id is None:
                 self._wake.wait(IDLE_SECONDS)
-            else:
+                continue
+            try:
                 self._run_child(cycle_id)
+            except OSError as error:  # no memory or no process slot for a child
+                _log.warning("worker.not_started", cycle_id=cycle_id, error=error.strerror)
+                self._stopping.wait(IDLE_SECONDS)
 
     def _run_child(self, cycle_id: str) -> None:
+        # -P: not whatever `app` lies in the directory that the daemon was started in.
         child = subprocess.Popen(  # noqa: S603  # our own module, an id of our own
-            [sys.executable, "-m", "app", "run-cycle", cycle_id],
+            [sys.executable, "-P", "-m", "app", "run-cycle", cycle_id],
             stdin=subprocess.PIPE,
             env={**os.environ, **self._child_environment},
             # A Ctrl-C in the daemon's terminal reaches the daemon alone, which decides.
@@ -109,9 +117,11 @@ class Supervisor:
                 self._db, cycle_id, worker_id=None, defaults=self._defaults, now=utc_now()
             )
         else:
-            consolidation.settle_dead_worker(
+            starts = consolidation.settle_dead_worker(
                 self._db, cycle_id, exit_code=exit_code, defaults=self._defaults, now=utc_now()
             )
+            if starts:
+                self._stopping.wait(RESTART_DELAY_SECONDS * 2**starts)
         self._unsettled = None
 
     def _wait(self, child: subprocess.Popen[bytes], cycle_id: str) -> int:

@@ -166,7 +166,7 @@ def upgrade() -> None:
         )
         batch_op.create_index(
             "uq_sleep_cycles_idempotency_key",
-            ["idempotency_key"],
+            ["instance_id", "idempotency_key"],
             unique=True,
             sqlite_where=sa.text("idempotency_key IS NOT NULL"),
         )

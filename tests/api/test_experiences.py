@@ -93,6 +93,10 @@ def test_every_field_of_the_contract_comes_back(daemon: RunningDaemon) -> None:
         ({"session_number": True}, "/session_number"),
         ({"unknown": 1}, "/unknown"),
         ({"occurred_at": "2026-01-18T00:10:43"}, "/occurred_at"),
+        ({"occurred_at": "0001-01-01T00:00:00+14:00"}, "/occurred_at"),
+        ({"occurred_at": "9999-12-31T23:59:59-12:00"}, "/occurred_at"),
+        ({"occurred_at": 1700000000}, "/occurred_at"),
+        ({"occurred_at": "1700000000"}, "/occurred_at"),
         ({"salience": {"surprise": 2.0}}, "/salience/surprise"),
         ({"history": [{"role": "nobody", "content": ""}]}, "/history/0/role"),
         ({"metadata": {"a": "x" * 20_000}}, "/metadata"),
@@ -219,6 +223,31 @@ def test_filters_and_search(daemon: RunningDaemon) -> None:
     assert found(instance="default", min_salience=1.0) == 0
     assert daemon.http.get("/v1/experiences", params={"status": "odd"}).status_code == 422
     assert daemon.http.get("/v1/experiences", params={"cursor": "odd"}).status_code == 422
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/v1/experiences?session_number=9223372036854775808",
+        "/v1/experiences?q=%00",
+        "/v1/experiences?q=",
+        "/v1/experiences?limit=0",
+        "/v1/experiences?cursor=odd",
+        "/v1/instances/default/aliases/history?cursor=99999999999999999999",
+    ],
+)
+def test_parameter_out_of_range_is_named(daemon: RunningDaemon, path: str) -> None:
+    response = daemon.http.get(path)
+    assert response.status_code == 422
+    (found,) = response.json()["errors"]
+    assert found["parameter"] == path.partition("?")[2].partition("=")[0]
+
+
+def test_batch_that_is_no_list_says_what_to_send(daemon: RunningDaemon) -> None:
+    for body in ({"experiences": 3}, {"experiences": [], "x": 1}, "text"):
+        response = daemon.http.post("/v1/experiences/batch", json=body)
+        assert response.status_code == 422, body
+    assert daemon.http.post("/v1/experiences/batch", json=[]).json()["results"] == []
 
 
 def test_erasing_removes_the_text_and_keeps_the_hash(daemon: RunningDaemon) -> None:

@@ -57,6 +57,9 @@ def test_error_text_is_filtered(text: str) -> None:
         ("with patience, and", True),
         ("with patience,", True),
         ("   ", False),
+        ("我们一起学习。", False),
+        ("我们一起学", True),
+        ("Well done \U0001f44d\U0001f3fd", False),
     ],
 )
 def test_reply_without_closing_punctuation_looks_truncated(text: str, is_truncated: bool) -> None:

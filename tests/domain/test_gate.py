@@ -46,6 +46,14 @@ def test_cycle_that_learned_is_accepted() -> None:
     assert failed(GOOD) == []
 
 
+def test_nothing_to_measure_on_is_nothing_to_accept() -> None:
+    nothing = HeldOutLoss(nats_per_token=0.0, tokens=0, experiences=0)
+    empty = replace(
+        GOOD, held_out_before=nothing, held_out_after=nothing, held_out_reloaded=nothing
+    )
+    assert failed(empty) == ["held_out_tokens"]
+
+
 def test_risen_held_out_loss_is_refused() -> None:
     worse = replace(GOOD, held_out_after=loss(3.7), held_out_reloaded=loss(3.7))
     assert judge(worse).status is VerdictStatus.REFUSED

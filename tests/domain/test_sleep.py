@@ -81,7 +81,9 @@ def test_clock_that_jumped_back_does_not_hold_sleep_off() -> None:
     assert decide(replace(DUE, last_cycle_ended_at=later, last_exchange_at=later), POLICY).is_due
 
 
-@pytest.mark.parametrize("text", ["22:00", "25:00-07:00", "a-b", "1-2-3"])
+@pytest.mark.parametrize(
+    "text", ["22:00", "25:00-07:00", "a-b", "1-2-3", "22:00+02:00-07:00", "07:00-07:00", "T22-T07"]
+)
 def test_quiet_hours_that_cannot_be_read_are_refused(text: str) -> None:
     with pytest.raises(InvalidPolicy):
         QuietHours.parse(text)

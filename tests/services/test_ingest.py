@@ -19,7 +19,6 @@ from app.services.ingest import (
     IngestResult,
     Submission,
     ingest_many,
-    ingest_one,
     word_hash,
 )
 from app.services.instances import put_instance
@@ -32,7 +31,10 @@ def post(
     db: Database, defaults: InstanceDefaults, key: str | None = None, **values: Any
 ) -> IngestResult:
     submission = Submission(exchange=Exchange(**values), idempotency_key=key)
-    return ingest_one(db, submission, defaults=defaults, now=NOW)
+    (result,) = ingest_many(db, [submission], defaults=defaults, now=NOW)
+    if result.error is not None:
+        raise result.error
+    return result
 
 
 def salience_of(result: IngestResult) -> dict[str, float]:

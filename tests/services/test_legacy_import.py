@@ -100,6 +100,17 @@ def test_file_that_is_no_buffer_is_refused(data_dir: Path, content: str) -> None
     assert "experience_buffer.json" in run_import(data_dir, content, check=False)["error"]
 
 
+def test_slug_that_would_be_a_path_is_refused(data_dir: Path) -> None:
+    options = ("--instance", "../../../escape", "--create")
+    assert "is no slug" in run_import(data_dir, [record(1)], *options, check=False)["error"]
+
+
+def test_instant_out_of_range_is_one_broken_record(data_dir: Path) -> None:
+    records = [record(1, timestamp="0001-01-01T00:00:00+14:00"), record(2)]
+    answer = run_import(data_dir, records)
+    assert (answer["inserted"], answer["broken"][0]["index"]) == (1, 0)
+
+
 def test_unknown_instance_and_zone_say_what_to_do(data_dir: Path) -> None:
     error = run_import(data_dir, [record(1)], "--instance", "nobody", check=False)["error"]
     assert "PUT /v1/instances/nobody" in error

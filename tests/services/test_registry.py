@@ -121,13 +121,13 @@ def promote(
         is_forced=force,
         actor="test",
         reason=reason,
-        expected_revision=revision,
+        expected_revisions=None if revision is None else frozenset({revision}),
         now=NOW,
     )
 
 
 def roll_back(db: Database) -> None:
-    registry.rollback(db, "default", actor="test", reason=None, expected_revision=None, now=NOW)
+    registry.rollback(db, "default", actor="test", reason=None, expected_revisions=None, now=NOW)
 
 
 def test_accepted_checkpoint_becomes_current(
@@ -195,6 +195,10 @@ def test_checkpoint_in_use_cannot_be_deleted_and_twice_is_once(
     with pytest.raises(CheckpointInUse):
         registry.delete_checkpoint(db, first, root=root, now=NOW)
     roll_back(db)
+    registry.annotate_checkpoint(db, first, {"is_pinned": True})
+    with pytest.raises(CheckpointInUse, match="pinned"):
+        registry.delete_checkpoint(db, first, root=root, now=NOW)
+    registry.annotate_checkpoint(db, first, {"is_pinned": False})
     for _ in range(2):
         registry.delete_checkpoint(db, first, root=root, now=NOW)
     view = registry.get_checkpoint(db, first)
@@ -254,7 +258,7 @@ def test_files_gone_or_altered_are_noticed(
         artifacts.verify(root, view.row.name, files)
 
 
-def test_sweep_takes_only_what_nobody_knows(
+def test_sweep_deletes_staging_and_sets_aside_what_the_registry_lacks(
     db: Database, defaults: InstanceDefaults, root: Path
 ) -> None:
     checkpoint_id, _ = publish(db, defaults, root, range(20))
@@ -263,6 +267,19 @@ def test_sweep_takes_only_what_nobody_knows(
     swept = artifacts.sweep(root, registry.list_names(db))
     assert sorted(swept) == [".staging/left-by-a-kill", "default/9-orphan"]
     assert (root / registry.get_checkpoint(db, checkpoint_id).row.name).is_dir()
+    assert (root / ".orphans" / "default-9-orphan").is_dir()
+    assert artifacts.sweep(root, registry.list_names(db)) == []
+
+
+def test_archive_with_a_file_gone_is_refused_before_the_first_byte(
+    db: Database, defaults: InstanceDefaults, root: Path
+) -> None:
+    checkpoint_id, _ = publish(db, defaults, root, range(20))
+    view = registry.get_checkpoint(db, checkpoint_id)
+    registry.open_archive(view, root).check_present()
+    (root / view.row.name / "adapter_config.json").unlink()
+    with pytest.raises(CheckpointFilesMissing):
+        registry.open_archive(view, root).check_present()
 
 
 def test_adapter_that_goes_on_keeps_its_geometry(

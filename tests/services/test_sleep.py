@@ -115,6 +115,9 @@ def test_same_idempotency_key_gives_the_same_cycle(
     assert ask(db, defaults, idempotency_key="k").id == first.id
     with pytest.raises(IdempotencyKeyReused):
         ask(db, defaults, idempotency_key="k", max_experiences=3)
+    put_instance(db, "other", {}, defaults=defaults, now=NOW)
+    fill(db, defaults, range(4), instance="other")
+    assert ask(db, defaults, instance="other", idempotency_key="k").id != first.id
 
 
 def test_dry_run_says_what_would_be_done_and_does_nothing(
@@ -126,6 +129,7 @@ def test_dry_run_says_what_would_be_done_and_does_nothing(
     preview = sleep.preview_cycle(db, request, defaults=defaults, now=NOW)
     assert len(preview.plan.experience_ids) == 5
     assert preview.plan.recipe.epochs == 7
+    assert isinstance(preview.refusal, SleepNotDue)
     assert "claimed" not in counts(db)
 
 
@@ -236,28 +240,92 @@ def test_killed_cycle_is_queued_again_and_failed_at_the_third_death(
     assert "claimed" not in counts(db)
 
 
-def test_restart_of_the_daemon_costs_a_cycle_no_attempt(
+def test_orderly_restart_of_the_daemon_costs_a_cycle_no_start(
     db: Database, defaults: InstanceDefaults
 ) -> None:
     cycle = ask(db, defaults)
     for _ in range(5):
         consolidation.start_cycle(db, cycle.id, worker_id="w", now=LATER)
-        assert consolidation.settle_all_running(db, defaults=defaults, now=LATER) == 1
+        consolidation.stop_cycle(db, cycle.id, worker_id=None, defaults=defaults, now=LATER)
     assert sleep.get_cycle(db, cycle.id)[0].status == CycleStatus.QUEUED
 
 
-def test_order_holds_texts_roles_and_no_erased_experience(
+def test_cycle_that_takes_the_daemon_down_three_times_is_failed(
+    db: Database, defaults: InstanceDefaults
+) -> None:
+    cycle = ask(db, defaults)
+    for _ in range(3):
+        consolidation.start_cycle(db, cycle.id, worker_id="w", now=LATER)
+        assert consolidation.settle_all_running(db, defaults=defaults, now=LATER) == 1
+    assert sleep.get_cycle(db, cycle.id)[0].status == CycleStatus.FAILED
+
+
+def test_worker_that_dies_before_it_takes_its_cycle_is_not_started_for_ever(
+    db: Database, defaults: InstanceDefaults
+) -> None:
+    cycle = ask(db, defaults)
+    waiting = [
+        consolidation.settle_dead_worker(db, cycle.id, exit_code=1, defaults=defaults, now=LATER)
+        for _ in range(3)
+    ]
+    assert waiting == [1, 2, 0]
+    found = sleep.get_cycle(db, cycle.id)[0]
+    assert (found.status, found.error and found.error["code"]) == ("failed", "worker-died")
+
+
+def test_machines_fault_quarantines_nothing(db: Database, defaults: InstanceDefaults) -> None:
+    before = counts(db)
+    for attempt in range(5):
+        cycle = ask(db, defaults, max_experiences=5)
+        consolidation.start_cycle(db, cycle.id, worker_id=f"w{attempt}", now=LATER)
+        consolidation.fail_cycle(
+            db,
+            cycle.id,
+            worker_id=f"w{attempt}",
+            code="base-model-not-found",
+            message="gone",
+            defaults=defaults,
+            now=LATER,
+        )
+    assert counts(db) == before
+
+
+def test_one_experience_to_blame_is_quarantined_alone(
+    db: Database, defaults: InstanceDefaults
+) -> None:
+    cycle = ask(db, defaults)
+    blamed = cycle.plan["experience_ids"][3]
+    consolidation.start_cycle(db, cycle.id, worker_id="w", now=LATER)
+    consolidation.fail_cycle(
+        db,
+        cycle.id,
+        worker_id="w",
+        code="no-supervised-tokens",
+        message="too long",
+        experience_id=blamed,
+        defaults=defaults,
+        now=LATER,
+    )
+    assert counts(db)["quarantined"] == 1
+    with db.read() as session:
+        rows = experiences.list_by_ids(session, cycle.plan["experience_ids"])
+    assert {row.id for row in rows if row.status == "quarantined"} == {blamed}
+    assert {row.attempts for row in rows} == {0}
+
+
+def test_order_holds_texts_and_roles_and_none_can_be_erased_meanwhile(
     db: Database, defaults: InstanceDefaults
 ) -> None:
     cycle = ask(db, defaults)
     held_out_id = cycle.plan["held_out_ids"][0]
     with pytest.raises(ExperienceInUse):
         erase_experience(db, cycle.plan["experience_ids"][0], now=LATER)
-    erase_experience(db, held_out_id, now=LATER)
+    with pytest.raises(ExperienceInUse):
+        erase_experience(db, held_out_id, now=LATER)
     order = consolidation.start_cycle(db, cycle.id, worker_id="w", now=LATER)
     assert [item.experience_id for item in order.train] == list(cycle.plan["experience_ids"])
     assert all(item.role is CycleRole.TRAIN and item.response for item in order.train)
-    assert held_out_id not in [item.experience_id for item in order.held_out]
+    assert held_out_id in [item.experience_id for item in order.held_out]
     uses = get_experience(db, held_out_id).uses
     assert [(use.role, used.id) for use, used, _ in uses] == [("held_out", cycle.id)]
 

@@ -108,6 +108,7 @@ def test_cycle_learned_and_says_how_it_knows(night: Night) -> None:
     assert after < before - 0.05
     assert night.first["verdict"]["status"] == "accepted"
     assert {check["name"] for check in night.first["verdict"]["checks"]} == {
+        "held_out_tokens",
         "held_out_loss",
         "reload",
         "inertness",
@@ -169,7 +170,10 @@ def test_files_have_their_sha256_as_etag_and_serve_ranges(night: Night) -> None:
         unchanged = http.get(path, headers={"If-None-Match": whole.headers["etag"]})
         assert (unchanged.status_code, unchanged.content) == (304, b"")
         assert int(http.head(path).headers["content-length"]) == file["size_bytes"]
-        assert http.get(path, headers={"Range": "bytes=999999999999-"}).status_code == 416
+        behind = http.get(path, headers={"Range": "bytes=999999999999-"})
+        assert (behind.status_code, behind.json()["status"]) == (416, 416)
+        for odd in ("bytes=5-2", "bytes=" + "9" * 5000 + "-", "lines=1-2", "bytes=0-1,4-5"):
+            assert http.get(path, headers={"Range": odd}).content == whole.content
 
 
 @pytest.mark.parametrize("name", ["..%2F..%2Fsage-sleep.db", "sage-sleep.db", "%2Fetc%2Fpasswd"])
@@ -204,7 +208,10 @@ def test_manifest_holds_the_whole_story(night: Night) -> None:
     checkpoint = http.get(f"/v1/checkpoints/{night.second['checkpoint_id']}").json()
     manifest = http.get(f"/v1/checkpoints/{checkpoint['id']}/files/manifest.json").json()
     assert manifest["parent"] == night.first["checkpoint_id"]
-    assert manifest["plan"] == night.second["plan"]
+    assert manifest["plan"] == {
+        **night.second["plan"],
+        "base_model": Path(night.second["plan"]["base_model"]).name,
+    }
     assert manifest["experience_ids"]["train"] == night.second["plan"]["experience_ids"]
     assert manifest["base_model"]["revision"] == checkpoint["base_sha256"]
     hashes = {name: file["sha256"] for name, file in manifest["files"].items()}
@@ -281,7 +288,8 @@ def test_promote_and_roll_back_down_to_the_base_and_up_again(night: Night) -> No
     def roll_back(**headers: str) -> httpx.Response:
         return http.post("/v1/instances/default/rollback", json={"reason": "try"}, headers=headers)
 
-    assert roll_back(**{"If-Match": etag}).json()["current"] == first
+    assert roll_back(**{"If-Match": '"999", W/"x"'}).status_code == 412
+    assert roll_back(**{"If-Match": f'"999", {etag}'}).json()["current"] == first
     assert roll_back(**{"If-Match": etag}).status_code == 412
     assert roll_back().json()["current"] is None
     assert roll_back().status_code == 409

@@ -1,0 +1,81 @@
+"""A running cycle's progress on its way to the database: the latest, at most once a second.
+
+A thread of the child writes, so that a stage in which the trainer says nothing is seen, counts as
+alive and can be cancelled. Must not know what the trainer does.
+"""
+
+from __future__ import annotations
+
+import threading
+from types import TracebackType
+from typing import Self
+
+from app.clock import utc_now
+from app.db.engine import Database
+from app.domain.sleep import Progress
+from app.errors import CycleOwnershipLost, StorageError
+from app.log import get_logger
+from app.services import consolidation
+
+INTERVAL_SECONDS = 1.0
+
+_log = get_logger(__name__)
+
+
+class ProgressWriter:
+    """Writes what it is told last, once a second, for as long as its `with` block runs.
+
+    Sets `stop` when someone asked for a cancel, or when the cycle is no longer this worker's.
+    """
+
+    def __init__(
+        self, db: Database, cycle_id: str, *, worker_id: str, stop: threading.Event
+    ) -> None:
+        self._db = db
+        self._cycle_id = cycle_id
+        self._worker_id = worker_id
+        self._stop = stop
+        self._latest: Progress | None = None
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="progress", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._ended.set()
+        self._thread.join()
+
+    def __call__(self, progress: Progress) -> None:
+        """Take the latest progress; costs nothing."""
+        self._latest = progress
+
+    def _run(self) -> None:
+        while not self._ended.wait(INTERVAL_SECONDS):
+            if self._latest is not None and not self._stop.is_set():
+                self._write(self._latest)
+
+    def _write(self, progress: Progress) -> None:
+        try:
+            is_cancelled = consolidation.record_progress(
+                self._db,
+                self._cycle_id,
+                worker_id=self._worker_id,
+                progress=progress,
+                now=utc_now(),
+            )
+        except CycleOwnershipLost:
+            _log.warning("sleep_cycle.lost", cycle_id=self._cycle_id)
+            self._stop.set()
+        except StorageError as error:
+            # Hours of training are worth more than a line of progress; the next second tries again.
+            _log.warning("sleep_cycle.progress_not_written", error=error.message)
+        else:
+            if is_cancelled:
+                self._stop.set()
