@@ -26,6 +26,7 @@ from app.training.batches import (
     pad_batch,
     split_by_tokens,
 )
+from app.training.blocks import common_prefix, find_fused_decoder
 from app.training.data import pad_token_of
 from app.training.loading import BaseModel, load_base_model
 from app.training.lora import attach_adapter, continue_adapter, save_adapter, trainable_parameters
@@ -68,6 +69,7 @@ class SleepTrainingLoop:
         recipe: Hyper-parameters; a parent adapter keeps its own r, lora_alpha and target_modules.
         parent_adapter: Directory of an adapter to go on from; None for a new one.
         base: The base where it is loaded already; None loads `model_path`.
+        is_fused: Train with the hand-written blocks where they apply; see `find_fused_decoder`.
 
     Raises:
         BaseModelNotFound, ChatTemplateMissing: About the base.
@@ -82,6 +84,7 @@ class SleepTrainingLoop:
         recipe: Recipe | None = None,
         parent_adapter: str | Path | None = None,
         base: BaseModel | None = None,
+        is_fused: bool = True,
     ) -> None:
         self.recipe = recipe or Recipe()
         self.checkpoint_dir = Path(checkpoint_dir)
@@ -93,6 +96,7 @@ class SleepTrainingLoop:
             if parent_adapter is None
             else continue_adapter(self.base.model, Path(parent_adapter), seed=self.recipe.seed)
         )
+        self.fused = find_fused_decoder(self.base.model) if is_fused else None
 
     def train_on_experiences(
         self,
@@ -181,6 +185,16 @@ class SleepTrainingLoop:
             )
         ]
 
+    def _parts(self, examples: Sequence[TrainingExample]) -> list[list[int]]:
+        """The rows of a batch that go through the model together."""
+        rows = [example["input_ids"] for example in examples]
+        if self.fused is None:
+            return split_by_tokens([len(row) for row in rows])
+        prefix = common_prefix(rows)
+        return split_by_tokens(
+            [len(row) - prefix for row in rows], max(self.fused.part_tokens - prefix, 1)
+        )
+
     def _step(
         self,
         examples: Sequence[TrainingExample],
@@ -192,12 +206,13 @@ class SleepTrainingLoop:
         weights = loss_weights(torch.tensor([example["salience"] for example in examples]))
         tokens = sum(count_targets(example) for example in examples)
         nll = 0.0
-        for rows in split_by_tokens([len(example["input_ids"]) for example in examples]):
+        for rows in self._parts(examples):
             part = pad_batch([examples[i] for i in rows], pad_token_of(self.tokenizer))
             result = supervised_loss(
                 self.base.model,
                 move_batch(part, self.base.device),
                 example_weights=weights[rows],
+                fused=self.fused,
             )
             (result.total / tokens).backward()  # type: ignore[no-untyped-call]
             nll += float(result.nll.double().sum())

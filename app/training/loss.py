@@ -18,10 +18,15 @@ from torch.nn import functional
 from transformers import PreTrainedModel
 
 from app.training.batches import Batch
+from app.training.blocks import FusedDecoder, pack_rows
 from app.training.chat import IGNORED_LABEL
 
-CHUNK_TOKENS = 256
-"""Rows of logits alive at once: 50 MB in fp32 for SmolLM2, 155 MB for Qwen2.5. A guess."""
+CHUNK_TOKENS = 128
+"""Rows of logits alive at once: 13 MB in bf16 for SmolLM2, 39 MB for Qwen2.5; twice that in fp32.
+256 are 7 % faster in the products and take twice the memory at the peak of a step."""
+
+IS_HEAD_NARROW = True
+"""Whether training takes the softmax of narrow logits in their own dtype; see `_narrow_step`."""
 
 WIDE_ROWS = 8192
 """Rows of the output layer that are widened to fp32 at once, where hidden states are fp32."""
@@ -46,7 +51,11 @@ class SupervisedLoss:
 
 
 def supervised_loss(
-    model: PreTrainedModel, batch: Batch, *, example_weights: torch.Tensor | None = None
+    model: PreTrainedModel,
+    batch: Batch,
+    *,
+    example_weights: torch.Tensor | None = None,
+    fused: FusedDecoder | None = None,
 ) -> SupervisedLoss:
     """Forward a right-padded batch and take the loss of its supervised tokens.
 
@@ -54,13 +63,19 @@ def supervised_loss(
         model: The causal LM itself (not PEFT's wrapper), adapters injected or not.
         batch: On the model's device.
         example_weights: float (B,), every token's weight by its example; None for 1.
+        fused: The model's blocks by hand; None for the model's own forward pass.
     """
     targets = batch["labels"][:, 1:]
     rows, positions = (targets != IGNORED_LABEL).nonzero(as_tuple=True)
-    # No attention mask: padding stands on the right, where causal attention never looks.
-    decoder = model.get_decoder()  # type: ignore[no-untyped-call]
-    hidden = decoder(input_ids=batch["input_ids"], use_cache=False).last_hidden_state
-    chosen = hidden[rows, positions]
+    if fused is None:
+        # No attention mask: padding stands on the right, where causal attention never looks.
+        decoder = model.get_decoder()  # type: ignore[no-untyped-call]
+        hidden = decoder(input_ids=batch["input_ids"], use_cache=False).last_hidden_state
+        chosen = hidden[rows, positions]
+    else:
+        lengths = batch["attention_mask"].sum(dim=1).tolist()
+        packing = pack_rows([ids[:n] for ids, n in zip(batch["input_ids"], lengths, strict=True)])
+        chosen = fused.hidden_states(packing, packing.index(rows, positions))
     labels = targets[rows, positions]
     weights = (
         torch.ones(len(rows), device=chosen.device)
@@ -104,9 +119,15 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
         """Hidden (N, H), weight (V, H), labels (N,), weights (N,) -> scalar, nll (N,)."""
         needs_gradient = ctx.needs_input_grad[0]
         gradient = torch.empty_like(hidden) if needs_gradient else None
+        is_narrow = IS_HEAD_NARROW and hidden.dtype == weight.dtype != torch.float32
         nll = torch.empty(len(hidden), dtype=torch.float32, device=hidden.device)
         for start in range(0, len(hidden), CHUNK_TOKENS):
             part = slice(start, start + CHUNK_TOKENS)
+            if gradient is not None and is_narrow:
+                nll[part], gradient[part] = _narrow_step(
+                    hidden[part], weight, bias, labels[part], weights[part]
+                )
+                continue
             logits = _logits(hidden[part], weight, bias)
             log_norm = logits.logsumexp(dim=-1)
             wanted = labels[part].unsqueeze(1)
@@ -127,6 +148,26 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
         """Scale the gradient that the forward pass made."""
         (gradient,) = ctx.saved_tensors
         return gradient * outputs[0].to(gradient.dtype), None, None, None, None
+
+
+def _narrow_step(
+    hidden: torch.Tensor,
+    weight: torch.Tensor,
+    bias: torch.Tensor | None,
+    labels: torch.Tensor,
+    weights: torch.Tensor,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Loss (n,) and gradient (n, H) of a chunk for training, in the narrow dtype.
+
+    One fused softmax instead of six passes over fp32 logits: 256 tokens of SmolLM2 spend 9 ms
+    beside 84 ms of products, where `float` alone took 17 and `log_softmax` in fp32 41 ms. The loss
+    is that of a probability rounded to 8 bits, within 0.004 nats; evaluation takes the exact way.
+    """
+    rows = torch.arange(len(labels), device=labels.device)
+    probabilities = torch.softmax(functional.linear(hidden, weight, bias), dim=-1)
+    nll = -probabilities[rows, labels].float().log()
+    probabilities[rows, labels] -= 1
+    return nll, (probabilities @ weight).mul_(weights.to(hidden.dtype).unsqueeze(1))
 
 
 def _logits(hidden: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:

@@ -58,10 +58,11 @@ def _no_prefix(_rows: Any, *, multiple: int = 1) -> int:
 def ours(switch: str, base: BaseModel | None = None) -> Callable[..., Outcome]:
     """The project's loop, with one trick switched off."""
     if switch == "prefix_not_shared":
-        blocks.common_prefix = loop.common_prefix = _no_prefix
+        for module in (blocks, loop):
+            setattr(module, "common_prefix", _no_prefix)  # noqa: B010
     if switch == "lengths_as_they_come":
-        blocks.pack_rows.__kwdefaults__["multiple"] = 1
-        blocks.common_prefix.__kwdefaults__["multiple"] = 1
+        for function in (blocks.pack_rows, blocks.common_prefix):
+            function.__kwdefaults__ = {"multiple": 1}
     if switch == "head_in_fp32":
         loss.IS_HEAD_NARROW = False
 
@@ -83,7 +84,7 @@ def random_base(geometry: Path) -> BaseModel:
         num_attention_heads=14, num_key_value_heads=2, vocab_size=151936, tie_word_embeddings=True,
     )  # fmt: skip
     torch.set_default_dtype(torch.bfloat16)
-    model = AutoModelForCausalLM.from_config(config)
+    model = AutoModelForCausalLM.from_config(config)  # type: ignore[no-untyped-call]
     torch.set_default_dtype(torch.float32)
     return BaseModel(
         model=model.requires_grad_(False).eval(),
