@@ -10,7 +10,7 @@ Rows of a batch that begin with the same tokens share them: the prefix goes thro
 keys and values serve every row, with exact gradients. Only the adapter's A and B get gradients.
 
 What each part gains is measured by tests/benchmarks/test_training_speed.py; the figures stand in
-the docstrings. Must not know losses, optimisers or where a batch comes from.
+the docstrings. Must not know losses, models, losses or optimisers.
 """
 
 from __future__ import annotations
@@ -22,20 +22,8 @@ from typing import Any
 import torch
 from torch import nn
 from torch.nn import functional
-from transformers import PreTrainedModel
 
-from app.training.lora import ADAPTER_NAME
-
-KEPT_BYTES = 200_000_000
-"""Activations kept for the backward pass of one part of a batch: 643 tokens of SmolLM2-135M, 329 of
-the Qwen2.5-0.5B geometry. A part costs more per token the fewer rows share its prefix."""
-
-SHAPE_MULTIPLE = 16
-"""Lengths are multiples of this. oneDNN makes a kernel of 640 KB for every shape it meets and keeps
-1,024 of them, which is why memory grew with the number of steps: 40 examples in one epoch ended at
-1,242 MiB with every length as it came, at 1,066 MiB with multiples of 16 and 128 kernels kept."""
-
-_MODEL_TYPES = ("llama", "qwen2")
+from app.training.packing import Packing
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -93,209 +81,11 @@ class Block:
     head_dim: int
 
     def projections(self) -> tuple[Projection, ...]:
-        """In the order in which their parameters enter `_BlockFunction`."""
+        """In the order in which their parameters enter `BlockFunction`."""
         return (self.qkv, self.o, self.gate_up, self.down)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Packing:
-    """Where each row's tokens lie in the packed sequence.
-
-    Attributes:
-        input_ids: int64 (N,): the shared prefix, then what is left of each row.
-        positions: int64 (N,): each token's position in its row.
-        prefix: Tokens of the shared prefix; 0 for none.
-        segments: `(start, end)` of the prefix, where there is one, and of each row's rest.
-        starts: int64 (B,): packed index of a row's token at position p is `starts + p`, if p is
-            not in the prefix; else it is p.
-    """
-
-    input_ids: torch.Tensor
-    positions: torch.Tensor
-    prefix: int
-    segments: tuple[tuple[int, int], ...]
-    starts: torch.Tensor
-
-    def index(self, rows: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
-        """Packed index of tokens given by row and position, int64 of the same shape."""
-        return torch.where(positions < self.prefix, positions, self.starts[rows] + positions)
-
-
-def pack_rows(rows: Sequence[torch.Tensor], *, multiple: int = SHAPE_MULTIPLE) -> Packing:
-    """Put rows of token ids, int64 (T,) each, behind one another.
-
-    What is left of each row after the prefix is filled up to a multiple of `multiple` with its last
-    token: behind the others, where causal attention never looks.
-    """
-    prefix = common_prefix(rows, multiple=multiple)
-    pieces = [rows[0][:prefix]] if prefix else []
-    segments = [(0, prefix)] if prefix else []
-    positions = [torch.arange(prefix)] if prefix else []
-    starts = []
-    end = prefix
-    for row in rows:
-        length = len(row) - prefix
-        filling = -length % multiple
-        start, end = end, end + length + filling
-        pieces += [row[prefix:], row[-1:].expand(filling)]
-        positions.append(torch.arange(prefix, prefix + length + filling))
-        segments.append((start, end))
-        starts.append(start - prefix)
-    return Packing(
-        input_ids=torch.cat(pieces),
-        positions=torch.cat(positions),
-        prefix=prefix,
-        segments=tuple(segments),
-        starts=torch.tensor(starts),
-    )
-
-
-def common_prefix(rows: Sequence[torch.Tensor], *, multiple: int = SHAPE_MULTIPLE) -> int:
-    """Tokens that all rows begin with, a multiple of `multiple`; 0 for a lone row.
-
-    Every row keeps at least its last token.
-    """
-    if len(rows) < 2:
-        return 0
-    length = min(len(row) for row in rows) - 1
-    first = rows[0][:length]
-    same = torch.ones(length, dtype=torch.bool)
-    for row in rows[1:]:
-        same &= row[:length] == first
-    return int(same.long().cumprod(0).sum()) // multiple * multiple
-
-
-class FusedDecoder:
-    """A decoder's blocks on packed rows; see `find_fused_decoder`.
-
-    Attributes:
-        part_tokens: Tokens whose kept activations take `KEPT_BYTES`.
-    """
-
-    def __init__(
-        self,
-        blocks: Sequence[Block],
-        embedding: nn.Embedding,
-        norm: nn.Module,
-        rotary: nn.Module,
-    ) -> None:
-        width = sum(
-            2 * part.layers[0].weight.shape[1] + part.layers[-1].columns.stop
-            for block in blocks
-            for part in (block.qkv, block.gate_up)
-        ) - sum(len(block.norm1) * 2 for block in blocks)
-        self.part_tokens = KEPT_BYTES // (width * embedding.weight.element_size())
-        self._blocks = blocks
-        self._embedding = embedding
-        self._norm = norm
-        self._rotary = rotary
-
-    def hidden_states(self, packing: Packing, wanted: torch.Tensor) -> torch.Tensor:
-        """The decoder's output after its last norm, with gradient for the adapters.
-
-        Args:
-            packing: Of the whole batch.
-            wanted: int64 (M,), packed indices of the tokens to return, repeated ones too.
-
-        Returns:
-            (M, H)
-        """
-        x = functional.embedding(packing.input_ids, self._embedding.weight)
-        with torch.no_grad():
-            cos, sin = self._rotary(x, packing.positions.unsqueeze(0))
-        rope = (cos[0].unsqueeze(1), sin[0].unsqueeze(1))
-        masks = _causal_masks(packing, self._blocks[0], x.dtype)
-        for block in self._blocks:
-            parameters = [p for part in block.projections() for p in part.parameters()]
-            x = _BlockFunction.apply(x, block, packing, rope, masks, *parameters)  # type: ignore[no-untyped-call]
-        normed: torch.Tensor = self._norm(x[wanted])
-        return normed
-
-
-def find_fused_decoder(model: PreTrainedModel) -> FusedDecoder | None:
-    """The hand-written decoder of a model with a LoRA adapter, or None where it does not apply.
-
-    Applies to Llama and Qwen2 (full attention, SiLU) on a CPU, without LoRA dropout. The weights
-    are the model's own: laying q, k, v and gate, up together gained 1 to 5 % in single products and
-    costs a copy of them.
-    """
-    config = model.config
-    decoder: Any = model.get_decoder()  # type: ignore[no-untyped-call]
-    if (
-        config.model_type not in _MODEL_TYPES
-        or config.hidden_act != "silu"
-        or getattr(config, "use_sliding_window", False)
-        or getattr(config, "attention_dropout", 0.0)
-        or model.device.type != "cpu"
-    ):
-        return None
-    blocks = []
-    for layer in decoder.layers:
-        attention, mlp = layer.self_attn, layer.mlp
-        parts = [
-            _project(layers)
-            for layers in (
-                (attention.q_proj, attention.k_proj, attention.v_proj),
-                (attention.o_proj,),
-                (mlp.gate_proj, mlp.up_proj),
-                (mlp.down_proj,),
-            )
-        ]
-        if any(part is None for part in parts):
-            return None
-        qkv, o, gate_up, down = (part for part in parts if part is not None)
-        blocks.append(
-            Block(
-                norm1=layer.input_layernorm.weight,
-                norm2=layer.post_attention_layernorm.weight,
-                eps=layer.input_layernorm.variance_epsilon,
-                qkv=qkv,
-                o=o,
-                gate_up=gate_up,
-                down=down,
-                heads=config.num_attention_heads,
-                kv_heads=config.num_key_value_heads,
-                head_dim=attention.head_dim,
-            )
-        )
-    return FusedDecoder(blocks, decoder.embed_tokens, decoder.norm, decoder.rotary_emb)
-
-
-def _project(modules: Sequence[Any]) -> Projection | None:
-    """A projection of layers with a common input; None where one is not linear plus plain LoRA."""
-    layers: list[Layer] = []
-    start = 0
-    for module in modules:
-        base: Any = getattr(module, "base_layer", module)
-        adapter = None if base is module else _plain_lora(module)
-        if type(base) is not nn.Linear:
-            return None
-        if base is not module and adapter is None:
-            return None
-        columns = slice(start, start + base.out_features)
-        start = columns.stop
-        bias: torch.Tensor | None = getattr(base, "bias", None)
-        layers.append(Layer(weight=base.weight.data, bias=bias, columns=columns, adapter=adapter))
-    return Projection(layers=tuple(layers))
-
-
-def _plain_lora(layer: Any) -> Adapter | None:
-    """The adapter of peft's LoRA layer; None with dropout, DoRA, biases or several adapters."""
-    if list(getattr(layer, "lora_A", ())) != [ADAPTER_NAME] or layer.merged:
-        return None
-    down, up = layer.lora_A[ADAPTER_NAME], layer.lora_B[ADAPTER_NAME]
-    is_plain = (
-        isinstance(layer.lora_dropout[ADAPTER_NAME], nn.Identity)
-        and not layer.lora_variant
-        and down.bias is None
-        and up.bias is None
-    )
-    if not is_plain:
-        return None
-    return Adapter(a=down.weight, b=up.weight, scale=float(layer.scaling[ADAPTER_NAME]))
-
-
-def _causal_masks(packing: Packing, block: Block, dtype: torch.dtype) -> tuple[torch.Tensor, ...]:
+def causal_masks(packing: Packing, block: Block, dtype: torch.dtype) -> tuple[torch.Tensor, ...]:
     """Per segment: 0 or -inf, (group * T, prefix + T), for `_grouped` queries."""
     group = block.heads // block.kv_heads
     masks = []
@@ -306,7 +96,7 @@ def _causal_masks(packing: Packing, block: Block, dtype: torch.dtype) -> tuple[t
     return tuple(masks)
 
 
-class _BlockFunction(torch.autograd.Function):
+class BlockFunction(torch.autograd.Function):
     """One block. Keeps x, x', q, k, v, g, u (and o for an adapter); makes the rest again.
 
     Attention is written as matrix products with the queries of a group of heads behind one another:
@@ -324,6 +114,7 @@ class _BlockFunction(torch.autograd.Function):
         masks: tuple[torch.Tensor, ...],
         *_parameters: torch.Tensor,
     ) -> torch.Tensor:
+        """Packed states (N, H) -> (N, H); the parameters are there for autograd to ask about."""
         h, scale1 = _norm(x, block.norm1, block.eps)
         qkv, down_qkv = _forward(block.qkv, h)
         _rotate(qkv, block, *rope)
@@ -342,6 +133,7 @@ class _BlockFunction(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *outputs: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        """Gradients of the states and of each A and B."""
         block, packing, rope, masks = ctx.facts
         (
             x, scale1, qkv, o, middle, scale2, gate_up,

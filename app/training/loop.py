@@ -26,12 +26,13 @@ from app.training.batches import (
     pad_batch,
     split_by_tokens,
 )
-from app.training.blocks import common_prefix, find_fused_decoder
 from app.training.data import pad_token_of
+from app.training.decoder import find_fused_decoder
 from app.training.loading import BaseModel, load_base_model
 from app.training.lora import attach_adapter, continue_adapter, save_adapter, trainable_parameters
 from app.training.loss import supervised_loss
 from app.training.models import base_name
+from app.training.packing import common_prefix
 
 
 class TrainingRun(TypedDict):

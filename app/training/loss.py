@@ -18,8 +18,9 @@ from torch.nn import functional
 from transformers import PreTrainedModel
 
 from app.training.batches import Batch
-from app.training.blocks import FusedDecoder, pack_rows
 from app.training.chat import IGNORED_LABEL
+from app.training.decoder import FusedDecoder
+from app.training.packing import pack_rows
 
 CHUNK_TOKENS = 128
 """Rows of logits alive at once: 13 MB in bf16 for SmolLM2, 39 MB for Qwen2.5; twice that in fp32.

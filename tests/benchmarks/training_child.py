@@ -24,7 +24,7 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from app.domain.sleep import Recipe
-from app.training import RaisingTrainingDataBuilder, SleepTrainingLoop, blocks, loop, loss
+from app.training import RaisingTrainingDataBuilder, SleepTrainingLoop, loop, loss, packing
 from app.training.batches import TrainingExample, pad_batch
 from app.training.loading import BaseModel, load_tokenizer
 from app.training.lora import attach_adapter, trainable_parameters
@@ -58,10 +58,10 @@ def _no_prefix(_rows: Any, *, multiple: int = 1) -> int:
 def ours(switch: str, base: BaseModel | None = None) -> Callable[..., Outcome]:
     """The project's loop, with one trick switched off."""
     if switch == "prefix_not_shared":
-        for module in (blocks, loop):
+        for module in (packing, loop):
             setattr(module, "common_prefix", _no_prefix)  # noqa: B010
     if switch == "lengths_as_they_come":
-        for function in (blocks.pack_rows, blocks.common_prefix):
+        for function in (packing.pack_rows, packing.common_prefix):
             function.__kwdefaults__ = {"multiple": 1}
     if switch == "head_in_fp32":
         loss.IS_HEAD_NARROW = False

@@ -10,11 +10,12 @@ from transformers import PreTrainedModel, Qwen2Config, Qwen2ForCausalLM
 
 from app.domain.sleep import ALL_LINEAR_MODULES, Recipe
 from app.training.batches import Batch
-from app.training.blocks import common_prefix, find_fused_decoder, pack_rows
 from app.training.chat import IGNORED_LABEL
+from app.training.decoder import find_fused_decoder
 from app.training.loading import BaseModel
 from app.training.lora import attach_adapter, trainable_parameters
 from app.training.loss import supervised_loss
+from app.training.packing import common_prefix, pack_rows
 
 
 def make_qwen() -> PreTrainedModel:
