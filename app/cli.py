@@ -25,6 +25,7 @@ from rich.table import Table
 
 from app.client import SleepClient, SleepClientError
 from app.clock import utc_now
+from app.domain.sleep import EMBEDDED_MODEL_NAME
 from app.errors import SageSleepError
 from app.log import configure_logging
 from app.settings import CONFIG_FILE_VARIABLE, Settings
@@ -322,11 +323,10 @@ def demo(
 ) -> None:
     """Replay a bundled session until the model sleeps, and show what it learned."""
     from app.demo import DemoFailed, run_demo  # noqa: PLC0415
-    from app.settings import EMBEDDED_MODEL_DIRECTORY  # noqa: PLC0415
 
     with _explained():
         settings = _settings()
-        base_model = settings.models_dir / EMBEDDED_MODEL_DIRECTORY
+        base_model = settings.models_dir / EMBEDDED_MODEL_NAME
         if not (base_model / "config.json").is_file():
             _fail("The embedded model is not here yet: run `sage-sleep model fetch` first.")
         try:

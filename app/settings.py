@@ -24,6 +24,7 @@ from pydantic_settings import (
 
 from app.domain.sleep import (
     ALL_LINEAR_MODULES,
+    EMBEDDED_MODEL_NAME,
     SAGE_SYSTEM_PROMPT,
     InstanceDefaults,
     QuietHours,
@@ -32,7 +33,6 @@ from app.domain.sleep import (
 )
 from app.errors import InvalidPolicy
 
-EMBEDDED_MODEL_DIRECTORY = "SmolLM2-135M-Instruct"
 CONFIG_FILE_VARIABLE = "SAGE_CONFIG_FILE"
 
 
@@ -160,7 +160,7 @@ class Settings(BaseSettings):
     @property
     def effective_base_model(self) -> str:
         """The base model with its default, the embedded model, filled in."""
-        return self.base_model or str(self.models_dir / EMBEDDED_MODEL_DIRECTORY)
+        return self.base_model or str(self.models_dir / EMBEDDED_MODEL_NAME)
 
     def instance_defaults(self) -> InstanceDefaults:
         """What an instance has as long as it does not override it."""

@@ -22,6 +22,9 @@ from typing import Any
 from app.domain.experience import TrainingExchange
 from app.errors import InvalidPolicy
 
+EMBEDDED_MODEL_NAME = "SmolLM2-135M-Instruct"
+"""The model that comes with the project; its directory has the same name."""
+
 SAGE_SYSTEM_PROMPT = (
     "You are SAGE, an AI assistant in partnership with Dennis (human) and Claude (AI). "
     "Your identity is anchored to this collaborative relationship.\n\n"

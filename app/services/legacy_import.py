@@ -7,7 +7,6 @@ imported twice changes nothing, since every record is known by its content.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -17,11 +16,12 @@ from zoneinfo import ZoneInfo
 
 from pydantic import ValidationError
 
+from app.buffer_file import read_records
 from app.db.engine import Database
 from app.domain.exchange import Exchange
 from app.domain.salience import COMPONENTS
 from app.domain.sleep import InstanceDefaults
-from app.errors import InstanceNotFound, InvalidImportFile
+from app.errors import InstanceNotFound
 from app.services.ingest import IngestOutcome, Submission, ingest_many
 
 BATCH_RECORDS = 500
@@ -92,26 +92,6 @@ def import_buffer(
                 report.by_status[status] = report.by_status.get(status, 0) + 1
     report.broken.sort(key=lambda record: record.index)
     return report
-
-
-def read_records(path: Path) -> list[Any]:
-    """Read the records of a buffer file: a list, or an object with the list `experiences`.
-
-    Raises: InvalidImportFile.
-    """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InvalidImportFile(f"{path.name} cannot be read: {error.strerror}.") from error
-    except (ValueError, RecursionError) as error:
-        raise InvalidImportFile(f"{path.name} is not valid JSON: {error}.") from error
-    records = content.get("experiences") if isinstance(content, dict) else content
-    if not isinstance(records, list):
-        raise InvalidImportFile(
-            f"{path.name} must hold a list of experiences, or an object with the list "
-            '"experiences".'
-        )
-    return records
 
 
 def _exchange(record: Any, instance: str, zone: ZoneInfo) -> Exchange:

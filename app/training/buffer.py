@@ -5,12 +5,12 @@ Must not know tokens or models.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from app.buffer_file import read_records
 from app.domain.collapse import looks_truncated
 from app.domain.experience import TrainingExchange
 from app.domain.salience import COMPONENTS, Salience
@@ -32,16 +32,7 @@ def read_experience_buffer(path: Path) -> list[BufferedExperience]:
         InvalidImportFile: Unreadable, no JSON, or a record without what training needs; the
             message and `facts["index"]` name the first bad one.
     """
-    try:
-        stored = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InvalidImportFile(f"cannot read {path}: {error.strerror or error}") from error
-    except ValueError as error:
-        raise InvalidImportFile(f"{path} is not JSON in UTF-8: {error}") from error
-    records = stored.get("experiences") if isinstance(stored, dict) else stored
-    if not isinstance(records, list):
-        raise InvalidImportFile(f'{path} holds neither a list nor {{"experiences": [...]}}')
-    return [_read_record(record, index) for index, record in enumerate(records)]
+    return [_read_record(record, index) for index, record in enumerate(read_records(path))]
 
 
 def _read_record(record: Any, index: int) -> BufferedExperience:

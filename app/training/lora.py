@@ -23,11 +23,10 @@ from peft import LoraConfig, PeftConfig, PeftModel, get_peft_model, get_peft_mod
 from safetensors.torch import save_file
 from transformers import PreTrainedModel
 
+from app.domain.checkpoint import ADAPTER_FILE, CONFIG_FILE
 from app.domain.sleep import Recipe
 from app.errors import BaseModelMismatch, CheckpointFilesMissing, NoTrainableParameters
 
-ADAPTER_WEIGHTS = "adapter_model.safetensors"
-ADAPTER_CONFIG = "adapter_config.json"
 ADAPTER_NAME = "default"
 
 
@@ -79,7 +78,7 @@ def read_adapter(model: PreTrainedModel, directory: Path, *, is_trainable: bool)
         CheckpointFilesMissing: The directory holds no adapter.
         BaseModelMismatch: The adapter's shapes do not fit the model.
     """
-    for name in (ADAPTER_CONFIG, ADAPTER_WEIGHTS):
+    for name in (CONFIG_FILE, ADAPTER_FILE):
         if not (directory / name).is_file():
             raise CheckpointFilesMissing(f"{directory} holds no {name}")
     try:
@@ -111,14 +110,14 @@ def save_adapter(adapted: PeftModel, directory: Path, *, base_name: str) -> None
         name: tensor.detach().to("cpu").contiguous()
         for name, tensor in sorted(_state(adapted).items())
     }
-    staged = directory / f".{ADAPTER_WEIGHTS}.part"
+    staged = directory / f".{ADAPTER_FILE}.part"
     save_file(weights, str(staged), metadata={"format": "pt"})
     staged.chmod(0o644)
-    staged.replace(directory / ADAPTER_WEIGHTS)
+    staged.replace(directory / ADAPTER_FILE)
     config = _plain_config(adapted.peft_config[ADAPTER_NAME], base_name)
-    staged = directory / f".{ADAPTER_CONFIG}.part"
+    staged = directory / f".{CONFIG_FILE}.part"
     staged.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-    staged.replace(directory / ADAPTER_CONFIG)
+    staged.replace(directory / CONFIG_FILE)
 
 
 def trainable_parameters(adapted: PeftModel) -> list[torch.nn.Parameter]:

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from app.domain.sleep import EMBEDDED_MODEL_NAME
 from app.errors import BaseModelNotFound, ModelDownloadFailed
 from app.training.loading import load_base_model
 from app.training.models import (
-    EMBEDDED_MODEL_NAME,
     base_sha256,
     fetch_base_model,
     fetch_embedded_model,
