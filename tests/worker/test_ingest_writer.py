@@ -1,0 +1,72 @@
+"""Group commit: many callers, few commits, each told of its own exchange, and a limit."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+
+import pytest
+
+from app.db.engine import Database
+from app.domain.exchange import Exchange
+from app.domain.sleep import InstanceDefaults
+from app.errors import IngestOverloaded, InstanceNotFound
+from app.services.experiences import get_experience
+from app.services.ingest import IngestOutcome, IngestResult, Submission
+from app.worker import ingest_writer
+from app.worker.ingest_writer import IngestWriter
+from tests.support import make_exchange
+
+
+@pytest.fixture
+def touched() -> list[set[str]]:
+    return []
+
+
+@pytest.fixture
+def writer(
+    db: Database, defaults: InstanceDefaults, touched: list[set[str]]
+) -> Iterator[IngestWriter]:
+    started = IngestWriter(db, defaults=defaults, on_ingested=touched.append)
+    started.start()
+    yield started
+    started.stop()
+    assert not started.is_alive
+
+
+def submission(number: int, instance: str = "default") -> Submission:
+    return Submission(exchange=Exchange(**make_exchange(number, instance=instance)))
+
+
+def test_every_caller_learns_of_its_own_exchange_once_it_is_stored(
+    writer: IngestWriter, db: Database, touched: list[set[str]]
+) -> None:
+    async def post_all() -> list[IngestResult]:
+        return await asyncio.gather(*(writer.submit(submission(n)) for n in range(60)))
+
+    results = asyncio.run(post_all())
+    for number, result in enumerate(results):
+        assert result.outcome is IngestOutcome.INSERTED
+        assert result.experience is not None
+        stored = get_experience(db, result.experience["id"])
+        assert stored.row.prompt == make_exchange(number)["prompt"]
+    assert len(touched) < 60
+
+
+def test_refused_exchange_does_not_cost_the_others(writer: IngestWriter) -> None:
+    async def post_all() -> list[IngestResult | BaseException]:
+        posts = [submission(1), submission(2, "nobody"), submission(3)]
+        return await asyncio.gather(*map(writer.submit, posts), return_exceptions=True)
+
+    first, second, third = asyncio.run(post_all())
+    assert isinstance(second, InstanceNotFound)
+    assert isinstance(first, IngestResult)
+    assert isinstance(third, IngestResult)
+
+
+def test_beyond_the_limit_new_exchanges_are_refused(
+    writer: IngestWriter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ingest_writer, "MAX_QUEUED", 0)
+    with pytest.raises(IngestOverloaded, match="try again"):
+        asyncio.run(writer.submit(submission(1)))
