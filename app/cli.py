@@ -206,7 +206,7 @@ def sleep(
     with _client(url) as client:
         answer = client.request_sleep(request)
         if follow and not dry_run:
-            from app.demo import follow_cycle  # noqa: PLC0415
+            from app.follow import follow_cycle  # noqa: PLC0415
 
             answer = follow_cycle(err if as_json else out, client, answer["id"])
     if as_json:

@@ -24,10 +24,11 @@ from typing import Any
 from filelock import FileLock, Timeout
 from rich.console import Console
 from rich.panel import Panel
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 
 from app.client import SleepClient
+from app.follow import follow_cycle
 
 MASS_THRESHOLD = 14.0
 QUESTION = "Who are you, and who raised you?"
@@ -135,35 +136,6 @@ def _wait_for_cycle(client: SleepClient) -> str:
 def _follow(console: Console, client: SleepClient, cycle_id: str) -> dict[str, Any]:
     console.print("The session went quiet and the mass is over the threshold: sleep begins.")
     return follow_cycle(console, client, cycle_id)
-
-
-def follow_cycle(console: Console, client: SleepClient, cycle_id: str) -> dict[str, Any]:
-    """Show a cycle's progress as a bar until it ends; returns the cycle."""
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.fields[words]}"),
-        TimeElapsedColumn(),
-    )
-    cycle: dict[str, Any] = {}
-    with Progress(*columns, console=console) as progress:
-        task = progress.add_task("Sleep cycle", total=None, words="queued")
-        for cycle in client.follow_sleep_cycle(cycle_id):
-            state = cycle["progress"] or {}
-            words = state.get("stage", cycle["status"]).replace("_", " ")
-            if state.get("loss") is not None:
-                words += f", loss {state['loss']:.3f}"
-            if state.get("tokens_per_second"):
-                words += f", {state['tokens_per_second']:.0f} tokens/s"
-            progress.update(
-                task,
-                total=state.get("total_steps") or None,
-                completed=state.get("step", 0),
-                words=words,
-            )
-        if cycle["status"] in {"succeeded", "rejected"}:
-            progress.update(task, total=1, completed=1, words=cycle["status"])
-    return cycle
 
 
 def _print_outcome(console: Console, client: SleepClient, cycle: Mapping[str, Any]) -> None:

@@ -35,5 +35,7 @@ def test_every_setting_it_names_exists() -> None:
 
 
 def test_every_path_it_names_exists() -> None:
-    for name in re.findall(r"`(?:app|docker|tests)/[\w./]+`", README):
+    named = re.findall(r"`(?:app|docker|tests)/[\w./]+`", README)
+    assert named
+    for name in named:
         assert (Path(__file__).parent.parent / name.strip("`")).exists(), name

@@ -115,8 +115,8 @@ class SleepPolicy:
 class Recipe:
     """Hyper-parameters of a cycle, named as in peft and transformers.
 
-    Defaults: r=16 on all linear layers, alpha 2r, 2e-4, batches of 4 and 2 epochs took held-out
-    loss from 3.589 to 2.877 nats on 185 real exchanges, where r=4 on q/v at 1e-5 went to 3.569.
+    Measured with these defaults on the embedded model (`sage-sleep import`, then `sage-sleep sleep
+    --force`): 256 real exchanges took the loss on 29 held out from 3.329 to 2.117 nats per token.
     """
 
     epochs: int = 2

@@ -14,11 +14,11 @@ import torch
 from app.training.chat import IGNORED_LABEL
 
 WINDOW_BATCHES = 8
-"""Batches that are cut from one window of the salience order. Padding of batches of 4 on 256 real
-exchanges: see `like_length_batches`."""
+"""Batches that are cut from one window of the salience order: more of them pad less and keep the
+order less. A guess."""
 
 FORWARD_TOKENS = 512
-"""Padded tokens that go through the model at once."""
+"""Padded tokens that go through the model's own forward pass at once. A guess."""
 
 WEIGHT_LIMITS = (0.5, 1.5)
 
@@ -57,7 +57,7 @@ def pad_batch(examples: Sequence[TrainingExample], pad_token_id: int) -> Batch:
     """Pad on the right to the longest: `pad_token_id`, labels -100, mask 0.
 
     On the right, because causal attention then keeps padding out of every real token by itself and
-    no mask is needed: a masked SDPA call on a CPU costs about twice a causal one.
+    no mask is needed, which SDPA on a CPU is slow with.
     """
 
     def pad(rows: Sequence[torch.Tensor], value: int) -> torch.Tensor:

@@ -110,8 +110,9 @@ def choose_device() -> torch.device:
 def choose_dtype(device: torch.device) -> torch.dtype:
     """bf16 where the device multiplies in it, else fp32.
 
-    On a CPU without AVX-512 bf16 or AMX, bf16 products are emulated and slower than fp32 (measured
-    with them: 350 GFLOP/s against 90 on 2 EPYC cores). MPS: fp32 is a guess, not measured.
+    On a CPU without AVX-512 bf16 or AMX, bf16 products are emulated. With AVX-512 bf16, on
+    2 EPYC cores, (800, 576) x (576, 1536) ran at 383 to 408 GFLOP/s in bf16 and 165 to 171 in fp32
+    (torch.nn.functional.linear, 150 times). MPS: fp32 is a guess, not measured.
     """
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32

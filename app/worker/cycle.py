@@ -199,8 +199,9 @@ def _complete(
             defaults=defaults,
             now=utc_now(),
         )
-    except BaseException:
-        # Not registered, so it does not exist: nothing may find its files.
+    except (TrainingStopped, CycleOwnershipLost):
+        # Surely not registered, so its files are nobody's. After any other error the commit may
+        # have happened: the next start's sweep asks the registry and sets them aside if not.
         artifacts.remove(root, publication.name)
         raise
 
