@@ -1,0 +1,116 @@
+"""Wire models of experiences; the exchange itself is `app.domain.exchange.Exchange`."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Literal
+
+from pydantic import BaseModel
+
+from app.domain.experience import ExperienceStatus
+from app.domain.sleep import CycleStatus
+
+
+class SalienceOut(BaseModel):
+    """The five components and their mean."""
+
+    total: float
+    surprise: float
+    novelty: float
+    arousal: float
+    reward: float
+    conflict: float
+
+
+class ReceiptOut(BaseModel):
+    """What became of a posted exchange.
+
+    `stored` says that it counts: it entered the buffer or the held-out tenth. An exchange that
+    was filtered or is below the threshold is kept for audit all the same.
+    """
+
+    id: str
+    experience_id: str
+    instance: str
+    status: ExperienceStatus
+    stored: bool
+    duplicate: bool
+    filtered: bool
+    filter_reason: str | None
+    reason: str | None
+    similarity: float
+    truncated: bool
+    salience: SalienceOut
+    scorer: str
+
+
+class BatchItemOut(BaseModel):
+    """What became of one exchange of a batch."""
+
+    index: int
+    result: Literal["inserted", "duplicate", "rejected"]
+    experience: ReceiptOut | None = None
+    problem: dict[str, Any] | None = None
+
+
+class BatchOut(BaseModel):
+    """What became of a batch, in the order it was sent."""
+
+    inserted: int
+    duplicate: int
+    rejected: int
+    results: list[BatchItemOut]
+
+
+class ExperienceUseOut(BaseModel):
+    """A cycle that used an experience, and the checkpoint it published."""
+
+    sleep_cycle_id: str
+    number: int
+    status: CycleStatus
+    role: str
+    weight: float
+    checkpoint_id: str | None
+
+
+class ExperienceOut(BaseModel):
+    """An experience as it is kept."""
+
+    id: str
+    instance: str
+    status: ExperienceStatus
+    reason: str | None
+    prompt: str
+    response: str
+    session: str | None
+    session_number: int | None
+    phase: str | None
+    occurred_at: datetime | None
+    received_at: datetime
+    source_id: str | None
+    history: list[Any]
+    system_prompt: str | None
+    tool_calls: list[Any]
+    metadata: dict[str, Any]
+    salience: SalienceOut
+    scorer: str
+    similarity: float
+    truncated: bool
+    attempts: int
+    content_sha256: str
+    erased_at: datetime | None
+
+
+class ExperienceDetailOut(ExperienceOut):
+    """An experience with the cycles and checkpoints that hold it."""
+
+    sleep_cycles: list[ExperienceUseOut]
+
+
+class ErasedOut(BaseModel):
+    """What erasing did: the text is gone, the named checkpoints were trained on it."""
+
+    id: str
+    status: ExperienceStatus
+    erased_at: datetime | None
+    checkpoints: list[str]

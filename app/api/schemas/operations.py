@@ -1,0 +1,73 @@
+"""Wire models of what an operator watches: statistics and health."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Literal
+
+from pydantic import BaseModel
+
+from app.api.schemas.sleep_cycles import DecisionOut
+from app.domain.sleep import CycleStatus
+
+
+class CycleSummaryOut(BaseModel):
+    """A cycle in a line."""
+
+    id: str
+    number: int
+    status: CycleStatus
+    trigger: str
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    progress: dict[str, Any] | None
+    error: dict[str, Any] | None
+    held_out_before: float | None
+    held_out_after: float | None
+
+
+class CheckpointSummaryOut(BaseModel):
+    """A checkpoint in a line."""
+
+    id: str
+    name: str
+    created_at: datetime
+
+
+class InstanceStatsOut(BaseModel):
+    """An instance at a glance."""
+
+    instance: str
+    counts: dict[str, int]
+    mass: float
+    mass_threshold: float
+    decision: DecisionOut
+    salience_averages: dict[str, float] | None
+    last_exchange_at: datetime | None
+    last_cycle: CycleSummaryOut | None
+    running_cycle: CycleSummaryOut | None
+    current_checkpoint: CheckpointSummaryOut | None
+
+
+class StatsOut(BaseModel):
+    """The daemon at a glance."""
+
+    version: str
+    started_at: datetime
+    uptime_seconds: float
+    instances: list[InstanceStatsOut]
+
+
+class HealthOut(BaseModel):
+    """The process answers."""
+
+    status: Literal["ok"] = "ok"
+    version: str
+
+
+class ReadyOut(BaseModel):
+    """Whether the daemon can do its job; each check says `ok` or what is wrong."""
+
+    status: Literal["ready", "degraded", "unavailable"]
+    checks: dict[str, str]

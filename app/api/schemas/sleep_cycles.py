@@ -1,0 +1,116 @@
+"""Wire models of sleep cycles: the request, the decision, the cycle and its events."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, Field, StringConstraints
+
+from app.api.schemas.envelope import RequestModel
+from app.domain.exchange import DEFAULT_INSTANCE, Slug
+from app.domain.sleep import CycleStatus
+
+ModuleName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.]{1,128}$")]
+
+
+class OverridesIn(RequestModel):
+    """Values that replace the instance's for one cycle."""
+
+    epochs: Annotated[int | None, Field(ge=1, le=100)] = None
+    learning_rate: Annotated[float | None, Field(gt=0, le=1, allow_inf_nan=False)] = None
+    max_experiences: Annotated[int | None, Field(ge=1, le=4096)] = None
+    min_salience: Annotated[float | None, Field(ge=0, le=1, allow_inf_nan=False)] = None
+    r: Annotated[int | None, Field(ge=1, le=512)] = None
+    lora_alpha: Annotated[int | None, Field(ge=1, le=1024)] = None
+    target_modules: Annotated[list[ModuleName] | None, Field(min_length=1, max_length=64)] = None
+
+    def recipe_changes(self) -> dict[str, Any]:
+        """The hyper-parameters among them that were sent."""
+        names = ("epochs", "learning_rate", "r", "lora_alpha")
+        changes = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+        if self.target_modules is not None:
+            changes["target_modules"] = tuple(self.target_modules)
+        return changes
+
+
+class SleepCycleIn(RequestModel):
+    """A request for sleep."""
+
+    instance: Slug = DEFAULT_INSTANCE
+    force: bool = False
+    dry_run: bool = False
+    overrides: OverridesIn = OverridesIn()
+
+
+class ReasonOut(BaseModel):
+    """One rule of the trigger, with its numbers in words."""
+
+    rule: str
+    met: bool
+    text: str
+
+
+class DecisionOut(BaseModel):
+    """Whether sleep is due, and every reason for or against."""
+
+    due: bool
+    mass: float
+    mass_threshold: float
+    count: int
+    reasons: list[ReasonOut]
+
+
+class SleepCycleOut(BaseModel):
+    """A sleep cycle."""
+
+    id: str
+    instance: str
+    number: int
+    status: CycleStatus
+    trigger: str
+    forced: bool
+    decision: DecisionOut
+    plan: dict[str, Any]
+    progress: dict[str, Any] | None
+    metrics: dict[str, Any] | None
+    verdict: dict[str, Any] | None
+    error: dict[str, Any] | None
+    checkpoint_id: str | None
+    attempts: int
+    created_at: datetime
+    started_at: datetime | None
+    heartbeat_at: datetime | None
+    finished_at: datetime | None
+    cancel_requested_at: datetime | None
+
+
+class RefusalOut(BaseModel):
+    """Why a request would be refused now."""
+
+    code: str
+    detail: str
+
+
+class DryRunOut(BaseModel):
+    """What a cycle would do now; nothing was started. `refused` is null if it would start."""
+
+    dry_run: Literal[True] = True
+    instance: str
+    refused: RefusalOut | None
+    decision: DecisionOut
+    experience_ids: list[str]
+    rehearsal_ids: list[str]
+    held_out_ids: list[str]
+    plan: dict[str, Any]
+
+
+class EventOut(BaseModel):
+    """One fact of a cycle's course; `id` is what Last-Event-ID resumes from."""
+
+    id: int
+    type: str
+    at: datetime
+    sleep_cycle_id: str | None
+    checkpoint_id: str | None
+    data: dict[str, Any]
