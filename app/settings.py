@@ -72,6 +72,21 @@ class Settings(BaseSettings):
         default=None, description="Local hours in which no cycle starts by itself: 22:00-07:00."
     )
     max_experiences: Annotated[int, Field(ge=1, le=4096)] = 256
+    rebuild_every_cycles: Annotated[
+        int, Field(ge=0, description="Stacked updates before a new start from the base; 0: never.")
+    ] = 0
+    regression_reports: Annotated[
+        int, Field(ge=0, le=1000, description="Bad session reports that roll back; 0: never.")
+    ] = 3
+    regression_window: Annotated[
+        int, Field(ge=1, le=1000, description="The newest reports among which they are counted.")
+    ] = 5
+    max_repetition_ratio: Annotated[
+        float, Field(ge=0, le=1, description="A session report above it is bad.")
+    ] = 0.5
+    min_report_score: Annotated[
+        float, Field(ge=0, le=1, description="A session report below it is bad.")
+    ] = 0.25
 
     epochs: Annotated[int, Field(ge=1, le=100)] = 2
     learning_rate: Annotated[float, Field(gt=0, le=1)] = 2e-4

@@ -9,10 +9,10 @@ from typing import Any, Generic, TypeVar
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from app.db.tables import CheckpointRow, ExperienceRow, SleepCycleRow
+from app.db.tables import CheckpointReportRow, CheckpointRow, ExperienceRow, SleepCycleRow
 from app.errors import CursorNotFound
 
-Row = TypeVar("Row", ExperienceRow, SleepCycleRow, CheckpointRow)
+Row = TypeVar("Row", ExperienceRow, SleepCycleRow, CheckpointRow, CheckpointReportRow)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -219,7 +219,11 @@ class CycleExperienceRow(Table):
 
 
 class CheckpointRow(Table):
-    """An immutable published adapter; `name` is its directory below the checkpoint root."""
+    """An immutable published adapter; `name` is its directory below the checkpoint root.
+
+    `tainted_at`: when an experience that it, or an ancestor, was trained on was first erased.
+    `regressed_at`: when live reports took it back; a forced promotion clears it.
+    """
 
     __tablename__ = "checkpoints"
     __table_args__ = ({"sqlite_autoincrement": True},)
@@ -229,7 +233,7 @@ class CheckpointRow(Table):
     instance_id: Mapped[int] = mapped_column(sa.ForeignKey("instances.id"), index=True)
     cycle_id: Mapped[str] = mapped_column(sa.ForeignKey("sleep_cycles.id"), unique=True)
     name: Mapped[str] = mapped_column(unique=True)
-    parent_id: Mapped[str | None] = mapped_column(sa.ForeignKey("checkpoints.id"))
+    parent_id: Mapped[str | None] = mapped_column(sa.ForeignKey("checkpoints.id"), index=True)
     base_model: Mapped[str]
     base_sha256: Mapped[str] = mapped_column(sa.String(64))
     status: Mapped[str]
@@ -242,6 +246,8 @@ class CheckpointRow(Table):
     is_pinned: Mapped[bool] = mapped_column(server_default=sa.false())
     created_at: Mapped[datetime]
     deleted_at: Mapped[datetime | None]
+    tainted_at: Mapped[datetime | None]
+    regressed_at: Mapped[datetime | None]
 
 
 class AliasRow(Table):
@@ -274,6 +280,48 @@ class AliasHistoryRow(Table):
     actor: Mapped[str]
     reason: Mapped[str | None]
     at: Mapped[datetime]
+
+
+class CheckpointReportRow(Table):
+    """What a live session found of a checkpoint.
+
+    `move_seq` is the move of `current` under which the checkpoint served; null if it did not.
+    Only reports of the move that stands are counted, so a promotion starts from none.
+    """
+
+    __tablename__ = "checkpoint_reports"
+    __table_args__ = (
+        sa.Index(
+            "uq_checkpoint_reports_report_id",
+            "instance_id",
+            "report_id",
+            unique=True,
+            sqlite_where=sa.text("report_id IS NOT NULL"),
+        ),
+        sa.Index(
+            "uq_checkpoint_reports_idempotency_key",
+            "instance_id",
+            "idempotency_key",
+            unique=True,
+            sqlite_where=sa.text("idempotency_key IS NOT NULL"),
+        ),
+        {"sqlite_autoincrement": True},
+    )
+
+    seq: Mapped[int] = mapped_column(primary_key=True)
+    id: Mapped[str] = mapped_column(sa.String(26), unique=True)
+    instance_id: Mapped[int] = mapped_column(sa.ForeignKey("instances.id"))
+    checkpoint_id: Mapped[str] = mapped_column(sa.ForeignKey("checkpoints.id"), index=True)
+    move_seq: Mapped[int | None] = mapped_column(sa.ForeignKey("alias_history.seq"), index=True)
+    report_id: Mapped[str | None]
+    idempotency_key: Mapped[str | None]
+    body_sha256: Mapped[str] = mapped_column(sa.String(64))
+    session: Mapped[str]
+    repetition_ratio: Mapped[float]
+    score: Mapped[float | None]
+    note: Mapped[str | None]
+    has_rolled_back: Mapped[bool] = mapped_column(server_default=sa.false())
+    received_at: Mapped[datetime]
 
 
 class EventRow(Table):

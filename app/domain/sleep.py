@@ -69,6 +69,7 @@ class Trigger(StrEnum):
 
     SCHEDULE = "schedule"
     REQUEST = "request"
+    REBUILD = "rebuild"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -100,7 +101,17 @@ class QuietHours:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SleepPolicy:
-    """When an instance sleeps. Defaults are settings; an instance may override each."""
+    """When an instance sleeps, and when a checkpoint must go. Defaults are settings.
+
+    Attributes:
+        rebuild_every_cycles: After so many updates stacked on one adapter the next cycle starts
+            from the base again; 0 for never.
+        regression_reports: So many bad reports among the last `regression_window` take the current
+            checkpoint back; 0 for never.
+        max_repetition_ratio: A report above it is bad. A guess: of the 8 replies of the field's
+            collapse 6 were identical, 0.75.
+        min_report_score: A report below it is bad. A guess.
+    """
 
     mass_threshold: float = 20.0
     min_salience: float = 0.5
@@ -109,6 +120,11 @@ class SleepPolicy:
     idle_seconds: float = 60.0
     quiet_hours: QuietHours | None = None
     max_experiences: int = 256
+    rebuild_every_cycles: int = 0
+    regression_reports: int = 3
+    regression_window: int = 5
+    max_repetition_ratio: float = 0.5
+    min_report_score: float = 0.25
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -288,6 +304,8 @@ class CyclePlan:
         data_sha256: Over the content hashes of all three lists in order.
         min_salience: The limit the selection was made with.
         parent_checkpoint_id: The promoted adapter the cycle starts from; None for the base.
+        replaces_checkpoint_id: What was `current` when the cycle was queued; its result goes live
+            only where that still stands. The parent, unless the cycle starts from the base again.
     """
 
     base_model: str
@@ -301,6 +319,7 @@ class CyclePlan:
     held_out_ids: tuple[str, ...]
     data_sha256: str
     probe_prompts: tuple[str, ...]
+    replaces_checkpoint_id: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The plan as plain JSON values."""
@@ -309,7 +328,7 @@ class CyclePlan:
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> CyclePlan:
         """Read back what `to_json` wrote."""
-        values = dict(stored)
+        values = {"replaces_checkpoint_id": stored["parent_checkpoint_id"], **stored}
         recipe = dict(values.pop("recipe"))
         recipe["target_modules"] = tuple(recipe["target_modules"])
         lists = ("experience_ids", "rehearsal_ids", "held_out_ids", "probe_prompts")

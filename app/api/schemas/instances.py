@@ -21,7 +21,7 @@ HubId = Annotated[
 
 
 class PolicyIn(RequestModel):
-    """When an instance sleeps; what is left out follows the settings."""
+    """When an instance sleeps and what a live report may cost; what is left out follows settings."""
 
     mass_threshold: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
     min_salience: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] | None = None
@@ -30,6 +30,11 @@ class PolicyIn(RequestModel):
     idle_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
     quiet_hours: Annotated[str | None, Field(examples=["22:00-07:00"])] = None
     max_experiences: Annotated[int, Field(ge=1, le=4096)] | None = None
+    rebuild_every_cycles: Annotated[int, Field(ge=0)] | None = None
+    regression_reports: Annotated[int, Field(ge=0, le=1000)] | None = None
+    regression_window: Annotated[int, Field(ge=1, le=1000)] | None = None
+    max_repetition_ratio: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] | None = None
+    min_report_score: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] | None = None
 
     @field_validator("quiet_hours")
     @classmethod
