@@ -12,7 +12,7 @@ from fastapi.responses import HTMLResponse, PlainTextResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.core import CollectorRegistry, GaugeMetricFamily
 
-from app.api.deps import Daemon, DaemonDep, Now
+from app.api.deps import Cursor, Daemon, DaemonDep, Limit, Now
 from app.api.problems import problem_responses
 from app.api.schemas import (
     CheckpointSummaryOut,
@@ -35,14 +35,31 @@ router = APIRouter(tags=["operations"])
 
 
 @router.get("/stats", responses=problem_responses(HTTPStatus.NOT_FOUND))
-def get_stats(daemon: DaemonDep, now: Now, instance: str | None = None) -> StatsOut:
-    """Every instance at a glance: counts, mass against threshold, decision, cycles, checkpoint."""
-    found = stats.collect_stats(daemon.db, instance=instance, defaults=daemon.defaults, now=now)
+def get_stats(
+    daemon: DaemonDep,
+    now: Now,
+    instance: str | None = None,
+    cursor: Cursor = None,
+    limit: Limit = 100,
+) -> StatsOut:
+    """Instances at a glance, by name: counts, mass, decision, cycles, checkpoint."""
+    found = stats.collect_stats(
+        daemon.db,
+        instance=instance,
+        defaults=daemon.defaults,
+        now=now,
+        after=cursor,
+        limit=limit + 1,
+    )
+    has_more = len(found) > limit
+    found = found[:limit]
     return StatsOut(
         version=daemon.version,
         started_at=daemon.started_at,
         uptime_seconds=(now - daemon.started_at).total_seconds(),
         instances=[_summary(item) for item in found],
+        has_more=has_more,
+        next=found[-1].instance if has_more else None,
     )
 
 
@@ -71,9 +88,9 @@ def get_readiness(response: Response, daemon: DaemonDep) -> ReadyOut:
 
 
 @router.get("/metrics", response_class=PlainTextResponse)
-def get_metrics(daemon: DaemonDep, now: Now) -> Response:
-    """The figures of /stats in the Prometheus text format."""
-    found = stats.collect_stats(daemon.db, instance=None, defaults=daemon.defaults, now=now)
+def get_metrics(daemon: DaemonDep) -> Response:
+    """The figures of all instances in the Prometheus text format."""
+    found = stats.collect_figures(daemon.db, defaults=daemon.defaults)
     registry = CollectorRegistry()
     registry.register(_Figures(found, is_worker_alive=daemon.is_worker_alive()))
     return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
@@ -89,7 +106,7 @@ def get_console() -> HTMLResponse:
 class _Figures:
     """A Prometheus collector over one reading of the statistics."""
 
-    def __init__(self, found: list[stats.InstanceStats], *, is_worker_alive: bool) -> None:
+    def __init__(self, found: list[stats.InstanceFigures], *, is_worker_alive: bool) -> None:
         self._found = found
         self._is_worker_alive = is_worker_alive
 
@@ -107,9 +124,9 @@ class _Figures:
             "sage_sleep_cycle_active", "1 while a cycle is queued or running.", labels=label
         )
         for item in self._found:
-            mass.add_metric([item.instance], item.decision.mass)
-            threshold.add_metric([item.instance], item.decision.mass_threshold)
-            running.add_metric([item.instance], float(item.running_cycle is not None))
+            mass.add_metric([item.instance], item.mass)
+            threshold.add_metric([item.instance], item.mass_threshold)
+            running.add_metric([item.instance], float(item.has_active_cycle))
             for status, count in item.counts.items():
                 counts.add_metric([item.instance, status], count)
         worker = GaugeMetricFamily("sage_sleep_worker_up", "1 while the worker slot is served.")

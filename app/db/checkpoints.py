@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -96,6 +97,19 @@ def find_alias_target(session: Session, instance_id: int, alias: Alias) -> str |
             AliasRow.instance_id == instance_id, AliasRow.name == alias.value
         )
     )
+
+
+def alias_targets_by_instance(
+    session: Session, instance_ids: Collection[int], alias: Alias
+) -> dict[int, CheckpointRow]:
+    """The checkpoint an alias points at, for those of the instances where it points at one."""
+    listed = sa.func.json_each(json.dumps(list(instance_ids))).table_valued("value")
+    rows = session.scalars(
+        sa.select(CheckpointRow)
+        .join(AliasRow, AliasRow.checkpoint_id == CheckpointRow.id)
+        .where(AliasRow.name == alias.value, AliasRow.instance_id.in_(sa.select(listed.c.value)))
+    )
+    return {row.instance_id: row for row in rows}
 
 
 def list_aliases_of(session: Session, checkpoint_id: str) -> list[str]:

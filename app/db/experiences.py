@@ -52,6 +52,13 @@ _INSERT_SEEN_WORDS = sa.text(
 )
 """One statement for all words: a row at a time it took twice as long."""
 
+_CANDIDATE = (
+    ExperienceRow.seq,
+    ExperienceRow.id,
+    ExperienceRow.content_sha256,
+    ExperienceRow.total,
+)
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ExperienceFilter:
@@ -165,7 +172,7 @@ def list_candidates(
     found = [
         candidate
         for status in (ExperienceStatus.BUFFERED, ExperienceStatus.BELOW_THRESHOLD)
-        for candidate in _candidates(
+        for candidate in _list_most_salient(
             session,
             limit,
             ExperienceRow.instance_id == instance_id,
@@ -174,12 +181,12 @@ def list_candidates(
             ExperienceRow.is_kept_out.is_(False),
         )
     ]
-    return sorted(found, key=lambda candidate: (-candidate.total, candidate.seq))[:limit]
+    return sorted(found, key=_by_salience)[:limit]
 
 
 def list_rehearsal_candidates(session: Session, instance_id: int, limit: int) -> list[Candidate]:
     """The most salient of the consolidated experiences."""
-    return _candidates(
+    return _list_most_salient(
         session,
         limit,
         ExperienceRow.instance_id == instance_id,
@@ -189,13 +196,19 @@ def list_rehearsal_candidates(session: Session, instance_id: int, limit: int) ->
 
 def list_held_out(session: Session, instance_id: int, limit: int) -> list[Candidate]:
     """The newest of the held-out tenth, newest first."""
-    return _candidates(
-        session,
-        limit,
-        ExperienceRow.instance_id == instance_id,
-        ExperienceRow.status == ExperienceStatus.HELD_OUT,
-        newest_first=True,
+    # The + keeps SQLite on the selection index, which holds the sequence too. Left to itself it
+    # walks the instance's whole history when little was held out: 0.6 s in a million rows.
+    newest = (
+        sa.select(ExperienceRow.seq)
+        .where(
+            ExperienceRow.instance_id == instance_id,
+            ExperienceRow.status == ExperienceStatus.HELD_OUT,
+        )
+        .order_by(sa.text("+experiences.seq DESC"))
+        .limit(limit)
     )
+    found = _candidates(session, sa.select(*_CANDIDATE).where(ExperienceRow.seq.in_(newest)))
+    return sorted(found, key=lambda candidate: -candidate.seq)
 
 
 def list_by_ids(session: Session, ids: Sequence[str]) -> list[ExperienceRow]:
@@ -383,29 +396,39 @@ def list_experiences_of(
     return session.execute(query).all()
 
 
-def _candidates(
-    session: Session,
-    limit: int,
-    *conditions: sa.ColumnElement[bool],
-    newest_first: bool = False,
+def _list_most_salient(
+    session: Session, limit: int, *conditions: sa.ColumnElement[bool]
 ) -> list[Candidate]:
-    order = (
-        [ExperienceRow.seq.desc()]
-        if newest_first
-        else [ExperienceRow.total.desc(), ExperienceRow.seq]
-    )
-    rows = session.execute(
-        sa.select(
-            ExperienceRow.seq, ExperienceRow.id, ExperienceRow.content_sha256, ExperienceRow.total
-        )
+    """The most salient rows that meet the conditions; of equals the oldest.
+
+    The total of the last one that fits is found first. A single query that sorts by salience and
+    age visits every equal: 0.5 s where 260,000 experiences have one salience.
+    """
+    last = session.scalar(
+        sa.select(ExperienceRow.total)
         .where(*conditions)
-        .order_by(*order)
-        .limit(limit)
+        .order_by(ExperienceRow.total.desc())
+        .limit(1)
+        .offset(limit - 1)
     )
+    wanted = sa.select(*_CANDIDATE).where(*conditions)
+    if last is None:
+        return sorted(_candidates(session, wanted), key=_by_salience)
+    above = _candidates(session, wanted.where(ExperienceRow.total > last))
+    equal = wanted.where(ExperienceRow.total == last).order_by(ExperienceRow.seq)
+    equals = _candidates(session, equal.limit(limit - len(above)))
+    return sorted([*above, *equals], key=_by_salience)
+
+
+def _candidates(session: Session, query: sa.Select[int, str, str, float]) -> list[Candidate]:
     return [
         Candidate(seq=row.seq, id=row.id, content_sha256=row.content_sha256, total=row.total)
-        for row in rows
+        for row in session.execute(query)
     ]
+
+
+def _by_salience(candidate: Candidate) -> tuple[float, int]:
+    return -candidate.total, candidate.seq
 
 
 def _update_claimed(session: Session, cycle_id: str, values: Mapping[str, Any]) -> int:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -10,6 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from app.db.tables import InstanceRow, StatusTotalsRow, UtcDateTime
+from app.domain.experience import ExperienceStatus
 from app.errors import InstanceNotFound
 
 # Built once, for the ingest path.
@@ -18,6 +20,28 @@ _TOUCH = (
     sa.update(InstanceRow.__table__)  # type: ignore[arg-type]  # declared FromClause, is a Table
     .where(InstanceRow.id == sa.bindparam("owner"))
     .values(last_exchange_at=sa.bindparam("at", type_=UtcDateTime()))
+)
+_LISTED = sa.select(
+    sa.func.json_each(sa.bindparam("listed", type_=sa.String)).table_valued("value").c.value
+)
+_TOTALS = sa.select(StatusTotalsRow).where(StatusTotalsRow.instance_id.in_(_LISTED))
+
+
+def _own_or(name: str) -> sa.ColumnElement[float]:
+    """A value of the instance's own policy, or else the default, a parameter of the same name."""
+    own = sa.func.json_extract(InstanceRow.policy, f"$.{name}")
+    return sa.func.coalesce(own, sa.bindparam(name, type_=sa.Float))
+
+
+_HEAVY = (
+    sa.select(InstanceRow)
+    .join(StatusTotalsRow, StatusTotalsRow.instance_id == InstanceRow.id)
+    .where(
+        StatusTotalsRow.status == ExperienceStatus.BUFFERED.value,
+        StatusTotalsRow.total >= _own_or("mass_threshold"),
+        StatusTotalsRow.count >= _own_or("min_experiences"),
+    )
+    .order_by(InstanceRow.slug)
 )
 
 
@@ -43,9 +67,46 @@ def get_instance_by_id(session: Session, instance_id: int) -> InstanceRow:
     return session.get_one(InstanceRow, instance_id)
 
 
-def list_instances(session: Session) -> Sequence[InstanceRow]:
-    """All instances, by slug."""
-    return session.scalars(sa.select(InstanceRow).order_by(InstanceRow.slug)).all()
+def list_instances(
+    session: Session, *, after: str | None = None, limit: int | None = None
+) -> Sequence[InstanceRow]:
+    """Instances by slug: all, or so many of those that come after a slug."""
+    query = sa.select(InstanceRow).order_by(InstanceRow.slug).limit(limit)
+    if after is not None:
+        query = query.where(InstanceRow.slug > after)
+    return session.scalars(query).all()
+
+
+def list_heavy(
+    session: Session,
+    *,
+    mass_threshold: float,
+    min_experiences: int,
+    slugs: Collection[str] | None,
+) -> Sequence[InstanceRow]:
+    """Instances whose buffer holds the mass and the count that sleep takes, by slug.
+
+    Args:
+        mass_threshold: For instances whose policy names none; `min_experiences` likewise.
+        slugs: Look only at these; None for all.
+    """
+    parameters: dict[str, Any] = {
+        "mass_threshold": mass_threshold,
+        "min_experiences": min_experiences,
+    }
+    if slugs is None:
+        return session.scalars(_HEAVY, parameters).all()
+    named = _HEAVY.where(InstanceRow.slug.in_(_LISTED))
+    return session.scalars(named, {**parameters, "listed": json.dumps(list(slugs))}).all()
+
+
+def slugs_of(session: Session, instance_ids: Collection[int]) -> dict[int, str]:
+    """Slugs of these instances, by id."""
+    rows = session.execute(
+        sa.select(InstanceRow.id, InstanceRow.slug).where(InstanceRow.id.in_(_LISTED)),
+        {"listed": json.dumps(list(instance_ids))},
+    )
+    return {row.id: row.slug for row in rows}
 
 
 def insert_instance(session: Session, *, slug: str, now: datetime) -> InstanceRow:
@@ -87,9 +148,11 @@ def take_cycle_number(session: Session, instance_id: int) -> int:
     return number
 
 
-def totals_by_status(session: Session, instance_id: int) -> dict[str, StatusTotalsRow]:
-    """Count and salience sums by status; a status without experiences may be absent."""
-    rows = session.scalars(
-        sa.select(StatusTotalsRow).where(StatusTotalsRow.instance_id == instance_id)
-    )
-    return {row.status: row for row in rows}
+def totals_by_status(
+    session: Session, instance_ids: Collection[int]
+) -> dict[int, dict[str, StatusTotalsRow]]:
+    """Count and salience sums by instance and status; a status with no experience may be absent."""
+    found: dict[int, dict[str, StatusTotalsRow]] = {wanted: {} for wanted in instance_ids}
+    for row in session.scalars(_TOTALS, {"listed": json.dumps(list(instance_ids))}):
+        found[row.instance_id][row.status] = row
+    return found

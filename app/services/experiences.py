@@ -59,7 +59,7 @@ def list_experiences(
             text=text,
         )
         page = experiences.list_experiences(session, wanted, cursor=cursor, limit=limit)
-        return page, {row.id: row.slug for row in instances.list_instances(session)}
+        return page, instances.slugs_of(session, {row.instance_id for row in page.rows})
 
 
 def erase_experience(db: Database, experience_id: str, *, now: datetime) -> ExperienceView:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
@@ -40,7 +40,7 @@ from app.errors import (
     SleepCycleEnded,
     SleepNotDue,
 )
-from app.services.instances import EffectiveInstance, load_effective
+from app.services.instances import EffectiveInstance, effective, load_effective
 
 GEOMETRY = ("r", "lora_alpha", "target_modules")
 """Hyper-parameters that an adapter keeps for life."""
@@ -86,6 +86,41 @@ class CyclePreview:
     decision: SleepDecision
     plan: CyclePlan
     refusal: Conflict | None
+
+
+def list_due(
+    db: Database, *, slugs: Collection[str] | None, defaults: InstanceDefaults, now: datetime
+) -> list[str]:
+    """Slugs of the instances that should sleep now; of these, or of all.
+
+    The database finds those whose buffer is heavy enough, in one query, so that a hundred thousand
+    that sleep or idle cost next to nothing; the rules are then asked about the few. An instance
+    whose settings cannot be read is listed too: asking for its cycle says what is wrong with it.
+    """
+    with db.read() as session:
+        rows = instances.list_heavy(
+            session,
+            mass_threshold=defaults.policy.mass_threshold,
+            min_experiences=defaults.policy.min_experiences,
+            slugs=slugs,
+        )
+        heavy: list[EffectiveInstance] = []
+        due: list[str] = []
+        for row in rows:
+            try:
+                instance = effective(row, defaults)
+                ZoneInfo(instance.timezone)
+                heavy.append(instance)
+            except Exception:  # noqa: BLE001  # one instance must not keep the others awake
+                due.append(row.slug)
+        if heavy:
+            decisions = decide_many_within(session, heavy, now=now)
+            due += [
+                instance.row.slug
+                for instance, decision in zip(heavy, decisions, strict=True)
+                if decision.is_due
+            ]
+        return sorted(due)
 
 
 def get_decision(
@@ -203,7 +238,7 @@ def list_cycles(
             session, instance_id=instance_id, status=status, cursor=cursor, limit=limit
         )
         published = checkpoints.ids_by_cycle(session, [row.id for row in page.rows])
-        return page, published, {row.id: row.slug for row in instances.list_instances(session)}
+        return page, published, instances.slugs_of(session, {row.instance_id for row in page.rows})
 
 
 def list_events(
@@ -218,18 +253,33 @@ def list_events(
 
 def decide_within(session: Session, instance: EffectiveInstance, *, now: datetime) -> SleepDecision:
     """The decision within a transaction of another service."""
-    buffered = instances.totals_by_status(session, instance.row.id).get(ExperienceStatus.BUFFERED)
-    last = sleep_cycles.find_last_ended(session, instance.row.id, ENDED_BY_WORK)
-    state = SleepState(
-        now=now,
-        local_time=now.astimezone(ZoneInfo(instance.timezone)).time(),
-        mass=buffered.total if buffered else 0.0,
-        count=buffered.count if buffered else 0,
-        last_cycle_ended_at=last.finished_at if last else None,
-        last_exchange_at=instance.row.last_exchange_at,
-        has_active_cycle=sleep_cycles.find_active(session, instance.row.id) is not None,
-    )
-    return decide(state, instance.policy)
+    (decision,) = decide_many_within(session, [instance], now=now)
+    return decision
+
+
+def decide_many_within(
+    session: Session, wanted: Sequence[EffectiveInstance], *, now: datetime
+) -> list[SleepDecision]:
+    """The decisions on some instances, in their order; as many queries as for one."""
+    ids = [instance.row.id for instance in wanted]
+    totals = instances.totals_by_status(session, ids)
+    last_ended = sleep_cycles.last_ended_by_instance(session, ids, ENDED_BY_WORK)
+    active = sleep_cycles.active_by_instance(session, ids)
+    decisions: list[SleepDecision] = []
+    for instance in wanted:
+        buffered = totals[instance.row.id].get(ExperienceStatus.BUFFERED)
+        last = last_ended.get(instance.row.id)
+        state = SleepState(
+            now=now,
+            local_time=now.astimezone(ZoneInfo(instance.timezone)).time(),
+            mass=buffered.total if buffered else 0.0,
+            count=buffered.count if buffered else 0,
+            last_cycle_ended_at=last.finished_at if last else None,
+            last_exchange_at=instance.row.last_exchange_at,
+            has_active_cycle=instance.row.id in active,
+        )
+        decisions.append(decide(state, instance.policy))
+    return decisions
 
 
 def _plan(

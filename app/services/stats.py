@@ -1,4 +1,7 @@
-"""What an operator sees at a glance: one summary per instance, at a cost that does not grow."""
+"""What an operator sees at a glance: one summary per instance, at a cost that does not grow.
+
+Every query is about a page of instances at once, so a page costs as many queries as one of them.
+"""
 
 from __future__ import annotations
 
@@ -10,13 +13,13 @@ from sqlalchemy.orm import Session
 
 from app.db import checkpoints, instances, sleep_cycles
 from app.db.engine import Database
-from app.db.tables import CheckpointRow, SleepCycleRow, StatusTotalsRow
+from app.db.tables import CheckpointRow, InstanceRow, SleepCycleRow, StatusTotalsRow
 from app.domain.checkpoint import Alias
 from app.domain.experience import ExperienceStatus
 from app.domain.salience import COMPONENTS
 from app.domain.sleep import CycleStatus, InstanceDefaults, SleepDecision
 from app.services.instances import effective
-from app.services.sleep import decide_within
+from app.services.sleep import decide_many_within
 
 SCORED_STATUSES = frozenset(ExperienceStatus) - {
     ExperienceStatus.FILTERED,
@@ -41,40 +44,88 @@ class InstanceStats:
     current_checkpoint: CheckpointRow | None
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class InstanceFigures:
+    """What a machine reads of one instance; `counts` lacks statuses that never occurred."""
+
+    instance: str
+    counts: Mapping[str, int]
+    mass: float
+    mass_threshold: float
+    has_active_cycle: bool
+
+
 def collect_stats(
-    db: Database, *, instance: str | None, defaults: InstanceDefaults, now: datetime
+    db: Database,
+    *,
+    instance: str | None,
+    defaults: InstanceDefaults,
+    now: datetime,
+    after: str | None = None,
+    limit: int | None = None,
 ) -> list[InstanceStats]:
-    """Summarise one instance, or all. Raises: InstanceNotFound."""
+    """Summarise one instance, or so many by slug. Raises: InstanceNotFound.
+
+    Args:
+        after: Begin behind this slug.
+        limit: None for all.
+    """
     with db.read() as session:
         rows = (
             [instances.get_instance(session, instance)]
             if instance
-            else instances.list_instances(session)
+            else instances.list_instances(session, after=after, limit=limit)
         )
-        return [_summarise(session, row.slug, defaults, now=now) for row in rows]
+        return _summarise(session, rows, defaults, now=now)
+
+
+def collect_figures(db: Database, *, defaults: InstanceDefaults) -> list[InstanceFigures]:
+    """The figures of every instance, by slug."""
+    with db.read() as session:
+        rows = instances.list_instances(session)
+        totals = instances.totals_by_status(session, [row.id for row in rows])
+        active = sleep_cycles.list_active_instances(session)
+        return [
+            InstanceFigures(
+                instance=row.slug,
+                counts={status: total.count for status, total in totals[row.id].items()},
+                mass=totals[row.id][ExperienceStatus.BUFFERED].total
+                if ExperienceStatus.BUFFERED in totals[row.id]
+                else 0.0,
+                mass_threshold=effective(row, defaults).policy.mass_threshold,
+                has_active_cycle=row.id in active,
+            )
+            for row in rows
+        ]
 
 
 def _summarise(
-    session: Session, slug: str, defaults: InstanceDefaults, *, now: datetime
-) -> InstanceStats:
-    row = instances.get_instance(session, slug)
-    totals = instances.totals_by_status(session, row.id)
-    current = checkpoints.find_alias_target(session, row.id, Alias.CURRENT)
-    return InstanceStats(
-        instance=slug,
-        counts={
-            status.value: totals[status].count if status in totals else 0
-            for status in ExperienceStatus
-        },
-        decision=decide_within(session, effective(row, defaults), now=now),
-        salience_averages=_averages(
-            [total for status, total in totals.items() if status in SCORED_STATUSES]
-        ),
-        last_exchange_at=row.last_exchange_at,
-        last_cycle=sleep_cycles.find_last_ended(session, row.id, ENDED),
-        running_cycle=sleep_cycles.find_active(session, row.id),
-        current_checkpoint=checkpoints.get_checkpoint(session, current) if current else None,
-    )
+    session: Session, rows: Sequence[InstanceRow], defaults: InstanceDefaults, *, now: datetime
+) -> list[InstanceStats]:
+    ids = [row.id for row in rows]
+    totals = instances.totals_by_status(session, ids)
+    decisions = decide_many_within(session, [effective(row, defaults) for row in rows], now=now)
+    last = sleep_cycles.last_ended_by_instance(session, ids, ENDED)
+    active = sleep_cycles.active_by_instance(session, ids)
+    current = checkpoints.alias_targets_by_instance(session, ids, Alias.CURRENT)
+    return [
+        InstanceStats(
+            instance=row.slug,
+            counts={
+                status.value: totals[row.id][status].count if status in totals[row.id] else 0
+                for status in ExperienceStatus
+            },
+            decision=decision,
+            salience_averages=_averages(
+                [total for status, total in totals[row.id].items() if status in SCORED_STATUSES]
+            ),
+            last_exchange_at=row.last_exchange_at,
+            last_cycle=last.get(row.id),
+            running_cycle=active.get(row.id),
+            current_checkpoint=current.get(row.id),
+        )
+        for row, decision in zip(rows, decisions, strict=True)
+    ]
 
 
 def _averages(totals: Sequence[StatusTotalsRow]) -> dict[str, float] | None:

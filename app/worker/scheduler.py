@@ -18,7 +18,6 @@ from app.domain.sleep import InstanceDefaults, Trigger
 from app.errors import Conflict, InstanceNotFound, StorageError
 from app.log import get_logger
 from app.services import sleep
-from app.services.instances import list_instances
 
 NUDGE_DELAY_SECONDS = 0.2
 """Exchanges that come in within this time cause one evaluation together."""
@@ -79,26 +78,25 @@ class SleepScheduler:
             )
 
     def evaluate_all(self) -> None:
-        """Evaluate every instance."""
-        try:
-            slugs = [instance.row.slug for instance in list_instances(self._db, self._defaults)]
-        except StorageError as error:
-            _log.warning("scheduler.storage_unavailable", error=error.message)
-            return
-        for slug in slugs:
-            self._evaluate(slug)
+        """Evaluate every instance, and queue a cycle for each that is due."""
+        self._evaluate(None)
 
     def _evaluate_nudged(self) -> None:
         with self._lock:
             slugs, self._nudged = self._nudged, set()
-        for slug in sorted(slugs):
-            self._evaluate(slug)
+        self._evaluate(slugs)
 
-    def _evaluate(self, slug: str) -> None:
+    def _evaluate(self, slugs: set[str] | None) -> None:
         try:
-            decision = sleep.get_decision(self._db, slug, defaults=self._defaults, now=utc_now())
-            if not decision.is_due:
-                return
+            due = sleep.list_due(self._db, slugs=slugs, defaults=self._defaults, now=utc_now())
+        except StorageError as error:
+            _log.warning("scheduler.storage_unavailable", error=error.message)
+            return
+        for slug in due:
+            self._request(slug)
+
+    def _request(self, slug: str) -> None:
+        try:
             cycle = sleep.request_cycle(
                 self._db,
                 sleep.CycleRequest(instance=slug, trigger=Trigger.SCHEDULE),

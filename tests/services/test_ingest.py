@@ -147,7 +147,7 @@ def test_totals_follow_every_exchange(db: Database, defaults: InstanceDefaults) 
         salience_of(result)["total"] for result in results if status_of(result) == "buffered"
     )
     with db.read() as session:
-        totals = instances.totals_by_status(session, 1)
+        totals = instances.totals_by_status(session, [1])[1]
     assert totals["buffered"].total == pytest.approx(expected)
     assert sum(total.count for total in totals.values()) == 15
 

@@ -51,12 +51,14 @@ class InstanceStatsOut(BaseModel):
 
 
 class StatsOut(BaseModel):
-    """The daemon at a glance."""
+    """The daemon at a glance; `next` goes into `cursor` for the instances that follow."""
 
     version: str
     started_at: datetime
     uptime_seconds: float
     instances: list[InstanceStatsOut]
+    has_more: bool
+    next: str | None
 
 
 class HealthOut(BaseModel):

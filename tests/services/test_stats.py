@@ -1,0 +1,96 @@
+"""Statistics and due instances, many at once: the same answers as one at a time."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+import sqlalchemy as sa
+
+from app.db.engine import Database
+from app.db.tables import InstanceRow
+from app.domain.exchange import Exchange
+from app.domain.sleep import InstanceDefaults, Trigger
+from app.services import sleep
+from app.services.ingest import Submission, ingest_many
+from app.services.instances import put_instance
+from app.services.stats import collect_figures, collect_stats
+from tests.support import make_exchange
+
+NOW = datetime(2026, 1, 18, 12, tzinfo=UTC)
+LATER = NOW + timedelta(minutes=2)
+COUNTS = {"heavy": 40, "light": 5, "own-limit": 5, "asleep": 40, "empty": 0}
+
+
+@pytest.fixture(autouse=True)
+def _five_instances(db: Database, defaults: InstanceDefaults) -> None:
+    """One over the threshold, one under it, one under it with a limit of its own, one at it."""
+    own = {"policy": {"mass_threshold": 1.0, "min_experiences": 1}}
+    for slug, count in COUNTS.items():
+        values = own if slug == "own-limit" else {}
+        put_instance(db, slug, values, defaults=defaults, now=NOW)
+        submissions = [
+            Submission(exchange=Exchange(**make_exchange(n, instance=slug))) for n in range(count)
+        ]
+        ingest_many(db, submissions, defaults=defaults, now=NOW)
+    request = sleep.CycleRequest(instance="asleep", trigger=Trigger.REQUEST, is_forced=True)
+    cycle = sleep.request_cycle(db, request, defaults=defaults, now=NOW)
+    sleep.cancel_cycle(db, cycle.id, defaults=defaults, now=NOW)
+    sleep.request_cycle(db, request, defaults=defaults, now=NOW)
+
+
+def due(db: Database, defaults: InstanceDefaults, slugs: set[str] | None = None) -> list[str]:
+    return sleep.list_due(db, slugs=slugs, defaults=defaults, now=LATER)
+
+
+def test_due_are_those_that_the_decision_says_are_due(
+    db: Database, defaults: InstanceDefaults
+) -> None:
+    one_by_one = [
+        slug
+        for slug in sorted(COUNTS)
+        if sleep.get_decision(db, slug, defaults=defaults, now=LATER).is_due
+    ]
+    assert due(db, defaults) == one_by_one == ["heavy", "own-limit"]
+    assert due(db, defaults, {"heavy", "light", "nobody"}) == ["heavy"]
+    assert sleep.list_due(db, slugs=None, defaults=defaults, now=NOW) == []
+
+
+def test_instance_with_unreadable_settings_does_not_keep_others_awake(
+    db: Database, defaults: InstanceDefaults
+) -> None:
+    with db.write() as session:
+        session.execute(
+            sa.update(InstanceRow).where(InstanceRow.slug == "heavy").values(timezone="Nowhere")
+        )
+    assert due(db, defaults) == ["heavy", "own-limit"]
+
+
+def test_pages_of_statistics_are_the_statistics_of_each(
+    db: Database, defaults: InstanceDefaults
+) -> None:
+    slugs = sorted([*COUNTS, "default"])
+    alone = [
+        collect_stats(db, instance=slug, defaults=defaults, now=LATER)[0].decision for slug in slugs
+    ]
+    first = collect_stats(db, instance=None, defaults=defaults, now=LATER, limit=4)
+    rest = collect_stats(db, instance=None, defaults=defaults, now=LATER, after=first[-1].instance)
+    together = [*first, *rest]
+    assert [item.instance for item in together] == slugs
+    assert [item.decision for item in together] == alone
+    by_slug = {item.instance: item for item in together}
+    assert by_slug["asleep"].running_cycle is not None
+    assert by_slug["asleep"].last_cycle is not None
+    assert by_slug["asleep"].last_cycle.number == 1
+    assert by_slug["heavy"].running_cycle is by_slug["heavy"].last_cycle is None
+
+
+def test_figures_agree_with_the_statistics(db: Database, defaults: InstanceDefaults) -> None:
+    figures = collect_figures(db, defaults=defaults)
+    summaries = collect_stats(db, instance=None, defaults=defaults, now=LATER)
+    for figure, summary in zip(figures, summaries, strict=True):
+        assert figure.instance == summary.instance
+        assert figure.mass == summary.decision.mass
+        assert figure.mass_threshold == summary.decision.mass_threshold
+        assert figure.has_active_cycle == (summary.running_cycle is not None)
+        assert {status: figure.counts.get(status, 0) for status in summary.counts} == summary.counts
