@@ -17,10 +17,12 @@ Must not know HTTP: statuses live in `app.api.problems`, and a test demands a ro
     |  `- CursorNotFound
     |- Conflict                         the state of things does not allow it now
     |  |- SourceIdConflict              a client's id used again for another exchange
+    |  |- ReportIdConflict              a session's own id used again for another report
     |  |- IdempotencyKeyReused          a key used again with another body
     |  |- SleepCycleActive              one cycle is queued or running already
     |  |- SleepNotDue                   a waiting rule is not met and force was not given
     |  |- NothingToConsolidate          no experience is left to train on
+    |  |- NothingToRebuildFrom          no consolidated experience is left
     |  |- SleepCycleEnded               a finished cycle cannot be cancelled
     |  |- CheckpointNotPromotable       verdict not accepted, or the files are gone
     |  |- CheckpointInUse               an alias points at it
@@ -131,6 +133,10 @@ class SourceIdConflict(Conflict):
     """The client's own id was used before for another exchange."""
 
 
+class ReportIdConflict(Conflict):
+    """The session's own id was used before for another report."""
+
+
 class IdempotencyKeyReused(Conflict):
     """The Idempotency-Key was used before with another body."""
 
@@ -145,6 +151,10 @@ class SleepNotDue(Conflict):
 
 class NothingToConsolidate(Conflict):
     """No experience is left to train on."""
+
+
+class NothingToRebuildFrom(Conflict):
+    """No consolidated experience is left, so an adapter made anew would learn nothing."""
 
 
 class SleepCycleEnded(Conflict):

@@ -11,7 +11,14 @@ from filelock import FileLock, Timeout
 from starlette.concurrency import run_in_threadpool
 
 from app import artifacts
-from app.api import checkpoints, experiences, instances, operations, sleep_cycles
+from app.api import (
+    checkpoint_reports,
+    checkpoints,
+    experiences,
+    instances,
+    operations,
+    sleep_cycles,
+)
 from app.api.body_limit import BodyLimit
 from app.api.deps import Daemon
 from app.api.problems import install_problem_handlers
@@ -48,7 +55,14 @@ def create_app(settings: Settings) -> FastAPI:
     )
     install_problem_handlers(app)
     app.add_middleware(BodyLimit, max_body_bytes=settings.max_body_bytes)
-    for part in (experiences, sleep_cycles, checkpoints, instances, operations):
+    for part in (
+        experiences,
+        sleep_cycles,
+        checkpoints,
+        checkpoint_reports,
+        instances,
+        operations,
+    ):
         app.include_router(part.router)
     return app
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from http import HTTPStatus
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Query, Request, Response
 
 from app.api.deps import (
     Cursor,
@@ -24,15 +25,22 @@ from app.api.schemas import (
     CheckpointOut,
     CheckpointPatch,
     FileOut,
+    LineageUseOut,
     ListOut,
     PromoteIn,
     ProvenanceOut,
 )
 from app.artifacts import Archive
+from app.db.lineage import UsePlace
 from app.domain.checkpoint import CheckpointStatus
+from app.domain.experience import CycleRole
+from app.errors import CursorNotFound
 from app.services import registry
 
 MEDIA_TYPES = {".json": "application/json"}
+
+_PLACE = re.compile(r"(\d{1,15})-(train|rehearsal|held_out)-(\d{1,15})", re.ASCII)
+"""A cursor of a checkpoint's experiences: the place of the last one of the page before."""
 
 router = APIRouter(prefix="/v1/checkpoints", tags=["checkpoints"])
 
@@ -71,6 +79,47 @@ def get_checkpoint(checkpoint_id: str, daemon: DaemonDep) -> CheckpointDetailOut
         for use, experience_id in registry.list_provenance(daemon.db, checkpoint_id)
     ]
     return CheckpointDetailOut(**_columns(view), experiences=used)
+
+
+@router.get("/{checkpoint_id}/experiences", responses=problem_responses(HTTPStatus.NOT_FOUND))
+def list_checkpoint_experiences(
+    checkpoint_id: str,
+    daemon: DaemonDep,
+    role: CycleRole | None = None,
+    ancestors: Annotated[
+        bool, Query(description="Also what the adapters it went on from were made with.")
+    ] = True,
+    cursor: Cursor = None,
+    limit: Limit = 200,
+) -> ListOut[LineageUseOut]:
+    """Every experience a checkpoint was made with: its own cycle's first, then its ancestors'."""
+    rows = registry.list_uses(
+        daemon.db,
+        checkpoint_id,
+        with_ancestors=ancestors,
+        role=role,
+        after=_read_place(cursor) if cursor else None,
+        limit=limit,
+    )
+    data = [
+        LineageUseOut(
+            experience_id=use.experience_id,
+            role=use.place.role,
+            position=use.place.position,
+            weight=use.weight,
+            checkpoint_id=use.checkpoint_id,
+            sleep_cycle_id=use.cycle_id,
+            cycle_number=use.place.cycle_number,
+        )
+        for use in rows[:limit]
+    ]
+    has_more = len(rows) > limit
+    last = data[-1] if has_more else None
+    return ListOut(
+        data=data,
+        has_more=has_more,
+        next=f"{last.cycle_number}-{last.role}-{last.position}" if last else None,
+    )
 
 
 @router.patch("/{checkpoint_id}", responses=problem_responses(HTTPStatus.NOT_FOUND))
@@ -158,6 +207,15 @@ def get_checkpoint_archive(checkpoint_id: str, request: Request, daemon: DaemonD
         sha256=view.row.archive_sha256,
         media_type="application/x-tar",
     )
+
+
+def _read_place(cursor: str) -> UsePlace:
+    match = _PLACE.fullmatch(cursor)
+    if match is None:
+        raise CursorNotFound(
+            "This cursor was not given out by this list; start without one.", pointer="/cursor"
+        )
+    return UsePlace(cycle_number=int(match[1]), role=match[2], position=int(match[3]))
 
 
 def _columns(view: registry.CheckpointView) -> dict[str, Any]:

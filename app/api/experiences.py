@@ -188,16 +188,12 @@ def get_experience(experience_id: str, daemon: DaemonDep) -> ExperienceDetailOut
 )
 def delete_experience(experience_id: str, daemon: DaemonDep, now: Now) -> ErasedOut:
     """Erase an experience's text, and name the checkpoints that were trained on it."""
-    view = experiences.erase_experience(daemon.db, experience_id, now=now)
+    row, trained = experiences.erase_experience(daemon.db, experience_id, now=now)
     return ErasedOut(
-        id=view.row.id,
-        status=ExperienceStatus(view.row.status),
-        erased_at=view.row.erased_at,
-        checkpoints=[
-            checkpoint.id
-            for use, _, checkpoint in view.uses
-            if checkpoint is not None and use.role != "held_out"
-        ],
+        id=row.id,
+        status=ExperienceStatus(row.status),
+        erased_at=row.erased_at,
+        checkpoints=[checkpoint.id for checkpoint in trained],
     )
 
 

@@ -2,26 +2,43 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from http import HTTPStatus
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Path, Query, Response
+from fastapi import APIRouter, Header, Path, Query, Request, Response
+from starlette.concurrency import run_in_threadpool
 
-from app.api.deps import MAX_INTEGER, DaemonDep, ExpectedRevisions, Limit, Now, aliases_etag
+from app.api.deps import (
+    MAX_INTEGER,
+    DaemonDep,
+    ExpectedRevisions,
+    IdempotencyKey,
+    LastEventId,
+    Limit,
+    Now,
+    aliases_etag,
+)
+from app.api.event_stream import EVENT_RESPONSES, EVENT_STREAM, list_events, stream_events
 from app.api.problems import problem_responses
 from app.api.schemas import (
     AliasesOut,
     AliasMoveOut,
     DecisionOut,
+    EventOut,
     InstanceIn,
     InstanceOut,
     ListOut,
+    RebuildIn,
     RollbackIn,
+    SleepCycleOut,
 )
+from app.api.sleep_cycles import cycle_out
+from app.db.tables import EventRow
 from app.domain.checkpoint import Alias
 from app.domain.exchange import SLUG_PATTERN
-from app.services import instances, registry, sleep
+from app.services import instance_events, instances, rebuild, registry, sleep
 
 router = APIRouter(prefix="/v1/instances", tags=["instances"])
 
@@ -117,6 +134,73 @@ def rollback_instance(
     )
     response.headers["ETag"] = aliases_etag(view.revision)
     return aliases_out(view)
+
+
+@router.post(
+    "/{slug}/rebuild",
+    status_code=HTTPStatus.ACCEPTED,
+    responses=problem_responses(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT),
+)
+def rebuild_instance(
+    slug: str,
+    response: Response,
+    daemon: DaemonDep,
+    now: Now,
+    body: RebuildIn | None = None,
+    key: IdempotencyKey = None,
+) -> SleepCycleOut:
+    """Queue a cycle from the base over what is still consolidated; the gate judges it as ever."""
+    wanted = body or RebuildIn()
+    cycle = rebuild.request_rebuild(
+        daemon.db,
+        slug,
+        actor=wanted.actor,
+        reason=wanted.reason,
+        idempotency_key=key,
+        defaults=daemon.defaults,
+        now=now,
+    )
+    daemon.on_queued()
+    response.headers["Location"] = f"/v1/sleep-cycles/{cycle.id}"
+    return cycle_out(cycle, slug, None)
+
+
+@router.get(
+    "/{slug}/events",
+    response_model=ListOut[EventOut],
+    responses={**EVENT_RESPONSES, **problem_responses(HTTPStatus.NOT_FOUND)},
+)
+async def list_instance_events(
+    slug: str,
+    request: Request,
+    daemon: DaemonDep,
+    accept: Annotated[str, Header()] = "",
+    last_event_id: LastEventId = None,
+    subject: Annotated[
+        Literal["checkpoint", "experience", "instance", "sleep_cycle"] | None,
+        Query(description="Only events about this."),
+    ] = None,
+    after: Annotated[int | None, Query(ge=0, le=MAX_INTEGER)] = None,
+    limit: Limit = 200,
+) -> Any:
+    """What happened to an instance: a list from the first, or a stream of what comes from now on.
+
+    A stream is asked for with `Accept: text/event-stream`; it resumes after `Last-Event-ID` or
+    `after`. A session that listens with `subject=checkpoint` learns of a rollback within a second.
+    """
+
+    def read(after_seq: int, at_most: int) -> tuple[Sequence[EventRow], bool]:
+        found = instance_events.list_events(
+            daemon.db, slug, subject=subject, after_seq=after_seq, limit=at_most
+        )
+        return found, False
+
+    start = last_event_id if last_event_id is not None else after
+    if EVENT_STREAM not in accept:
+        return await list_events(read, after_seq=start or 0, limit=limit)
+    if start is None:
+        start = await run_in_threadpool(instance_events.find_last_event, daemon.db, slug)
+    return await stream_events(request, read, after_seq=start)
 
 
 @router.get("/{slug}/sleep-decision", responses=problem_responses(HTTPStatus.NOT_FOUND))

@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
-import json
-from collections.abc import AsyncIterator
+from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Request, Response
-from fastapi.responses import StreamingResponse
-from fastapi.sse import format_sse_event
-from starlette.concurrency import run_in_threadpool
 
 from app.api.deps import (
     Cursor,
-    Daemon,
     DaemonDep,
     EventNumber,
     IdempotencyKey,
@@ -23,6 +17,7 @@ from app.api.deps import (
     Limit,
     Now,
 )
+from app.api.event_stream import EVENT_RESPONSES, EVENT_STREAM, list_events, stream_events
 from app.api.problems import problem_responses
 from app.api.schemas import (
     DecisionOut,
@@ -36,10 +31,6 @@ from app.api.schemas import (
 from app.db.tables import EventRow, SleepCycleRow
 from app.domain.sleep import CycleStatus, Trigger
 from app.services import sleep
-
-EVENT_POLL_SECONDS = 0.5
-KEEP_ALIVE_POLLS = 30
-EVENTS_PER_READ = 500
 
 router = APIRouter(prefix="/v1/sleep-cycles", tags=["sleep cycles"])
 
@@ -93,7 +84,7 @@ def request_sleep_cycle(
     cycle = sleep.request_cycle(daemon.db, request, defaults=daemon.defaults, now=now)
     daemon.on_queued()
     response.headers["Location"] = f"/v1/sleep-cycles/{cycle.id}"
-    return _cycle(cycle, wanted.instance, None)
+    return cycle_out(cycle, wanted.instance, None)
 
 
 @router.get("", responses=problem_responses(HTTPStatus.NOT_FOUND))
@@ -113,7 +104,9 @@ def list_sleep_cycles(
         limit=limit,
     )
     return ListOut(
-        data=[_cycle(row, slugs[row.instance_id], checkpoint_ids.get(row.id)) for row in page.rows],
+        data=[
+            cycle_out(row, slugs[row.instance_id], checkpoint_ids.get(row.id)) for row in page.rows
+        ],
         has_more=page.next_cursor is not None,
         next=page.next_cursor,
     )
@@ -122,7 +115,7 @@ def list_sleep_cycles(
 @router.get("/{cycle_id}", responses=problem_responses(HTTPStatus.NOT_FOUND))
 def get_sleep_cycle(cycle_id: str, daemon: DaemonDep) -> SleepCycleOut:
     """One cycle: its plan, progress, metrics and verdict."""
-    return _cycle(*sleep.get_cycle(daemon.db, cycle_id))
+    return cycle_out(*sleep.get_cycle(daemon.db, cycle_id))
 
 
 @router.post(
@@ -133,16 +126,13 @@ def get_sleep_cycle(cycle_id: str, daemon: DaemonDep) -> SleepCycleOut:
 def cancel_sleep_cycle(cycle_id: str, daemon: DaemonDep, now: Now) -> SleepCycleOut:
     """Cancel a queued cycle at once, or ask a running one to stop; its experiences go back."""
     sleep.cancel_cycle(daemon.db, cycle_id, defaults=daemon.defaults, now=now)
-    return _cycle(*sleep.get_cycle(daemon.db, cycle_id))
+    return cycle_out(*sleep.get_cycle(daemon.db, cycle_id))
 
 
 @router.get(
     "/{cycle_id}/events",
     response_model=ListOut[EventOut],
-    responses={
-        200: {"content": {"text/event-stream": {}}, "description": "JSON, or a stream of events."},
-        **problem_responses(HTTPStatus.NOT_FOUND),
-    },
+    responses={**EVENT_RESPONSES, **problem_responses(HTTPStatus.NOT_FOUND)},
 )
 async def list_sleep_cycle_events(
     cycle_id: str,
@@ -155,55 +145,17 @@ async def list_sleep_cycle_events(
 ) -> Any:
     """A cycle's events: a JSON list, or with `Accept: text/event-stream` live until its end."""
     start = last_event_id if last_event_id is not None else after
-    rows, _ = await run_in_threadpool(
-        sleep.list_events, daemon.db, cycle_id, after_seq=start, limit=limit + 1
-    )
-    if "text/event-stream" in accept:
-        stream = _stream(daemon, cycle_id, request, start)
-        return StreamingResponse(
-            stream, media_type="text/event-stream", headers={"Cache-Control": "no-cache"}
-        )
-    data = [_event(row) for row in rows[:limit]]
-    has_more = len(rows) > limit
-    return ListOut(data=data, has_more=has_more, next=str(data[-1].id) if has_more else None)
+
+    def read(after_seq: int, at_most: int) -> tuple[Sequence[EventRow], bool]:
+        return sleep.list_events(daemon.db, cycle_id, after_seq=after_seq, limit=at_most)
+
+    if EVENT_STREAM in accept:
+        return await stream_events(request, read, after_seq=start)
+    return await list_events(read, after_seq=start, limit=limit)
 
 
-async def _stream(
-    daemon: Daemon, cycle_id: str, request: Request, after_seq: int
-) -> AsyncIterator[bytes]:
-    quiet_polls = 0
-    while not await request.is_disconnected():
-        rows, is_over = await run_in_threadpool(
-            sleep.list_events, daemon.db, cycle_id, after_seq=after_seq, limit=EVENTS_PER_READ
-        )
-        for row in rows:
-            event = _event(row)
-            after_seq = event.id
-            yield format_sse_event(
-                data_str=json.dumps(event.model_dump(mode="json")),
-                event=event.type,
-                id=str(event.id),
-            )
-        if is_over and len(rows) < EVENTS_PER_READ:
-            return
-        quiet_polls = 0 if rows else quiet_polls + 1
-        if quiet_polls and quiet_polls % KEEP_ALIVE_POLLS == 0:
-            yield b": still here\n\n"
-        await asyncio.sleep(EVENT_POLL_SECONDS)
-
-
-def _event(row: EventRow) -> EventOut:
-    return EventOut(
-        id=row.seq,
-        type=row.type,
-        at=row.at,
-        sleep_cycle_id=row.cycle_id,
-        checkpoint_id=row.checkpoint_id,
-        data=row.data,
-    )
-
-
-def _cycle(row: SleepCycleRow, instance: str, checkpoint_id: str | None) -> SleepCycleOut:
+def cycle_out(row: SleepCycleRow, instance: str, checkpoint_id: str | None) -> SleepCycleOut:
+    """A cycle as it is sent."""
     same = set(SleepCycleOut.model_fields) - {"instance", "forced", "checkpoint_id"}
     values = {name: getattr(row, name) for name in same}
     return SleepCycleOut(

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from app.db.paging import Page, fetch_page
 from app.db.tables import AliasHistoryRow, AliasRow, CheckpointRow
-from app.domain.checkpoint import Alias, AliasAction
+from app.domain.checkpoint import Alias, AliasAction, CheckpointStatus
 from app.errors import CheckpointNotFound
 
 
@@ -177,6 +177,33 @@ def move_alias(
     )
     session.flush()
     return before
+
+
+def find_last_move(session: Session, instance_id: int, alias: Alias) -> AliasHistoryRow | None:
+    """The move that put an alias where it stands, or None."""
+    return session.scalar(
+        sa.select(AliasHistoryRow)
+        .where(AliasHistoryRow.instance_id == instance_id, AliasHistoryRow.alias == alias.value)
+        .order_by(AliasHistoryRow.seq.desc())
+        .limit(1)
+    )
+
+
+def list_unfit(session: Session, instance_id: int, *, with_tainted: bool) -> frozenset[str]:
+    """Checkpoints that a rollback passes over: deleted, taken back and, if asked, tainted ones."""
+    marks: list[sa.ColumnElement[bool]] = [
+        CheckpointRow.status != CheckpointStatus.READY,
+        CheckpointRow.regressed_at.is_not(None),
+    ]
+    if with_tainted:
+        marks.append(CheckpointRow.tainted_at.is_not(None))
+    return frozenset(
+        session.scalars(
+            sa.select(CheckpointRow.id).where(
+                CheckpointRow.instance_id == instance_id, sa.or_(*marks)
+            )
+        )
+    )
 
 
 def list_moves(

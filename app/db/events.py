@@ -22,7 +22,7 @@ def append_event(
     checkpoint_id: str | None = None,
     data: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write one fact; `data` holds ids and numbers, never conversation text."""
+    """Write one fact; `data` holds ids, numbers and who asked, never conversation text."""
     session.add(
         EventRow(
             type=type_,
@@ -34,6 +34,26 @@ def append_event(
         )
     )
     session.flush()
+
+
+def list_instance_events(
+    session: Session, instance_id: int, *, subject: str | None, after_seq: int, limit: int
+) -> Sequence[EventRow]:
+    """Events of an instance after a sequence number, oldest first.
+
+    Args:
+        subject: What stands before the type's dot, such as `checkpoint`; None for any.
+    """
+    query = sa.select(EventRow).where(EventRow.instance_id == instance_id, EventRow.seq > after_seq)
+    if subject is not None:
+        query = query.where(EventRow.type.startswith(f"{subject}.", autoescape=True))
+    return session.scalars(query.order_by(EventRow.seq).limit(limit)).all()
+
+
+def find_last_seq(session: Session, instance_id: int) -> int:
+    """Sequence number of the newest event of an instance; 0 when there is none."""
+    newest = sa.select(sa.func.max(EventRow.seq)).where(EventRow.instance_id == instance_id)
+    return session.scalar(newest) or 0
 
 
 def list_cycle_events(

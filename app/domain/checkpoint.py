@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -11,6 +11,10 @@ ADAPTER_FILE = "adapter_model.safetensors"
 CONFIG_FILE = "adapter_config.json"
 MANIFEST_FILE = "manifest.json"
 MANIFEST_FORMAT = 1
+
+SPOKEN_METRICS = frozenset({"replies"})
+"""Measurements that quote a model's replies. They stay out of the manifest, which never changes: a
+reply may repeat an experience that is erased later."""
 
 
 class Alias(StrEnum):
@@ -87,7 +91,7 @@ def build_manifest(
             "rehearsal": list(plan["rehearsal_ids"]),
             "held_out": list(plan["held_out_ids"]),
         },
-        "metrics": dict(metrics),
+        "metrics": {name: value for name, value in metrics.items() if name not in SPOKEN_METRICS},
         "verdict": dict(verdict),
         "versions": dict(versions),
         "created_at": created_at,
@@ -118,3 +122,26 @@ def promotion_line(moves: Sequence[tuple[AliasAction, str | None]]) -> list[str 
             while len(line) > 1 and line[-1] != target:
                 line.pop()
     return line
+
+
+def rollback_targets(
+    line: Sequence[str | None], unfit: Collection[str]
+) -> tuple[str | None, str | None] | None:
+    """Where a rollback leads, and what is `previous` then; None when there is nowhere to go.
+
+    Args:
+        line: As `promotion_line` gives it, ending with where `current` stands.
+        unfit: Checkpoints that must not go live: deleted ones, and those live reports took back.
+    """
+    earlier = _drop_last(line, unfit)
+    if not earlier:
+        return None
+    return earlier[-1], (_drop_last(earlier, unfit) or [None])[-1]
+
+
+def _drop_last(line: Sequence[str | None], unfit: Collection[str]) -> list[str | None]:
+    """What is left of a line without its end, without what is unfit, up to another checkpoint."""
+    earlier = [item for item in line[:-1] if item is None or item not in unfit]
+    while earlier and earlier[-1] == line[-1]:
+        earlier.pop()
+    return earlier

@@ -309,6 +309,8 @@ def _register(
     *,
     now: datetime,
 ) -> CheckpointRow:
+    parent_id = cycle.plan["parent_checkpoint_id"]
+    parent = checkpoints.get_checkpoint(session, parent_id) if parent_id else None
     return checkpoints.insert_checkpoint(
         session,
         {
@@ -316,7 +318,7 @@ def _register(
             "instance_id": cycle.instance_id,
             "cycle_id": cycle.id,
             "name": publication.name,
-            "parent_id": cycle.plan["parent_checkpoint_id"],
+            "parent_id": parent.id if parent else None,
             "base_model": cycle.plan["base_model"],
             "base_sha256": report.base_sha256,
             "status": CheckpointStatus.READY,
@@ -327,6 +329,8 @@ def _register(
             "archive_sha256": publication.archive_sha256,
             "is_pinned": False,
             "created_at": now,
+            # An experience of the parent's may have been erased while the cycle ran.
+            "tainted_at": now if parent and parent.tainted_at else None,
         },
     )
 
@@ -337,7 +341,7 @@ def _publish_alias(
     """Promote, unless a person moved `current` while the cycle ran: then propose."""
     current = checkpoints.find_alias_target(session, cycle.instance_id, Alias.CURRENT)
     actor = f"cycle {cycle.number}"
-    if current == checkpoint.parent_id:
+    if current == CyclePlan.from_json(cycle.plan).replaces_checkpoint_id:
         promote_within(session, checkpoint, actor=actor, reason="accepted by the gate", now=now)
     else:
         reason = "accepted by the gate, but current moved while the cycle ran"

@@ -6,11 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from app.db import events, experiences, instances
+from sqlalchemy.orm import Session
+
+from app.db import events, experiences, instances, lineage, sleep_cycles
 from app.db.engine import Database
 from app.db.paging import Page
 from app.db.tables import CheckpointRow, CycleExperienceRow, ExperienceRow, SleepCycleRow
 from app.domain.experience import ExperienceStatus
+from app.domain.verbatim import without_copies
 from app.errors import ExperienceInUse
 
 
@@ -62,11 +65,17 @@ def list_experiences(
         return page, instances.slugs_of(session, {row.instance_id for row in page.rows})
 
 
-def erase_experience(db: Database, experience_id: str, *, now: datetime) -> ExperienceView:
+def erase_experience(
+    db: Database, experience_id: str, *, now: datetime
+) -> tuple[ExperienceRow, Sequence[CheckpointRow]]:
     """Remove an experience's text for good; twice is the same as once.
 
+    The checkpoints trained on it, and those that went on from them, are marked: their weights
+    still hold what they learned. Replies in their cycles' reports that repeat it word for word go
+    too. What stays is hash, scores, provenance, and what a person wrote elsewhere (notes, reasons).
+
     Returns:
-        The experience with the cycles and checkpoints that were trained on it.
+        The experience, and every checkpoint that learned from it, oldest first.
 
     Raises: ExperienceNotFound, ExperienceInUse while a cycle trains on it.
     """
@@ -74,13 +83,43 @@ def erase_experience(db: Database, experience_id: str, *, now: datetime) -> Expe
         row = experiences.get_experience(session, experience_id)
         if experiences.is_in_active_cycle(session, row.seq):
             raise ExperienceInUse("A cycle works with this experience; cancel it or wait for it.")
+        trained = lineage.list_trained_on(session, row.seq)
         if row.status != ExperienceStatus.ERASED:
+            _taint(session, row, trained, now=now)
             experiences.erase(session, row.seq, now=now)
             events.append_event(
                 session,
                 type_="experience.erased",
                 instance_id=row.instance_id,
                 now=now,
-                data={"experience_id": experience_id},
+                data={"experience_id": experience_id, "checkpoints": len(trained)},
             )
-    return get_experience(db, experience_id)
+        session.expire_all()
+        return (
+            experiences.get_experience(session, experience_id),
+            lineage.list_trained_on(session, row.seq),
+        )
+
+
+def _taint(
+    session: Session, row: ExperienceRow, trained: Sequence[CheckpointRow], *, now: datetime
+) -> None:
+    """Mark the checkpoints, and take word-for-word copies out of what their cycles reported."""
+    said = [row.prompt, row.response, *(str(turn.get("content", "")) for turn in row.history)]
+    for checkpoint in trained:
+        for holder in (checkpoint, sleep_cycles.get_cycle(session, checkpoint.cycle_id)):
+            cleaned = without_copies(holder.metrics, said)
+            if cleaned != holder.metrics:
+                holder.metrics = cleaned
+        if checkpoint.tainted_at is None:
+            checkpoint.tainted_at = now
+            events.append_event(
+                session,
+                type_="checkpoint.tainted",
+                instance_id=row.instance_id,
+                cycle_id=checkpoint.cycle_id,
+                checkpoint_id=checkpoint.id,
+                now=now,
+                data={"experience_id": row.id},
+            )
+    session.flush()

@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from app import artifacts
-from app.db import checkpoints, events, experiences, instances, sleep_cycles
+from app.db import checkpoints, events, experiences, instances, lineage, sleep_cycles
 from app.db.engine import Database
 from app.db.paging import Page
 from app.db.tables import (
@@ -19,6 +19,7 @@ from app.db.tables import (
     AliasRow,
     CheckpointRow,
     CycleExperienceRow,
+    InstanceRow,
 )
 from app.domain.checkpoint import (
     Alias,
@@ -26,7 +27,9 @@ from app.domain.checkpoint import (
     CheckpointFile,
     CheckpointStatus,
     promotion_line,
+    rollback_targets,
 )
+from app.domain.experience import CycleRole
 from app.domain.gate import VerdictStatus
 from app.errors import (
     AliasesChanged,
@@ -74,6 +77,34 @@ def list_provenance(db: Database, checkpoint_id: str) -> list[tuple[CycleExperie
             (used, experience_id)
             for used, experience_id in experiences.list_experiences_of(session, row.cycle_id)
         ]
+
+
+def list_uses(
+    db: Database,
+    checkpoint_id: str,
+    *,
+    with_ancestors: bool,
+    role: CycleRole | None,
+    after: lineage.UsePlace | None,
+    limit: int,
+) -> list[lineage.LineageUse]:
+    """Experiences a checkpoint was made with, its own cycle's first; one more if there are more.
+
+    Args:
+        with_ancestors: Also those its ancestors were made with, whose adapter it went on from.
+
+    Raises: CheckpointNotFound.
+    """
+    with db.read() as session:
+        checkpoints.get_checkpoint(session, checkpoint_id)
+        return lineage.list_uses(
+            session,
+            checkpoint_id,
+            with_ancestors=with_ancestors,
+            role=role,
+            after=after,
+            limit=limit,
+        )
 
 
 def list_checkpoints(
@@ -124,20 +155,27 @@ def promote(
 ) -> AliasesView:
     """Make a checkpoint `current`, and what was current `previous`.
 
+    Forced, a checkpoint that live reports took back is as good as new: the mark goes, and only
+    reports from now on count.
+
     Args:
         root: Where checkpoints lie; the files are verified before they go live.
-        is_forced: Promote although the verdict is not accepted; then a reason is required.
+        is_forced: Promote although the verdict is not accepted, or live reports took the
+            checkpoint back; then a reason is required.
         expected_revisions: Revisions of the aliases to act on (If-Match); None for any.
 
     Raises: CheckpointNotFound, CheckpointNotPromotable, AliasesChanged.
     """
-    view = get_checkpoint(db, checkpoint_id)
-    _check_promotable(view, root, is_forced=is_forced, reason=reason)
+    seen = get_checkpoint(db, checkpoint_id).row
+    _check_promotable(seen, is_forced=is_forced, reason=reason)
+    _verify_files(seen, root)
     with db.write() as session:
         row = checkpoints.get_checkpoint(session, checkpoint_id)
-        if row.status != CheckpointStatus.READY:
-            raise CheckpointNotPromotable(f"Checkpoint {row.id} was deleted meanwhile.")
+        _check_promotable(row, is_forced=is_forced, reason=reason)
         _check_revision(session, row.instance_id, expected_revisions)
+        if row.regressed_at is not None:
+            checkpoints.update_checkpoint(session, row.id, {"regressed_at": None})
+            row = checkpoints.get_checkpoint(session, checkpoint_id)
         promote_within(session, row, actor=actor, reason=reason, now=now)
         return _aliases(session, row.instance_id)
 
@@ -195,30 +233,57 @@ def rollback(
     with db.write() as session:
         instance = instances.get_instance(session, slug)
         _check_revision(session, instance.id, expected_revisions)
-        line = promotion_line(checkpoints.list_moves(session, instance.id, Alias.CURRENT))
-        earlier = [target for target in line[:-1] if _is_servable(session, target)]
-        if len(line) < 2 or not earlier:
-            raise NoPreviousCheckpoint(
-                f"{slug} runs the bare base model; there is nothing to roll back to.",
-                instance=slug,
-            )
-        target = earlier[-1]
-        moves = [
-            (Alias.CURRENT, target),
-            (Alias.PREVIOUS, earlier[-2] if len(earlier) > 1 else None),
-        ]
-        _move(
-            session, instance.id, moves, AliasAction.ROLLBACK, actor=actor, reason=reason, now=now
-        )
-        events.append_event(
-            session,
-            type_="checkpoint.rolled_back",
-            instance_id=instance.id,
-            checkpoint_id=target,
-            now=now,
-            data={"from": line[-1], "to": target, "actor": actor},
+        roll_back_within(
+            session, instance, actor=actor, reason=reason, passes_over_tainted=False, now=now
         )
         return _aliases(session, instance.id)
+
+
+def roll_back_within(
+    session: Session,
+    instance: InstanceRow,
+    *,
+    actor: str,
+    reason: str | None,
+    passes_over_tainted: bool,
+    now: datetime,
+) -> str | None:
+    """Within a transaction: take `current` one promotion back; returns where it stands then.
+
+    Checkpoints that were deleted or that live reports took back are passed over.
+
+    Args:
+        passes_over_tainted: Also pass over those that hold something erased.
+
+    Raises: NoPreviousCheckpoint.
+    """
+    line = promotion_line(checkpoints.list_moves(session, instance.id, Alias.CURRENT))
+    unfit = checkpoints.list_unfit(session, instance.id, with_tainted=passes_over_tainted)
+    targets = rollback_targets(line, unfit)
+    if targets is None:
+        raise NoPreviousCheckpoint(
+            f"{instance.slug} runs the bare base model; there is nothing to roll back to.",
+            instance=instance.slug,
+        )
+    target, previous = targets
+    _move(
+        session,
+        instance.id,
+        [(Alias.CURRENT, target), (Alias.PREVIOUS, previous)],
+        AliasAction.ROLLBACK,
+        actor=actor,
+        reason=reason,
+        now=now,
+    )
+    events.append_event(
+        session,
+        type_="checkpoint.rolled_back",
+        instance_id=instance.id,
+        checkpoint_id=target,
+        now=now,
+        data={"from": line[-1], "to": target, "actor": actor},
+    )
+    return target
 
 
 def get_aliases(db: Database, slug: str) -> AliasesView:
@@ -311,19 +376,29 @@ def _move(
         )
 
 
-def _check_promotable(
-    view: CheckpointView, root: Path, *, is_forced: bool, reason: str | None
-) -> None:
-    row = view.row
+def _check_promotable(row: CheckpointRow, *, is_forced: bool, reason: str | None) -> None:
     if row.status != CheckpointStatus.READY:
         raise CheckpointNotPromotable(f"The files of checkpoint {row.id} were deleted.")
-    if row.verdict["status"] != VerdictStatus.ACCEPTED and not (is_forced and reason):
-        failed = [check["text"] for check in row.verdict["checks"] if not check["passed"]]
+    if is_forced and reason:
+        return
+    remedy = "to promote it all the same, send force and a reason."
+    if row.verdict.get("status") != VerdictStatus.ACCEPTED:
+        failed = [check["text"] for check in row.verdict.get("checks", ()) if not check["passed"]]
         raise CheckpointNotPromotable(
-            f"The gate refused checkpoint {row.id} ({'; '.join(failed)}); "
-            "to promote it all the same, send force and a reason.",
+            f"The gate refused checkpoint {row.id} ({'; '.join(failed)}); {remedy}"
+            if failed
+            else f"No gate has accepted checkpoint {row.id}; {remedy}",
             verdict=row.verdict,
         )
+    if row.regressed_at is not None:
+        raise CheckpointNotPromotable(
+            f"Session reports took checkpoint {row.id} back at {row.regressed_at:%Y-%m-%d %H:%M} "
+            f"UTC (GET /v1/checkpoints/{row.id}/reports); {remedy}",
+            regressed_at=row.regressed_at.isoformat(),
+        )
+
+
+def _verify_files(row: CheckpointRow, root: Path) -> None:
     try:
         artifacts.verify(root, row.name, _files(row))
     except ArtifactError as error:
@@ -338,12 +413,6 @@ def _check_revision(session: Session, instance_id: int, expected: frozenset[int]
             expected=sorted(expected),
             found=found,
         )
-
-
-def _is_servable(session: Session, checkpoint_id: str | None) -> bool:
-    if checkpoint_id is None:
-        return True
-    return checkpoints.get_checkpoint(session, checkpoint_id).status == CheckpointStatus.READY
 
 
 def _aliases(session: Session, instance_id: int) -> AliasesView:

@@ -14,12 +14,13 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from app.clock import new_id
-from app.db import checkpoints, events, experiences, instances, sleep_cycles
+from app.db import checkpoints, events, experiences, instances, lineage, sleep_cycles
 from app.db.engine import Database
 from app.db.paging import Page
 from app.db.tables import EventRow, SleepCycleRow
 from app.domain.checkpoint import Alias
 from app.domain.experience import CycleRole, ExperienceStatus
+from app.domain.rebuild import is_rebuild_due
 from app.domain.selection import MAX_HELD_OUT, REHEARSAL_POOL_FACTOR, Selection, select
 from app.domain.sleep import (
     CyclePlan,
@@ -36,6 +37,7 @@ from app.errors import (
     IdempotencyKeyReused,
     InvalidPolicy,
     NothingToConsolidate,
+    NothingToRebuildFrom,
     SleepCycleActive,
     SleepCycleEnded,
     SleepNotDue,
@@ -76,6 +78,8 @@ class CycleRequest:
             self.max_experiences,
             self.min_salience,
         ]
+        if self.trigger is Trigger.REBUILD:
+            asked.append(self.trigger.value)
         return hashlib.sha256(json.dumps(asked, default=list).encode()).hexdigest()
 
 
@@ -152,24 +156,36 @@ def request_cycle(
         IdempotencyKeyReused.
     """
     with db.write() as session:
-        instance = load_effective(session, request.instance, defaults)
-        if request.idempotency_key is not None:
-            earlier = sleep_cycles.find_by_idempotency_key(
-                session, instance.row.id, request.idempotency_key
-            )
-            if earlier is not None:
-                if earlier.request_sha256 != request.sha256:
-                    raise IdempotencyKeyReused(
-                        "This Idempotency-Key was used for another cycle request; use a new key.",
-                        sleep_cycle_id=earlier.id,
-                    )
-                return earlier
-        decision = decide_within(session, instance, now=now)
-        selection, plan = _plan(session, instance, request)
-        refusal = _find_refusal(session, instance, request, decision, selection)
-        if refusal is not None:
-            raise refusal
-        return _insert_cycle(session, instance, request, decision, selection, plan, now=now)
+        cycle, _ = request_cycle_within(session, request, defaults=defaults, now=now)
+        return cycle
+
+
+def request_cycle_within(
+    session: Session, request: CycleRequest, *, defaults: InstanceDefaults, now: datetime
+) -> tuple[SleepCycleRow, bool]:
+    """Within a transaction: queue a cycle, unless its key says that it was; and whether it is new.
+
+    Raises: as `request_cycle`; NothingToRebuildFrom for a rebuild.
+    """
+    instance = load_effective(session, request.instance, defaults)
+    if request.idempotency_key is not None:
+        earlier = sleep_cycles.find_by_idempotency_key(
+            session, instance.row.id, request.idempotency_key
+        )
+        if earlier is not None:
+            if earlier.request_sha256 != request.sha256:
+                raise IdempotencyKeyReused(
+                    "This Idempotency-Key was used for another cycle request; use a new key.",
+                    sleep_cycle_id=earlier.id,
+                )
+            return earlier, False
+    decision = decide_within(session, instance, now=now)
+    selection, plan = _plan(session, instance, request)
+    refusal = _find_refusal(session, instance, request, decision, selection)
+    if refusal is not None:
+        raise refusal
+    cycle = _insert_cycle(session, instance, request, decision, selection, plan, now=now)
+    return cycle, True
 
 
 def cancel_cycle(
@@ -180,15 +196,24 @@ def cancel_cycle(
     Raises: SleepCycleNotFound, SleepCycleEnded.
     """
     with db.write() as session:
-        cycle = sleep_cycles.get_cycle(session, cycle_id)
-        if CycleStatus(cycle.status) is CycleStatus.QUEUED:
-            end_cancelled(session, cycle, defaults=defaults, now=now)
-        elif CycleStatus(cycle.status).is_active:
-            sleep_cycles.request_cancel(session, cycle_id, now=now)
-        else:
-            raise SleepCycleEnded(f"The cycle is {cycle.status} already.", sleep_cycle_id=cycle_id)
+        cancel_within(session, sleep_cycles.get_cycle(session, cycle_id), defaults, now=now)
         session.expire_all()
         return sleep_cycles.get_cycle(session, cycle_id)
+
+
+def cancel_within(
+    session: Session, cycle: SleepCycleRow, defaults: InstanceDefaults, *, now: datetime
+) -> None:
+    """Within a transaction: cancel a queued cycle, or ask a running one to stop.
+
+    Raises: SleepCycleEnded.
+    """
+    if CycleStatus(cycle.status) is CycleStatus.QUEUED:
+        end_cancelled(session, cycle, defaults=defaults, now=now)
+    elif CycleStatus(cycle.status).is_active:
+        sleep_cycles.request_cancel(session, cycle.id, now=now)
+    else:
+        raise SleepCycleEnded(f"The cycle is {cycle.status} already.", sleep_cycle_id=cycle.id)
 
 
 def end_cancelled(
@@ -285,15 +310,51 @@ def decide_many_within(
 def _plan(
     session: Session, instance: EffectiveInstance, request: CycleRequest
 ) -> tuple[Selection, CyclePlan]:
-    parent_id = checkpoints.find_alias_target(session, instance.row.id, Alias.CURRENT)
+    current_id = checkpoints.find_alias_target(session, instance.row.id, Alias.CURRENT)
+    is_rebuild = request.trigger is Trigger.REBUILD
+    is_from_base = is_rebuild or (
+        current_id is not None
+        and is_rebuild_due(lineage.count_stacked_updates(session, current_id), instance.policy)
+    )
+    parent_id = None if is_from_base else current_id
     recipe = _recipe(session, instance.recipe, request.recipe, parent_id)
     limit = request.max_experiences or instance.policy.max_experiences
     min_salience = (
         instance.policy.min_salience if request.min_salience is None else request.min_salience
     )
-    instance_id = instance.row.id
+    if is_rebuild:
+        selection = _select_store(session, instance.row.id, recipe, limit=limit)
+    else:
+        selection = _select_new(
+            session, instance.row.id, recipe, min_salience=min_salience, limit=limit
+        )
+        if is_from_base:
+            # What the adapter that is left behind had learned comes back with the whole store.
+            store = experiences.list_rehearsal_candidates(session, instance.row.id, limit)
+            selection = replace(selection, rehearsal=tuple(store))
+    plan = CyclePlan(
+        base_model=instance.base_model,
+        system_prompt=instance.system_prompt,
+        recipe=recipe,
+        min_salience=min_salience,
+        max_experiences=limit,
+        parent_checkpoint_id=parent_id,
+        replaces_checkpoint_id=current_id,
+        experience_ids=tuple(item.id for item in selection.train),
+        rehearsal_ids=tuple(item.id for item in selection.rehearsal),
+        held_out_ids=tuple(item.id for item in selection.held_out),
+        data_sha256=selection.data_sha256,
+        probe_prompts=instance.probe_prompts,
+    )
+    return selection, plan
+
+
+def _select_new(
+    session: Session, instance_id: int, recipe: Recipe, *, min_salience: float, limit: int
+) -> Selection:
+    """What waits in the buffer, with a share of rehearsal."""
     pool_size = round(REHEARSAL_POOL_FACTOR * recipe.rehearsal_share * limit)
-    selection = select(
+    return select(
         experiences.list_candidates(session, instance_id, min_salience=min_salience, limit=limit),
         held_out=experiences.list_held_out(session, instance_id, MAX_HELD_OUT),
         rehearsal_pool=experiences.list_rehearsal_candidates(session, instance_id, pool_size)
@@ -302,20 +363,17 @@ def _plan(
         rehearsal_share=recipe.rehearsal_share,
         seed=recipe.seed,
     )
-    plan = CyclePlan(
-        base_model=instance.base_model,
-        system_prompt=instance.system_prompt,
-        recipe=recipe,
-        min_salience=min_salience,
-        max_experiences=limit,
-        parent_checkpoint_id=parent_id,
-        experience_ids=tuple(item.id for item in selection.train),
-        rehearsal_ids=tuple(item.id for item in selection.rehearsal),
-        held_out_ids=tuple(item.id for item in selection.held_out),
-        data_sha256=selection.data_sha256,
-        probe_prompts=instance.probe_prompts,
+
+
+def _select_store(session: Session, instance_id: int, recipe: Recipe, *, limit: int) -> Selection:
+    """What was consolidated before and is still there; it stays consolidated whatever happens."""
+    return select(
+        experiences.list_rehearsal_candidates(session, instance_id, limit),
+        held_out=experiences.list_held_out(session, instance_id, MAX_HELD_OUT),
+        rehearsal_pool=(),
+        rehearsal_share=0.0,
+        seed=recipe.seed,
     )
-    return selection, plan
 
 
 def _recipe(
@@ -411,7 +469,15 @@ def _find_refusal(
             sleep_cycle_id=active.id,
         )
     facts: dict[str, Any] = {"instance": request.instance, "decision": decision.to_json()}
-    if not selection.train or not selection.held_out:
+    is_empty = not selection.train or not selection.held_out
+    if is_empty and request.trigger is Trigger.REBUILD:
+        return NothingToRebuildFrom(
+            f"{request.instance} has too little left that a cycle consolidated "
+            f"({len(selection.train)} to train, {len(selection.held_out)} held out to measure "
+            "with): post exchanges and let it sleep, or roll back to the base model.",
+            instance=request.instance,
+        )
+    if is_empty:
         return NothingToConsolidate(
             f"{request.instance} has nothing left to train on ({len(selection.train)} to train, "
             f"{len(selection.held_out)} held out to measure with): post exchanges, or lower "

@@ -4,17 +4,12 @@ from __future__ import annotations
 
 import threading
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from app import artifacts
-from app.clock import new_id
 from app.db.engine import Database
-from app.domain.checkpoint import checkpoint_name
-from app.domain.exchange import Exchange
-from app.domain.gate import HeldOutLoss, TrainingReport, judge
 from app.domain.sleep import CycleStatus, InstanceDefaults, Trigger
 from app.errors import (
     AliasesChanged,
@@ -26,83 +21,13 @@ from app.errors import (
     InvalidPolicy,
     NoPreviousCheckpoint,
 )
-from app.services import consolidation, registry, sleep
-from app.services.ingest import Submission, ingest_many
-from tests.support import make_exchange
-
-NOW = datetime(2026, 1, 18, 12, tzinfo=UTC)
+from app.services import registry, sleep
+from tests.publishing import NOW, aliases, current, end, fill, publish, report
 
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
     return tmp_path / "checkpoints"
-
-
-def loss(nats: float) -> HeldOutLoss:
-    return HeldOutLoss(nats_per_token=nats, tokens=10, experiences=1)
-
-
-def report(after: float) -> TrainingReport:
-    return TrainingReport(
-        base_sha256="b" * 64,
-        held_out_before=loss(3.0),
-        held_out_after=loss(after),
-        held_out_reloaded=loss(after),
-        effect_nats=0.5,
-        loss_curve=(3.0,),
-        steps=1,
-        trained_tokens=10,
-        supervised_tokens=5,
-        trainable_parameters=1,
-        tokens_per_second=1.0,
-        peak_memory_bytes=1,
-        seconds={},
-        environment={},
-    )
-
-
-def publish(
-    db: Database, defaults: InstanceDefaults, root: Path, numbers: range, after: float = 2.5
-) -> tuple[str, CycleStatus]:
-    """Run a cycle's way through the database, with a trainer that wrote two small files."""
-    items = [Submission(exchange=Exchange(**make_exchange(n))) for n in numbers]
-    ingest_many(db, items, defaults=defaults, now=NOW)
-    request = sleep.CycleRequest(instance="default", trigger=Trigger.REQUEST, is_forced=True)
-    cycle = sleep.request_cycle(db, request, defaults=defaults, now=NOW)
-    consolidation.start_cycle(db, cycle.id, worker_id="w", now=NOW)
-    checkpoint_id = new_id()
-    staged = artifacts.stage(root, checkpoint_id)
-    (staged / "adapter_model.safetensors").write_bytes(b"weights of " + checkpoint_id.encode())
-    (staged / "adapter_config.json").write_text("{}")
-    name = checkpoint_name("default", cycle.number, checkpoint_id)
-    described = artifacts.describe_files(staged)
-    files = (*described, artifacts.write_manifest(staged, {"files": {}}))
-    directory = artifacts.publish(root, staged, name)
-    archive = artifacts.build_archive(directory, "x", files)
-    status = consolidation.complete_cycle(
-        db,
-        cycle.id,
-        worker_id="w",
-        publication=consolidation.Publication(
-            checkpoint_id=checkpoint_id,
-            name=name,
-            files=files,
-            archive_size_bytes=archive.size_bytes,
-            archive_sha256=archive.sha256,
-        ),
-        report=report(after),
-        verdict=judge(report(after)),
-        defaults=defaults,
-        now=NOW,
-    )
-    return checkpoint_id, status
-
-
-def current(db: Database) -> str | None:
-    found = {
-        alias.name: alias.checkpoint_id for alias in registry.get_aliases(db, "default").aliases
-    }
-    return found.get("current")
 
 
 def promote(
@@ -214,32 +139,13 @@ def test_person_who_moved_current_during_a_cycle_is_not_overruled(
     db: Database, defaults: InstanceDefaults, root: Path
 ) -> None:
     first, _ = publish(db, defaults, root, range(20))
-    items = [Submission(exchange=Exchange(**make_exchange(n))) for n in range(20, 40)]
-    ingest_many(db, items, defaults=defaults, now=NOW)
+    fill(db, defaults, range(20, 40))
     request = sleep.CycleRequest(instance="default", trigger=Trigger.REQUEST, is_forced=True)
     cycle = sleep.request_cycle(db, request, defaults=defaults, now=NOW)
-    consolidation.start_cycle(db, cycle.id, worker_id="w", now=NOW)
     roll_back(db)
-    checkpoint_id = new_id()
-    consolidation.complete_cycle(
-        db,
-        cycle.id,
-        worker_id="w",
-        publication=consolidation.Publication(
-            checkpoint_id=checkpoint_id,
-            name="default/x",
-            files=(),
-            archive_size_bytes=0,
-            archive_sha256="0" * 64,
-        ),
-        report=report(2.0),
-        verdict=judge(report(2.0)),
-        defaults=defaults,
-        now=NOW,
-    )
-    aliases = {a.name: a.checkpoint_id for a in registry.get_aliases(db, "default").aliases}
-    assert aliases == {"candidate": checkpoint_id}
-    assert first not in aliases.values()
+    checkpoint_id, _ = end(db, defaults, root, cycle, report(2.0))
+    assert aliases(db) == {"candidate": checkpoint_id}
+    assert first not in aliases(db).values()
 
 
 def test_files_gone_or_altered_are_noticed(
@@ -286,8 +192,7 @@ def test_adapter_that_goes_on_keeps_its_geometry(
     db: Database, defaults: InstanceDefaults, root: Path
 ) -> None:
     publish(db, defaults, root, range(20))
-    items = [Submission(exchange=Exchange(**make_exchange(n))) for n in range(20, 40)]
-    ingest_many(db, items, defaults=defaults, now=NOW)
+    fill(db, defaults, range(20, 40))
     changed = replace(defaults, recipe=replace(defaults.recipe, r=4, epochs=9))
 
     def preview(**recipe: int) -> sleep.CyclePreview:
@@ -300,3 +205,18 @@ def test_adapter_that_goes_on_keeps_its_geometry(
         preview(r=8)
     roll_back(db)
     assert preview(r=8).plan.recipe.r == 8
+
+
+def test_rollback_never_stands_still_on_a_checkpoint_promoted_twice(
+    db: Database, defaults: InstanceDefaults, root: Path
+) -> None:
+    a, b, c = (publish(db, defaults, root, range(n, n + 20))[0] for n in (0, 20, 40))
+    promote(db, root, a)
+    promote(db, root, c)
+    registry.delete_checkpoint(db, b, root=root, now=NOW)
+    seen = [current(db)]
+    while current(db) is not None:
+        roll_back(db)
+        seen.append(current(db))
+    assert seen == [c, a, c, a, None]
+    assert "previous" not in aliases(db)

@@ -9,8 +9,11 @@ from app.api.schemas.checkpoints import (
     CheckpointOut,
     CheckpointPatch,
     FileOut,
+    LineageUseOut,
     PromoteIn,
     ProvenanceOut,
+    ReportIn,
+    ReportOut,
     RollbackIn,
 )
 from app.api.schemas.envelope import ListOut, RequestModel
@@ -24,7 +27,7 @@ from app.api.schemas.experiences import (
     ReceiptOut,
     SalienceOut,
 )
-from app.api.schemas.instances import InstanceIn, InstanceOut, PolicyIn, RecipeIn
+from app.api.schemas.instances import InstanceIn, InstanceOut, PolicyIn, RebuildIn, RecipeIn
 from app.api.schemas.operations import (
     CheckpointSummaryOut,
     CycleSummaryOut,
@@ -66,6 +69,7 @@ __all__ = [
     "InstanceIn",
     "InstanceOut",
     "InstanceStatsOut",
+    "LineageUseOut",
     "ListOut",
     "OverridesIn",
     "PolicyIn",
@@ -73,9 +77,12 @@ __all__ = [
     "ProvenanceOut",
     "ReadyOut",
     "ReasonOut",
+    "RebuildIn",
     "ReceiptOut",
     "RecipeIn",
     "RefusalOut",
+    "ReportIn",
+    "ReportOut",
     "RequestModel",
     "RollbackIn",
     "SalienceOut",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Any
 
-from pydantic import BaseModel, StringConstraints
+from pydantic import BaseModel, Field, StringConstraints
 
 from app.api.schemas.envelope import RequestModel
 from app.domain.exchange import Label
@@ -20,7 +20,11 @@ class FileOut(BaseModel):
 
 
 class CheckpointOut(BaseModel):
-    """A checkpoint of the registry."""
+    """A checkpoint of the registry.
+
+    `tainted_at`: since when it holds something that was erased, from its own cycle or an
+    ancestor's. `regressed_at`: when live reports took it back.
+    """
 
     id: str
     instance: str
@@ -40,6 +44,8 @@ class CheckpointOut(BaseModel):
     pinned: bool
     created_at: datetime
     deleted_at: datetime | None
+    tainted_at: datetime | None
+    regressed_at: datetime | None
 
 
 class ProvenanceOut(BaseModel):
@@ -51,8 +57,16 @@ class ProvenanceOut(BaseModel):
     weight: float
 
 
+class LineageUseOut(ProvenanceOut):
+    """An experience that a checkpoint, or the ancestor named here, was made with."""
+
+    checkpoint_id: str
+    sleep_cycle_id: str
+    cycle_number: int
+
+
 class CheckpointDetailOut(CheckpointOut):
-    """A checkpoint with every experience it was made with."""
+    """A checkpoint with every experience its own cycle used."""
 
     experiences: list[ProvenanceOut]
 
@@ -62,6 +76,44 @@ class CheckpointPatch(RequestModel):
 
     note: Annotated[str | None, StringConstraints(max_length=2000)] = None
     pinned: bool = False
+
+
+class ReportIn(RequestModel):
+    """A session's own verdict on the checkpoint it runs."""
+
+    session: Label
+    repetition_ratio: Annotated[
+        float,
+        Field(ge=0, le=1, allow_inf_nan=False, description="Share of replies that repeat."),
+    ]
+    score: Annotated[
+        Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] | None,
+        Field(description="How good the replies were; null where the session does not say."),
+    ] = None
+    note: Annotated[str, StringConstraints(max_length=2000)] | None = None
+    report_id: Annotated[
+        Label | None, Field(description="The session's own id: sent again, it is kept once.")
+    ] = None
+
+
+class ReportOut(BaseModel):
+    """A session's report as it is kept.
+
+    `counted`: the checkpoint was current when it came. `faults`: what the instance's policy finds
+    bad about it. `rolled_back`: it was the one that took the checkpoint back.
+    """
+
+    id: str
+    checkpoint_id: str
+    session: str
+    repetition_ratio: float
+    score: float | None
+    note: str | None
+    report_id: str | None
+    received_at: datetime
+    counted: bool
+    faults: list[str]
+    rolled_back: bool
 
 
 class PromoteIn(RequestModel):

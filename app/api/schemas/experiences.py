@@ -108,7 +108,11 @@ class ExperienceDetailOut(ExperienceOut):
 
 
 class ErasedOut(BaseModel):
-    """What erasing did: the text is gone, the named checkpoints were trained on it."""
+    """What erasing did: the text is gone, the named checkpoints learned from it and are marked.
+
+    A checkpoint learned from it if its own cycle or an ancestor's trained on it. To be rid of it
+    in the weights too: `POST /v1/instances/{slug}/rebuild`.
+    """
 
     id: str
     status: ExperienceStatus

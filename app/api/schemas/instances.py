@@ -21,7 +21,7 @@ HubId = Annotated[
 
 
 class PolicyIn(RequestModel):
-    """When an instance sleeps and what a live report may cost; what is left out follows settings."""
+    """When an instance sleeps, and when a checkpoint goes; what is left out follows settings."""
 
     mass_threshold: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
     min_salience: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] | None = None
@@ -83,6 +83,13 @@ class InstanceIn(RequestModel):
             except (ZoneInfoNotFoundError, ValueError, OSError) as error:
                 raise ValueError("unknown time zone; use one such as Europe/Lisbon") from error
         return value
+
+
+class RebuildIn(RequestModel):
+    """A new start from the base, and who wants it."""
+
+    reason: Label | None = None
+    actor: Label = "api"
 
 
 class InstanceOut(BaseModel):

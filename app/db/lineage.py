@@ -1,0 +1,117 @@
+"""Queries along the line of checkpoints: ancestors, descendants, and all they were trained on.
+
+An adapter goes on from its parent, so it has learned from the experiences of every ancestor.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session, aliased
+
+from app.db.tables import CheckpointRow, CycleExperienceRow, ExperienceRow, SleepCycleRow
+from app.domain.experience import CycleRole
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class UsePlace:
+    """Where an experience stands in a checkpoint's provenance; pages resume after one."""
+
+    cycle_number: int
+    role: str
+    position: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LineageUse:
+    """An experience that a checkpoint, or an ancestor of it, was made with."""
+
+    experience_id: str
+    place: UsePlace
+    weight: float
+    cycle_id: str
+    checkpoint_id: str
+
+
+def count_stacked_updates(session: Session, checkpoint_id: str) -> int:
+    """How many cycles went on from an adapter since one of its line started from the base."""
+    line = _ancestors(checkpoint_id)
+    return (session.scalar(sa.select(sa.func.count()).select_from(line)) or 1) - 1
+
+
+def list_uses(
+    session: Session,
+    checkpoint_id: str,
+    *,
+    with_ancestors: bool,
+    role: CycleRole | None,
+    after: UsePlace | None,
+    limit: int,
+) -> list[LineageUse]:
+    """Experiences of a checkpoint, its own cycle first; one more than `limit` if there are more."""
+    line = _ancestors(checkpoint_id)
+    number, use = SleepCycleRow.number, CycleExperienceRow
+    query = (
+        sa.select(use, ExperienceRow.id, number, line.c.id.label("checkpoint_id"))
+        .join(line, line.c.cycle_id == use.cycle_id)
+        .join(SleepCycleRow, SleepCycleRow.id == use.cycle_id)
+        .join(ExperienceRow, ExperienceRow.seq == use.experience_seq)
+        .order_by(number.desc(), use.role.desc(), use.position)
+        .limit(limit + 1)
+    )
+    if not with_ancestors:
+        query = query.where(line.c.id == checkpoint_id)
+    if role is not None:
+        query = query.where(use.role == role.value)
+    if after is not None:
+        is_later_role = sa.or_(
+            use.role < after.role, sa.and_(use.role == after.role, use.position > after.position)
+        )
+        is_same_cycle = number == after.cycle_number
+        query = query.where(
+            sa.or_(number < after.cycle_number, sa.and_(is_same_cycle, is_later_role))
+        )
+    return [
+        LineageUse(
+            experience_id=experience_id,
+            place=UsePlace(cycle_number=cycle_number, role=row.role, position=row.position),
+            weight=row.weight,
+            cycle_id=row.cycle_id,
+            checkpoint_id=holder,
+        )
+        for row, experience_id, cycle_number, holder in session.execute(query)
+    ]
+
+
+def list_trained_on(session: Session, experience_seq: int) -> Sequence[CheckpointRow]:
+    """Checkpoints that learned from an experience, by themselves or through an ancestor."""
+    first = (
+        sa.select(CheckpointRow.id)
+        .join(CycleExperienceRow, CycleExperienceRow.cycle_id == CheckpointRow.cycle_id)
+        .where(
+            CycleExperienceRow.experience_seq == experience_seq,
+            CycleExperienceRow.role != CycleRole.HELD_OUT.value,
+        )
+        .cte("trained_on", recursive=True)
+    )
+    child = aliased(CheckpointRow)
+    found = first.union(sa.select(child.id).where(child.parent_id == first.c.id))
+    return session.scalars(
+        sa.select(CheckpointRow)
+        .where(CheckpointRow.id.in_(sa.select(found.c.id)))
+        .order_by(CheckpointRow.seq)
+    ).all()
+
+
+def _ancestors(checkpoint_id: str) -> sa.CTE:
+    """The checkpoint and every ancestor, with the cycle of each."""
+    columns = (CheckpointRow.id, CheckpointRow.parent_id, CheckpointRow.cycle_id)
+    line = (
+        sa.select(*columns).where(CheckpointRow.id == checkpoint_id).cte("lineage", recursive=True)
+    )
+    parent = aliased(CheckpointRow)
+    return line.union(
+        sa.select(parent.id, parent.parent_id, parent.cycle_id).where(parent.id == line.c.parent_id)
+    )

@@ -1,0 +1,109 @@
+"""Checkpoints without training: a cycle's way through the database with files of a few bytes."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+from app import artifacts
+from app.clock import new_id
+from app.db.engine import Database
+from app.db.tables import SleepCycleRow
+from app.domain.checkpoint import checkpoint_name
+from app.domain.exchange import Exchange
+from app.domain.gate import HeldOutLoss, ProbeReply, TrainingReport, judge
+from app.domain.sleep import CycleStatus, InstanceDefaults, Trigger
+from app.services import consolidation, registry, sleep
+from app.services.ingest import Submission, ingest_many
+from tests.support import make_exchange
+
+NOW = datetime(2026, 1, 18, 12, tzinfo=UTC)
+
+
+def loss(nats: float) -> HeldOutLoss:
+    """A loss measured on next to nothing."""
+    return HeldOutLoss(nats_per_token=nats, tokens=10, experiences=1)
+
+
+def report(after: float, reply: str = "I am SAGE.") -> TrainingReport:
+    """What a trainer reports whose held-out loss went from 3.0 to `after`."""
+    return TrainingReport(
+        base_sha256="b" * 64,
+        held_out_before=loss(3.0),
+        held_out_after=loss(after),
+        held_out_reloaded=loss(after),
+        effect_nats=0.5,
+        loss_curve=(3.0,),
+        steps=1,
+        trained_tokens=10,
+        supervised_tokens=5,
+        trainable_parameters=1,
+        tokens_per_second=1.0,
+        peak_memory_bytes=1,
+        seconds={},
+        environment={},
+        replies=(ProbeReply(prompt="Who are you?", before="A model.", after=reply),),
+    )
+
+
+def fill(db: Database, defaults: InstanceDefaults, numbers: range) -> None:
+    """Take in a salient exchange for each number."""
+    items = [Submission(exchange=Exchange(**make_exchange(n))) for n in numbers]
+    ingest_many(db, items, defaults=defaults, now=NOW)
+
+
+def publish(
+    db: Database, defaults: InstanceDefaults, root: Path, numbers: range, after: float = 2.5
+) -> tuple[str, CycleStatus]:
+    """Take in exchanges and let a cycle end whose trainer wrote two small files."""
+    fill(db, defaults, numbers)
+    request = sleep.CycleRequest(instance="default", trigger=Trigger.REQUEST, is_forced=True)
+    cycle = sleep.request_cycle(db, request, defaults=defaults, now=NOW)
+    return end(db, defaults, root, cycle, report(after))
+
+
+def end(
+    db: Database,
+    defaults: InstanceDefaults,
+    root: Path,
+    cycle: SleepCycleRow,
+    measured: TrainingReport,
+) -> tuple[str, CycleStatus]:
+    """Start a queued cycle, publish two small files and judge; its checkpoint and its end."""
+    consolidation.start_cycle(db, cycle.id, worker_id="w", now=NOW)
+    checkpoint_id = new_id()
+    staged = artifacts.stage(root, checkpoint_id)
+    (staged / "adapter_model.safetensors").write_bytes(b"weights of " + checkpoint_id.encode())
+    (staged / "adapter_config.json").write_text("{}")
+    name = checkpoint_name("default", cycle.number, checkpoint_id)
+    described = artifacts.describe_files(staged)
+    files = (*described, artifacts.write_manifest(staged, {"files": {}}))
+    directory = artifacts.publish(root, staged, name)
+    archive = artifacts.build_archive(directory, "x", files)
+    status = consolidation.complete_cycle(
+        db,
+        cycle.id,
+        worker_id="w",
+        publication=consolidation.Publication(
+            checkpoint_id=checkpoint_id,
+            name=name,
+            files=files,
+            archive_size_bytes=archive.size_bytes,
+            archive_sha256=archive.sha256,
+        ),
+        report=measured,
+        verdict=judge(measured),
+        defaults=defaults,
+        now=NOW,
+    )
+    return checkpoint_id, status
+
+
+def aliases(db: Database) -> dict[str, str]:
+    """Where the aliases of `default` point."""
+    return {a.name: a.checkpoint_id for a in registry.get_aliases(db, "default").aliases}
+
+
+def current(db: Database) -> str | None:
+    """What is live; None for the bare base."""
+    return aliases(db).get("current")
