@@ -12,6 +12,7 @@ import signal
 import sys
 import threading
 import traceback
+from contextlib import suppress
 from pathlib import Path
 
 from app import artifacts
@@ -53,8 +54,14 @@ def stop_on_signal() -> threading.Event:
 
 
 def yield_cores() -> None:
-    """Lower this process's priority below the session's and the API's."""
+    """Lower this process's priority below the session's and the API's.
+
+    Where Linux schedules by session (autogroup), a process that began a session of its own is
+    weighed by that session's niceness alone: without the second line the first does nothing.
+    """
     os.nice(NICENESS)
+    with suppress(OSError):  # no autogroups here
+        Path("/proc/self/autogroup").write_text(str(NICENESS))
 
 
 def run_cycle(
