@@ -17,6 +17,7 @@ from app.api import (
     experiences,
     instances,
     operations,
+    posting,
     sleep_cycles,
 )
 from app.api.body_limit import BodyLimit
@@ -56,6 +57,7 @@ def create_app(settings: Settings) -> FastAPI:
     install_problem_handlers(app)
     app.add_middleware(BodyLimit, max_body_bytes=settings.max_body_bytes)
     for part in (
+        posting,
         experiences,
         sleep_cycles,
         checkpoints,

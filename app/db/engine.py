@@ -13,13 +13,14 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import sqlalchemy as sa
 from sqlalchemy import event
 from sqlalchemy.exc import DatabaseError, OperationalError
 from sqlalchemy.orm import Session, sessionmaker
 
+from app.db.seen_words import SeenWords
 from app.errors import DatabaseNotMigrated, DatabaseUnavailable
 
 SCHEMA_REVISION = "0002"
@@ -47,6 +48,7 @@ class Database:
             self._engine.execution_options(is_write=True), expire_on_commit=False
         )
         self._write_lock = threading.Lock()
+        self.seen_words = SeenWords()
 
     @property
     def path(self) -> Path | None:
@@ -67,6 +69,21 @@ class Database:
         """
         with self._write_lock, translated_errors(), self._write_sessions.begin() as session:
             yield session
+
+    @contextmanager
+    def write_driver(self) -> Iterator[sqlite3.Connection]:
+        """Open the same on the driver's own connection, for the SQL of `app.db.ingest`."""
+        with self._write_lock, translated_errors():
+            pooled = self._engine.raw_connection()
+            try:
+                connection = cast("sqlite3.Connection", pooled.driver_connection)
+                connection.execute("BEGIN IMMEDIATE")
+                yield connection
+                connection.execute("COMMIT")
+                self.seen_words.keep()
+            finally:
+                self.seen_words.drop()
+                pooled.close()  # back to the pool, which rolls back what was not committed
 
     def check_migrated(self) -> None:
         """Raise DatabaseNotMigrated unless the schema is the one this code needs."""
@@ -106,7 +123,7 @@ def _begin(connection: sa.Connection) -> None:
 
 @contextmanager
 def translated_errors() -> Iterator[None]:
-    """Turn SQLAlchemy's errors about the database itself into ours.
+    """Turn SQLAlchemy's and the driver's errors about the database itself into ours.
 
     Raises: DatabaseUnavailable.
     """
@@ -120,3 +137,7 @@ def translated_errors() -> Iterator[None]:
         if isinstance(error, sa.exc.IntegrityError):
             raise
         raise DatabaseUnavailable(f"The database cannot be used: {error.orig}") from error
+    except sqlite3.IntegrityError:
+        raise
+    except sqlite3.DatabaseError as error:
+        raise DatabaseUnavailable(f"The database cannot be used: {error}") from error

@@ -16,41 +16,12 @@ from app.db.tables import (
     CheckpointRow,
     CycleExperienceRow,
     ExperienceRow,
-    SeenWordRow,
     SleepCycleRow,
 )
 from app.domain.experience import MAX_ATTEMPTS, CycleRole, ExperienceStatus
 from app.domain.selection import Candidate
 from app.domain.sleep import ACTIVE_STATUSES
 from app.errors import ExperienceNotFound
-
-# Statements of the ingest path are built once: building one anew takes longer than SQLite needs to
-# run it.
-_OWNER = sa.bindparam("owner", type_=sa.Integer)
-_LISTED = sa.select(
-    sa.func.json_each(sa.bindparam("listed", type_=sa.String)).table_valued("value").c.value
-)
-_KNOWN_BY = {
-    name: sa.select(ExperienceRow).where(
-        ExperienceRow.instance_id == _OWNER, getattr(ExperienceRow, name).in_(_LISTED)
-    )
-    for name in ("content_sha256", "source_id", "idempotency_key")
-}
-_RECENT_RESPONSES = (
-    sa.select(ExperienceRow.response)
-    .where(ExperienceRow.instance_id == _OWNER, ExperienceRow.erased_at.is_(None))
-    .order_by(ExperienceRow.seq.desc())
-    .limit(sa.bindparam("at_most", type_=sa.Integer))
-)
-_SEEN_WORDS = sa.select(SeenWordRow.word_hash).where(
-    SeenWordRow.instance_id == _OWNER, SeenWordRow.word_hash.in_(_LISTED)
-)
-_INSERT_EXPERIENCE = sa.insert(ExperienceRow.__table__)  # type: ignore[arg-type]  # a Table
-_INSERT_SEEN_WORDS = sa.text(
-    "INSERT OR IGNORE INTO seen_words (instance_id, word_hash) "
-    "SELECT :owner, value FROM json_each(:hashes)"
-)
-"""One statement for all words: a row at a time it took twice as long."""
 
 _CANDIDATE = (
     ExperienceRow.seq,
@@ -71,61 +42,6 @@ class ExperienceFilter:
     phase: str | None = None
     min_total: float | None = None
     text: str | None = None
-
-
-def insert_experiences(session: Session, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Add experiences in order."""
-    # Core on the table itself: the ORM's bookkeeping per row costs as much as SQLite's insert.
-    session.connection().execute(
-        _INSERT_EXPERIENCE, [{"metadata": row["extra"], **row} for row in rows]
-    )
-
-
-def find_known(
-    session: Session,
-    instance_id: int,
-    *,
-    content_hashes: Collection[str],
-    source_ids: Collection[str],
-    idempotency_keys: Collection[str],
-) -> Sequence[ExperienceRow]:
-    """Experiences of the instance that share a content hash, source id or idempotency key."""
-    wanted = {
-        "content_sha256": content_hashes,
-        "source_id": source_ids,
-        "idempotency_key": idempotency_keys,
-    }
-    found: dict[int, ExperienceRow] = {}
-    for name, values in wanted.items():
-        if values:
-            parameters = {"owner": instance_id, "listed": json.dumps(list(values))}
-            found |= {row.seq: row for row in session.scalars(_KNOWN_BY[name], parameters)}
-    return list(found.values())
-
-
-def list_recent_responses(session: Session, instance_id: int, limit: int) -> list[str]:
-    """The instance's last responses whose text is still there, newest last."""
-    parameters = {"owner": instance_id, "at_most": limit}
-    responses = session.scalars(_RECENT_RESPONSES, parameters).all()
-    return list(reversed(responses))
-
-
-def find_seen_words(
-    session: Session, instance_id: int, word_hashes: Collection[int]
-) -> frozenset[int]:
-    """Those of the hashes that the instance used before."""
-    if not word_hashes:
-        return frozenset()
-    parameters = {"owner": instance_id, "listed": json.dumps(list(word_hashes))}
-    return frozenset(session.scalars(_SEEN_WORDS, parameters))
-
-
-def insert_seen_words(session: Session, instance_id: int, word_hashes: Collection[int]) -> None:
-    """Remember words; those already there stay."""
-    if word_hashes:
-        session.execute(
-            _INSERT_SEEN_WORDS, {"owner": instance_id, "hashes": json.dumps(list(word_hashes))}
-        )
 
 
 def get_experience(session: Session, experience_id: str) -> ExperienceRow:

@@ -10,17 +10,10 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from app.db.tables import InstanceRow, StatusTotalsRow, UtcDateTime
+from app.db.tables import InstanceRow, StatusTotalsRow
 from app.domain.experience import ExperienceStatus
 from app.errors import InstanceNotFound
 
-# Built once, for the ingest path.
-_BY_SLUG = sa.select(InstanceRow).where(InstanceRow.slug == sa.bindparam("wanted"))
-_TOUCH = (
-    sa.update(InstanceRow.__table__)  # type: ignore[arg-type]  # declared FromClause, is a Table
-    .where(InstanceRow.id == sa.bindparam("owner"))
-    .values(last_exchange_at=sa.bindparam("at", type_=UtcDateTime()))
-)
 _LISTED = sa.select(
     sa.func.json_each(sa.bindparam("listed", type_=sa.String)).table_valued("value").c.value
 )
@@ -47,7 +40,7 @@ _HEAVY = (
 
 def find_instance(session: Session, slug: str) -> InstanceRow | None:
     """Return the instance of this slug, or None."""
-    return session.scalar(_BY_SLUG, {"wanted": slug})
+    return session.scalar(sa.select(InstanceRow).where(InstanceRow.slug == slug))
 
 
 def get_instance(session: Session, slug: str) -> InstanceRow:
@@ -127,11 +120,6 @@ def update_instance(
         .values(**values, updated_at=now)
         .execution_options(synchronize_session="fetch")
     )
-
-
-def record_exchange_at(session: Session, instance_id: int, at: datetime) -> None:
-    """Note when the instance last received an exchange."""
-    session.connection().execute(_TOUCH, {"owner": instance_id, "at": at})
 
 
 def take_cycle_number(session: Session, instance_id: int) -> int:

@@ -14,6 +14,13 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.types import TypeDecorator
 
 
+def instant_text(value: datetime) -> str:
+    """An aware instant as it is stored; a naive one is a defect of the caller."""
+    if value.tzinfo is None:
+        raise ValueError("an instant without a time zone cannot be stored")
+    return value.astimezone(UTC).isoformat(timespec="microseconds")
+
+
 class UtcDateTime(TypeDecorator[datetime]):
     """An aware UTC instant, stored as ISO 8601 text that sorts by time; refuses naive values."""
 
@@ -21,12 +28,8 @@ class UtcDateTime(TypeDecorator[datetime]):
     cache_ok = True
 
     def process_bind_param(self, value: datetime | None, dialect: sa.Dialect) -> str | None:  # noqa: ARG002
-        """Store an aware value; a naive one is a defect of the caller."""
-        if value is None:
-            return None
-        if value.tzinfo is None:
-            raise ValueError("an instant without a time zone cannot be stored")
-        return value.astimezone(UTC).isoformat(timespec="microseconds")
+        """Store an aware value."""
+        return None if value is None else instant_text(value)
 
     def process_result_value(self, value: Any | None, dialect: sa.Dialect) -> datetime | None:  # noqa: ARG002
         """Read back an aware value."""

@@ -6,12 +6,12 @@ apart before salience counts. Pure: the caller passes the instance's earlier res
 
 from __future__ import annotations
 
-import re
 import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+
+from app.domain.words import ReplyWords, reply_words
 
 RECENT_RESPONSES_FOR_SIMILARITY = 10
 SIMILARITY_LIMIT = 0.85
@@ -22,7 +22,7 @@ QUESTION_MARK_LIMIT = 10
 _SYMBOLS = frozenset({"So", "Sk", "Mn", "Me", "Cf"})
 """Unicode categories that an emoji may end on: a reply may well end on one."""
 
-_CLOSING = re.compile(r"""[.!?…。！？:;)\]}"'”’»*_`~|>]\s*$""")
+_CLOSING = frozenset(""".!?…。！？:;)]}"'”’»*_`~|>""")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -48,10 +48,12 @@ def find_collapse(response: str, recent_responses: Sequence[str]) -> CollapseFin
 
     Jaccard: `|A & B| / |A | B|` over the sets of lower-cased words.
     """
-    words = _words(response)
+    words = reply_words(response)
     recent = recent_responses[-RECENT_RESPONSES_FOR_SIMILARITY:]
-    similarity = max((jaccard(frozenset(words), _word_set(r)) for r in recent), default=0.0)
-    return CollapseFinding(reason=_reason(response, words, similarity), similarity=similarity)
+    similarity = max(
+        [jaccard(words.distinct, reply_words(earlier).distinct) for earlier in recent], default=0.0
+    )
+    return CollapseFinding(reason=_reason(words, similarity), similarity=similarity)
 
 
 def jaccard(first: frozenset[str], second: frozenset[str]) -> float:
@@ -66,19 +68,17 @@ def looks_truncated(response: str) -> bool:
 
     Such a reply is kept, but its end-of-turn token is not a training target.
     """
-    text = response.rstrip()
-    ends_on_symbol = text != "" and unicodedata.category(text[-1]) in _SYMBOLS
-    return bool(text) and not _CLOSING.search(text) and not ends_on_symbol
+    last = response.rstrip()[-1:]
+    return last != "" and last not in _CLOSING and unicodedata.category(last) not in _SYMBOLS
 
 
-def _reason(response: str, words: list[str], similarity: float) -> str | None:
-    stripped = response.strip()
-    if stripped.startswith("[") or "no response" in stripped.lower():
+def _reason(words: ReplyWords, similarity: float) -> str | None:
+    if words.lowered.lstrip().startswith("[") or "no response" in words.lowered:
         return "error_text: the reply is an error message, not an answer"
-    questions = response.count("?")
+    questions = words.lowered.count("?")
     if questions > QUESTION_MARK_LIMIT:
         return f"question_flood: {questions} question marks, at most {QUESTION_MARK_LIMIT}"
-    if (repeats := _most_repeats(words)) >= REPEATED_NGRAM_LIMIT:
+    if (repeats := _most_repeats(words.in_order)) >= REPEATED_NGRAM_LIMIT:
         return (
             f"repetition: a phrase of {REPEATED_NGRAM_WORDS} words occurs {repeats} times, "
             f"fewer than {REPEATED_NGRAM_LIMIT} allowed"
@@ -97,12 +97,3 @@ def _most_repeats(words: list[str]) -> int:
     if len(set(ngrams)) == len(ngrams):
         return min(1, len(ngrams))
     return max(Counter(ngrams).values())
-
-
-def _words(text: str) -> list[str]:
-    return text.lower().split()
-
-
-@lru_cache(maxsize=64)
-def _word_set(text: str) -> frozenset[str]:
-    return frozenset(_words(text))

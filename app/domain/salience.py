@@ -9,8 +9,10 @@ Must not know where earlier responses are kept.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+
+from app.domain.words import ReplyWords, reply_words
 
 SCORER = "snarc-1"
 CALLER_SCORER = "caller"
@@ -18,17 +20,19 @@ CALLER_SCORER = "caller"
 
 RECENT_RESPONSES_FOR_SURPRISE = 5
 
-EMOTION_TERMS = (
+EMOTION_TERMS = frozenset({
     "feel", "sense", "realize", "understand", "appreciate",
     "curious", "interesting", "important", "fascinating", "profound",
-)  # fmt: skip
-PARTNERSHIP_TERMS = ("we", "us", "our", "together", "collaborate", "partnership")
-SPECIFIC_TERMS = ("specifically", "precisely", "exactly", "particular")
-HEDGING_TERMS = ("might", "possibly", "perhaps", "unclear", "uncertain", "as an ai")
-CONFLICT_TERMS = (
+})  # fmt: skip
+PARTNERSHIP_TERMS = frozenset({"we", "us", "our", "together", "collaborate", "partnership"})
+SPECIFIC_TERMS = frozenset({"specifically", "precisely", "exactly", "particular"})
+HEDGING_TERMS = frozenset({"might", "possibly", "perhaps", "unclear", "uncertain", "as an ai"})
+CONFLICT_TERMS = frozenset({
     "uncertain", "unclear", "not sure", "don't know", "can't verify", "actually", "rather",
     "instead", "correction", "mistake", "realize", "notice", "recognize", "understand",
-)  # fmt: skip
+})  # fmt: skip
+
+_TERMS = EMOTION_TERMS | PARTNERSHIP_TERMS | SPECIFIC_TERMS | HEDGING_TERMS | CONFLICT_TERMS
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -84,46 +88,43 @@ def score(
         new_word_share: Share of the response's distinct words that the instance never used before,
             0..1; None when this is the instance's first response.
     """
+    words = reply_words(response)
+    terms = frozenset(term for term in _TERMS if term in words.lowered)
     return Salience(
         surprise=min(1.0, _surprise(response, recent_responses) + (0.2 if tool_uses else 0.0)),
         novelty=min(1.0, _novelty(new_word_share) + 0.1 * len({use.name for use in tool_uses})),
-        arousal=min(1.0, _arousal(response) + 0.15 * len(tool_uses)),
-        reward=min(1.0, _reward(response) + (0.3 if any(u.is_success for u in tool_uses) else 0.0)),
-        conflict=min(1.0, _conflict(response) + 0.2 * sum(not u.is_success for u in tool_uses)),
+        arousal=min(1.0, _arousal(words, terms) + 0.15 * len(tool_uses)),
+        reward=min(1.0, _reward(terms) + (0.3 if any(u.is_success for u in tool_uses) else 0.0)),
+        conflict=min(1.0, _conflict(terms) + 0.2 * sum(not u.is_success for u in tool_uses)),
     )
 
 
 def _surprise(response: str, recent_responses: Sequence[str]) -> float:
     if not recent_responses:
         return 0.5
-    recent = recent_responses[-RECENT_RESPONSES_FOR_SURPRISE:]
-    pieces = [piece.strip() for piece in response.split(".")]
-    known = sum(bool(piece) and any(piece in earlier for earlier in recent) for piece in pieces)
-    return 1.0 - known / len(pieces)
+    # No piece holds a full stop, so none is found across the seam of two responses.
+    recent = ".".join(recent_responses[-RECENT_RESPONSES_FOR_SURPRISE:])
+    pieces = response.split(".")
+    known = [piece for piece in map(str.strip, pieces) if piece and piece in recent]
+    return 1.0 - len(known) / len(pieces)
 
 
 def _novelty(new_word_share: float | None) -> float:
     return 0.5 if new_word_share is None else min(1.0, 3.0 * new_word_share)
 
 
-def _arousal(response: str) -> float:
-    length = min(max(len(response.split()) / 50, 0.3), 1.0)
-    questions = min(response.count("?") / 2, 1.0)
-    emotions = min(_count(EMOTION_TERMS, response.lower()) / 3, 1.0)
+def _arousal(words: ReplyWords, terms: frozenset[str]) -> float:
+    length = min(max(len(words.in_order) / 50, 0.3), 1.0)
+    questions = min(words.lowered.count("?") / 2, 1.0)
+    emotions = min(len(terms & EMOTION_TERMS) / 3, 1.0)
     return (length + questions + emotions) / 3
 
 
-def _reward(response: str) -> float:
-    lowered = response.lower()
-    reward = 0.3 + 0.7 * min(_count(PARTNERSHIP_TERMS, lowered) / 2, 1.0)
-    reward = min(1.0, reward + 0.3 * min(_count(SPECIFIC_TERMS, lowered) / 2, 1.0))
-    return max(0.0, reward - 0.6 * min(_count(HEDGING_TERMS, lowered) / 2, 1.0))
+def _reward(terms: frozenset[str]) -> float:
+    reward = 0.3 + 0.7 * min(len(terms & PARTNERSHIP_TERMS) / 2, 1.0)
+    reward = min(1.0, reward + 0.3 * min(len(terms & SPECIFIC_TERMS) / 2, 1.0))
+    return max(0.0, reward - 0.6 * min(len(terms & HEDGING_TERMS) / 2, 1.0))
 
 
-def _conflict(response: str) -> float:
-    return min(_count(CONFLICT_TERMS, response.lower()) / 6, 1.0)
-
-
-def _count(terms: Iterable[str], lowered: str) -> int:
-    """Count the terms that occur; each counts once, as a substring."""
-    return sum(map(lowered.__contains__, terms))
+def _conflict(terms: frozenset[str]) -> float:
+    return min(len(terms & CONFLICT_TERMS) / 6, 1.0)

@@ -7,20 +7,17 @@ restart changes no score.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from functools import lru_cache
+from sqlite3 import Connection
 from typing import Any
 
-from sqlalchemy.orm import Session
-
 from app.clock import new_id
-from app.db import experiences, instances
+from app.db import ingest
 from app.db.engine import Database
-from app.db.tables import ExperienceRow
+from app.db.seen_words import SeenWords
 from app.domain.collapse import (
     RECENT_RESPONSES_FOR_SIMILARITY,
     find_collapse,
@@ -43,8 +40,13 @@ from app.domain.salience import (
     score,
 )
 from app.domain.sleep import InstanceDefaults
-from app.errors import Conflict, IdempotencyKeyReused, SageSleepError, SourceIdConflict
-from app.services.instances import load_effective
+from app.errors import (
+    Conflict,
+    IdempotencyKeyReused,
+    InstanceNotFound,
+    SageSleepError,
+    SourceIdConflict,
+)
 
 
 class IngestOutcome(StrEnum):
@@ -87,55 +89,74 @@ def ingest_many(
     by_instance: dict[str, list[int]] = {}
     for index, submission in enumerate(submissions):
         by_instance.setdefault(submission.exchange.instance, []).append(index)
-    with db.write() as session:
+    with db.write_driver() as connection:
         for slug, indexes in by_instance.items():
             wanted = [submissions[index] for index in indexes]
-            stored = _ingest_into(session, slug, wanted, defaults=defaults, now=now)
+            stored = _ingest_into(
+                connection, slug, wanted, seen_words=db.seen_words, defaults=defaults, now=now
+            )
             for index, result in zip(indexes, stored, strict=True):
                 results[index] = result
     return results
 
 
 def _ingest_into(
-    session: Session,
+    connection: Connection,
     slug: str,
     submissions: Sequence[Submission],
     *,
+    seen_words: SeenWords,
     defaults: InstanceDefaults,
     now: datetime,
 ) -> list[IngestResult]:
-    try:
-        instance = load_effective(session, slug, defaults)
-    except SageSleepError as error:
+    instance = ingest.find_instance(connection, slug)
+    if instance is None:
+        error = InstanceNotFound(
+            f"There is no instance {slug!r}; create it with PUT /v1/instances/{slug}.",
+            pointer="/instance",
+            instance=slug,
+        )
         return [IngestResult(outcome=IngestOutcome.REJECTED, error=error) for _ in submissions]
-    instance_id = instance.row.id
+    results, new = _tell_apart(connection, instance.id, submissions)
+    if new:
+        memory = _Memory(connection, seen_words, instance.id, [exchange for exchange, _ in new])
+        min_salience = instance.policy.get("min_salience", defaults.policy.min_salience)
+        for exchange, row in new:
+            row.update(
+                _judge(exchange, row["content_sha256"], memory=memory, min_salience=min_salience)
+            )
+            memory.add(exchange.response)
+        ingest.insert_experiences(connection, instance.id, [row for _, row in new], received_at=now)
+        ingest.record_exchange_at(connection, instance.id, now)
+    return results
+
+
+def _tell_apart(
+    connection: Connection, instance_id: int, submissions: Sequence[Submission]
+) -> tuple[list[IngestResult], list[tuple[Exchange, dict[str, Any]]]]:
+    """Tell new exchanges from known and refused ones.
+
+    Returns:
+        A result for each, and the new exchanges with their rows, which wait for their scores.
+    """
     hashes = [content_hash(s.exchange.prompt, s.exchange.response) for s in submissions]
-    known = _Known(session, instance_id, submissions, hashes)
-    memory = _Memory(session, instance_id, [s.exchange.response for s in submissions])
+    known = _Known(connection, instance_id, submissions, hashes)
     results: list[IngestResult] = []
-    inserted: list[dict[str, Any]] = []
+    new: list[tuple[Exchange, dict[str, Any]]] = []
     for submission, sha256 in zip(submissions, hashes, strict=True):
         try:
-            duplicate = known.find(submission, sha256)
+            row = known.find(submission, sha256)
         except Conflict as error:
             results.append(IngestResult(outcome=IngestOutcome.REJECTED, error=error))
             continue
-        if duplicate is not None:
-            results.append(IngestResult(outcome=IngestOutcome.DUPLICATE, experience=duplicate))
-            continue
-        values = _judge(
-            submission, sha256, memory=memory, min_salience=instance.policy.min_salience
-        )
-        values |= {"instance_id": instance_id, "received_at": now}
-        inserted.append(values)
-        known.add(values)
-        memory.add(submission.exchange.response)
-        results.append(IngestResult(outcome=IngestOutcome.INSERTED, experience=values))
-    if inserted:
-        experiences.insert_experiences(session, inserted)
-        experiences.insert_seen_words(session, instance_id, memory.new_words)
-        instances.record_exchange_at(session, instance_id, now)
-    return results
+        outcome = IngestOutcome.DUPLICATE
+        if row is None:
+            outcome = IngestOutcome.INSERTED
+            row = _sent(submission, sha256)
+            known.add(row)
+            new.append((submission.exchange, row))
+        results.append(IngestResult(outcome=outcome, experience=row))
+    return results, new
 
 
 class _Known:
@@ -143,7 +164,7 @@ class _Known:
 
     def __init__(
         self,
-        session: Session,
+        connection: Connection,
         instance_id: int,
         submissions: Sequence[Submission],
         hashes: Sequence[str],
@@ -151,14 +172,14 @@ class _Known:
         self._by_hash: dict[str, dict[str, Any]] = {}
         self._by_source: dict[str, dict[str, Any]] = {}
         self._by_key: dict[str, dict[str, Any]] = {}
-        for row in experiences.find_known(
-            session,
+        for values in ingest.find_known(
+            connection,
             instance_id,
             content_hashes=hashes,
             source_ids=[s.exchange.source_id for s in submissions if s.exchange.source_id],
             idempotency_keys=[s.idempotency_key for s in submissions if s.idempotency_key],
         ):
-            self.add(_values_of(row))
+            self.add(values)
 
     def add(self, values: dict[str, Any]) -> None:
         self._by_hash[values["content_sha256"]] = values
@@ -189,46 +210,59 @@ class _Known:
 class _Memory:
     """What the instance said before, as scoring needs it; for one transaction."""
 
-    def __init__(self, session: Session, instance_id: int, responses: Sequence[str]) -> None:
-        self.recent = experiences.list_recent_responses(
-            session, instance_id, RECENT_RESPONSES_FOR_SIMILARITY
+    def __init__(
+        self,
+        connection: Connection,
+        seen_words: SeenWords,
+        instance_id: int,
+        exchanges: Sequence[Exchange],
+    ) -> None:
+        self.recent = ingest.list_recent_responses(
+            connection, instance_id, RECENT_RESPONSES_FOR_SIMILARITY
         )
-        self._hashes = {text: word_hashes(text) for text in responses}
-        candidates = frozenset[int]().union(*self._hashes.values())
-        self._seen = set(experiences.find_seen_words(session, instance_id, candidates))
-        self.new_words: set[int] = set()
+        self._words = {e.response: distinct_words(e.response) for e in exchanges}
+        said = frozenset[str]().union(*self._words.values())
+        self._new = set(seen_words.add(connection, instance_id, said))
+        self._is_first = not self.recent and len(self._new) == len(said)
 
     def new_word_share(self, response: str) -> float | None:
         """Share of distinct words never used before; None for the very first response."""
-        if not self.recent and not self._seen:
+        if self._is_first:
             return None
-        words = self._hashes[response]
-        return len(words - self._seen) / len(words) if words else 0.0
+        words = self._words[response]
+        return len(words & self._new) / len(words) if words else 0.0
 
     def add(self, response: str) -> None:
-        words = self._hashes[response]
-        self.new_words |= words - self._seen
-        self._seen |= words
+        self._new -= self._words[response]
+        self._is_first = False
         self.recent = [*self.recent, response][-RECENT_RESPONSES_FOR_SIMILARITY:]
 
 
-def word_hashes(response: str) -> frozenset[int]:
-    """Hashes of a response's distinct words."""
-    return frozenset(map(word_hash, distinct_words(response)))
-
-
-@lru_cache(maxsize=1 << 16)
-def word_hash(word: str) -> int:
-    """A signed 64-bit hash of a word (BLAKE2b), equal on every machine and in every run."""
-    digest = hashlib.blake2b(word.encode(), digest_size=8).digest()
-    return int.from_bytes(digest, "big", signed=True)
+def _sent(submission: Submission, sha256: str) -> dict[str, Any]:
+    """The columns of a row that hold what was sent."""
+    exchange = submission.exchange
+    return {
+        "id": new_id(),
+        "source_id": exchange.source_id,
+        "idempotency_key": submission.idempotency_key,
+        "content_sha256": sha256,
+        "session": exchange.session,
+        "session_number": exchange.session_number,
+        "phase": exchange.phase,
+        "prompt": exchange.prompt,
+        "response": exchange.response,
+        "history": exchange.history,
+        "system_prompt": exchange.system_prompt,
+        "tool_calls": exchange.tool_calls,
+        "metadata": exchange.metadata,
+        "occurred_at": exchange.occurred_at,
+    }
 
 
 def _judge(
-    submission: Submission, sha256: str, *, memory: _Memory, min_salience: float
+    exchange: Exchange, sha256: str, *, memory: _Memory, min_salience: float
 ) -> dict[str, Any]:
-    """Score and filter one new exchange; returns the columns of its row."""
-    exchange = submission.exchange
+    """Score and filter one new exchange; returns the columns of its row that say so."""
     finding = find_collapse(exchange.response, memory.recent)
     if exchange.salience is None:
         salience = score(
@@ -252,20 +286,6 @@ def _judge(
     if status is ExperienceStatus.BELOW_THRESHOLD:
         reason = f"salience {salience.total:.3f} below {min_salience:.3f}"
     return {
-        "id": new_id(),
-        "source_id": exchange.source_id,
-        "idempotency_key": submission.idempotency_key,
-        "content_sha256": sha256,
-        "session": exchange.session,
-        "session_number": exchange.session_number,
-        "phase": exchange.phase,
-        "prompt": exchange.prompt,
-        "response": exchange.response,
-        "history": [turn.model_dump() for turn in exchange.history],
-        "system_prompt": exchange.system_prompt,
-        "tool_calls": [call.model_dump() for call in exchange.tool_calls],
-        "extra": exchange.metadata,
-        "occurred_at": exchange.occurred_at,
         **salience.components(),
         "total": salience.total,
         "scorer": SCORER if exchange.salience is None else CALLER_SCORER,
@@ -274,10 +294,4 @@ def _judge(
         "similarity": finding.similarity,
         "is_truncated": looks_truncated(exchange.response),
         "is_kept_out": is_kept_out,
-        "attempts": 0,
-        "erased_at": None,
     }
-
-
-def _values_of(row: ExperienceRow) -> dict[str, Any]:
-    return {attribute.key: getattr(row, attribute.key) for attribute in row.__mapper__.column_attrs}

@@ -29,7 +29,8 @@ def insert(session: Session, **values: Any) -> None:
         "similarity": 0.0, "is_truncated": False, "is_kept_out": False, "attempts": 0,
         "erased_at": None,
     }  # fmt: skip
-    experiences.insert_experiences(session, [common | values])
+    session.add(ExperienceRow(**(common | values)))
+    session.flush()
 
 
 @pytest.mark.parametrize("levels", [1, 2, 3, 1000])

@@ -10,6 +10,7 @@ import pytest
 
 from app.db import instances
 from app.db.engine import Database
+from app.db.seen_words import word_hash
 from app.domain.exchange import Exchange
 from app.domain.experience import ExperienceStatus, content_hash, is_held_out
 from app.domain.sleep import InstanceDefaults
@@ -19,7 +20,6 @@ from app.services.ingest import (
     IngestResult,
     Submission,
     ingest_many,
-    word_hash,
 )
 from app.services.instances import put_instance
 from tests.support import make_exchange

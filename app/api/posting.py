@@ -1,0 +1,217 @@
+"""POST /v1/experiences and /v1/experiences/batch: exchanges come in.
+
+FastAPI parses a body to Python objects, validates those, validates the answer and encodes that in
+Python. The short ways here go from bytes to exchanges and from receipts to bytes in one pass of
+pydantic each. A body with anything wrong or unusual about it takes FastAPI's way, which finds what
+is wrong again and says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Sequence
+from datetime import datetime
+from http import HTTPStatus
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Body, Request, Response
+from fastapi.routing import APIRoute
+from pydantic import Field, TypeAdapter, ValidationError
+from pydantic_core import to_json
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import ClientDisconnect
+
+from app.api.deps import Daemon, DaemonDep, IdempotencyKey, Now
+from app.api.problems import problem_of, problem_responses, validation_problem
+from app.api.schemas import BatchOut, ReceiptOut
+from app.clock import utc_now
+from app.domain.exchange import Exchange
+from app.domain.experience import ExperienceStatus
+from app.domain.salience import COMPONENTS
+from app.errors import InvalidExperience
+from app.services import ingest
+
+MAX_BATCH = 1000
+STORED_STATUSES = frozenset(ExperienceStatus) - {
+    ExperienceStatus.FILTERED,
+    ExperienceStatus.BELOW_THRESHOLD,
+    ExperienceStatus.ERASED,
+}
+
+BATCH_EXAMPLES: dict[str, Any] = {
+    "list": {"value": [{"prompt": "How was today?", "response": "We learned something."}]},
+}
+
+_BATCH = TypeAdapter(Annotated[list[Exchange], Field(max_length=MAX_BATCH)])
+
+
+class PostRoute(APIRoute):
+    """Tries its endpoint's short way, and goes FastAPI's where there is none."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """One handler of the two."""
+        go_fastapis_way = super().get_route_handler()
+
+        async def handle(request: Request) -> Response:
+            if _is_usual(request):
+                go_short_way = SHORT_WAYS[self.endpoint]
+                try:
+                    return await go_short_way(request.app.state.daemon, await request.body())
+                except (ValidationError, ClientDisconnect):
+                    pass
+            return await go_fastapis_way(request)
+
+        return handle
+
+
+router = APIRouter(prefix="/v1/experiences", tags=["experiences"], route_class=PostRoute)
+
+
+@router.post(
+    "",
+    status_code=HTTPStatus.CREATED,
+    response_model=ReceiptOut,
+    responses={
+        200: {"description": "Known already; nothing changed.", "model": ReceiptOut},
+        **problem_responses(
+            HTTPStatus.BAD_REQUEST,
+            HTTPStatus.NOT_FOUND,
+            HTTPStatus.CONFLICT,
+            HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+            HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+        ),
+    },
+)
+async def post_experience(
+    exchange: Exchange, response: Response, daemon: DaemonDep, key: IdempotencyKey = None
+) -> Any:
+    """Score, filter and keep one exchange; durable before this answers."""
+    receipt = await _store(daemon, exchange, key)
+    if receipt["duplicate"]:
+        response.status_code = HTTPStatus.OK
+    return receipt
+
+
+async def _post_experience(daemon: Daemon, body: bytes) -> Response:
+    """The short way."""
+    receipt = await _store(daemon, Exchange.model_validate_json(body), None)
+    return _respond(receipt, HTTPStatus.OK if receipt["duplicate"] else HTTPStatus.CREATED)
+
+
+@router.post(
+    "/batch",
+    response_model=BatchOut,
+    responses=problem_responses(
+        HTTPStatus.BAD_REQUEST,
+        HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+        HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+    ),
+)
+def post_batch(
+    body: Annotated[Any, Body(openapi_examples=BATCH_EXAMPLES)], daemon: DaemonDep, now: Now
+) -> Any:
+    """Keep up to 1000 exchanges in one transaction; a bad one does not stop the others.
+
+    The body is a list of exchanges, or an object with the list `experiences`.
+    """
+    items = body.get("experiences") if isinstance(body, dict) and len(body) == 1 else body
+    if not isinstance(items, list):
+        raise InvalidExperience(
+            'Send a list of exchanges, or {"experiences": [...]} and nothing else.', pointer=""
+        )
+    if len(items) > MAX_BATCH:
+        raise InvalidExperience(
+            f"A batch holds at most {MAX_BATCH} exchanges, not {len(items)}; split it.",
+            pointer="",
+        )
+    return _store_batch(daemon, [_read(item) for item in items], now=now)
+
+
+async def _post_batch(daemon: Daemon, body: bytes) -> Response:
+    """The short way."""
+
+    def read_and_store() -> Response:
+        return _respond(_store_batch(daemon, _BATCH.validate_json(body), now=utc_now()))
+
+    return await run_in_threadpool(read_and_store)
+
+
+def _is_usual(request: Request) -> bool:
+    """Plain JSON without an Idempotency-Key, whose rules FastAPI checks."""
+    headers = request.headers
+    media_type = headers.get("content-type", "").partition(";")[0]
+    return media_type == "application/json" and "idempotency-key" not in headers
+
+
+async def _store(daemon: Daemon, exchange: Exchange, key: str | None) -> dict[str, Any]:
+    result = await daemon.submit(ingest.Submission(exchange=exchange, idempotency_key=key))
+    return _receipt(exchange.instance, result)
+
+
+def _read(item: Any) -> Exchange | dict[str, Any]:
+    """One item of a batch, or the problem with it."""
+    try:
+        return Exchange.model_validate(item)
+    except ValidationError as error:
+        details = [{**found, "loc": ("body", *found["loc"])} for found in error.errors()]
+        return validation_problem(details)
+
+
+def _store_batch(
+    daemon: Daemon, items: Sequence[Exchange | dict[str, Any]], *, now: datetime
+) -> dict[str, Any]:
+    """Store the exchanges among the items; returns a `BatchOut` as a dict."""
+    submissions = [ingest.Submission(exchange=item) for item in items if isinstance(item, Exchange)]
+    stored = ingest.ingest_many(daemon.db, submissions, defaults=daemon.defaults, now=now)
+    if touched := {
+        submission.exchange.instance
+        for submission, result in zip(submissions, stored, strict=True)
+        if result.outcome is ingest.IngestOutcome.INSERTED
+    }:
+        daemon.on_ingested(touched)
+    results: list[dict[str, Any]] = [
+        {"index": index, "result": "rejected", "experience": None, "problem": item}
+        for index, item in enumerate(items)
+    ]
+    places = (results[index] for index, item in enumerate(items) if isinstance(item, Exchange))
+    for place, submission, result in zip(places, submissions, stored, strict=True):
+        place["result"] = result.outcome.value
+        place["problem"] = None if result.error is None else problem_of(result.error)
+        if result.experience is not None:
+            place["experience"] = _receipt(submission.exchange.instance, result)
+    outcomes = [result["result"] for result in results]
+    return {
+        **{outcome.value: outcomes.count(outcome.value) for outcome in ingest.IngestOutcome},
+        "results": results,
+    }
+
+
+def _receipt(instance: str, result: ingest.IngestResult) -> dict[str, Any]:
+    """A `ReceiptOut` as a dict."""
+    values = result.experience or {}
+    status, reason = values["status"], values["reason"]
+    is_filtered = status == ExperienceStatus.FILTERED
+    return {
+        "id": values["id"],
+        "experience_id": values["id"],
+        "instance": instance,
+        "status": status,
+        "stored": status in STORED_STATUSES,
+        "duplicate": result.outcome is ingest.IngestOutcome.DUPLICATE,
+        "filtered": is_filtered,
+        "filter_reason": reason if is_filtered else None,
+        "reason": reason,
+        "similarity": values["similarity"],
+        "truncated": bool(values["is_truncated"]),
+        "salience": {name: values[name] for name in ("total", *COMPONENTS)},
+        "scorer": values["scorer"],
+    }
+
+
+def _respond(answer: dict[str, Any], status: HTTPStatus = HTTPStatus.OK) -> Response:
+    return Response(to_json(answer), status_code=status, media_type="application/json")
+
+
+SHORT_WAYS: dict[Callable[..., Any], Callable[[Daemon, bytes], Coroutine[Any, Any, Response]]] = {
+    post_experience: _post_experience,
+    post_batch: _post_batch,
+}
