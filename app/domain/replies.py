@@ -1,0 +1,199 @@
+"""Measures of a set of replies: has the model collapsed, and does it still know who it is.
+
+A value says little by itself: a small base model repeats itself too. So every measure is meant to
+be compared with the same measure of the base model's replies to the same prompts and seeds. Must
+not know how replies are made.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+from app.domain.collapse import (
+    REPEATED_NGRAM_LIMIT,
+    REPEATED_NGRAM_WORDS,
+    SIMILARITY_LIMIT,
+    jaccard,
+)
+from app.domain.measurement import Measurement, mean_over_seeds
+from app.domain.salience import PARTNERSHIP_TERMS
+
+COPIED_WORDS = 12
+"""A run of this many words that stands in a training reply is a copy of it. A guess."""
+
+QUESTION_FLOOD_MARKS = 3
+"""A reply is a flood with this many question marks, if they end half of its sentences or more. The
+filter at ingest allows 10, in replies several times as long as a probe's."""
+
+DISCLAIMERS = (
+    "as an ai", "as a language model", "as an artificial intelligence", "i'm just an ai",
+    "i am just an ai", "i'm just a", "i am just a", "i don't have personal",
+    "i do not have personal",
+)  # fmt: skip
+"""What a generic assistant says of itself in place of an answer."""
+
+_NAME = re.compile(r"\b(?:[Yy]ou are|[Yy]ou're|named|called)\s+([A-Z][\w-]*)")
+_NOT_NAMES = frozenset({"A", "An", "The", "I"})
+_SENTENCE_END = re.compile(r"[.!?]+(?=\s|$)")
+_WORD = re.compile(r"[\w']+")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SeededReply:
+    """One reply to a probe; `seed` is None for the greedy one."""
+
+    prompt: str
+    seed: int | None
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ReplyMeasures:
+    """Each is taken per seed and averaged; the error is that of the mean over the seeds.
+
+    Attributes:
+        words: Mean words per reply.
+        repeated_ngrams: Share of a reply's 5-grams that stood in it before, mean over replies.
+        looping: Share of replies with a 5-gram three times or more.
+        distinct_1: Distinct words per word, over all replies.
+        distinct_2: Distinct word pairs per word pair, over all replies.
+        similar_pairs: Share of pairs of replies to different prompts whose word sets have a Jaccard
+            index of 0.85 or more.
+        question_floods: Share of replies that are little but questions.
+        copies: Share of replies with a run of 12 words of a training reply.
+        self_references: Share of replies in which the speaker names itself as the instance.
+        disclaimers: Share of replies with "as an AI" and its like.
+        partnership: Words such as "we" and "together" per 100 words.
+    """
+
+    replies: int
+    words: Measurement
+    repeated_ngrams: Measurement
+    looping: Measurement
+    distinct_1: Measurement
+    distinct_2: Measurement
+    similar_pairs: Measurement
+    question_floods: Measurement
+    copies: Measurement
+    self_references: Measurement
+    disclaimers: Measurement
+    partnership: Measurement
+
+
+def measure_replies(
+    replies: Sequence[SeededReply], *, training_replies: Iterable[str], names: Sequence[str]
+) -> ReplyMeasures:
+    """Measure replies to the same prompts at one or several seeds.
+
+    Args:
+        replies: Greedy ones form a group of their own.
+        training_replies: What copies are looked for in.
+        names: The instance's names; see `names_in`.
+    """
+    by_seed: dict[int | None, list[SeededReply]] = defaultdict(list)
+    for reply in replies:
+        by_seed[reply.seed].append(reply)
+    learned = {run for text in training_replies for run in _ngrams(_words(text), COPIED_WORDS)}
+    speaker = _speaker_pattern(names)
+
+    def over_seeds(measure: Callable[[Sequence[SeededReply]], float]) -> Measurement:
+        return mean_over_seeds([measure(group) for group in by_seed.values()])
+
+    def share(is_true: Callable[[str], bool]) -> Measurement:
+        return over_seeds(lambda group: _mean(is_true(reply.text) for reply in group))
+
+    return ReplyMeasures(
+        replies=len(replies),
+        words=over_seeds(lambda group: _mean(len(_words(reply.text)) for reply in group)),
+        repeated_ngrams=over_seeds(
+            lambda group: _mean(_repeated_share(_words(reply.text)) for reply in group)
+        ),
+        looping=share(lambda text: _most_repeats(_words(text)) >= REPEATED_NGRAM_LIMIT),
+        distinct_1=over_seeds(lambda group: _distinct(group, 1)),
+        distinct_2=over_seeds(lambda group: _distinct(group, 2)),
+        similar_pairs=over_seeds(_similar_pairs),
+        question_floods=share(_is_question_flood),
+        copies=share(
+            lambda text: any(run in learned for run in _ngrams(_words(text), COPIED_WORDS))
+        ),
+        self_references=share(lambda text: bool(speaker and speaker.search(_plain(text)))),
+        disclaimers=share(lambda text: any(term in _plain(text).lower() for term in DISCLAIMERS)),
+        partnership=over_seeds(_partnership),
+    )
+
+
+def names_in(system_prompt: str) -> tuple[str, ...]:
+    """The names that an identity prompt gives: `You are SAGE, ...` gives SAGE."""
+    found = dict.fromkeys(_NAME.findall(system_prompt))
+    return tuple(name for name in found if name not in _NOT_NAMES)
+
+
+def _speaker_pattern(names: Sequence[str]) -> re.Pattern[str] | None:
+    if not names:
+        return None
+    alternatives = "|".join(re.escape(name) for name in names)
+    return re.compile(
+        rf"\b(?:i am|i'm|as|my name is|this is|i, )\s*(?:{alternatives})\b", re.IGNORECASE
+    )
+
+
+def _plain(text: str) -> str:
+    return text.replace("’", "'")
+
+
+def _words(text: str) -> list[str]:
+    return text.lower().split()
+
+
+def _ngrams(words: Sequence[str], size: int) -> list[tuple[str, ...]]:
+    return list(zip(*(words[i:] for i in range(size)), strict=False))
+
+
+def _repeated_share(words: Sequence[str]) -> float:
+    ngrams = _ngrams(words, REPEATED_NGRAM_WORDS)
+    return 1 - len(set(ngrams)) / len(ngrams) if ngrams else 0.0
+
+
+def _most_repeats(words: Sequence[str]) -> int:
+    counts: dict[tuple[str, ...], int] = defaultdict(int)
+    for ngram in _ngrams(words, REPEATED_NGRAM_WORDS):
+        counts[ngram] += 1
+    return max(counts.values(), default=0)
+
+
+def _distinct(group: Sequence[SeededReply], size: int) -> float:
+    """Of an empty set of replies 0: a model that says nothing has nothing distinct to say."""
+    ngrams = [ngram for reply in group for ngram in _ngrams(_words(reply.text), size)]
+    return len(set(ngrams)) / len(ngrams) if ngrams else 0.0
+
+
+def _similar_pairs(group: Sequence[SeededReply]) -> float:
+    """Two empty replies are alike too, although their Jaccard index is 0."""
+    return _mean(
+        jaccard(first, second) >= SIMILARITY_LIMIT or not (first or second)
+        for first, second in (
+            (frozenset(_words(one.text)), frozenset(_words(other.text)))
+            for one, other in combinations(group, 2)
+            if one.prompt != other.prompt
+        )
+    )
+
+
+def _is_question_flood(text: str) -> bool:
+    ends = _SENTENCE_END.findall(text)
+    questions = sum("?" in end for end in ends)
+    return questions >= QUESTION_FLOOD_MARKS and 2 * questions >= len(ends)
+
+
+def _partnership(group: Sequence[SeededReply]) -> float:
+    words = [word for reply in group for word in _WORD.findall(_plain(reply.text).lower())]
+    return 100 * _mean(word in PARTNERSHIP_TERMS for word in words)
+
+
+def _mean(values: Iterable[float]) -> float:
+    kept = list(values)
+    return sum(kept) / len(kept) if kept else 0.0
