@@ -89,6 +89,7 @@ def run_cycle(cycle_id: str) -> None:
                 cycle_id,
                 db=db,
                 root=settings.checkpoints_dir,
+                kept_directory=settings.kept_dir,
                 defaults=settings.instance_defaults(),
                 trainer=LoraTrainer(),
                 stop=stop,

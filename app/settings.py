@@ -22,6 +22,7 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from app.domain.gate import GatePolicy
 from app.domain.sleep import (
     ALL_LINEAR_MODULES,
     EMBEDDED_MODEL_NAME,
@@ -34,6 +35,11 @@ from app.domain.sleep import (
 from app.errors import InvalidPolicy
 
 CONFIG_FILE_VARIABLE = "SAGE_CONFIG_FILE"
+
+GATE = GatePolicy()
+
+Nats = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class Settings(BaseSettings):
@@ -107,6 +113,27 @@ class Settings(BaseSettings):
         default=("Who are you?",), description="Answered before and after each cycle."
     )
 
+    gate_held_out_tolerance: Nats = GATE.held_out_tolerance
+    gate_inert_limit: Nats = GATE.inert_limit
+    gate_reload_tolerance: Nats = GATE.reload_tolerance
+    gate_general_kl: Nats = GATE.general_kl
+    gate_general_loss_rise: Nats = GATE.general_loss_rise
+    gate_anchor_kl: Nats = GATE.anchor_kl
+    gate_repetition_rise: Share = GATE.repetition_rise
+    gate_looping_rise: Share = GATE.looping_rise
+    gate_distinct_fall: Share = GATE.distinct_fall
+    gate_similar_pairs_rise: Share = GATE.similar_pairs_rise
+    gate_question_floods_rise: Share = GATE.question_floods_rise
+    gate_copies_rise: Share = GATE.copies_rise
+    gate_disclaimers_rise: Share = GATE.disclaimers_rise
+    gate_self_references_fall: Share = GATE.self_references_fall
+    gate_scales: tuple[Annotated[float, Field(gt=0, le=1)], ...] = Field(
+        default=GATE.scales,
+        min_length=1,
+        description="Of the adapter, tried in turn before it is refused for forgetting.",
+    )
+    gate_broken_kl: Nats = GATE.broken_kl
+
     scheduler_interval_seconds: Annotated[float, Field(gt=0)] = 30.0
     max_body_bytes: Annotated[int, Field(ge=1024)] = 8 * 1024 * 1024
     stop_grace_seconds: Annotated[float, Field(ge=0)] = 8.0
@@ -173,6 +200,11 @@ class Settings(BaseSettings):
         return self.data_dir / "checkpoints"
 
     @property
+    def kept_dir(self) -> Path:
+        """Where anchors and what else is measured of a base once are kept."""
+        return self.data_dir / "kept"
+
+    @property
     def effective_base_model(self) -> str:
         """The base model with its default, the embedded model, filled in."""
         return self.base_model or str(self.models_dir / EMBEDDED_MODEL_NAME)
@@ -180,6 +212,7 @@ class Settings(BaseSettings):
     def instance_defaults(self) -> InstanceDefaults:
         """What an instance has as long as it does not override it."""
         recipe_fields = Recipe.__dataclass_fields__
+        gate_fields = GatePolicy.__dataclass_fields__
         policy_fields = {name for name in SleepPolicy.__dataclass_fields__ if name != "quiet_hours"}
         return InstanceDefaults(
             base_model=self.effective_base_model,
@@ -191,4 +224,5 @@ class Settings(BaseSettings):
             ),
             recipe=Recipe(**{name: getattr(self, name) for name in recipe_fields}),
             probe_prompts=self.probe_prompts,
+            gate=GatePolicy(**{name: getattr(self, f"gate_{name}") for name in gate_fields}),
         )

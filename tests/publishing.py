@@ -11,39 +11,20 @@ from app.db.engine import Database
 from app.db.tables import SleepCycleRow
 from app.domain.checkpoint import checkpoint_name
 from app.domain.exchange import Exchange
-from app.domain.gate import HeldOutLoss, ProbeReply, TrainingReport, judge
+from app.domain.gate import GatePolicy, ProbeReply, TrainingReport, judge
 from app.domain.sleep import CycleStatus, InstanceDefaults, Trigger
 from app.services import consolidation, registry, sleep
 from app.services.ingest import Submission, ingest_many
+from tests.measured import make_training_report
 from tests.support import make_exchange
 
 NOW = datetime(2026, 1, 18, 12, tzinfo=UTC)
 
 
-def loss(nats: float) -> HeldOutLoss:
-    """A loss measured on next to nothing."""
-    return HeldOutLoss(nats_per_token=nats, tokens=10, experiences=1)
-
-
 def report(after: float, reply: str = "I am SAGE.") -> TrainingReport:
     """What a trainer reports whose held-out loss went from 3.0 to `after`."""
-    return TrainingReport(
-        base_sha256="b" * 64,
-        held_out_before=loss(3.0),
-        held_out_after=loss(after),
-        held_out_reloaded=loss(after),
-        effect_nats=0.5,
-        loss_curve=(3.0,),
-        steps=1,
-        trained_tokens=10,
-        supervised_tokens=5,
-        trainable_parameters=1,
-        tokens_per_second=1.0,
-        peak_memory_bytes=1,
-        seconds={},
-        environment={},
-        replies=(ProbeReply(prompt="Who are you?", before="A model.", after=reply),),
-    )
+    said = ProbeReply(prompt="Who are you?", before="A model.", after=reply)
+    return make_training_report(before=3.0, after=after, replies=(said,))
 
 
 def fill(db: Database, defaults: InstanceDefaults, numbers: range) -> None:
@@ -92,7 +73,7 @@ def end(
             archive_sha256=archive.sha256,
         ),
         report=measured,
-        verdict=judge(measured),
+        verdict=judge(measured, GatePolicy()),
         defaults=defaults,
         now=NOW,
     )

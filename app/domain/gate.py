@@ -11,19 +11,64 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
 
-HELD_OUT_TOLERANCE_NATS = 5e-3
-"""Held-out loss may rise by this much before it counts: bf16 rounding alone moves a token's
-log-probability by 0.044 nats, and the mean over a dozen replies by up to 0.0055 (measured on
-SmolLM2-135M with B drawn at 1e-7, which changes nothing)."""
+from app.domain.measurement import Measurement
+from app.domain.replies import ReplyMeasures
 
-INERT_LIMIT_NATS = 5e-3
-"""An adapter that moves the held-out tokens' log-probabilities by less than this on average has
-taught nothing. Measured in fp32 on SmolLM2-135M with 8 examples: 4e-5 for a learning rate of 1e-7,
-4e-3 for 1e-5, 0.07 for two steps at the default 2e-4; 0.88 after 64 examples."""
 
-RELOAD_TOLERANCE_NATS = 1e-3
-"""The adapter read back from disk must give the loss of the one in memory to this precision. In one
-process it was equal to the last bit in every run."""
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GatePolicy:
+    """What a checkpoint may and may not do; the settings name each with `SAGE_GATE_` before it.
+
+    Every `_rise` and `_fall` is a distance from the bare base model's own value. Measured on
+    SmolLM2-135M-Instruct; `python -m tests.benchmarks.evaluation_noise` prints what stands here.
+
+    Attributes:
+        held_out_tolerance: Held-out loss may rise by this, nats per token: bf16 rounding alone
+            moves the mean over a dozen replies by up to 0.0055.
+        inert_limit: An adapter that moves the held-out tokens' log-probabilities by less than this
+            on average has taught nothing. In fp32, 8 examples: 4e-5 for a learning rate of 1e-7,
+            4e-3 for 1e-5, 0.07 for two steps at 2e-4; 0.88 after 64 examples.
+        reload_tolerance: The adapter read back from disk in a fresh model must give the loss of the
+            one in memory to this precision, nats. It was equal to the last bit in every run.
+        general_kl: KL(base || adapter) per token on general replies that were not trained on.
+        general_loss_rise: How far the loss on them may rise, nats per token.
+        anchor_kl: As `general_kl`, on the anchors.
+        repetition_rise: Share of repeated 5-grams.
+        looping_rise: Share of replies with a 5-gram three times or more.
+        distinct_fall: Distinct word pairs per word pair.
+        similar_pairs_rise: Share of pairs of replies to different prompts that are alike.
+        question_floods_rise: Share of replies that are little but questions.
+        copies_rise: Share of replies with a run of words of a training reply.
+        disclaimers_rise: Share of replies with "as an AI" and its like.
+        self_references_fall: Share of replies in which the speaker names itself as the instance.
+        scales: Of the adapter, tried in this order before it is refused for forgetting.
+        broken_kl: Beyond this KL on general replies at full scale no smaller one is tried: a
+            quarter of a training that went wrong is not a small training that went well.
+
+    Seen on the demo's 24 exchanges, three seeds at a time, bare base / learning rate 2e-4 / 5e-3:
+    general KL 0 / 0.061 / 0.651 (standard errors 0.005 and 0.045), anchor KL 0 / 0.043 / 0.706,
+    general loss 1.393 / 1.198 / 1.463; repeated 5-grams 0 to 0.002 / 0.007 to 0.032; looping 0 / 0
+    to 0.042; distinct pairs 0.921 to 0.944 / 0.813 to 0.882; self-references 0.083 to 0.125 / 0.167
+    to 0.292; alike pairs, floods and copies 0 in both. Limits for what never moved are guesses: two
+    replies of 24, or a quarter of them where a style may be learned.
+    """
+
+    held_out_tolerance: float = 5e-3
+    inert_limit: float = 5e-3
+    reload_tolerance: float = 1e-3
+    general_kl: float = 0.1
+    general_loss_rise: float = 0.05
+    anchor_kl: float = 0.1
+    repetition_rise: float = 0.06
+    looping_rise: float = 0.1
+    distinct_fall: float = 0.2
+    similar_pairs_rise: float = 0.1
+    question_floods_rise: float = 0.25
+    copies_rise: float = 0.15
+    disclaimers_rise: float = 0.2
+    self_references_fall: float = 0.35
+    scales: tuple[float, ...] = (1.0, 0.75, 0.5, 0.25)
+    broken_kl: float = 0.4
 
 
 class VerdictStatus(StrEnum):
@@ -40,6 +85,63 @@ class HeldOutLoss:
     nats_per_token: float
     tokens: int
     experiences: int
+    standard_error: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Retention:
+    """What is left of the base model's general knowledge, nats per token.
+
+    Attributes:
+        anchor_loss: On the base's own replies to everyday prompts; training may rehearse them.
+        anchor_kl: KL(base || model) on the same tokens.
+        general_loss: On written replies to other everyday prompts; never trained on.
+        general_kl: KL(base || model) on those.
+    """
+
+    anchor_loss: Measurement
+    anchor_kl: Measurement
+    general_loss: Measurement
+    general_kl: Measurement
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ModelMeasures:
+    """One model's general knowledge and replies."""
+
+    retention: Retention
+    replies: ReplyMeasures
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ScaleTrial:
+    """What the adapter forgot at one scale of B; `failed` names the checks it did not pass."""
+
+    scale: float
+    held_out: HeldOutLoss
+    retention: Retention
+    failed: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Evaluation:
+    """The measures that a cycle is judged by, besides held-out loss.
+
+    Attributes:
+        base: The bare base model: what everything is compared with.
+        before: With the parent adapter; the base where there is none.
+        after: With the published adapter, at its scale.
+        held_out_gain: Held-out loss before less after, with the error of that difference.
+        scale: What B was multiplied by before it was saved.
+        trials: Scales that were tried, in order.
+    """
+
+    base: ModelMeasures
+    before: ModelMeasures
+    after: ModelMeasures
+    held_out_gain: Measurement
+    scale: float
+    trials: tuple[ScaleTrial, ...]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -62,6 +164,7 @@ class TrainingReport:
         held_out_reloaded: With the adapter read back from its files.
         effect_nats: Mean absolute change, before to reloaded, of the held-out tokens'
             log-probabilities.
+        evaluation: General knowledge and replies, of the base, before and after.
         loss_curve: Training loss of every step, nats per supervised token, unweighted.
         trained_tokens: Tokens that went through forward and backward, without padding.
         supervised_tokens: Those of them on which loss was taken.
@@ -74,6 +177,7 @@ class TrainingReport:
     held_out_after: HeldOutLoss
     held_out_reloaded: HeldOutLoss
     effect_nats: float
+    evaluation: Evaluation
     loss_curve: tuple[float, ...]
     steps: int
     trained_tokens: int
@@ -132,55 +236,149 @@ class Verdict:
         }
 
 
-def judge(report: TrainingReport) -> Verdict:
-    """Accept a checkpoint if held-out loss did not rise and the reloaded adapter is not inert.
+def judge(report: TrainingReport, policy: GatePolicy) -> Verdict:
+    """Accept a checkpoint that learned, kept what the base knew and did not collapse.
 
     With nothing to measure on there is nothing to accept.
     """
-    before = report.held_out_before.nats_per_token
-    after = report.held_out_reloaded.nats_per_token
-    memory = report.held_out_after.nats_per_token
-    tokens = report.held_out_reloaded.tokens
+    evaluation = report.evaluation
     checks = (
-        Check(
-            name="held_out_tokens",
-            is_passed=tokens > 0,
-            value=float(tokens),
-            limit=1.0,
-            baseline=None,
-            text=f"measured on {tokens} held-out tokens",
-        ),
-        _check(
-            name="held_out_loss",
-            value=after,
-            limit=before + HELD_OUT_TOLERANCE_NATS,
-            baseline=before,
-            text=f"held-out loss {before:.3f} -> {after:.3f} nats per token",
-        ),
-        _check(
-            name="reload",
-            value=abs(after - memory),
-            limit=RELOAD_TOLERANCE_NATS,
-            baseline=memory,
-            text=f"loss {after:.4f} from the files, {memory:.4f} in memory",
-        ),
+        _held_out_tokens(report.held_out_reloaded),
+        held_out_check(report.held_out_before, report.held_out_reloaded, policy),
+        _reload(report, policy),
         Check(
             name="inertness",
-            is_passed=report.effect_nats >= INERT_LIMIT_NATS,
+            is_passed=report.effect_nats >= policy.inert_limit,
             value=report.effect_nats,
-            limit=INERT_LIMIT_NATS,
+            limit=policy.inert_limit,
             baseline=0.0,
             text=f"held-out log-probabilities moved by {report.effect_nats:.4f} nats on average",
         ),
+        *retention_checks(evaluation.base.retention, evaluation.after.retention, policy),
+        *reply_checks(evaluation.base.replies, evaluation.after.replies, policy),
     )
     is_accepted = all(check.is_passed for check in checks)
     status = VerdictStatus.ACCEPTED if is_accepted else VerdictStatus.REFUSED
     return Verdict(status=status, checks=checks)
 
 
-def _check(*, name: str, value: float, limit: float, baseline: float, text: str) -> Check:
+def held_out_check(before: HeldOutLoss, after: HeldOutLoss, policy: GatePolicy) -> Check:
+    """Held-out loss must not rise."""
+    first, second = before.nats_per_token, after.nats_per_token
+    return _at_most(
+        name="held_out_loss",
+        value=second,
+        limit=first + policy.held_out_tolerance,
+        baseline=first,
+        text=f"held-out loss {first:.3f} -> {second:.3f} nats per token",
+    )
+
+
+def retention_checks(base: Retention, after: Retention, policy: GatePolicy) -> tuple[Check, ...]:
+    """Whether the model still knows what its base knew."""
+    loss, base_loss = after.general_loss, base.general_loss.value
+    return (
+        _at_most(
+            name="general_kl",
+            value=after.general_kl.value,
+            limit=policy.general_kl,
+            baseline=0.0,
+            text=f"KL to the base on general replies {_shown(after.general_kl)} nats per token",
+        ),
+        _at_most(
+            name="general_loss",
+            value=loss.value,
+            limit=base_loss + policy.general_loss_rise,
+            baseline=base_loss,
+            text=f"loss on general replies {base_loss:.3f} in the base, {_shown(loss)} now",
+        ),
+        _at_most(
+            name="anchor_kl",
+            value=after.anchor_kl.value,
+            limit=policy.anchor_kl,
+            baseline=0.0,
+            text=f"KL to the base on anchors {_shown(after.anchor_kl)} nats per token",
+        ),
+    )
+
+
+def reply_checks(
+    base: ReplyMeasures, after: ReplyMeasures, policy: GatePolicy
+) -> tuple[Check, ...]:
+    """Whether the model still answers as one that has not collapsed and knows who it is."""
+    risen = (
+        ("repetition", "repeated_ngrams", policy.repetition_rise, "repeated 5-grams"),
+        ("looping", "looping", policy.looping_rise, "replies that say a phrase three times"),
+        ("similar_pairs", "similar_pairs", policy.similar_pairs_rise, "pairs of like replies"),
+        ("question_floods", "question_floods", policy.question_floods_rise, "floods of questions"),
+        ("copies", "copies", policy.copies_rise, "replies that copy a training reply"),
+        ("disclaimers", "disclaimers", policy.disclaimers_rise, "replies with 'as an AI'"),
+    )
+    fallen = (
+        ("distinct", "distinct_2", policy.distinct_fall, "distinct word pairs"),
+        (
+            "self_reference",
+            "self_references",
+            policy.self_references_fall,
+            "replies that name the instance as the speaker",
+        ),
+    )
+    checks = []
+    for name, measure, distance, words in risen:
+        baseline, value = getattr(base, measure).value, getattr(after, measure)
+        text = f"{words}: {baseline:.3f} in the base, {_shown(value)} now"
+        limit = baseline + distance
+        checks.append(
+            _at_most(name=name, value=value.value, limit=limit, baseline=baseline, text=text)
+        )
+    for name, measure, distance, words in fallen:
+        baseline, value = getattr(base, measure).value, getattr(after, measure)
+        text = f"{words}: {baseline:.3f} in the base, {_shown(value)} now"
+        limit = baseline - distance
+        checks.append(
+            _at_least(name=name, value=value.value, limit=limit, baseline=baseline, text=text)
+        )
+    return tuple(checks)
+
+
+def _held_out_tokens(measured: HeldOutLoss) -> Check:
+    return Check(
+        name="held_out_tokens",
+        is_passed=measured.tokens > 0,
+        value=float(measured.tokens),
+        limit=1.0,
+        baseline=None,
+        text=f"measured on {measured.tokens} held-out tokens",
+    )
+
+
+def _reload(report: TrainingReport, policy: GatePolicy) -> Check:
+    after = report.held_out_reloaded.nats_per_token
+    memory = report.held_out_after.nats_per_token
+    return _at_most(
+        name="reload",
+        value=abs(after - memory),
+        limit=policy.reload_tolerance,
+        baseline=memory,
+        text=f"loss {after:.4f} from the files in a fresh model, {memory:.4f} in memory",
+    )
+
+
+def _at_most(*, name: str, value: float, limit: float, baseline: float, text: str) -> Check:
     """A check that passes at or below its limit; a value that is no number fails."""
     is_passed = math.isfinite(value) and value <= limit
     return Check(
         name=name, is_passed=is_passed, value=value, limit=limit, baseline=baseline, text=text
     )
+
+
+def _at_least(*, name: str, value: float, limit: float, baseline: float, text: str) -> Check:
+    """A check that passes at or above its limit; a value that is no number fails."""
+    is_passed = math.isfinite(value) and value >= limit
+    return Check(
+        name=name, is_passed=is_passed, value=value, limit=limit, baseline=baseline, text=text
+    )
+
+
+def _shown(measurement: Measurement) -> str:
+    return f"{measurement.value:.3f} ± {measurement.standard_error:.3f}"

@@ -13,13 +13,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import datetime, time
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
 from app.domain.experience import TrainingExchange
+from app.domain.gate import GatePolicy
 from app.errors import InvalidPolicy
 
 EMBEDDED_MODEL_NAME = "SmolLM2-135M-Instruct"
@@ -160,6 +161,7 @@ class InstanceDefaults:
     policy: SleepPolicy
     recipe: Recipe
     probe_prompts: tuple[str, ...]
+    gate: GatePolicy = field(default_factory=GatePolicy)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -347,6 +349,8 @@ class TrainingJob:
         output_directory: Existing, empty; receives the adapter's files.
         train: In the order of the plan, rehearsal included.
         held_out: Never trained on; loss is measured on them before and after.
+        gate: Decides the scale that the adapter is published at.
+        kept_directory: Where what is measured of a base once is kept; None keeps nothing.
     """
 
     base_model: str
@@ -358,6 +362,8 @@ class TrainingJob:
     train: tuple[TrainingExchange, ...]
     held_out: tuple[TrainingExchange, ...]
     probe_prompts: tuple[str, ...] = ()
+    gate: GatePolicy = field(default_factory=GatePolicy)
+    kept_directory: Path | None = None
 
 
 class Stage(StrEnum):

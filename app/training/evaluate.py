@@ -1,23 +1,40 @@
-"""Measure a model: held-out loss, effect of an adapter, replies to fixed prompts.
+"""Measure a model: held-out loss, general knowledge, replies to probes, effect of an adapter.
 
 Everything here is deterministic and changes no weight. Must not know how the model was trained.
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Sequence
 
 import torch
 
-from app.domain.gate import HeldOutLoss
-from app.training.batches import TrainingExample, move_batch, pad_batch
+from app.domain.gate import HeldOutLoss, Retention
+from app.domain.measurement import Measurement, mean_per_token
+from app.domain.replies import SeededReply
+from app.training.anchors import (
+    References,
+    ReferenceSet,
+    general_prompts,
+    kl_to_base,
+    log_probabilities,
+    supervised_states,
+    targets_of,
+)
+from app.training.batches import TrainingExample, count_targets, move_batch, pad_batch
 from app.training.chat import ChatEncoder
 from app.training.data import pad_token_of
+from app.training.generation import TEMPERATURE, Draw, continue_prompts
 from app.training.loading import BaseModel
 from app.training.loss import supervised_loss
 
 EVALUATION_BATCH_SIZE = 4
-REPLY_TOKENS = 48
+REPLY_TOKENS = 40
+REPLY_SEEDS = (0, 1, 2)
+MEASURED_ANCHORS = 10
+"""Of the 40, the first so many are measured on; the recipe rehearses all."""
 
 
 def token_log_probabilities(base: BaseModel, examples: Sequence[TrainingExample]) -> torch.Tensor:
@@ -42,14 +59,24 @@ def token_log_probabilities(base: BaseModel, examples: Sequence[TrainingExample]
     return torch.cat([found[i] for i in range(len(examples))]) if examples else torch.empty(0)
 
 
-def held_out_loss(log_probabilities: torch.Tensor, *, experiences: int) -> HeldOutLoss:
+def held_out_loss(
+    log_probabilities: torch.Tensor, examples: Sequence[TrainingExample]
+) -> HeldOutLoss:
     """Mean loss in nats per supervised token; 0 over 0 tokens where nothing is held out."""
-    tokens = len(log_probabilities)
+    mean = _per_token(-log_probabilities, examples)
     return HeldOutLoss(
-        nats_per_token=float(-log_probabilities.double().mean()) if tokens else 0.0,
-        tokens=tokens,
-        experiences=experiences,
+        nats_per_token=mean.value,
+        tokens=len(log_probabilities),
+        experiences=len(examples),
+        standard_error=mean.standard_error,
     )
+
+
+def held_out_gain(
+    before: torch.Tensor, after: torch.Tensor, examples: Sequence[TrainingExample]
+) -> Measurement:
+    """By how much the loss fell, with the error of that difference: each token is its own pair."""
+    return _per_token(after - before, examples)
 
 
 def effect_nats(before: torch.Tensor, after: torch.Tensor) -> float:
@@ -57,29 +84,93 @@ def effect_nats(before: torch.Tensor, after: torch.Tensor) -> float:
     return float((after - before).abs().double().mean()) if len(before) else 0.0
 
 
-def greedy_replies(
-    base: BaseModel, encoder: ChatEncoder, prompts: Sequence[str]
-) -> tuple[str, ...]:
-    """The model's most likely reply to each prompt, cut after `REPLY_TOKENS` tokens."""
-    model = base.model
-    was_training = model.training
-    model.train(False)
-    replies = []
+def measure_retention(base: BaseModel, references: References) -> Retention:
+    """Measure what the model, adapter attached or not, still has of its base's knowledge."""
+    anchor_loss, anchor_kl = _compare(base, references.anchors.first(MEASURED_ANCHORS))
+    general_loss, general_kl = _compare(base, references.general)
+    return Retention(
+        anchor_loss=anchor_loss,
+        anchor_kl=anchor_kl,
+        general_loss=general_loss,
+        general_kl=general_kl,
+    )
+
+
+def base_retention(references: References) -> Retention:
+    """The bare base's own values, from what is kept of it: its KL to itself is 0."""
+    none = Measurement(value=0.0, standard_error=0.0)
+    anchors = references.anchors.first(MEASURED_ANCHORS)
+    return Retention(
+        anchor_loss=_mean_of_tokens(anchors.nll),
+        anchor_kl=none,
+        general_loss=_mean_of_tokens(references.general.nll),
+        general_kl=none,
+    )
+
+
+def probe_replies(
+    base: BaseModel,
+    encoder: ChatEncoder,
+    probe_prompts: Sequence[str],
+    *,
+    seeds: Sequence[int] = REPLY_SEEDS,
+) -> tuple[SeededReply, ...]:
+    """Reply to the fixed probes at every seed, and to `probe_prompts` greedily.
+
+    At most `REPLY_TOKENS` tokens each; all rows go through the model together.
+    """
+    wanted: list[tuple[str, int | None]] = [(prompt, None) for prompt in probe_prompts]
+    wanted += [(prompt, seed) for prompt in general_prompts().probes for seed in seeds]
+    end = base.tokenizer.eos_token_id
+    written = continue_prompts(
+        base.model,
+        [Draw(prompt=tuple(encoder.encode_prompt(prompt)), seed=seed) for prompt, seed in wanted],
+        new_tokens=REPLY_TOKENS,
+        end_ids=frozenset() if end is None else frozenset({int(end)}),
+    )
+    texts = [base.tokenizer.decode(ids, skip_special_tokens=True) for ids in written]
+    return tuple(
+        SeededReply(prompt=prompt, seed=seed, text=str(text).strip())
+        for (prompt, seed), text in zip(wanted, texts, strict=True)
+    )
+
+
+def replies_key(base: BaseModel, encoder: ChatEncoder, probe_prompts: Sequence[str]) -> str:
+    """What replies depend on besides the model's weights, as a short hash."""
+    prompts = [*probe_prompts, *general_prompts().probes]
+    facts = [
+        str(base.dtype),
+        base.device.type,
+        REPLY_TOKENS,
+        REPLY_SEEDS,
+        TEMPERATURE,
+        len(probe_prompts),
+        [encoder.encode_prompt(prompt) for prompt in prompts],
+    ]
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
+
+
+def _compare(base: BaseModel, reference: ReferenceSet) -> tuple[Measurement, Measurement]:
+    """Loss and KL to the base on a set's answers."""
+    losses, divergences = [], []
     with torch.no_grad():
-        for prompt in prompts:
-            ids = torch.tensor([encoder.encode_prompt(prompt)], device=base.device)
-            generated = model.generate(  # type: ignore[operator]
-                ids,
-                attention_mask=torch.ones_like(ids),
-                max_new_tokens=REPLY_TOKENS,
-                do_sample=False,
-                temperature=None,
-                top_p=None,
-                top_k=None,
-                pad_token_id=pad_token_of(base.tokenizer),
-                eos_token_id=base.tokenizer.eos_token_id,
-            )
-            reply = base.tokenizer.decode(generated[0, ids.shape[1] :], skip_special_tokens=True)
-            replies.append(str(reply).strip())
-    model.train(was_training)
-    return tuple(replies)
+        states = supervised_states(base, reference.examples)
+        for example, hidden, base_hidden in zip(
+            reference.examples, states, reference.hidden, strict=True
+        ):
+            targets = targets_of(example).to(hidden.device).unsqueeze(1)
+            found = log_probabilities(base.model, hidden).gather(1, targets).squeeze(1)
+            losses.append(-found.cpu())
+            divergences.append(kl_to_base(base.model, base_hidden, hidden).cpu())
+    return _mean_of_tokens(losses), _mean_of_tokens(divergences)
+
+
+def _mean_of_tokens(values: Sequence[torch.Tensor]) -> Measurement:
+    return mean_per_token(
+        [float(part.double().sum()) for part in values], [len(part) for part in values]
+    )
+
+
+def _per_token(values: torch.Tensor, examples: Sequence[TrainingExample]) -> Measurement:
+    parts = torch.split(values, [count_targets(example) for example in examples])
+    return _mean_of_tokens(parts)

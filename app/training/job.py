@@ -1,46 +1,101 @@
 """A cycle's heavy part from job to report: load, measure, train, save, read back, measure again.
 
-Must not know the database, checkpoints or verdicts.
+Must not know the database or checkpoints. Of the gate it knows the checks that choose the scale of
+an adapter, since a smaller one has to be saved before it can be judged.
 """
 
 from __future__ import annotations
 
+import hashlib
 import platform
 import resource
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
+from pathlib import Path
 
 import torch
 
+from app.domain.checkpoint import ADAPTER_FILE, CONFIG_FILE
 from app.domain.experience import TrainingExchange
-from app.domain.gate import ProbeReply, TrainingReport
+from app.domain.gate import (
+    Evaluation,
+    HeldOutLoss,
+    ModelMeasures,
+    ProbeReply,
+    Retention,
+    ScaleTrial,
+    TrainingReport,
+    held_out_check,
+    retention_checks,
+)
+from app.domain.measurement import Measurement
+from app.domain.replies import SeededReply, measure_replies, names_in
 from app.domain.sleep import Progress, Stage, TrainingJob
 from app.errors import BaseModelMismatch, NoSupervisedTokens, TrainingStopped
+from app.training.anchors import References, load_or_make_references
 from app.training.batches import TrainingExample
 from app.training.chat import ChatEncoder
 from app.training.data import make_example
 from app.training.evaluate import (
+    base_retention,
     effect_nats,
-    greedy_replies,
+    held_out_gain,
     held_out_loss,
+    measure_retention,
+    probe_replies,
+    replies_key,
     token_log_probabilities,
 )
+from app.training.kept import KeptFiles
 from app.training.loading import BaseModel, load_base_model
 from app.training.loop import SleepTrainingLoop
 from app.training.lora import (
     describe_adapter,
     detach_adapter,
+    merge_adapter,
     read_adapter,
+    rescaling,
+    save_adapter,
     trainable_parameters,
 )
-from app.training.models import base_sha256
+from app.training.models import base_name, base_sha256
 from app.training.precision import fp32_forward
 
-EFFECT_EXAMPLES = 4
+EFFECT_EXAMPLES = 2
 """Examples that the effect is measured on, in fp32: 0.8 s each on 2 cores, before and after."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Yardsticks:
+    """What a cycle is measured with, the same before and after."""
+
+    encoder: ChatEncoder
+    references: References
+    kept: KeptFiles
+    held_out: Sequence[TrainingExample]
+    effect: Sequence[TrainingExample]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Measured:
+    """Raw values of one model: what is kept of an adapter for the cycle after."""
+
+    retention: Retention
+    replies: tuple[SeededReply, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Chosen:
+    """The scale that an adapter is published at, and what it measures there."""
+
+    scale: float
+    held_out: HeldOutLoss
+    retention: Retention
+    trials: tuple[ScaleTrial, ...]
 
 
 def run_job(
@@ -68,21 +123,29 @@ def run_job(
         )
         train = [make_example(exchange, encoder) for exchange in job.train]
         held_out = encode_held_out(job.held_out, encoder)
-        loop = SleepTrainingLoop(
-            job.base_model,
-            job.output_directory,
-            recipe=job.recipe,
-            parent_adapter=job.parent_adapter,
-            base=base,
-        )
-    yardstick = (held_out or train)[:EFFECT_EXAMPLES]
+    kept = KeptFiles(job.kept_directory, fingerprint)
 
     enter(Stage.EVALUATING_BEFORE)
+    with _timed(seconds, "references"):
+        yardsticks = _Yardsticks(
+            encoder=encoder,
+            references=load_or_make_references(base, kept),
+            kept=kept,
+            held_out=held_out,
+            effect=(held_out or train)[:EFFECT_EXAMPLES],
+        )
+        of_base = _measure_base(job, base, yardsticks)
+    loop = SleepTrainingLoop(
+        job.base_model,
+        job.output_directory,
+        recipe=job.recipe,
+        parent_adapter=job.parent_adapter,
+        base=base,
+    )
     with _timed(seconds, "evaluating_before"):
         before = token_log_probabilities(base, held_out)
-        exact_before = _exact_log_probabilities(base, yardstick)
-    with _timed(seconds, "replies"):
-        replies_before = greedy_replies(base, encoder, job.probe_prompts)
+        exact_before = _exact_log_probabilities(base, yardsticks.effect)
+        of_parent = _measure_parent(job, base, yardsticks, of_base)
 
     enter(Stage.TRAINING)
     run = loop.train_on_experiences(train, on_progress=on_progress, should_stop=should_stop)
@@ -91,38 +154,47 @@ def run_job(
 
     enter(Stage.EVALUATING_AFTER)
     with _timed(seconds, "evaluating_after"):
-        after = token_log_probabilities(base, held_out)
+        chosen = _choose_scale(job, loop, yardsticks, of_base.retention, before)
         geometry = describe_adapter(loop.adapted)
         trainable = sum(parameter.numel() for parameter in trainable_parameters(loop.adapted))
+        # One model in memory: the trained one goes before the fresh one comes.
         detach_adapter(loop.adapted)
-        read_adapter(base.model, job.output_directory, is_trainable=False)
-        reloaded = token_log_probabilities(base, held_out)
-        effect = effect_nats(exact_before, _exact_log_probabilities(base, yardstick))
+        del loop, base
+        fresh = load_base_model(job.base_model)
+        adapted = read_adapter(fresh.model, job.output_directory, is_trainable=False)
+        reloaded = token_log_probabilities(fresh, held_out)
+        effect = effect_nats(exact_before, _exact_log_probabilities(fresh, yardsticks.effect))
     with _timed(seconds, "replies"):
-        replies_after = greedy_replies(base, encoder, job.probe_prompts)
+        merged = replace(fresh, model=merge_adapter(adapted))
+        replies = probe_replies(merged, encoder, job.probe_prompts)
+        of_adapter = _Measured(retention=chosen.retention, replies=replies)
+        name = _measures_name(job, yardsticks, fresh, job.output_directory)
+        kept.keep_json(name, asdict(of_adapter))
 
-    measured = len(held_out)
     return TrainingReport(
         base_sha256=fingerprint,
-        held_out_before=held_out_loss(before, experiences=measured),
-        held_out_after=held_out_loss(after, experiences=measured),
-        held_out_reloaded=held_out_loss(reloaded, experiences=measured),
+        held_out_before=held_out_loss(before, held_out),
+        held_out_after=chosen.held_out,
+        held_out_reloaded=held_out_loss(reloaded, held_out),
         effect_nats=effect,
+        evaluation=Evaluation(
+            base=_measures(job, of_base),
+            before=_measures(job, of_parent),
+            after=_measures(job, of_adapter),
+            held_out_gain=held_out_gain(before, reloaded, held_out),
+            scale=chosen.scale,
+            trials=chosen.trials,
+        ),
         loss_curve=tuple(run["loss_curve"]),
         steps=run["steps"],
         trained_tokens=run["trained_tokens"],
         supervised_tokens=run["supervised_tokens"],
         trainable_parameters=trainable,
         tokens_per_second=run["tokens_per_second"],
-        peak_memory_bytes=_peak_memory_bytes(base.device),
+        peak_memory_bytes=_peak_memory_bytes(fresh.device),
         seconds=seconds,
-        environment=_describe_environment(base, geometry),
-        replies=tuple(
-            ProbeReply(prompt=prompt, before=first, after=second)
-            for prompt, first, second in zip(
-                job.probe_prompts, replies_before, replies_after, strict=True
-            )
-        ),
+        environment=_describe_environment(fresh, geometry),
+        replies=_side_by_side(of_parent.replies, replies),
     )
 
 
@@ -142,7 +214,134 @@ def encode_held_out(
     return examples
 
 
-def _exact_log_probabilities(base: BaseModel, examples: list[TrainingExample]) -> torch.Tensor:
+def _measure_base(job: TrainingJob, base: BaseModel, yardsticks: _Yardsticks) -> _Measured:
+    """The bare base's values; its replies are made once for all cycles that ask the same."""
+    retention = base_retention(yardsticks.references)
+    name = _measures_name(job, yardsticks, base, None)
+    if (found := _find_measured(yardsticks.kept, name)) is not None:
+        return _Measured(retention=retention, replies=found.replies)
+    made = _Measured(
+        retention=retention, replies=probe_replies(base, yardsticks.encoder, job.probe_prompts)
+    )
+    yardsticks.kept.keep_json(name, asdict(made))
+    return made
+
+
+def _measure_parent(
+    job: TrainingJob, base: BaseModel, yardsticks: _Yardsticks, of_base: _Measured
+) -> _Measured:
+    """The parent's values: kept since its own cycle, or made again.
+
+    Args:
+        base: With the parent's adapter attached.
+    """
+    if job.parent_adapter is None:
+        return of_base
+    name = _measures_name(job, yardsticks, base, job.parent_adapter)
+    if (found := _find_measured(yardsticks.kept, name)) is not None:
+        return found
+    made = _Measured(
+        retention=measure_retention(base, yardsticks.references),
+        replies=probe_replies(base, yardsticks.encoder, job.probe_prompts),
+    )
+    yardsticks.kept.keep_json(name, asdict(made))
+    return made
+
+
+def _choose_scale(
+    job: TrainingJob,
+    loop: SleepTrainingLoop,
+    yardsticks: _Yardsticks,
+    base: Retention,
+    before: torch.Tensor,
+) -> _Chosen:
+    """Find the largest scale of B at which nothing is forgotten, and save the adapter at it.
+
+    The smaller ones are tried only where the larger ones fail, and not where the adapter broke the
+    model (`GatePolicy.broken_kl`). Where all fail, it stays as it was trained, and the gate refuses
+    it.
+    """
+    started_at = held_out_loss(before, yardsticks.held_out)
+    trials: list[ScaleTrial] = []
+    with rescaling(loop.adapted) as rescale:
+        for scale in job.gate.scales:
+            rescale(scale)
+            after = token_log_probabilities(loop.base, yardsticks.held_out)
+            held_out = held_out_loss(after, yardsticks.held_out)
+            retention = measure_retention(loop.base, yardsticks.references)
+            checks = (
+                held_out_check(started_at, held_out, job.gate),
+                *retention_checks(base, retention, job.gate),
+            )
+            failed = tuple(check.name for check in checks if not check.is_passed)
+            trials.append(
+                ScaleTrial(scale=scale, held_out=held_out, retention=retention, failed=failed)
+            )
+            if not failed or not retention.general_kl.value <= job.gate.broken_kl:
+                break
+        chosen = next((trial for trial in trials if not trial.failed), trials[0])
+        rescale(chosen.scale)
+    if chosen.scale != 1.0:
+        save_adapter(loop.adapted, job.output_directory, base_name=base_name(job.base_model))
+    return _Chosen(
+        scale=chosen.scale,
+        held_out=chosen.held_out,
+        retention=chosen.retention,
+        trials=tuple(trials),
+    )
+
+
+def _measures(job: TrainingJob, measured: _Measured) -> ModelMeasures:
+    """Only the probes' replies are measured: the instance's own prompts may be one or twenty."""
+    return ModelMeasures(
+        retention=measured.retention,
+        replies=measure_replies(
+            [reply for reply in measured.replies if reply.seed is not None],
+            training_replies=[exchange.response for exchange in job.train],
+            names=names_in(job.system_prompt),
+        ),
+    )
+
+
+def _side_by_side(
+    before: Sequence[SeededReply], after: Sequence[SeededReply]
+) -> tuple[ProbeReply, ...]:
+    """The greedy replies to the instance's own prompts."""
+    return tuple(
+        ProbeReply(prompt=second.prompt, before=first.text, after=second.text)
+        for first, second in zip(before, after, strict=True)
+        if second.seed is None
+    )
+
+
+def _measures_name(
+    job: TrainingJob, yardsticks: _Yardsticks, base: BaseModel, adapter: Path | None
+) -> str:
+    """The file that an adapter's measures are kept in, named by its content; None for the base."""
+    key = replies_key(base, yardsticks.encoder, job.probe_prompts)
+    if adapter is None:
+        return f"measures-base-{key}.json"
+    digest = hashlib.sha256((adapter / ADAPTER_FILE).read_bytes())
+    digest.update((adapter / CONFIG_FILE).read_bytes())
+    return f"measures-{digest.hexdigest()[:32]}-{key}.json"
+
+
+def _find_measured(kept: KeptFiles, name: str) -> _Measured | None:
+    stored = kept.find_json(name)
+    if stored is None:
+        return None
+    try:
+        return _Measured(
+            retention=Retention(
+                **{name: Measurement(**value) for name, value in stored["retention"].items()}
+            ),
+            replies=tuple(SeededReply(**reply) for reply in stored["replies"]),
+        )
+    except (KeyError, TypeError, AttributeError):  # written by another version
+        return None
+
+
+def _exact_log_probabilities(base: BaseModel, examples: Sequence[TrainingExample]) -> torch.Tensor:
     with fp32_forward(base.model):
         return token_log_probabilities(base, examples)
 

@@ -69,6 +69,7 @@ def run_cycle(
     *,
     db: Database,
     root: Path,
+    kept_directory: Path | None = None,
     defaults: InstanceDefaults,
     trainer: Trainer,
     stop: threading.Event,
@@ -95,12 +96,14 @@ def run_cycle(
         train=order.train,
         held_out=order.held_out,
         probe_prompts=order.plan.probe_prompts,
+        gate=defaults.gate,
+        kept_directory=kept_directory,
     )
     try:
         with ProgressWriter(db, cycle_id, worker_id=worker_id, stop=stop) as on_progress:
             report = trainer.run(job, on_progress=on_progress, should_stop=stop.is_set)
             on_progress(Progress(stage=Stage.PUBLISHING))
-            verdict = judge(report)
+            verdict = judge(report, defaults.gate)
             publication = _publish(order, root, staged, checkpoint_id, report, verdict)
         status = _complete(
             db, root, cycle_id, worker_id, publication, report, verdict, defaults, stop

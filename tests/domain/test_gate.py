@@ -1,48 +1,61 @@
-"""The gate: accepts what learned, refuses what did not, and names the check."""
+"""The gate: accepts what learned, refuses what did not or what broke, and names the check."""
 
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from app.domain.gate import (
-    INERT_LIMIT_NATS,
+    Evaluation,
+    GatePolicy,
     HeldOutLoss,
+    Retention,
     TrainingReport,
     VerdictStatus,
     judge,
+    retention_checks,
 )
+from app.domain.measurement import Measurement
+from app.domain.replies import ReplyMeasures
+from tests.measured import exactly, make_training_report
+
+POLICY = GatePolicy()
+GOOD = make_training_report(before=3.6, after=2.9)
 
 
 def loss(nats: float) -> HeldOutLoss:
-    return HeldOutLoss(nats_per_token=nats, tokens=100, experiences=4)
+    return replace(GOOD.held_out_before, nats_per_token=nats)
 
 
-GOOD = TrainingReport(
-    base_sha256="b",
-    held_out_before=loss(3.6),
-    held_out_after=loss(2.9),
-    held_out_reloaded=loss(2.9),
-    effect_nats=0.8,
-    loss_curve=(3.5, 3.0),
-    steps=2,
-    trained_tokens=200,
-    supervised_tokens=100,
-    trainable_parameters=10,
-    tokens_per_second=300.0,
-    peak_memory_bytes=1,
-    seconds={"train": 1.0},
-    environment={},
-)
+def failed(report: TrainingReport, policy: GatePolicy = POLICY) -> list[str]:
+    return [check.name for check in judge(report, policy).checks if not check.is_passed]
 
 
-def failed(report: TrainingReport) -> list[str]:
-    return [check.name for check in judge(report).checks if not check.is_passed]
+def with_retention(**changes: float) -> TrainingReport:
+    evaluation = GOOD.evaluation
+    retention = replace(
+        evaluation.after.retention, **{name: exactly(value) for name, value in changes.items()}
+    )
+    return _with_after(replace(evaluation, after=replace(evaluation.after, retention=retention)))
+
+
+def with_replies(**changes: float) -> TrainingReport:
+    evaluation = GOOD.evaluation
+    measures: dict[str, Any] = {name: exactly(value) for name, value in changes.items()}
+    replies = replace(evaluation.after.replies, **measures)
+    return _with_after(replace(evaluation, after=replace(evaluation.after, replies=replies)))
+
+
+def _with_after(evaluation: Evaluation) -> TrainingReport:
+    return replace(GOOD, evaluation=evaluation)
 
 
 def test_cycle_that_learned_is_accepted() -> None:
-    assert judge(GOOD).status is VerdictStatus.ACCEPTED
+    assert judge(GOOD, POLICY).status is VerdictStatus.ACCEPTED
     assert failed(GOOD) == []
 
 
@@ -56,12 +69,12 @@ def test_nothing_to_measure_on_is_nothing_to_accept() -> None:
 
 def test_risen_held_out_loss_is_refused() -> None:
     worse = replace(GOOD, held_out_after=loss(3.7), held_out_reloaded=loss(3.7))
-    assert judge(worse).status is VerdictStatus.REFUSED
+    assert judge(worse, POLICY).status is VerdictStatus.REFUSED
     assert failed(worse) == ["held_out_loss"]
 
 
 def test_inert_adapter_is_refused() -> None:
-    assert failed(replace(GOOD, effect_nats=INERT_LIMIT_NATS / 2)) == ["inertness"]
+    assert failed(replace(GOOD, effect_nats=POLICY.inert_limit / 2)) == ["inertness"]
 
 
 def test_adapter_that_reads_back_differently_is_refused() -> None:
@@ -73,6 +86,80 @@ def test_loss_that_is_no_number_is_refused(nats: float) -> None:
     assert "held_out_loss" in failed(replace(GOOD, held_out_reloaded=loss(nats)))
 
 
+@pytest.mark.parametrize(
+    ("changes", "name"),
+    [
+        ({"general_kl": 0.5}, "general_kl"),
+        ({"general_loss": 2.0}, "general_loss"),
+        ({"anchor_kl": 0.5}, "anchor_kl"),
+        ({"general_kl": float("nan")}, "general_kl"),
+    ],
+)
+def test_forgetting_is_refused(changes: dict[str, float], name: str) -> None:
+    assert failed(with_retention(**changes)) == [name]
+
+
+@pytest.mark.parametrize(
+    ("changes", "name"),
+    [
+        ({"repeated_ngrams": 0.6}, "repetition"),
+        ({"looping": 0.6}, "looping"),
+        ({"distinct_2": 0.3}, "distinct"),
+        ({"similar_pairs": 0.5}, "similar_pairs"),
+        ({"question_floods": 0.8}, "question_floods"),
+        ({"copies": 0.5}, "copies"),
+        ({"disclaimers": 0.9}, "disclaimers"),
+        ({"self_references": 0.0}, "self_reference"),
+    ],
+)
+def test_collapse_and_lost_identity_are_refused(changes: dict[str, float], name: str) -> None:
+    assert failed(with_replies(**changes)) == [name]
+
+
+def test_fault_of_the_base_itself_is_not_held_against_the_adapter() -> None:
+    evaluation = GOOD.evaluation
+    poor = replace(evaluation.base.replies, repeated_ngrams=exactly(0.5), looping=exactly(0.5))
+    report = replace(
+        GOOD,
+        evaluation=replace(
+            evaluation,
+            base=replace(evaluation.base, replies=poor),
+            after=replace(evaluation.after, replies=poor),
+        ),
+    )
+    assert failed(report) == []
+
+
+@given(
+    kl=st.floats(min_value=0, max_value=5),
+    smaller=st.floats(min_value=0, max_value=1),
+)
+def test_what_forgets_less_never_fails_where_more_passes(kl: float, smaller: float) -> None:
+    base: Retention = GOOD.evaluation.base.retention
+
+    def passes(value: float) -> bool:
+        after = replace(base, general_kl=exactly(value), anchor_kl=exactly(value))
+        return all(check.is_passed for check in retention_checks(base, after, POLICY))
+
+    assert passes(kl * smaller) or not passes(kl)
+
+
+def test_policy_decides_the_limits() -> None:
+    loose = replace(POLICY, general_kl=1.0, repetition_rise=1.0, looping_rise=1.0)
+    assert failed(with_retention(general_kl=0.5), loose) == []
+    assert failed(with_replies(repeated_ngrams=0.6), loose) == []
+
+
 def test_verdict_names_value_limit_and_baseline_of_every_check() -> None:
-    for check in judge(GOOD).to_json()["checks"]:
+    checks = judge(GOOD, POLICY).to_json()["checks"]
+    for check in checks:
         assert set(check) == {"name", "passed", "value", "limit", "baseline", "text"}
+        assert check["text"]
+    assert len({check["name"] for check in checks}) == len(checks)
+
+
+def test_every_measure_of_replies_is_a_measurement() -> None:
+    replies: ReplyMeasures = GOOD.evaluation.base.replies
+    values = {name: getattr(replies, name) for name in ReplyMeasures.__dataclass_fields__}
+    assert values.pop("replies") == 24
+    assert all(isinstance(value, Measurement) for value in values.values())

@@ -9,11 +9,15 @@ import torch
 from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerBase
 
 from app.domain.experience import TrainingExchange
+from app.domain.gate import GatePolicy
 from app.domain.sleep import SAGE_SYSTEM_PROMPT, Recipe, TrainingJob
 from app.training.buffer import read_experience_buffer
 from app.training.loading import BaseModel, load_base_model
 
 HERE = Path(__file__).parent
+
+LOOSE = GatePolicy(general_kl=100.0, general_loss_rise=100.0, anchor_kl=100.0, broken_kl=100.0)
+"""A model of random weights knows nothing that it could forget."""
 
 
 @pytest.fixture(scope="session")
@@ -64,9 +68,18 @@ def exchanges(buffer_path: Path) -> tuple[TrainingExchange, ...]:
     return tuple(record.exchange for record in read_experience_buffer(buffer_path))
 
 
+@pytest.fixture(scope="session")
+def kept_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the anchors of the tests' bases are kept."""
+    return tmp_path_factory.mktemp("kept")
+
+
 @pytest.fixture
 def tiny_job(
-    tiny_model: Path, exchanges: tuple[TrainingExchange, ...], tmp_path: Path
+    tiny_model: Path,
+    exchanges: tuple[TrainingExchange, ...],
+    kept_directory: Path,
+    tmp_path: Path,
 ) -> TrainingJob:
     """A whole job on the tiny model: nine exchanges to train on, three held out."""
     output = tmp_path / "adapter"
@@ -81,4 +94,6 @@ def tiny_job(
         train=exchanges[:9],
         held_out=exchanges[9:],
         probe_prompts=("Who are you?",),
+        gate=LOOSE,
+        kept_directory=kept_directory,
     )

@@ -12,19 +12,23 @@ from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
 from app.domain.experience import TrainingExchange
-from app.domain.gate import INERT_LIMIT_NATS, RELOAD_TOLERANCE_NATS, TrainingReport, judge
+from app.domain.gate import GatePolicy, TrainingReport, Verdict, judge
 from app.domain.sleep import SAGE_SYSTEM_PROMPT, Recipe, TrainingJob
+from app.training.batches import TrainingExample
 from app.training.chat import ChatEncoder
 from app.training.data import make_example
 from app.training.evaluate import held_out_loss, token_log_probabilities
 from app.training.loading import BaseModel, load_base_model
 from app.training.trainer import LoraTrainer
 
+POLICY = GatePolicy()
+
 
 @pytest.fixture(scope="module")
 def job(
     embedded_model: Path,
     exchanges: tuple[TrainingExchange, ...],
+    kept_directory: Path,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> TrainingJob:
     return TrainingJob(
@@ -36,6 +40,7 @@ def job(
         recipe=Recipe(),
         train=exchanges[:8],
         held_out=exchanges[8:],
+        kept_directory=kept_directory,
     )
 
 
@@ -51,8 +56,9 @@ def run(job: TrainingJob) -> TrainingReport:
 def test_a_cycle_learns(report: TrainingReport) -> None:
     assert report.held_out_reloaded.nats_per_token < report.held_out_before.nats_per_token - 0.02
     assert report.loss_curve[-1] < report.loss_curve[0]
-    assert report.effect_nats > 4 * INERT_LIMIT_NATS
-    assert judge(report).is_accepted
+    assert report.effect_nats > 4 * POLICY.inert_limit
+    verdict = judge(report, POLICY)
+    assert verdict.is_accepted, verdict
 
 
 def test_bare_from_pretrained_gives_the_same_loss(job: TrainingJob, report: TrainingReport) -> None:
@@ -62,10 +68,10 @@ def test_bare_from_pretrained_gives_the_same_loss(job: TrainingJob, report: Trai
         warnings.simplefilter("ignore", FutureWarning)  # peft's own, about transformers
         PeftModel.from_pretrained(model, str(job.output_directory))
     base = replace(fresh, model=model)  # peft adapts it in place
-    loss = held_out_loss(measure(base, job), experiences=len(job.held_out))
+    loss = held_out_loss(*measure(base, job))
     assert loss.tokens == report.held_out_reloaded.tokens
     difference = abs(loss.nats_per_token - report.held_out_reloaded.nats_per_token)
-    assert difference <= RELOAD_TOLERANCE_NATS
+    assert difference <= POLICY.reload_tolerance
 
 
 def test_adapter_is_kept_in_fp32(job: TrainingJob, report: TrainingReport) -> None:
@@ -87,19 +93,33 @@ def test_next_cycle_goes_on_from_the_adapter(
     )
     second = run(following)
     start, end = second.held_out_before.nats_per_token, report.held_out_reloaded.nats_per_token
-    assert abs(start - end) <= RELOAD_TOLERANCE_NATS
+    assert abs(start - end) <= POLICY.reload_tolerance
     assert second.loss_curve[-1] < report.loss_curve[-1]
 
 
 def test_tiny_learning_rate_is_refused_as_inert(job: TrainingJob, tmp_path: Path) -> None:
     recipe = replace(job.recipe, learning_rate=1e-7, epochs=1)
-    verdict = judge(run(replace(job, recipe=recipe, output_directory=tmp_path)))
-    failed = [check.name for check in verdict.checks if not check.is_passed]
-    assert "inertness" in failed
+    verdict = judge(run(replace(job, recipe=recipe, output_directory=tmp_path)), POLICY)
+    assert failed(verdict) == {"inertness"}
 
 
-def measure(base: BaseModel, job: TrainingJob) -> torch.Tensor:
+def test_huge_learning_rate_is_refused_and_no_smaller_scale_tried(
+    job: TrainingJob, tmp_path: Path
+) -> None:
+    recipe = replace(job.recipe, learning_rate=5e-3, epochs=8)
+    report = run(replace(job, recipe=recipe, output_directory=tmp_path))
+    assert {"general_kl", "anchor_kl"} <= failed(judge(report, POLICY))
+    assert report.evaluation.after.retention.general_kl.value > POLICY.broken_kl
+    assert len(report.evaluation.trials) == 1
+
+
+def failed(verdict: Verdict) -> set[str]:
+    return {check.name for check in verdict.checks if not check.is_passed}
+
+
+def measure(base: BaseModel, job: TrainingJob) -> tuple[torch.Tensor, list[TrainingExample]]:
     encoder = ChatEncoder(
         base.tokenizer, system_prompt=job.system_prompt, max_length=job.recipe.max_length
     )
-    return token_log_probabilities(base, [make_example(e, encoder) for e in job.held_out])
+    examples = [make_example(exchange, encoder) for exchange in job.held_out]
+    return token_log_probabilities(base, examples), examples

@@ -10,9 +10,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from app.domain.experience import TrainingExchange
-from app.domain.gate import TrainingReport, judge
+from app.domain.gate import GatePolicy, TrainingReport, judge
 from app.domain.sleep import Progress, Stage, TrainingJob
 from app.errors import (
     BaseModelMismatch,
@@ -67,12 +69,18 @@ def test_job_writes_plain_peft_files_and_a_true_report(tiny_job: TrainingJob) ->
     assert 0 < report.supervised_tokens < report.trained_tokens
     assert report.peak_memory_bytes > 100 * 2**20
     assert set(report.seconds) == {
-        "imports", "loading", "evaluating_before", "replies", "training", "saving",
-        "evaluating_after",
+        "imports", "loading", "references", "evaluating_before", "training", "saving",
+        "evaluating_after", "replies",
     }  # fmt: skip
     assert report.environment["adapter"].startswith("r=4 lora_alpha=8")
     assert [reply.prompt for reply in report.replies] == ["Who are you?"]
-    assert judge(report).is_accepted
+    assert judge(report, GatePolicy()).checks
+    assert report.evaluation.scale == 1.0
+    assert report.evaluation.before == report.evaluation.base
+    assert report.evaluation.after.retention.general_kl.value > 0
+    assert report.evaluation.after.replies.replies == 24
+    gain = report.held_out_before.nats_per_token - report.held_out_after.nats_per_token
+    assert report.evaluation.held_out_gain.value == pytest.approx(gain, abs=1e-4)
     json.dumps(report.to_json(), allow_nan=False)
     stages = list(dict.fromkeys(progress.stage for progress in seen))
     assert stages == [
@@ -127,6 +135,51 @@ def test_next_job_starts_where_its_parent_ended(tiny_job: TrainingJob) -> None:
     second = run(follow_up(tiny_job, "next"))
     assert second.held_out_before == first.held_out_reloaded
     assert second.held_out_after.nats_per_token < first.held_out_after.nats_per_token
+
+
+def test_parents_measures_are_kept_since_its_own_cycle(tiny_job: TrainingJob) -> None:
+    first = run(tiny_job)
+    second = run(follow_up(tiny_job, "next"))
+    assert second.evaluation.before.retention == first.evaluation.after.retention
+    assert second.replies[0].before == first.replies[0].after
+    assert second.evaluation.base == first.evaluation.base
+
+
+def test_parents_measures_are_made_again_where_nothing_was_kept(
+    tiny_job: TrainingJob, tmp_path: Path
+) -> None:
+    first = run(tiny_job)
+    second = run(replace(follow_up(tiny_job, "next"), kept_directory=tmp_path / "other"))
+    before, after = second.evaluation.before.retention, first.evaluation.after.retention
+    assert before.general_kl.value == pytest.approx(after.general_kl.value, rel=1e-2)
+
+
+def test_adapter_that_forgets_is_published_at_a_smaller_scale(tiny_job: TrainingJob) -> None:
+    whole = run(tiny_job)
+    kl = whole.evaluation.after.retention.general_kl.value
+    output = tiny_job.output_directory.parent / "scaled"
+    output.mkdir()
+    policy = replace(tiny_job.gate, general_kl=0.4 * kl)
+    scaled = run(replace(tiny_job, output_directory=output, gate=policy))
+    assert [trial.scale for trial in scaled.evaluation.trials] == [1.0, 0.75, 0.5]
+    assert [bool(trial.failed) for trial in scaled.evaluation.trials] == [True, True, False]
+    assert scaled.evaluation.scale == 0.5
+    assert scaled.evaluation.after.retention.general_kl.value <= 0.4 * kl
+    assert scaled.held_out_reloaded == scaled.held_out_after
+    first, second = (
+        load_file(path / "adapter_model.safetensors")
+        for path in (tiny_job.output_directory, output)
+    )
+    for name, weight in first.items():
+        factor = 0.5 if "lora_B" in name else 1.0
+        assert torch.equal(weight * factor, second[name]), name
+
+
+def test_adapter_that_forgets_at_every_scale_stays_as_trained(tiny_job: TrainingJob) -> None:
+    report = run(replace(tiny_job, gate=replace(tiny_job.gate, general_kl=0.0)))
+    assert [trial.scale for trial in report.evaluation.trials] == [1.0, 0.75, 0.5, 0.25]
+    assert report.evaluation.scale == 1.0
+    assert not judge(report, replace(tiny_job.gate, general_kl=0.0)).is_accepted
 
 
 def test_parent_keeps_its_own_geometry(tiny_job: TrainingJob) -> None:

@@ -112,7 +112,21 @@ def test_cycle_learned_and_says_how_it_knows(night: Night) -> None:
         "held_out_loss",
         "reload",
         "inertness",
+        "general_kl",
+        "general_loss",
+        "anchor_kl",
+        "repetition",
+        "looping",
+        "distinct",
+        "similar_pairs",
+        "question_floods",
+        "copies",
+        "disclaimers",
+        "self_reference",
     }
+    assert metrics["evaluation"]["scale"] in {1.0, 0.75, 0.5, 0.25}
+    kept = list((night.daemon.data_dir / "kept" / metrics["base_sha256"]).iterdir())
+    assert {path.suffix for path in kept} == {".json", ".safetensors"}
     assert metrics["tokens_per_second"] > 0
     assert len(metrics["loss_curve"]) == metrics["steps"]
 

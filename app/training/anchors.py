@@ -1,0 +1,305 @@
+"""General prompts with the base model's own answers, and how far a model has moved from them.
+
+Two sets, both without the instance's identity prompt, so that they belong to the base alone:
+
+- anchors: everyday prompts, each answered once by the bare base, greedily. For rehearsal, for the
+  KL term of training, and for measuring.
+- general pairs: other everyday prompts with written answers. Only ever measured on.
+
+Kept with each set are the base's last hidden states at the answers' positions, from which its
+whole distribution comes back with one product: KL needs no second forward pass of the base, and no
+second model in memory.
+
+    KL(base || model) = sum_v p_v (log p_v - log q_v),  p of the base, q of the model, per token
+
+Must not know adapters, experiences or what a cycle does with the numbers.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib.resources import files
+
+import torch
+from transformers import PreTrainedModel
+
+from app.domain.experience import TrainingExchange
+from app.domain.salience import COMPONENTS, Salience
+from app.training.batches import TrainingExample, move_batch, pad_batch
+from app.training.chat import IGNORED_LABEL, ChatEncoder
+from app.training.data import make_example, pad_token_of
+from app.training.generation import Draw, continue_prompts
+from app.training.kept import KeptFiles
+from app.training.loading import BaseModel
+
+ANCHOR_TOKENS = 60
+STATES_BATCH_SIZE = 8
+CHUNK_TOKENS = 128
+"""Rows of float32 logits alive at once, twice: 50 MB for SmolLM2."""
+
+_MAX_LENGTH = 512
+_FORMAT = 1
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GeneralPrompts:
+    """The prompts that come with the project."""
+
+    anchors: tuple[str, ...]
+    general: tuple[tuple[str, str], ...]
+    probes: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ReferenceSet:
+    """Examples with what the bare base makes of them.
+
+    Attributes:
+        examples: Labels on the answer only.
+        hidden: Of each example the base's last hidden states, (N, H) in the base's dtype on the
+            CPU; N supervised tokens, each at the position that predicts it.
+        nll: Of each example the base's own loss, float32 (N,), nats.
+    """
+
+    examples: tuple[TrainingExample, ...]
+    hidden: tuple[torch.Tensor, ...]
+    nll: tuple[torch.Tensor, ...]
+
+    def first(self, count: int) -> ReferenceSet:
+        """The first examples alone."""
+        return ReferenceSet(
+            examples=self.examples[:count], hidden=self.hidden[:count], nll=self.nll[:count]
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class References:
+    """Both sets of one base."""
+
+    anchors: ReferenceSet
+    general: ReferenceSet
+
+
+@lru_cache(maxsize=1)
+def general_prompts() -> GeneralPrompts:
+    """Read the packaged prompts."""
+    text = (files("app.training") / "general_prompts.json").read_text(encoding="utf-8")
+    stored = json.loads(text)
+    return GeneralPrompts(
+        anchors=tuple(stored["anchors"]),
+        general=tuple((prompt, answer) for prompt, answer in stored["general"]),
+        probes=tuple(stored["probes"]),
+    )
+
+
+def load_or_make_references(base: BaseModel, kept: KeptFiles) -> References:
+    """Read both sets of a base, or make and keep them.
+
+    Args:
+        base: Bare: with an adapter attached, its answers would be the adapter's.
+        kept: The base's files.
+    """
+    encoder = ChatEncoder(base.tokenizer, system_prompt="", max_length=_MAX_LENGTH)
+    prompts = [tuple(encoder.encode_prompt(prompt)) for prompt in general_prompts().anchors]
+    general = [_general_example(pair, encoder) for pair in general_prompts().general]
+    name = f"references-{_key(base, prompts, general)}.safetensors"
+    stored = kept.find_tensors(name)
+    if stored is not None:
+        found = _unpack(stored, len(prompts), general)
+        if found is not None:
+            return found
+    made = References(
+        anchors=_reference(base, _answer(base, prompts)), general=_reference(base, general)
+    )
+    kept.keep_tensors(name, _pack(made))
+    return made
+
+
+def load_or_make_anchors(base: BaseModel, kept: KeptFiles) -> ReferenceSet:
+    """The anchors alone, for rehearsal and for the KL term; see `load_or_make_references`."""
+    return load_or_make_references(base, kept).anchors
+
+
+def supervised_states(base: BaseModel, examples: Sequence[TrainingExample]) -> list[torch.Tensor]:
+    """Last hidden states (N, H) of each example at the positions that predict a label.
+
+    Without gradient; like lengths go through the model together.
+    """
+    model = base.model
+    was_training = model.training
+    model.train(False)
+    by_length = sorted(range(len(examples)), key=lambda i: (len(examples[i]["input_ids"]), i))
+    found: dict[int, torch.Tensor] = {}
+    with torch.no_grad():
+        for start in range(0, len(by_length), STATES_BATCH_SIZE):
+            members = by_length[start : start + STATES_BATCH_SIZE]
+            batch = pad_batch([examples[i] for i in members], pad_token_of(base.tokenizer))
+            batch = move_batch(batch, base.device)
+            decoder = model.get_decoder()  # type: ignore[no-untyped-call]
+            hidden = decoder(input_ids=batch["input_ids"], use_cache=False).last_hidden_state
+            is_wanted = batch["labels"][:, 1:] != IGNORED_LABEL
+            for row, index in enumerate(members):
+                found[index] = hidden[row, :-1][is_wanted[row]]
+    model.train(was_training)
+    return [found[i] for i in range(len(examples))]
+
+
+def kl_to_base(
+    model: PreTrainedModel, base_hidden: torch.Tensor, hidden: torch.Tensor
+) -> torch.Tensor:
+    """KL(base || model) of every token, float32 (N,), nats.
+
+    With gradient for `hidden`, so that it may stand in a training loss.
+
+    Args:
+        model: Gives the output layer, which no adapter of this project touches.
+        base_hidden: (N, H) as a `ReferenceSet` keeps them.
+        hidden: (N, H) of the same tokens.
+    """
+    parts = []
+    for start in range(0, len(hidden), CHUNK_TOKENS):
+        part = slice(start, start + CHUNK_TOKENS)
+        with torch.no_grad():
+            expected = log_probabilities(model, base_hidden[part].to(hidden.device))
+        actual = log_probabilities(model, hidden[part])
+        parts.append((expected.exp() * (expected - actual)).sum(dim=-1))
+    return torch.cat(parts) if parts else hidden.new_zeros(0)
+
+
+def log_probabilities(model: PreTrainedModel, hidden: torch.Tensor) -> torch.Tensor:
+    """Log-probabilities of the whole vocabulary, float32 (N, V).
+
+    Of families that scale or cap their logits (Gemma, Cohere, Granite) those before that step.
+    """
+    head = model.get_output_embeddings()  # type: ignore[no-untyped-call]
+    logits: torch.Tensor = head(hidden)
+    return torch.log_softmax(logits.float(), dim=-1)
+
+
+def targets_of(example: TrainingExample) -> torch.Tensor:
+    """The supervised token ids, int64 (N,), in the order of `supervised_states`."""
+    labels = example["labels"][1:]
+    return labels[labels != IGNORED_LABEL]
+
+
+def _answer(base: BaseModel, prompts: Sequence[tuple[int, ...]]) -> list[TrainingExample]:
+    """The prompts with the base's own answers, its end of turn included where it came to one."""
+    end = base.tokenizer.eos_token_id
+    answers = continue_prompts(
+        base.model,
+        [Draw(prompt=prompt) for prompt in prompts],
+        new_tokens=ANCHOR_TOKENS,
+        end_ids=frozenset() if end is None else frozenset({int(end)}),
+    )
+    return [
+        _example(f"anchor-{number}", list(prompt) + answer, len(prompt))
+        for number, (prompt, answer) in enumerate(zip(prompts, answers, strict=True))
+    ]
+
+
+def _example(name: str, ids: Sequence[int], prompt_length: int) -> TrainingExample:
+    input_ids = torch.tensor(ids)
+    labels = input_ids.clone()
+    labels[:prompt_length] = IGNORED_LABEL
+    return TrainingExample(
+        input_ids=input_ids,
+        labels=labels,
+        attention_mask=torch.ones_like(input_ids),
+        salience=_no_salience().total,
+        salience_breakdown=_no_salience().components(),
+        experience_id=name,
+        session=None,
+        phase=None,
+    )
+
+
+def _general_example(pair: tuple[str, str], encoder: ChatEncoder) -> TrainingExample:
+    prompt, answer = pair
+    exchange = TrainingExchange(
+        experience_id="general", prompt=prompt, response=answer, salience=_no_salience()
+    )
+    return make_example(exchange, encoder)
+
+
+def _no_salience() -> Salience:
+    """General material has none; 0.5 lets it count as an example of middling salience would."""
+    return Salience(**dict.fromkeys(COMPONENTS, 0.5))
+
+
+def _reference(base: BaseModel, examples: Sequence[TrainingExample]) -> ReferenceSet:
+    hidden = supervised_states(base, examples)
+    with torch.no_grad():
+        nll = [
+            -log_probabilities(base.model, states)
+            .gather(1, targets_of(example).to(states.device).unsqueeze(1))
+            .squeeze(1)
+            .cpu()
+            for example, states in zip(examples, hidden, strict=True)
+        ]
+    return ReferenceSet(
+        examples=tuple(examples),
+        hidden=tuple(states.cpu() for states in hidden),
+        nll=tuple(nll),
+    )
+
+
+def _key(
+    base: BaseModel, prompts: Sequence[tuple[int, ...]], general: Sequence[TrainingExample]
+) -> str:
+    """What else the answers depend on: template and tokenizer (in the ids), dtype and device."""
+    facts = [
+        _FORMAT,
+        ANCHOR_TOKENS,
+        str(base.dtype),
+        base.device.type,
+        [list(prompt) for prompt in prompts],
+        [example["input_ids"].tolist() for example in general],
+    ]
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
+
+
+def _pack(references: References) -> dict[str, torch.Tensor]:
+    tensors = {}
+    for kind, group in (("anchors", references.anchors), ("general", references.general)):
+        for i, (states, nll) in enumerate(zip(group.hidden, group.nll, strict=True)):
+            tensors[f"{kind}.{i}.hidden"] = states
+            tensors[f"{kind}.{i}.nll"] = nll
+    for i, example in enumerate(references.anchors.examples):
+        tensors[f"anchors.{i}.input_ids"] = example["input_ids"]
+        tensors[f"anchors.{i}.labels"] = example["labels"]
+    return tensors
+
+
+def _unpack(
+    stored: dict[str, torch.Tensor], anchors: int, general: Sequence[TrainingExample]
+) -> References | None:
+    """The sets as they were kept; None where a part is missing."""
+    try:
+        examples = [
+            _example(
+                f"anchor-{i}",
+                stored[f"anchors.{i}.input_ids"].tolist(),
+                int((stored[f"anchors.{i}.labels"] == IGNORED_LABEL).sum()),
+            )
+            for i in range(anchors)
+        ]
+        return References(
+            anchors=_read_set(stored, "anchors", examples),
+            general=_read_set(stored, "general", general),
+        )
+    except KeyError:
+        return None
+
+
+def _read_set(
+    stored: dict[str, torch.Tensor], kind: str, examples: Sequence[TrainingExample]
+) -> ReferenceSet:
+    return ReferenceSet(
+        examples=tuple(examples),
+        hidden=tuple(stored[f"{kind}.{i}.hidden"] for i in range(len(examples))),
+        nll=tuple(stored[f"{kind}.{i}.nll"] for i in range(len(examples))),
+    )

@@ -1,0 +1,93 @@
+"""What is measured once and kept: files of a base model's directory, written whole or not at all.
+
+    <directory>/<sha256 of the base>/<name>
+
+A file that is absent or damaged is made again; nothing here is the only copy of anything. Must not
+know what is kept.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+KEPT_FILES = 64
+"""Of one base; the oldest go first. An adapter's measures take about 10 KB. A guess."""
+
+
+class KeptFiles:
+    """The kept files of one base.
+
+    Args:
+        directory: Made when absent; None keeps nothing.
+        base_sha256: The base that the files belong to.
+    """
+
+    def __init__(self, directory: Path | None, base_sha256: str) -> None:
+        self._directory = None if directory is None else directory / base_sha256
+
+    def find_json(self, name: str) -> dict[str, Any] | None:
+        """What was kept under a name, or None."""
+        if self._directory is None:
+            return None
+        try:
+            found = json.loads((self._directory / name).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return None
+        return found if isinstance(found, dict) else None
+
+    def keep_json(self, name: str, value: Mapping[str, Any]) -> None:
+        """Keep plain JSON values under a name."""
+        self._keep(name, (json.dumps(value, ensure_ascii=False) + "\n").encode())
+
+    def find_tensors(self, name: str) -> dict[str, torch.Tensor] | None:
+        """What was kept under a name, or None."""
+        if self._directory is None or not (self._directory / name).is_file():
+            return None
+        try:
+            return load_file(str(self._directory / name))
+        except (OSError, SafetensorError):
+            return None
+
+    def keep_tensors(self, name: str, tensors: Mapping[str, torch.Tensor]) -> None:
+        """Keep tensors under a name."""
+        if self._directory is None:
+            return
+        with tempfile.TemporaryDirectory() as scratch:
+            path = Path(scratch) / "tensors"
+            save_file({key: value.contiguous().cpu() for key, value in tensors.items()}, str(path))
+            self._keep(name, path.read_bytes())
+
+    def _keep(self, name: str, content: bytes) -> None:
+        """Write and rename. A full disk loses the shortcut, not the cycle."""
+        if self._directory is None:
+            return
+        with contextlib.suppress(OSError):
+            self._directory.mkdir(parents=True, exist_ok=True)
+            handle, staged = tempfile.mkstemp(prefix=".part-", dir=self._directory)
+            try:
+                with os.fdopen(handle, "wb") as file:
+                    file.write(content)
+                    file.flush()
+                    os.fsync(file.fileno())
+                Path(staged).replace(self._directory / name)
+            except OSError:
+                Path(staged).unlink(missing_ok=True)
+                raise
+            self._drop_oldest()
+
+    def _drop_oldest(self) -> None:
+        if self._directory is None:
+            return
+        files = sorted(self._directory.glob("*.json"), key=lambda file: file.stat().st_mtime_ns)
+        for file in files[:-KEPT_FILES]:
+            file.unlink(missing_ok=True)
