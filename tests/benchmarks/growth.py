@@ -1,0 +1,282 @@
+"""What breaks first at 10, 1,000 and 100,000 instances: constants measured here, and arithmetic.
+
+python -m tests.benchmarks.growth [--base-model DIRECTORY | --cycle-seconds 60] [...]
+
+Every demand grows in proportion to the number of instances, so each resource has one constant, a
+strain (1.0: all of it is used) and a number of instances at which it breaks. The measurements are
+real: the daemon over a socket, the migrated schema, one real sleep cycle with the base model.
+`strain_of` and what follows from it are pure.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import httpx
+
+from app.clock import utc_now
+from app.db.engine import Database
+from app.domain.sleep import EMBEDDED_MODEL_NAME
+from app.services import sleep
+from app.services.stats import collect_figures, collect_stats
+from app.settings import Settings
+from tests.benchmarks.load import run_load
+from tests.benchmarks.prepared import prepared_posts
+from tests.benchmarks.test_ingest_speed import exchange
+from tests.support import RunningDaemon, free_port, make_exchange, run_command, wait_until_up
+
+SIZES = (10, 1_000, 100_000)
+DAY = 86_400.0
+MEASURED_INSTANCES = 100_000
+PAGE = 100
+STORED = 3000
+CYCLE_EXPERIENCES = 32
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Workload:
+    """What one instance does and what the machine has; assumptions, each an option."""
+
+    exchanges_per_day: float = 100.0
+    cycles_per_day: float = 2.0
+    peak_factor: float = 10.0
+    scheduler_interval_seconds: float = 30.0
+    scrape_seconds: float = 15.0
+    page_seconds: float = 1.0
+    disk_gb: float = 256.0
+    disk_days: float = 365.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Constants:
+    """What was measured; the names carry the units."""
+
+    cycle_seconds: float
+    checkpoint_bytes: float
+    bytes_per_experience: float
+    posts_per_second: float
+    scheduler_seconds_per_instance: float
+    stats_seconds_per_instance: float
+    metrics_seconds_per_instance: float
+    instance_list_seconds_per_instance: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Strain:
+    """One resource: how much of it so many instances use, and how many use all of it."""
+
+    resource: str
+    used: float
+    breaks_at: float
+
+
+def strain_of(constants: Constants, workload: Workload, instances: int) -> list[Strain]:
+    """The strain on every resource, the greatest first."""
+    disk_bytes_per_day = (
+        workload.exchanges_per_day * constants.bytes_per_experience
+        + workload.cycles_per_day * constants.checkpoint_bytes
+    )
+    per_instance = {
+        "training slot": workload.cycles_per_day * constants.cycle_seconds / DAY,
+        "disk": disk_bytes_per_day * workload.disk_days / (workload.disk_gb * 1e9),
+        "ingest at peak": workload.exchanges_per_day
+        * workload.peak_factor
+        / (DAY * constants.posts_per_second),
+        "scheduler": constants.scheduler_seconds_per_instance / workload.scheduler_interval_seconds,
+        "/stats, all pages": constants.stats_seconds_per_instance / workload.scrape_seconds,
+        "/metrics": constants.metrics_seconds_per_instance / workload.scrape_seconds,
+        "GET /v1/instances": constants.instance_list_seconds_per_instance / workload.page_seconds,
+    }
+    found = [
+        Strain(
+            resource=name, used=share * instances, breaks_at=1 / share if share else float("inf")
+        )
+        for name, share in per_instance.items()
+    ]
+    return sorted(found, key=lambda strain: -strain.used)
+
+
+def table(constants: Constants, workload: Workload, sizes: tuple[int, ...] = SIZES) -> str:
+    """The strains as text: a column per size, what breaks first on top."""
+    columns = [{s.resource: s for s in strain_of(constants, workload, size)} for size in sizes]
+    head = f"{'resource':20}" + "".join(f"{f'{size:,}':>12}" for size in sizes) + f"{'full at':>14}"
+    lines = [head]
+    for strain in strain_of(constants, workload, sizes[-1]):
+        used = "".join(f"{in_percent(column[strain.resource].used):>12}" for column in columns)
+        lines.append(f"{strain.resource:20}{used}{strain.breaks_at:>14,.0f}")
+    for size in sizes:
+        first = strain_of(constants, workload, size)[0]
+        word = "breaks first" if first.used >= 1 else "nothing breaks; fullest"
+        lines.append(f"{size:>7,} instances: {word}: {first.resource}, {in_percent(first.used)}")
+    return "\n".join(lines)
+
+
+def in_percent(share: float) -> str:
+    """A share as it is read: three digits at most below 1,000 %."""
+    return f"{100 * share:,.0f} %" if share >= 0.1 else f"{100 * share:.2g} %"
+
+
+@contextmanager
+def running_daemon(directory: Path, **settings: Any) -> Iterator[RunningDaemon]:
+    """A daemon on a data directory."""
+    port = free_port()
+    environment = {"SAGE_DATA_DIR": str(directory), "SAGE_PORT": str(port)}
+    environment |= {f"SAGE_{name.upper()}": str(value) for name, value in settings.items()}
+    log_path = directory / "daemon.log"
+    with log_path.open("wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "app", "serve"],
+            env={**os.environ, **environment},
+            stdout=log,
+            stderr=log,
+        )
+    http = httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60)
+    daemon = RunningDaemon(process, http, directory, log_path)
+    try:
+        wait_until_up(daemon)
+        yield daemon
+    finally:
+        http.close()
+        daemon.stop()
+
+
+def measure_ingest(directory: Path) -> tuple[float, float]:
+    """Bytes on disk per experience, and durable posts per second."""
+    path = directory / "sage-sleep.db"
+    with running_daemon(directory, mass_threshold=1e9) as daemon:
+        empty = path.stat().st_size
+        for start in range(0, STORED, 500):
+            batch = [exchange(number) for number in range(start, start + 500)]
+            daemon.http.post("/v1/experiences/batch", json=batch).raise_for_status()
+        with closing(sqlite3.connect(path)) as connection:
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        size = path.stat().st_size
+        port = daemon.http.base_url.port
+        assert port is not None
+        load = run_load(port, prepared_posts(STORED, 40_000), connections=16, seconds=5.0)
+    return (size - empty) / STORED, load.rate
+
+
+def measure_cycle(directory: Path, base_model: Path) -> tuple[float, float]:
+    """Seconds of one cycle of `CYCLE_EXPERIENCES`, and bytes of the checkpoint it publishes."""
+    with running_daemon(directory, mass_threshold=1e9, base_model=base_model) as daemon:
+        batch = [make_exchange(number) for number in range(2 * CYCLE_EXPERIENCES)]
+        daemon.http.post("/v1/experiences/batch", json=batch).raise_for_status()
+        asked = {"force": True, "overrides": {"max_experiences": CYCLE_EXPERIENCES}}
+        started = time.perf_counter()
+        cycle = daemon.http.post("/v1/sleep-cycles", json=asked).raise_for_status().json()
+        ended = daemon.wait_for_cycle(cycle["id"], timeout_seconds=1800)
+        seconds = time.perf_counter() - started
+        if ended["status"] not in {"succeeded", "rejected"}:
+            raise SystemExit(f"the cycle {ended['status']}: {ended['error']}")
+        size = sum(f.stat().st_size for f in (directory / "checkpoints").rglob("*") if f.is_file())
+    return seconds, float(size)
+
+
+def measure_instances(directory: Path) -> Mapping[str, float]:
+    """Seconds per instance of what looks at all instances, with `MEASURED_INSTANCES` of them."""
+    path = directory / "sage-sleep.db"
+    with closing(sqlite3.connect(path)) as connection:
+        connection.executemany(
+            "INSERT INTO instances (slug, policy, recipe, created_at, updated_at) "
+            "SELECT ?, policy, recipe, created_at, updated_at FROM instances WHERE id = 1",
+            ((f"machine{number:06}",) for number in range(MEASURED_INSTANCES)),
+        )
+        connection.executemany(
+            "INSERT INTO status_totals SELECT id, ?, ?, ?, 0, 0, 0, 0, 0 FROM instances",
+            (("buffered", 9, 6.0), ("held_out", 1, 0.6), ("consolidated", 90, 60.0)),
+        )
+        connection.commit()
+    defaults = Settings(data_dir=directory).instance_defaults()
+    database = Database(f"sqlite:///{path}")
+    now = utc_now()
+
+    def timed(count: int, work: Any) -> float:
+        taken: list[float] = []
+        for _ in range(3):
+            started = time.perf_counter()
+            work()
+            taken.append(time.perf_counter() - started)
+        return median(taken) / count
+
+    scheduler = timed(
+        MEASURED_INSTANCES,
+        lambda: sleep.list_due(database, slugs=None, defaults=defaults, now=now),
+    )
+    page = timed(
+        PAGE,
+        lambda: collect_stats(database, instance=None, defaults=defaults, now=now, limit=PAGE),
+    )
+    figures = timed(MEASURED_INSTANCES, lambda: collect_figures(database, defaults=defaults))
+    database.close()
+    with running_daemon(directory, mass_threshold=1e9) as daemon:
+        over_http = {
+            "stats": timed(PAGE, lambda: daemon.http.get("/stats").raise_for_status()),
+            "metrics": timed(
+                MEASURED_INSTANCES, lambda: daemon.http.get("/metrics").raise_for_status()
+            ),
+            "list": timed(
+                MEASURED_INSTANCES, lambda: daemon.http.get("/v1/instances").raise_for_status()
+            ),
+        }
+    print(
+        f"of these, queries and rules: /stats {1e6 * page:.0f} us, /metrics {1e6 * figures:.0f} us"
+    )
+    return {"scheduler": scheduler, **over_http}
+
+
+def main() -> None:
+    """Measure, calculate, print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--base-model", type=Path)
+    parser.add_argument("--cycle-seconds", type=float, help="instead of running a cycle")
+    parser.add_argument("--checkpoint-bytes", type=float, help="with --cycle-seconds")
+    for field in fields(Workload):
+        parser.add_argument(f"--{field.name.replace('_', '-')}", type=float, default=field.default)
+    options = parser.parse_args()
+    workload = Workload(**{field.name: getattr(options, field.name) for field in fields(Workload)})
+    with tempfile.TemporaryDirectory() as name:
+        root = Path(name)
+        for part in ("ingest", "cycle", "instances"):
+            (root / part).mkdir()
+        run_command("migrate", environment={"SAGE_DATA_DIR": str(root / "ingest")})
+        for part in ("cycle", "instances"):
+            shutil.copy(root / "ingest" / "sage-sleep.db", root / part)
+        bytes_each, posts = measure_ingest(root / "ingest")
+        if options.cycle_seconds is not None:
+            cycle = (options.cycle_seconds, options.checkpoint_bytes or 0.0)
+        else:
+            known = Settings().models_dir / EMBEDDED_MODEL_NAME
+            cycle = measure_cycle(root / "cycle", options.base_model or known)
+        each = measure_instances(root / "instances")
+    constants = Constants(
+        cycle_seconds=cycle[0],
+        checkpoint_bytes=cycle[1],
+        bytes_per_experience=bytes_each,
+        posts_per_second=posts,
+        scheduler_seconds_per_instance=each["scheduler"],
+        stats_seconds_per_instance=each["stats"],
+        metrics_seconds_per_instance=each["metrics"],
+        instance_list_seconds_per_instance=each["list"],
+    )
+    print(json.dumps({k: float(f"{v:.3g}") for k, v in asdict(constants).items()}, indent=2))
+    print(json.dumps(asdict(workload), indent=2))
+    print(table(constants, workload))
+
+
+if __name__ == "__main__":
+    main()
