@@ -12,6 +12,7 @@ from typing import TypedDict
 import torch
 
 from app.training.chat import IGNORED_LABEL
+from app.training.lanes import even_shares
 
 WINDOW_BATCHES = 8
 """Batches that are cut from one window of the salience order: more of them pad less and keep the
@@ -115,6 +116,21 @@ def split_by_tokens(lengths: Sequence[int], limit: int = FORWARD_TOKENS) -> list
             parts.append([])
             longest = length
         parts[-1].append(index)
+    return parts
+
+
+def even_parts(lengths: Sequence[int], *, shared: int, limit: int) -> list[list[int]]:
+    """Cut a batch into as few parts as fit, about equally long.
+
+    Args:
+        lengths: Tokens of each example, without those that all share.
+        shared: Tokens that every part carries once.
+        limit: Tokens of a part; an example alone may be longer.
+    """
+    for count in range(1, len(lengths) + 1):
+        parts = even_shares(lengths, count)
+        if max(sum(lengths[i] for i in part) for part in parts) + shared <= limit:
+            break
     return parts
 
 

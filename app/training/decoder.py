@@ -1,6 +1,6 @@
 """Finds the hand-written decoder of a model with an adapter, where there is one.
 
-The arithmetic is in `app.training.blocks`; here the model's own weights and peft's layers are read.
+The arithmetic is in `app.training.stack`; here the model's own weights and peft's layers are read.
 Must not know losses, optimisers or where a batch comes from.
 """
 
@@ -11,68 +11,19 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.nn import functional
 from transformers import PreTrainedModel
 
-from app.training.blocks import Adapter, Block, BlockFunction, Layer, Projection, causal_masks
+from app.training.attention import Heads
+from app.training.blocks import Block
 from app.training.lora import ADAPTER_NAME
-from app.training.packing import Packing
-
-KEPT_BYTES = 200_000_000
-"""Activations kept for the backward pass of one part of a batch: 643 tokens of SmolLM2-135M, 329 of
-the Qwen2.5-0.5B geometry. A part costs more per token the fewer rows share its prefix."""
+from app.training.loss import changes_logits
+from app.training.projections import Adapter, Layer, Projection
+from app.training.stack import Stack
 
 _MODEL_TYPES = ("llama", "qwen2")
 
 
-class FusedDecoder:
-    """A decoder's blocks on packed rows; see `find_fused_decoder`.
-
-    Attributes:
-        part_tokens: Tokens whose kept activations take `KEPT_BYTES`.
-    """
-
-    def __init__(
-        self,
-        blocks: Sequence[Block],
-        embedding: nn.Embedding,
-        norm: nn.Module,
-        rotary: nn.Module,
-    ) -> None:
-        width = sum(
-            2 * part.layers[0].weight.shape[1] + part.layers[-1].columns.stop
-            for block in blocks
-            for part in (block.qkv, block.gate_up)
-        ) - sum(len(block.norm1) * 2 for block in blocks)
-        self.part_tokens = KEPT_BYTES // (width * embedding.weight.element_size())
-        self._blocks = blocks
-        self._embedding = embedding
-        self._norm = norm
-        self._rotary = rotary
-
-    def hidden_states(self, packing: Packing, wanted: torch.Tensor) -> torch.Tensor:
-        """The decoder's output after its last norm, with gradient for the adapters.
-
-        Args:
-            packing: Of the whole batch.
-            wanted: int64 (M,), packed indices of the tokens to return, repeated ones too.
-
-        Returns:
-            (M, H)
-        """
-        x = functional.embedding(packing.input_ids, self._embedding.weight)
-        with torch.no_grad():
-            cos, sin = self._rotary(x, packing.positions.unsqueeze(0))
-        rope = (cos[0].unsqueeze(1), sin[0].unsqueeze(1))
-        masks = causal_masks(packing, self._blocks[0], x.dtype)
-        for block in self._blocks:
-            parameters = [p for part in block.projections() for p in part.parameters()]
-            x = BlockFunction.apply(x, block, packing, rope, masks, *parameters)  # type: ignore[no-untyped-call]
-        normed: torch.Tensor = self._norm(x[wanted])
-        return normed
-
-
-def find_fused_decoder(model: PreTrainedModel) -> FusedDecoder | None:
+def find_stack(model: PreTrainedModel) -> Stack | None:
     """The hand-written decoder of a model with a LoRA adapter, or None where it does not apply.
 
     Applies to Llama and Qwen2 (full attention, SiLU) on a CPU, without LoRA dropout. The weights
@@ -81,12 +32,15 @@ def find_fused_decoder(model: PreTrainedModel) -> FusedDecoder | None:
     """
     config = model.config
     decoder: Any = model.get_decoder()  # type: ignore[no-untyped-call]
+    head: Any = model.get_output_embeddings()  # type: ignore[no-untyped-call]
     if (
         config.model_type not in _MODEL_TYPES
         or config.hidden_act != "silu"
         or getattr(config, "use_sliding_window", False)
         or getattr(config, "attention_dropout", 0.0)
         or model.device.type != "cpu"
+        or type(head) is not nn.Linear
+        or changes_logits(model)
     ):
         return None
     blocks = []
@@ -106,19 +60,36 @@ def find_fused_decoder(model: PreTrainedModel) -> FusedDecoder | None:
         qkv, o, gate_up, down = (part for part in parts if part is not None)
         blocks.append(
             Block(
-                norm1=layer.input_layernorm.weight,
-                norm2=layer.post_attention_layernorm.weight,
+                norm1=layer.input_layernorm.weight.data,
+                norm2=layer.post_attention_layernorm.weight.data,
                 eps=layer.input_layernorm.variance_epsilon,
                 qkv=qkv,
                 o=o,
                 gate_up=gate_up,
                 down=down,
-                heads=config.num_attention_heads,
-                kv_heads=config.num_key_value_heads,
-                head_dim=attention.head_dim,
+                heads=Heads(
+                    heads=config.num_attention_heads,
+                    kv_heads=config.num_key_value_heads,
+                    head_dim=attention.head_dim,
+                ),
             )
         )
-    return FusedDecoder(blocks, decoder.embed_tokens, decoder.norm, decoder.rotary_emb)
+    embedding = decoder.embed_tokens.weight.data
+
+    def make_rope(positions: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        with torch.no_grad():
+            cos, sin = decoder.rotary_emb(embedding[:1], positions.unsqueeze(0))
+        return cos[0], sin[0]
+
+    return Stack(
+        embedding=embedding,
+        blocks=tuple(blocks),
+        norm=decoder.norm.weight.data,
+        eps=decoder.norm.variance_epsilon,
+        head=head.weight.data,
+        head_bias=head.bias,
+        make_rope=make_rope,
+    )
 
 
 def _project(modules: Sequence[Any]) -> Projection | None:

@@ -22,17 +22,14 @@ from app.training.batches import (
     count_targets,
     like_length_batches,
     loss_weights,
-    move_batch,
-    pad_batch,
-    split_by_tokens,
 )
 from app.training.data import pad_token_of
-from app.training.decoder import find_fused_decoder
+from app.training.decoder import find_stack
+from app.training.gradients import add_gradients, add_gradients_by_hand
+from app.training.lanes import LANES, Lanes, open_lanes
 from app.training.loading import BaseModel, load_base_model
 from app.training.lora import attach_adapter, continue_adapter, save_adapter, trainable_parameters
-from app.training.loss import supervised_loss
 from app.training.models import base_name
-from app.training.packing import common_prefix
 
 
 class TrainingRun(TypedDict):
@@ -70,7 +67,7 @@ class SleepTrainingLoop:
         recipe: Hyper-parameters; a parent adapter keeps its own r, lora_alpha and target_modules.
         parent_adapter: Directory of an adapter to go on from; None for a new one.
         base: The base where it is loaded already; None loads `model_path`.
-        is_fused: Train with the hand-written blocks where they apply; see `find_fused_decoder`.
+        is_fused: Train with the hand-written blocks where they apply; see `find_stack`.
 
     Raises:
         BaseModelNotFound, ChatTemplateMissing: About the base.
@@ -97,7 +94,7 @@ class SleepTrainingLoop:
             if parent_adapter is None
             else continue_adapter(self.base.model, Path(parent_adapter), seed=self.recipe.seed)
         )
-        self.fused = find_fused_decoder(self.base.model) if is_fused else None
+        self.stack = find_stack(self.base.model) if is_fused else None
 
     def train_on_experiences(
         self,
@@ -133,26 +130,27 @@ class SleepTrainingLoop:
         losses: list[float] = []
         trained = supervised = 0
         started = time.monotonic()
-        for step, (epoch, members) in enumerate(plan, start=1):
-            if should_stop():
-                raise TrainingStopped(f"stopped before step {step} of {len(plan)}", step=step)
-            for group in optimizer.param_groups:
-                group["lr"] = peak * learning_rate_factor(step, len(plan), warmup)
-            examples = [training_data[i] for i in members]
-            loss, targets = self._step(examples, parameters, optimizer, step)
-            losses.append(loss)
-            supervised += targets
-            trained += sum(len(example["input_ids"]) for example in examples)
-            on_progress(
-                Progress(
-                    stage=Stage.TRAINING,
-                    step=step,
-                    total_steps=len(plan),
-                    epoch=epoch,
-                    loss=loss,
-                    tokens_per_second=trained / max(time.monotonic() - started, 1e-9),
+        with open_lanes(LANES if self.stack else 1) as lanes:
+            for step, (epoch, members) in enumerate(plan, start=1):
+                if should_stop():
+                    raise TrainingStopped(f"stopped before step {step} of {len(plan)}", step=step)
+                for group in optimizer.param_groups:
+                    group["lr"] = peak * learning_rate_factor(step, len(plan), warmup)
+                examples = [training_data[i] for i in members]
+                loss, targets = self._step(examples, parameters, optimizer, step, lanes)
+                losses.append(loss)
+                supervised += targets
+                trained += sum(len(example["input_ids"]) for example in examples)
+                on_progress(
+                    Progress(
+                        stage=Stage.TRAINING,
+                        step=step,
+                        total_steps=len(plan),
+                        epoch=epoch,
+                        loss=loss,
+                        tokens_per_second=trained / max(time.monotonic() - started, 1e-9),
+                    )
                 )
-            )
         trained_at = time.monotonic()
         self.adapted.eval()
         on_progress(Progress(stage=Stage.SAVING, step=len(plan), total_steps=len(plan)))
@@ -186,37 +184,23 @@ class SleepTrainingLoop:
             )
         ]
 
-    def _parts(self, examples: Sequence[TrainingExample]) -> list[list[int]]:
-        """The rows of a batch that go through the model together."""
-        rows = [example["input_ids"] for example in examples]
-        if self.fused is None:
-            return split_by_tokens([len(row) for row in rows])
-        prefix = common_prefix(rows)
-        return split_by_tokens(
-            [len(row) - prefix for row in rows], max(self.fused.part_tokens - prefix, 1)
-        )
-
     def _step(
         self,
         examples: Sequence[TrainingExample],
         parameters: Sequence[torch.nn.Parameter],
         optimizer: torch.optim.Optimizer,
         step: int,
+        lanes: Lanes,
     ) -> tuple[float, int]:
         """One update. Returns the unweighted loss in nats per token, and the tokens it is over."""
         weights = loss_weights(torch.tensor([example["salience"] for example in examples]))
         tokens = sum(count_targets(example) for example in examples)
-        nll = 0.0
-        for rows in self._parts(examples):
-            part = pad_batch([examples[i] for i in rows], pad_token_of(self.tokenizer))
-            result = supervised_loss(
-                self.base.model,
-                move_batch(part, self.base.device),
-                example_weights=weights[rows],
-                fused=self.fused,
+        if self.stack is None:
+            nll = add_gradients(
+                self.base, examples, weights / tokens, pad_token_id=pad_token_of(self.tokenizer)
             )
-            (result.total / tokens).backward()  # type: ignore[no-untyped-call]
-            nll += float(result.nll.double().sum())
+        else:
+            nll = add_gradients_by_hand(self.stack, examples, weights / tokens, lanes)
         loss = nll / tokens
         norm = torch.nn.utils.clip_grad_norm_(parameters, self.recipe.max_grad_norm)
         if not math.isfinite(loss) or not math.isfinite(float(norm)):
