@@ -81,8 +81,10 @@ class Database:
                 yield connection
                 connection.execute("COMMIT")
                 self.seen_words.keep()
+            except BaseException:
+                self.seen_words.forget()
+                raise
             finally:
-                self.seen_words.drop()
                 pooled.close()  # back to the pool, which rolls back what was not committed
 
     def check_migrated(self) -> None:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, cast
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from app.db import seen_words
 from app.db.paging import Page, fetch_page
 from app.db.tables import (
     CheckpointRow,
@@ -19,6 +21,7 @@ from app.db.tables import (
     SleepCycleRow,
 )
 from app.domain.experience import MAX_ATTEMPTS, CycleRole, ExperienceStatus
+from app.domain.salience import distinct_words
 from app.domain.selection import Candidate
 from app.domain.sleep import ACTIVE_STATUSES
 from app.errors import ExperienceNotFound
@@ -239,7 +242,14 @@ def regrade(session: Session, instance_id: int, min_salience: float) -> None:
 
 
 def erase(session: Session, experience_seq: int, *, now: datetime) -> None:
-    """Remove every text of an experience; hash, scores and provenance stay."""
+    """Remove every text of an experience; hash, scores, provenance and its words' hashes stay."""
+    instance_id, response = session.execute(
+        sa.select(ExperienceRow.instance_id, ExperienceRow.response).where(
+            ExperienceRow.seq == experience_seq
+        )
+    ).one()
+    connection = cast("sqlite3.Connection", session.connection().connection.driver_connection)
+    seen_words.write_words(connection, instance_id, distinct_words(response))
     session.execute(
         sa.update(ExperienceRow)
         .where(ExperienceRow.seq == experience_seq)

@@ -148,7 +148,7 @@ class StatusTotalsRow(Table):
 
 
 class SeenWordRow(Table):
-    """A word an instance used before, as a 64-bit hash: novelty needs no text."""
+    """A word an instance used before, as a 64-bit hash; added when `app.db.seen_words` says."""
 
     __tablename__ = "seen_words"
     __table_args__ = {"sqlite_with_rowid": False}  # noqa: RUF012

@@ -128,6 +128,7 @@ def _ingest_into(
             memory.add(exchange.response)
         ingest.insert_experiences(connection, instance.id, [row for _, row in new], received_at=now)
         ingest.record_exchange_at(connection, instance.id, now)
+        seen_words.add(connection, instance.id, memory.new_words, experiences=len(new))
     return results
 
 
@@ -222,18 +223,19 @@ class _Memory:
         )
         self._words = {e.response: distinct_words(e.response) for e in exchanges}
         said = frozenset[str]().union(*self._words.values())
-        self._new = set(seen_words.add(connection, instance_id, said))
-        self._is_first = not self.recent and len(self._new) == len(said)
+        self.new_words = seen_words.find_new(connection, instance_id, said)
+        self._unsaid = set(self.new_words)
+        self._is_first = not self.recent and len(self.new_words) == len(said)
 
     def new_word_share(self, response: str) -> float | None:
         """Share of distinct words never used before; None for the very first response."""
         if self._is_first:
             return None
         words = self._words[response]
-        return len(words & self._new) / len(words) if words else 0.0
+        return len(words & self._unsaid) / len(words) if words else 0.0
 
     def add(self, response: str) -> None:
-        self._new -= self._words[response]
+        self._unsaid -= self._words[response]
         self._is_first = False
         self.recent = [*self.recent, response][-RECENT_RESPONSES_FOR_SIMILARITY:]
 

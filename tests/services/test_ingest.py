@@ -10,7 +10,6 @@ import pytest
 
 from app.db import instances
 from app.db.engine import Database
-from app.db.seen_words import word_hash
 from app.domain.exchange import Exchange
 from app.domain.experience import ExperienceStatus, content_hash, is_held_out
 from app.domain.sleep import InstanceDefaults
@@ -167,8 +166,3 @@ def test_same_exchange_from_many_threads_is_stored_once(
         thread.join()
     assert outcomes.count(IngestOutcome.INSERTED) == 10
     assert outcomes.count(IngestOutcome.DUPLICATE) == 50
-
-
-def test_word_hash_is_the_same_everywhere() -> None:
-    assert word_hash("basil") == 3319141267634005361
-    assert -(2**63) <= word_hash("we") < 2**63
