@@ -108,6 +108,10 @@ class Settings(BaseSettings):
     max_grad_norm: Annotated[float, Field(gt=0)] = 1.0
     max_length: Annotated[int, Field(ge=16, le=32768, description="Tokens per example.")] = 1024
     rehearsal_share: Annotated[float, Field(ge=0, le=1)] = 0.0
+    anchor_weight: Annotated[
+        float, Field(ge=0, le=100, description="Of the KL to the base on anchors; 0 for none.")
+    ] = 1.0
+    anchors_per_batch: Annotated[int, Field(ge=1, le=40)] = 3
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     probe_prompts: tuple[str, ...] = Field(
         default=("Who are you?",), description="Answered before and after each cycle."

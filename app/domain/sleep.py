@@ -132,6 +132,9 @@ class SleepPolicy:
 class Recipe:
     """Hyper-parameters of a cycle, named as in peft and transformers.
 
+    Attributes:
+        anchor_weight: Of the KL to the base on anchors, beside the loss of a batch; 0 for none.
+
     Measured with these defaults on the embedded model (`sage-sleep import`, then `sage-sleep sleep
     --force`): 256 real exchanges took the loss on 29 held out from 3.329 to 2.117 nats per token.
     """
@@ -148,6 +151,8 @@ class Recipe:
     max_grad_norm: float = 1.0
     max_length: int = 1024
     rehearsal_share: float = 0.0
+    anchor_weight: float = 1.0
+    anchors_per_batch: int = 3
     seed: int = 0
 
 

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.resources import files
@@ -71,8 +71,15 @@ class ReferenceSet:
 
     def first(self, count: int) -> ReferenceSet:
         """The first examples alone."""
+        return self.chosen(range(min(count, len(self.examples))))
+
+    def chosen(self, indices: Iterable[int]) -> ReferenceSet:
+        """The examples at these places alone."""
+        wanted = tuple(indices)
         return ReferenceSet(
-            examples=self.examples[:count], hidden=self.hidden[:count], nll=self.nll[:count]
+            examples=tuple(self.examples[i] for i in wanted),
+            hidden=tuple(self.hidden[i] for i in wanted),
+            nll=tuple(self.nll[i] for i in wanted),
         )
 
 

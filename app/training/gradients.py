@@ -7,11 +7,14 @@ to the batch's, so that only one part's activations are alive. Must not know opt
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import Protocol
 
 import torch
 
+from app.training.anchors import kl_to_base, targets_of
 from app.training.batches import (
+    Batch,
     TrainingExample,
     even_parts,
     move_batch,
@@ -19,85 +22,146 @@ from app.training.batches import (
     split_by_tokens,
 )
 from app.training.chat import IGNORED_LABEL
+from app.training.data import pad_token_of
 from app.training.lanes import Lanes
 from app.training.loading import BaseModel
-from app.training.loss import supervised_loss
-from app.training.packing import common_prefix, pack_rows
-from app.training.stack import Stack, loss_and_gradients
+from app.training.loss import predicting_states, supervised_loss
+from app.training.packing import Packing, common_prefix, pack_rows
+from app.training.stack import Stack, Targets, loss_and_gradients
 
 KEPT_BYTES = 330_000_000
 """Activations kept for the backward pass of one part of a batch: 1,060 tokens of SmolLM2-135M, 543
 of the Qwen2.5-0.5B geometry. A part costs more per token the fewer rows share its prefix."""
 
 
-def add_gradients(
-    base: BaseModel,
-    examples: Sequence[TrainingExample],
-    weights: torch.Tensor,
-    *,
-    pad_token_id: int,
-) -> float:
-    """Add the gradients of `sum_t w_t nll_t` to the parameters that learn, by autograd.
+class Gradients(Protocol):
+    """How the parameters that learn get their gradients. Each method adds, and none resets."""
 
-    Args:
-        weights: float32 (B,), of every supervised token of an example.
+    def add_cross_entropy(
+        self, examples: Sequence[TrainingExample], weights: torch.Tensor
+    ) -> float:
+        """Add the gradients of `sum_t w_t nll_t` over the supervised tokens.
 
-    Returns:
-        The unweighted sum of the losses, in nats.
-    """
-    nll = 0.0
-    for rows in split_by_tokens([len(example["input_ids"]) for example in examples]):
-        part = pad_batch([examples[i] for i in rows], pad_token_id)
-        loss = supervised_loss(
-            base.model, move_batch(part, base.device), example_weights=weights[rows]
+        Args:
+            weights: float32 (B,), of every supervised token of an example.
+
+        Returns:
+            The unweighted sum of the losses, in nats.
+        """
+
+    def add_divergence(
+        self,
+        examples: Sequence[TrainingExample],
+        hidden: Sequence[torch.Tensor],
+        weight: float,
+    ) -> float:
+        """Add the gradients of `w sum_t KL(base || model)` over the supervised tokens.
+
+        Args:
+            hidden: Of each example the base's last hidden states (N, H), as anchors keep them.
+
+        Returns:
+            The unweighted sum, in nats.
+        """
+
+
+class AutogradGradients:
+    """Through the model's own forward pass."""
+
+    def __init__(self, base: BaseModel) -> None:
+        self._base = base
+
+    def add_cross_entropy(
+        self, examples: Sequence[TrainingExample], weights: torch.Tensor
+    ) -> float:
+        """See `Gradients`."""
+        nll = 0.0
+        for rows, part in self._parts(examples):
+            loss = supervised_loss(self._base.model, part, example_weights=weights[rows])
+            loss.total.backward()  # type: ignore[no-untyped-call]
+            nll += float(loss.nll.double().sum())
+        return nll
+
+    def add_divergence(
+        self,
+        examples: Sequence[TrainingExample],
+        hidden: Sequence[torch.Tensor],
+        weight: float,
+    ) -> float:
+        """See `Gradients`."""
+        total = 0.0
+        for rows, part in self._parts(examples):
+            expected = torch.cat([hidden[row] for row in rows]).to(self._base.device)
+            states, _targets, _rows = predicting_states(self._base.model, part)
+            kl = kl_to_base(self._base.model, expected, states).sum()
+            (kl * weight).backward()  # type: ignore[no-untyped-call]
+            total += float(kl.detach())
+        return total
+
+    def _parts(self, examples: Sequence[TrainingExample]) -> Iterator[tuple[list[int], Batch]]:
+        pad = pad_token_of(self._base.tokenizer)
+        for rows in split_by_tokens([len(example["input_ids"]) for example in examples]):
+            yield rows, move_batch(pad_batch([examples[i] for i in rows], pad), self._base.device)
+
+
+class StackGradients:
+    """Through the hand-written decoder, on a CPU."""
+
+    def __init__(self, stack: Stack, lanes: Lanes) -> None:
+        self._stack = stack
+        self._lanes = lanes
+
+    def add_cross_entropy(
+        self, examples: Sequence[TrainingExample], weights: torch.Tensor
+    ) -> float:
+        """See `Gradients`."""
+        total = 0.0
+        for rows in self._parts(examples):
+            part = [examples[i] for i in rows]
+            packing, owners, wanted = _pack(part)
+            labels = torch.cat([targets_of(example) for example in part])
+            targets = Targets(wanted=wanted, weights=weights[rows][owners], labels=labels)
+            total += self._add(packing, targets)
+        return total
+
+    def add_divergence(
+        self,
+        examples: Sequence[TrainingExample],
+        hidden: Sequence[torch.Tensor],
+        weight: float,
+    ) -> float:
+        """See `Gradients`."""
+        total = 0.0
+        for rows in self._parts(examples):
+            packing, owners, wanted = _pack([examples[i] for i in rows])
+            expected = torch.cat([hidden[row] for row in rows])
+            weights = torch.full((len(owners),), weight)
+            total += self._add(packing, Targets(wanted=wanted, weights=weights, hidden=expected))
+        return total
+
+    def _parts(self, examples: Sequence[TrainingExample]) -> list[list[int]]:
+        rows = [example["input_ids"] for example in examples]
+        prefix = common_prefix(rows)
+        return even_parts(
+            [len(row) - prefix for row in rows],
+            shared=prefix,
+            limit=KEPT_BYTES // self._stack.kept_bytes(1),
         )
-        loss.total.backward()  # type: ignore[no-untyped-call]
-        nll += float(loss.nll.double().sum())
-    return nll
 
-
-def add_gradients_by_hand(
-    stack: Stack, examples: Sequence[TrainingExample], weights: torch.Tensor, lanes: Lanes
-) -> float:
-    """The same as `add_gradients`, through the hand-written decoder."""
-    nll = 0.0
-    for rows in _parts(stack, examples):
-        losses, gradients = _part(stack, [examples[i] for i in rows], weights[rows], lanes)
-        nll += float(losses.double().sum())
-        for parameter, gradient in zip(stack.parameters(), gradients, strict=True):
+    def _add(self, packing: Packing, targets: Targets) -> float:
+        losses, gradients = loss_and_gradients(self._stack, packing, targets, self._lanes)
+        for parameter, gradient in zip(self._stack.parameters(), gradients, strict=True):
             parameter.grad = gradient if parameter.grad is None else parameter.grad.add_(gradient)
-    return nll
+        return float(losses.double().sum())
 
 
-def _parts(stack: Stack, examples: Sequence[TrainingExample]) -> list[list[int]]:
-    rows = [example["input_ids"] for example in examples]
-    prefix = common_prefix(rows)
-    return even_parts(
-        [len(row) - prefix for row in rows],
-        shared=prefix,
-        limit=KEPT_BYTES // stack.kept_bytes(1),
-    )
-
-
-def _part(
-    stack: Stack, examples: Sequence[TrainingExample], weights: torch.Tensor, lanes: Lanes
-) -> tuple[torch.Tensor, list[torch.Tensor]]:
+def _pack(examples: Sequence[TrainingExample]) -> tuple[Packing, torch.Tensor, torch.Tensor]:
+    """Examples packed; of each supervised token its example, and the index that predicts it."""
     packing = pack_rows([example["input_ids"] for example in examples])
     supervised = [
         (example["labels"][1:] != IGNORED_LABEL).nonzero().squeeze(1) for example in examples
     ]
-    rows = torch.repeat_interleave(
+    owners = torch.repeat_interleave(
         torch.arange(len(examples)), torch.tensor([len(positions) for positions in supervised])
     )
-    labels = [
-        example["labels"][positions + 1]
-        for example, positions in zip(examples, supervised, strict=True)
-    ]
-    return loss_and_gradients(
-        stack,
-        packing,
-        packing.index(rows, torch.cat(supervised)),
-        torch.cat(labels),
-        weights[rows],
-        lanes,
-    )
+    return packing, owners, packing.index(owners, torch.cat(supervised))

@@ -1,4 +1,4 @@
-"""The output layer's cross-entropy and its gradient, a few tokens at a time.
+"""The output layer's losses and their gradients, a few tokens at a time.
 
 Whole-sequence logits in fp32 are the largest thing in memory by far, with a vocabulary of 49 to 152
 thousand: here only `CHUNK_TOKENS` rows of them are alive at once, and the gradient for the hidden
@@ -51,6 +51,36 @@ def cross_entropy(
         else:
             nll[part], gradient[part] = _wide_step(*chunk, weights[part])
     return nll
+
+
+def divergence(
+    hidden: torch.Tensor,
+    expected: torch.Tensor,
+    weight: torch.Tensor,
+    bias: torch.Tensor | None,
+    weights: torch.Tensor,
+    *,
+    gradient: torch.Tensor,
+) -> torch.Tensor:
+    """`KL(p || q_t)` of p = softmax(W e_t) and q = softmax(W h_t), float32 (N,), in nats.
+
+    Args:
+        hidden: (N, H), of the model.
+        expected: (N, H), of the base.
+        weights: float32 (N,), of each token in the loss.
+        gradient: Receives `w_t (q_t - p_t) W`, (N, H).
+    """
+    kl = torch.empty(len(hidden), dtype=torch.float32, device=hidden.device)
+    for start in range(0, len(hidden), CHUNK_TOKENS):
+        part = slice(start, start + CHUNK_TOKENS)
+        q = torch.log_softmax(_logits(hidden[part], weight, bias), dim=-1)
+        p = torch.log_softmax(_logits(expected[part], weight, bias), dim=-1)
+        q_minus_p = q.exp()
+        probabilities = p.exp()
+        kl[part] = (probabilities * p.sub_(q)).sum(dim=-1)
+        q_minus_p.sub_(probabilities).mul_(weights[part].unsqueeze(1))
+        gradient[part] = q_minus_p.to(hidden.dtype) @ weight
+    return kl
 
 
 def _loss(

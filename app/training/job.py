@@ -148,7 +148,12 @@ def run_job(
         of_parent = _measure_parent(job, base, yardsticks, of_base)
 
     enter(Stage.TRAINING)
-    run = loop.train_on_experiences(train, on_progress=on_progress, should_stop=should_stop)
+    run = loop.train_on_experiences(
+        train,
+        anchors=yardsticks.references.anchors,
+        on_progress=on_progress,
+        should_stop=should_stop,
+    )
     seconds["training"] = run["train_seconds"]
     seconds["saving"] = run["save_seconds"]
 

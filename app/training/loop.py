@@ -17,16 +17,16 @@ import torch
 
 from app.domain.sleep import Progress, Recipe, Stage
 from app.errors import NonFiniteLoss, NoSupervisedTokens, TrainingStopped
+from app.training.anchors import ReferenceSet
 from app.training.batches import (
     TrainingExample,
     count_targets,
     like_length_batches,
     loss_weights,
 )
-from app.training.data import pad_token_of
 from app.training.decoder import find_stack
-from app.training.gradients import add_gradients, add_gradients_by_hand
-from app.training.lanes import LANES, Lanes, open_lanes
+from app.training.gradients import AutogradGradients, Gradients, StackGradients
+from app.training.lanes import LANES, open_lanes
 from app.training.loading import BaseModel, load_base_model
 from app.training.lora import attach_adapter, continue_adapter, save_adapter, trainable_parameters
 from app.training.models import base_name
@@ -102,15 +102,20 @@ class SleepTrainingLoop:
         epochs: int | None = None,
         lr: float | None = None,
         *,
+        anchors: ReferenceSet | None = None,
         on_progress: Callable[[Progress], None] = lambda _progress: None,
         should_stop: Callable[[], bool] = lambda: False,
     ) -> TrainingRun:
         """Train the adapter and write it to `checkpoint_dir`.
 
+        The loss of a step is `mean_t w_t nll_t + anchor_weight mean_t KL(base || model)`, the
+        second mean over the tokens of `anchors_per_batch` anchors.
+
         Args:
             training_data: Most important first; see `like_length_batches`.
             epochs: None for the recipe's.
             lr: Peak learning rate; None for the recipe's.
+            anchors: What the base answers to general prompts; None trains without them.
             on_progress: Told after every step.
             should_stop: Asked before every step.
 
@@ -127,17 +132,24 @@ class SleepTrainingLoop:
         optimizer = torch.optim.AdamW(parameters, lr=peak, weight_decay=self.recipe.weight_decay)
         warmup = math.ceil(self.recipe.warmup_ratio * len(plan))
         self.adapted.train()
+        beside = self._plan_anchors(anchors, len(plan))
         losses: list[float] = []
         trained = supervised = 0
         started = time.monotonic()
         with open_lanes(LANES if self.stack else 1) as lanes:
+            gradients: Gradients = (
+                StackGradients(self.stack, lanes) if self.stack else AutogradGradients(self.base)
+            )
             for step, (epoch, members) in enumerate(plan, start=1):
                 if should_stop():
                     raise TrainingStopped(f"stopped before step {step} of {len(plan)}", step=step)
                 for group in optimizer.param_groups:
                     group["lr"] = peak * learning_rate_factor(step, len(plan), warmup)
                 examples = [training_data[i] for i in members]
-                loss, targets = self._step(examples, parameters, optimizer, step, lanes)
+                loss, targets = self._add_gradients(gradients, examples)
+                if anchors is not None:
+                    self._add_anchor_gradients(gradients, anchors.chosen(beside[step - 1]))
+                self._update(parameters, optimizer, loss, step)
                 losses.append(loss)
                 supervised += targets
                 trained += sum(len(example["input_ids"]) for example in examples)
@@ -184,24 +196,42 @@ class SleepTrainingLoop:
             )
         ]
 
-    def _step(
-        self,
-        examples: Sequence[TrainingExample],
-        parameters: Sequence[torch.nn.Parameter],
-        optimizer: torch.optim.Optimizer,
-        step: int,
-        lanes: Lanes,
+    def _plan_anchors(self, anchors: ReferenceSet | None, steps: int) -> list[list[int]]:
+        """Indices of the anchors beside every step: each comes once before any comes again."""
+        if anchors is None or not self.recipe.anchor_weight:
+            return [[]] * steps
+        order = random.Random(self.recipe.seed)  # noqa: S311  # a schedule, not a secret
+        waiting: list[int] = []
+        plan = []
+        for _ in range(steps):
+            while len(waiting) < self.recipe.anchors_per_batch:
+                waiting += order.sample(range(len(anchors.examples)), len(anchors.examples))
+            plan.append(waiting[: self.recipe.anchors_per_batch])
+            del waiting[: self.recipe.anchors_per_batch]
+        return plan
+
+    def _add_gradients(
+        self, gradients: Gradients, examples: Sequence[TrainingExample]
     ) -> tuple[float, int]:
-        """One update. Returns the unweighted loss in nats per token, and the tokens it is over."""
+        """The unweighted loss of a batch in nats per token, and the tokens it is over."""
         weights = loss_weights(torch.tensor([example["salience"] for example in examples]))
         tokens = sum(count_targets(example) for example in examples)
-        if self.stack is None:
-            nll = add_gradients(
-                self.base, examples, weights / tokens, pad_token_id=pad_token_of(self.tokenizer)
+        return gradients.add_cross_entropy(examples, weights / tokens) / tokens, tokens
+
+    def _add_anchor_gradients(self, gradients: Gradients, anchors: ReferenceSet) -> None:
+        if anchors.examples:
+            tokens = sum(len(hidden) for hidden in anchors.hidden)
+            gradients.add_divergence(
+                anchors.examples, anchors.hidden, self.recipe.anchor_weight / tokens
             )
-        else:
-            nll = add_gradients_by_hand(self.stack, examples, weights / tokens, lanes)
-        loss = nll / tokens
+
+    def _update(
+        self,
+        parameters: Sequence[torch.nn.Parameter],
+        optimizer: torch.optim.Optimizer,
+        loss: float,
+        step: int,
+    ) -> None:
         norm = torch.nn.utils.clip_grad_norm_(parameters, self.recipe.max_grad_norm)
         if not math.isfinite(loss) or not math.isfinite(float(norm)):
             raise NonFiniteLoss(
@@ -211,7 +241,6 @@ class SleepTrainingLoop:
             )
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
-        return loss, tokens
 
 
 def learning_rate_factor(step: int, total_steps: int, warmup_steps: int) -> float:

@@ -50,13 +50,7 @@ def supervised_loss(
         batch: On the model's device.
         example_weights: float (B,), every token's weight by its example; None for 1.
     """
-    targets = batch["labels"][:, 1:]
-    rows, positions = (targets != IGNORED_LABEL).nonzero(as_tuple=True)
-    # No attention mask: padding stands on the right, where causal attention never looks.
-    decoder = model.get_decoder()  # type: ignore[no-untyped-call]
-    hidden = decoder(input_ids=batch["input_ids"], use_cache=False).last_hidden_state
-    chosen = hidden[rows, positions]
-    labels = targets[rows, positions]
+    chosen, labels, rows = predicting_states(model, batch)
     weights = (
         torch.ones(len(rows), device=chosen.device)
         if example_weights is None
@@ -70,6 +64,23 @@ def supervised_loss(
         losses = functional.cross_entropy(logits.float(), labels, reduction="none")
         total, nll = (losses * weights).sum(), losses.detach()
     return SupervisedLoss(total=total, nll=nll, rows=rows)
+
+
+def predicting_states(
+    model: PreTrainedModel, batch: Batch
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Run the decoder, and pick the states that predict the supervised tokens.
+
+    Returns:
+        The states (N, H), the tokens int64 (N,), and their rows int64 (N,), in order of row and
+        position.
+    """
+    targets = batch["labels"][:, 1:]
+    rows, positions = (targets != IGNORED_LABEL).nonzero(as_tuple=True)
+    # No attention mask: padding stands on the right, where causal attention never looks.
+    decoder = model.get_decoder()  # type: ignore[no-untyped-call]
+    hidden = decoder(input_ids=batch["input_ids"], use_cache=False).last_hidden_state
+    return hidden[rows, positions], targets[rows, positions], rows
 
 
 def _chunked(

@@ -28,7 +28,7 @@ from app.training.blocks import (
     norm_backward,
     prepare,
 )
-from app.training.head import cross_entropy
+from app.training.head import cross_entropy, divergence
 from app.training.lanes import Lanes, even_ranges, even_shares
 from app.training.packing import Packing
 
@@ -65,20 +65,30 @@ class Stack:
         return tokens * width * self.embedding.element_size()
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Targets:
+    """What M tokens are to predict.
+
+    Attributes:
+        wanted: int64 (M,), their packed indices, repeated ones too.
+        weights: float32 (M,), of each in the loss.
+        labels: int64 (M,), for cross-entropy; or
+        hidden: (M, H), for the divergence from what the output layer makes of these states.
+    """
+
+    wanted: torch.Tensor
+    weights: torch.Tensor
+    labels: torch.Tensor | None = None
+    hidden: torch.Tensor | None = None
+
+
 def loss_and_gradients(
     stack: Stack,
     packing: Packing,
-    wanted: torch.Tensor,
-    labels: torch.Tensor,
-    weights: torch.Tensor,
+    targets: Targets,
     lanes: Lanes,
 ) -> tuple[torch.Tensor, list[torch.Tensor]]:
-    """The losses of the wanted tokens, and the gradients of `sum_t w_t nll_t`.
-
-    Args:
-        wanted: int64 (M,), packed indices of supervised tokens' predecessors, repeated ones too.
-        labels: int64 (M,).
-        weights: float32 (M,).
+    """The losses l of the wanted tokens, and the gradients of `sum_t w_t l_t`.
 
     Returns:
         float32 (M,) in nats, and a gradient for each of `stack.parameters()`.
@@ -91,9 +101,9 @@ def loss_and_gradients(
     with torch.no_grad():
         x = functional.embedding(packing.input_ids, stack.embedding)
         kept, out = _forward(stack, x, rope, ranges, shares, lanes)
-        nll, d_out = _head(stack, out, wanted, labels, weights, lanes)
+        losses, d_out = _head(stack, out, targets, lanes)
         gradients = _backward(stack, kept, d_out, rope, ranges, shares, packing.prefix, lanes)
-    return nll, gradients
+    return losses, gradients
 
 
 def _forward(
@@ -131,26 +141,33 @@ def _forward(
 def _head(
     stack: Stack,
     x: torch.Tensor,
-    wanted: torch.Tensor,
-    labels: torch.Tensor,
-    weights: torch.Tensor,
+    targets: Targets,
     lanes: Lanes,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Losses (M,), and the gradient (N, H) of the last block's output."""
-    nll = torch.empty(len(wanted), dtype=torch.float32)
+    wanted = targets.wanted
+    losses = torch.empty(len(wanted), dtype=torch.float32)
     d_chosen = x.new_empty(len(wanted), x.shape[1])
 
     def work(part: slice) -> None:
         chosen = x[wanted[part]]
         normed, scale = norm(chosen, stack.norm, stack.eps)
         d_normed = torch.empty_like(normed)
-        nll[part] = cross_entropy(
-            normed, stack.head, stack.head_bias, labels[part], weights[part], gradient=d_normed
-        )
+        weights = targets.weights[part]
+        if targets.labels is not None:
+            losses[part] = cross_entropy(
+                normed, stack.head, stack.head_bias, targets.labels[part], weights,
+                gradient=d_normed,
+            )  # fmt: skip
+        elif targets.hidden is not None:
+            losses[part] = divergence(
+                normed, targets.hidden[part], stack.head, stack.head_bias, weights,
+                gradient=d_normed,
+            )  # fmt: skip
         d_chosen[part] = norm_backward(d_normed, chosen, stack.norm, scale)
 
     lanes.run(work, _ranges(len(wanted), lanes))
-    return nll, torch.zeros_like(x).index_add_(0, wanted, d_chosen)
+    return losses, torch.zeros_like(x).index_add_(0, wanted, d_chosen)
 
 
 def _backward(

@@ -13,6 +13,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,15 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from app.domain.sleep import Recipe
-from app.training import RaisingTrainingDataBuilder, SleepTrainingLoop, loop, loss, packing
+from app.training import (
+    RaisingTrainingDataBuilder,
+    SleepTrainingLoop,
+    gradients,
+    head,
+    loop,
+    loss,
+    packing,
+)
 from app.training.batches import TrainingExample, pad_batch
 from app.training.loading import BaseModel, load_tokenizer
 from app.training.lora import attach_adapter, trainable_parameters
@@ -58,15 +67,21 @@ def _no_prefix(_rows: Any, *, multiple: int = 1) -> int:
 def ours(switch: str, base: BaseModel | None = None) -> Callable[..., Outcome]:
     """The project's loop, with one trick switched off."""
     if switch == "prefix_not_shared":
-        for module in (packing, loop):
+        for module in (packing, gradients):
             setattr(module, "common_prefix", _no_prefix)  # noqa: B010
     if switch == "lengths_as_they_come":
         for function in (packing.pack_rows, packing.common_prefix):
             function.__kwdefaults__ = {"multiple": 1}
     if switch == "head_in_fp32":
-        loss.IS_HEAD_NARROW = False
+        head.IS_HEAD_NARROW = False
+    if switch == "one_lane":
+        loop.LANES = 1
+    if switch == "twice_as_much_kept":
+        gradients.KEPT_BYTES *= 2
 
     def train(model_path: str, examples: list[TrainingExample], recipe: Recipe) -> Outcome:
+        if switch == "ours_batch_1":
+            recipe = replace(recipe, batch_size=1)
         trained = SleepTrainingLoop(
             model_path, tempfile.mkdtemp(), recipe=recipe, base=base,
             is_fused=switch != "blocks_of_transformers",

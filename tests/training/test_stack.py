@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
@@ -9,10 +11,11 @@ import torch
 from transformers import PreTrainedModel, Qwen2Config, Qwen2ForCausalLM
 
 from app.domain.sleep import ALL_LINEAR_MODULES, Recipe
+from app.training.anchors import supervised_states
 from app.training.batches import TrainingExample
 from app.training.chat import IGNORED_LABEL
 from app.training.decoder import find_stack
-from app.training.gradients import add_gradients, add_gradients_by_hand
+from app.training.gradients import AutogradGradients, Gradients, StackGradients
 from app.training.lanes import open_lanes
 from app.training.loading import BaseModel
 from app.training.lora import attach_adapter, trainable_parameters
@@ -63,17 +66,27 @@ def loss_and_gradients(
 ) -> tuple[float, list[torch.Tensor]]:
     """The sum of the losses, and the gradients in the order of `parameters`."""
     weights = torch.linspace(0.5, 1.5, len(examples))
-    if by_hand:
-        stack = find_stack(base.model)
-        assert stack is not None
-        with open_lanes(lanes) as opened:
-            nll = add_gradients_by_hand(stack, examples, weights, opened)
-    else:
-        nll = add_gradients(base, examples, weights, pad_token_id=0)
+    with opened_gradients(base, by_hand=by_hand, lanes=lanes) as way:
+        nll = way.add_cross_entropy(examples, weights)
+    return nll, taken_gradients(parameters)
+
+
+@contextmanager
+def opened_gradients(base: BaseModel, *, by_hand: bool, lanes: int = 2) -> Iterator[Gradients]:
+    if not by_hand:
+        yield AutogradGradients(base)
+        return
+    stack = find_stack(base.model)
+    assert stack is not None
+    with open_lanes(lanes) as opened:
+        yield StackGradients(stack, opened)
+
+
+def taken_gradients(parameters: list[torch.nn.Parameter]) -> list[torch.Tensor]:
     gradients = [p.grad.clone() for p in parameters if p.grad is not None]
     for parameter in parameters:
         parameter.grad = None
-    return nll, gradients
+    return gradients
 
 
 def base_of(model: PreTrainedModel, tiny_base: BaseModel) -> BaseModel:
@@ -112,6 +125,35 @@ def drawn_adapter(base: BaseModel, recipe: Recipe, std: float = 0.1) -> list[tor
     for parameter in parameters:
         torch.nn.init.normal_(parameter, std=std)
     return parameters
+
+
+@pytest.mark.parametrize("by_hand", [True, False])
+def test_divergence_is_nothing_at_the_base_and_grows_away_from_it(
+    tiny_base: BaseModel, *, by_hand: bool
+) -> None:
+    examples = make_examples((30, 41, 37), 10)
+    hidden = supervised_states(tiny_base, examples)
+    parameters = trainable_parameters(attach_adapter(tiny_base.model, Recipe(r=4)))
+    with opened_gradients(tiny_base, by_hand=by_hand) as way:
+        assert way.add_divergence(examples, hidden, 0.5) == pytest.approx(0, abs=1e-3)
+        for parameter in parameters:
+            torch.nn.init.normal_(parameter, std=0.1)
+        assert way.add_divergence(examples, hidden, 0.5) > 0.1
+
+
+def test_gradients_of_the_divergence_are_those_of_autograd(tiny_base: BaseModel) -> None:
+    examples = make_examples((30, 41, 37), 10)
+    hidden = supervised_states(tiny_base, examples)
+    parameters = drawn_adapter(tiny_base, Recipe(r=4))
+    found = []
+    for by_hand in (False, True):
+        with opened_gradients(tiny_base, by_hand=by_hand) as way:
+            kl = way.add_divergence(examples, hidden, 0.5)
+        found.append((kl, taken_gradients(parameters)))
+    (kl, gradients), (own_kl, own_gradients) = found
+    assert own_kl == pytest.approx(kl, rel=1e-4)
+    for own, theirs in zip(own_gradients, gradients, strict=True):
+        torch.testing.assert_close(own, theirs, rtol=1e-3, atol=1e-3)
 
 
 def test_a_batch_in_parts_adds_up_to_the_whole(

@@ -62,6 +62,8 @@ class RecipeIn(RequestModel):
     max_grad_norm: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
     max_length: Annotated[int, Field(ge=16, le=32768)] | None = None
     rehearsal_share: Annotated[float, Field(ge=0, le=1)] | None = None
+    anchor_weight: Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)] | None = None
+    anchors_per_batch: Annotated[int, Field(ge=1, le=40)] | None = None
     seed: Annotated[int, Field(ge=0, lt=2**32)] | None = None
 
 
