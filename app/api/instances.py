@@ -139,7 +139,12 @@ def rollback_instance(
 @router.post(
     "/{slug}/rebuild",
     status_code=HTTPStatus.ACCEPTED,
-    responses=problem_responses(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT),
+    responses=problem_responses(
+        HTTPStatus.BAD_REQUEST,
+        HTTPStatus.NOT_FOUND,
+        HTTPStatus.CONFLICT,
+        HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+    ),
 )
 def rebuild_instance(
     slug: str,

@@ -5,7 +5,13 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.domain.checkpoint import AliasAction, checkpoint_name, promotion_line
+from app.domain.checkpoint import (
+    AliasAction,
+    build_manifest,
+    checkpoint_name,
+    promotion_line,
+    rollback_targets,
+)
 
 P, R = AliasAction.PROMOTE, AliasAction.ROLLBACK
 
@@ -36,3 +42,48 @@ def test_rolling_back_once_per_promotion_ends_at_the_base(targets: list[str]) ->
 
 def test_name_holds_instance_number_and_id() -> None:
     assert checkpoint_name("sprout-qwen", 3, "01J") == "sprout-qwen/3-01J"
+
+
+@given(
+    st.lists(st.sampled_from("abc"), min_size=1, max_size=10),
+    st.sets(st.sampled_from("abc")),
+)
+def test_rollback_moves_every_time_never_to_what_is_unfit_and_ends_at_the_base(
+    targets: list[str], unfit: set[str]
+) -> None:
+    moves: list[tuple[AliasAction, str | None]] = [(P, target) for target in targets]
+    for _ in range(len(targets)):
+        line = promotion_line(moves)
+        found = rollback_targets(line, unfit)
+        if found is None:
+            break
+        target, previous = found
+        assert target != line[-1]
+        assert target not in unfit
+        assert previous is None or (previous != target and previous not in unfit)
+        moves.append((R, target))
+    assert promotion_line(moves) == [None]
+    assert rollback_targets([None], unfit) is None
+
+
+def test_manifest_quotes_no_reply() -> None:
+    plan = {
+        "data_sha256": "d", "experience_ids": [], "rehearsal_ids": [], "held_out_ids": [],
+    }  # fmt: skip
+    manifest = build_manifest(
+        checkpoint_id="c",
+        name="default/1-c",
+        instance="default",
+        cycle_id="s",
+        cycle_number=1,
+        base_model="m",
+        base_sha256="b",
+        parent_checkpoint_id=None,
+        plan=plan,
+        metrics={"steps": 3, "replies": [{"after": "what was said"}]},
+        verdict={},
+        versions={},
+        created_at="now",
+        files=[],
+    )
+    assert manifest["metrics"] == {"steps": 3}

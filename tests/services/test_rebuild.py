@@ -1,0 +1,183 @@
+"""Starting again from the base: on request, and every so many cycles."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from app.db import experiences, lineage
+from app.db.engine import Database
+from app.db.tables import SleepCycleRow
+from app.domain.sleep import CycleStatus, InstanceDefaults, Trigger
+from app.errors import IdempotencyKeyReused, NothingToRebuildFrom, SleepCycleActive
+from app.services import consolidation, registry, sleep
+from app.services.experiences import erase_experience
+from app.services.rebuild import request_rebuild
+from tests.publishing import NOW, aliases, current, end, fill, publish, report
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    return tmp_path / "checkpoints"
+
+
+def rebuild(db: Database, defaults: InstanceDefaults, key: str | None = None) -> SleepCycleRow:
+    return request_rebuild(
+        db,
+        "default",
+        actor="dennis",
+        reason="erased",
+        idempotency_key=key,
+        defaults=defaults,
+        now=NOW,
+    )
+
+
+def statuses(db: Database, ids: list[str]) -> set[str]:
+    with db.read() as session:
+        return {row.status for row in experiences.list_by_ids(session, ids)}
+
+
+def next_cycle(db: Database, defaults: InstanceDefaults, numbers: range) -> SleepCycleRow:
+    fill(db, defaults, numbers)
+    request = sleep.CycleRequest(instance="default", trigger=Trigger.REQUEST, is_forced=True)
+    return sleep.request_cycle(db, request, defaults=defaults, now=NOW)
+
+
+def test_rebuild_trains_from_the_base_on_what_is_still_there_and_goes_live(
+    db: Database, defaults: InstanceDefaults, root: Path
+) -> None:
+    first, _ = publish(db, defaults, root, range(20))
+    second, _ = publish(db, defaults, root, range(20, 40))
+    learned = [
+        experience_id
+        for checkpoint_id in (first, second)
+        for use, experience_id in registry.list_provenance(db, checkpoint_id)
+        if use.role == "train"
+    ]
+    erased = learned.pop()
+    erase_experience(db, erased, now=NOW)
+    cycle = rebuild(db, defaults)
+    assert cycle.trigger == "rebuild"
+    assert cycle.plan["parent_checkpoint_id"] is None
+    assert sorted(cycle.plan["experience_ids"]) == sorted(learned)
+    assert cycle.plan["held_out_ids"]
+    third, status = end(db, defaults, root, cycle, report(2.0))
+    assert status is CycleStatus.SUCCEEDED
+    assert aliases(db) == {"current": third, "previous": second}
+    row = registry.get_checkpoint(db, third).row
+    assert (row.parent_id, row.tainted_at) == (None, None)
+    assert statuses(db, learned) == {"consolidated"}
+
+
+@pytest.mark.parametrize("ends_as", ["rejected", "failed", "cancelled"])
+def test_rebuild_that_comes_to_nothing_leaves_everything_as_it_was(
+    db: Database, defaults: InstanceDefaults, root: Path, ends_as: str
+) -> None:
+    first, _ = publish(db, defaults, root, range(20))
+    cycle = rebuild(db, defaults)
+    if ends_as == "rejected":
+        end(db, defaults, root, cycle, report(3.5))
+    elif ends_as == "cancelled":
+        sleep.cancel_cycle(db, cycle.id, defaults=defaults, now=NOW)
+    else:
+        consolidation.start_cycle(db, cycle.id, worker_id="w", now=NOW)
+        consolidation.fail_cycle(
+            db,
+            cycle.id,
+            worker_id="w",
+            code="non-finite-loss",
+            message="x",
+            defaults=defaults,
+            now=NOW,
+        )
+    assert sleep.get_cycle(db, cycle.id)[0].status == ends_as
+    assert current(db) == first
+    assert statuses(db, cycle.plan["experience_ids"]) == {"consolidated"}
+    with db.read() as session:
+        rows = experiences.list_by_ids(session, cycle.plan["experience_ids"])
+    assert {row.attempts for row in rows} == {0}
+
+
+def test_rebuild_is_bounded_by_the_policy_and_takes_the_most_salient(
+    db: Database, defaults: InstanceDefaults, root: Path
+) -> None:
+    publish(db, defaults, root, range(20))
+    small = replace(defaults, policy=replace(defaults.policy, max_experiences=5))
+    cycle = rebuild(db, small)
+    with db.read() as session:
+        best = experiences.list_rehearsal_candidates(session, cycle.instance_id, 5)
+    chosen = {*cycle.plan["experience_ids"], *cycle.plan["held_out_ids"]}
+    assert chosen >= {item.id for item in best}
+    assert len(cycle.plan["experience_ids"]) <= 5
+
+
+def test_nothing_to_rebuild_from_says_so(db: Database, defaults: InstanceDefaults) -> None:
+    fill(db, defaults, range(20))
+    with pytest.raises(NothingToRebuildFrom, match="0 to train"):
+        rebuild(db, defaults)
+
+
+def test_rebuild_waits_for_an_active_cycle_and_its_key_starts_one(
+    db: Database, defaults: InstanceDefaults, root: Path
+) -> None:
+    publish(db, defaults, root, range(20))
+    cycle = rebuild(db, defaults, key="k")
+    assert rebuild(db, defaults, key="k").id == cycle.id
+    with pytest.raises(SleepCycleActive):
+        rebuild(db, defaults)
+    request = sleep.CycleRequest(
+        instance="default", trigger=Trigger.REQUEST, is_forced=True, idempotency_key="k"
+    )
+    with pytest.raises(IdempotencyKeyReused):
+        sleep.request_cycle(db, request, defaults=defaults, now=NOW)
+
+
+def test_person_who_moved_current_during_a_rebuild_is_not_overruled(
+    db: Database, defaults: InstanceDefaults, root: Path
+) -> None:
+    publish(db, defaults, root, range(20))
+    cycle = rebuild(db, defaults)
+    registry.rollback(db, "default", actor="x", reason=None, expected_revisions=None, now=NOW)
+    made, _ = end(db, defaults, root, cycle, report(2.0))
+    assert aliases(db) == {"candidate": made}
+
+
+def test_every_few_cycles_one_starts_from_the_base_over_the_whole_store(
+    db: Database, defaults: InstanceDefaults, root: Path
+) -> None:
+    often = replace(defaults, policy=replace(defaults.policy, rebuild_every_cycles=2))
+    parents: list[str | None] = []
+    made: list[str] = []
+    learned: list[str] = []
+    for n in range(0, 140, 20):
+        cycle = next_cycle(db, often, range(n, n + 20))
+        parents.append(cycle.plan["parent_checkpoint_id"])
+        rehearsed = cycle.plan["rehearsal_ids"]
+        assert sorted(rehearsed) == (sorted(learned) if n in {60, 120} else [])
+        checkpoint_id, _ = end(db, often, root, cycle, report(2.0))
+        assert current(db) == checkpoint_id
+        made.append(checkpoint_id)
+        learned += cycle.plan["experience_ids"]
+        assert statuses(db, cycle.plan["experience_ids"]) == {"consolidated"}
+    assert parents == [None, made[0], made[1], None, made[3], made[4], None]
+    with db.read() as session:
+        assert [lineage.count_stacked_updates(session, item) for item in made] == [
+            0, 1, 2, 0, 1, 2, 0,
+        ]  # fmt: skip
+
+
+def test_refused_new_start_is_tried_again_by_the_next_cycle(
+    db: Database, defaults: InstanceDefaults, root: Path
+) -> None:
+    often = replace(defaults, policy=replace(defaults.policy, rebuild_every_cycles=1))
+    publish(db, often, root, range(20))
+    second, _ = publish(db, often, root, range(20, 40))
+    refused = next_cycle(db, often, range(40, 60))
+    assert refused.plan["parent_checkpoint_id"] is None
+    end(db, often, root, refused, report(3.5))
+    assert current(db) == second
+    assert statuses(db, refused.plan["rehearsal_ids"]) == {"consolidated"}
+    assert next_cycle(db, often, range(60, 80)).plan["parent_checkpoint_id"] is None
