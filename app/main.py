@@ -14,6 +14,7 @@ from app import artifacts
 from app.api import (
     checkpoint_reports,
     checkpoints,
+    cycle_reports,
     experiences,
     instances,
     operations,
@@ -60,6 +61,7 @@ def create_app(settings: Settings) -> FastAPI:
         posting,
         experiences,
         sleep_cycles,
+        cycle_reports,
         checkpoints,
         checkpoint_reports,
         instances,

@@ -85,6 +85,18 @@ def list_uses(
     ]
 
 
+def list_cycle_uses(session: Session, cycle_id: str) -> list[tuple[str, str, float, str]]:
+    """Id, role, weight and present status of what a cycle used, train first, heaviest first."""
+    use = CycleExperienceRow
+    rows = session.execute(
+        sa.select(ExperienceRow.id, use.role, use.weight, ExperienceRow.status)
+        .join(use, use.experience_seq == ExperienceRow.seq)
+        .where(use.cycle_id == cycle_id)
+        .order_by(use.role.desc(), use.weight.desc(), use.position)
+    )
+    return [(row.id, row.role, row.weight, row.status) for row in rows]
+
+
 def list_trained_on(session: Session, experience_seq: int) -> Sequence[CheckpointRow]:
     """Checkpoints that learned from an experience, by themselves or through an ancestor."""
     first = (

@@ -37,14 +37,19 @@ from app.api.schemas.operations import (
     StatsOut,
 )
 from app.api.schemas.sleep_cycles import (
+    CheckOut,
+    ComparisonOut,
+    CycleReportOut,
     DecisionOut,
     DryRunOut,
     EventOut,
     OverridesIn,
     ReasonOut,
     RefusalOut,
+    RepliesOut,
     SleepCycleIn,
     SleepCycleOut,
+    UsedExperienceOut,
 )
 
 __all__ = [
@@ -52,10 +57,13 @@ __all__ = [
     "AliasesOut",
     "BatchItemOut",
     "BatchOut",
+    "CheckOut",
     "CheckpointDetailOut",
     "CheckpointOut",
     "CheckpointPatch",
     "CheckpointSummaryOut",
+    "ComparisonOut",
+    "CycleReportOut",
     "CycleSummaryOut",
     "DecisionOut",
     "DryRunOut",
@@ -81,6 +89,7 @@ __all__ = [
     "ReceiptOut",
     "RecipeIn",
     "RefusalOut",
+    "RepliesOut",
     "ReportIn",
     "ReportOut",
     "RequestModel",
@@ -89,4 +98,5 @@ __all__ = [
     "SleepCycleIn",
     "SleepCycleOut",
     "StatsOut",
+    "UsedExperienceOut",
 ]

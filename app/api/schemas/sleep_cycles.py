@@ -9,6 +9,7 @@ from pydantic import BaseModel, Field, StringConstraints
 
 from app.api.schemas.envelope import RequestModel
 from app.domain.exchange import DEFAULT_INSTANCE, Slug
+from app.domain.experience import ExperienceStatus
 from app.domain.sleep import CycleStatus
 
 ModuleName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.]{1,128}$")]
@@ -103,6 +104,79 @@ class DryRunOut(BaseModel):
     rehearsal_ids: list[str]
     held_out_ids: list[str]
     plan: dict[str, Any]
+
+
+class ComparisonOut(BaseModel):
+    """One measure of the bare base, before and after; null where it was not taken."""
+
+    name: str
+    words: str
+    base: float | None
+    before: float | None
+    after: float | None
+    standard_error: float | None
+
+
+class CheckOut(BaseModel):
+    """One rule of the gate with its numbers."""
+
+    name: str
+    passed: bool
+    value: float | None
+    limit: float | None
+    baseline: float | None
+    words: str
+
+
+class RepliesOut(BaseModel):
+    """What the model said to a probe prompt before and after."""
+
+    prompt: str
+    before: str
+    after: str
+
+
+class UsedExperienceOut(BaseModel):
+    """An experience that a cycle used, never its text; `status` is the present one."""
+
+    id: str
+    role: str
+    weight: float
+    status: ExperienceStatus
+
+
+class CycleReportOut(BaseModel):
+    """A cycle's report: what was learned, what was kept, and what the gate said.
+
+    No text of an experience is in it. What survives an erasure: ids, weights, numbers, and replies
+    that do not repeat the erased text.
+    """
+
+    id: str
+    instance: str
+    number: int
+    status: CycleStatus
+    trigger: str
+    summary: str
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    parent_checkpoint_id: str | None
+    checkpoint_id: str | None
+    aliases: list[str]
+    tainted_at: datetime | None
+    regressed_at: datetime | None
+    learned: list[ComparisonOut]
+    kept: list[ComparisonOut]
+    verdict: str | None
+    checks: list[CheckOut]
+    scale: float | None
+    replies: list[RepliesOut]
+    loss_curve: list[float | None]
+    experiences: list[UsedExperienceOut]
+    recipe: dict[str, Any]
+    error: dict[str, Any] | None
+    progress: dict[str, Any] | None
 
 
 class EventOut(BaseModel):

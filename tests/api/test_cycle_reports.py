@@ -1,0 +1,187 @@
+"""The report of a cycle over a real socket: in every state, for people and for programs."""
+
+from __future__ import annotations
+
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from app.db.engine import Database
+from app.domain.sleep import InstanceDefaults, Trigger
+from app.services import sleep
+from app.services.experiences import erase_experience, get_experience
+from tests.publishing import NOW, end, fill, publish, report
+from tests.support import RunningDaemon, StartDaemon
+
+HTML = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
+ATTACK = "<script>alert(1)</script><img src=https://example.org/x>"
+VOID = frozenset({"meta", "br", "line", "polyline", "img"})
+
+
+class Outline(HTMLParser):
+    """Tags in order, those still open, and every address the page would ask for by itself."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.open: list[str] = []
+        self.requested: list[str] = []
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """Note a tag and what it would fetch."""
+        self.tags.append(tag)
+        if tag not in VOID:
+            self.open.append(tag)
+        self.requested += [
+            value or "" for name, value in attrs if name in {"src", "srcset"} or tag == "link"
+        ]
+
+    def handle_endtag(self, tag: str) -> None:
+        """Demand that what closes is what was open."""
+        assert tag in VOID or self.open.pop() == tag
+
+
+@pytest.fixture
+def root(data_dir: Path) -> Path:
+    return data_dir / "checkpoints"
+
+
+@pytest.fixture
+def quiet(start_daemon: StartDaemon, tmp_path: Path) -> RunningDaemon:
+    """A daemon that starts nothing by itself and whose base model is not there."""
+    return start_daemon(base_model=tmp_path / "no-model", scheduler_interval_seconds=3600)
+
+
+def ended(
+    db: Database, defaults: InstanceDefaults, root: Path, after: float, reply: str
+) -> tuple[str, str]:
+    """A cycle that ended with this loss and this reply; its id and its first experience."""
+    fill(db, defaults, range(20))
+    request = sleep.CycleRequest(instance="default", trigger=Trigger.REQUEST, is_forced=True)
+    cycle = sleep.request_cycle(db, request, defaults=defaults, now=NOW)
+    learned: str = cycle.plan["experience_ids"][0]
+    words = get_experience(db, learned).row.response
+    end(db, defaults, root, cycle, report(after, reply=reply.format(words=words)))
+    return cycle.id, learned
+
+
+def test_accepted_cycle_as_a_page_that_asks_for_nothing_and_escapes_everything(
+    db: Database, defaults: InstanceDefaults, root: Path, quiet: RunningDaemon
+) -> None:
+    cycle_id, learned = ended(db, defaults, root, 2.5, ATTACK)
+    response = quiet.http.get(f"/v1/sleep-cycles/{cycle_id}/report", headers=HTML)
+    assert response.status_code == 200
+    assert response.headers["content-type"].startswith("text/html")
+    assert response.headers["vary"] == "Accept"
+    policy = response.headers["content-security-policy"]
+    assert policy.startswith("default-src 'none'; style-src 'sha256-")
+    assert "unsafe" not in policy
+    page = response.text
+    outline = Outline(page)
+    assert outline.open == []
+    assert outline.requested == []
+    assert not {"script", "img", "link", "iframe"} & set(outline.tags)
+    assert "svg" in outline.tags
+    assert "polyline" in outline.tags
+    assert "url(" not in page
+    assert not re.search(r"\son\w+=|\sstyle=", page)
+    assert "&lt;script&gt;" in page
+    for words in ("Its checkpoint is live.", "held out loss", "A model.", "Accepted", learned):
+        assert words in page, words
+    assert get_experience(db, learned).row.response not in page
+
+
+def test_style_of_the_page_is_the_one_its_policy_lets_in(
+    db: Database, defaults: InstanceDefaults, root: Path, quiet: RunningDaemon
+) -> None:
+    import base64
+    import hashlib
+
+    cycle_id, _ = ended(db, defaults, root, 2.5, "x")
+    response = quiet.http.get(f"/v1/sleep-cycles/{cycle_id}/report?format=html")
+    style = re.search(r"<style>(.*?)</style>", response.text, re.DOTALL)
+    assert style is not None
+    digest = base64.b64encode(hashlib.sha256(style[1].encode()).digest()).decode()
+    assert f"'sha256-{digest}'" in response.headers["content-security-policy"]
+    assert "prefers-color-scheme: dark" in style[1]
+
+
+def test_accept_chooses_and_the_parameter_wins(
+    db: Database, defaults: InstanceDefaults, root: Path, quiet: RunningDaemon
+) -> None:
+    cycle_id, _ = ended(db, defaults, root, 2.5, "x")
+    path = f"/v1/sleep-cycles/{cycle_id}/report"
+    found = quiet.http.get(path)
+    assert found.headers["content-type"] == "application/json"
+    assert found.json()["verdict"] == "accepted"
+    assert quiet.http.get(f"{path}?format=json", headers=HTML).json() == found.json()
+    assert quiet.http.get(f"{path}?format=html").text.startswith("<!doctype html>")
+    assert quiet.http.get(f"{path}?format=pdf").status_code == 422
+    assert quiet.http.get("/v1/sleep-cycles/none/report", headers=HTML).status_code == 404
+
+
+def test_every_check_of_a_refusal_has_value_limit_and_baseline(
+    db: Database, defaults: InstanceDefaults, root: Path, quiet: RunningDaemon
+) -> None:
+    cycle_id, _ = ended(db, defaults, root, 3.5, "x")
+    found = quiet.http.get(f"/v1/sleep-cycles/{cycle_id}/report").json()
+    checks = {check["name"]: check for check in found["checks"]}
+    assert not checks["held_out_loss"]["passed"]
+    assert checks["held_out_loss"]["baseline"] == 3.0
+    assert "refused cycle 1: held-out loss 3.000 -> 3.500" in found["summary"]
+    assert {item["status"] for item in found["experiences"] if item["role"] == "train"} == {
+        "buffered"
+    }
+    page = quiet.http.get(f"/v1/sleep-cycles/{cycle_id}/report?format=html").text
+    assert "failed" in page
+    assert "3.5" in page
+
+
+def test_queued_failed_and_cancelled_cycles_say_so(
+    db: Database, defaults: InstanceDefaults, quiet: RunningDaemon
+) -> None:
+    fill(db, defaults, range(20))
+    request = sleep.CycleRequest(instance="default", trigger=Trigger.REQUEST, is_forced=True)
+    # Queued behind the supervisor's back, which sleeps until it is woken.
+    queued = sleep.request_cycle(db, request, defaults=defaults, now=NOW)
+    path = f"/v1/sleep-cycles/{queued.id}/report"
+    page = quiet.http.get(path, headers=HTML).text
+    assert "waits for its turn" in page
+    assert "The gate has not judged this cycle." in page
+    assert "No step was trained." in page
+    quiet.http.post(f"/v1/sleep-cycles/{queued.id}/cancel")
+    assert "was cancelled" in quiet.http.get(path, headers=HTML).text
+    failed = quiet.http.post("/v1/sleep-cycles", json={"force": True}).json()["id"]
+    assert quiet.wait_for_cycle(failed)["status"] == "failed"
+    page = quiet.http.get(f"/v1/sleep-cycles/{failed}/report", headers=HTML).text
+    assert "failed: " in page
+    assert "model fetch" in page
+
+
+def test_erased_text_is_gone_from_the_report_and_what_is_left_is_said(
+    db: Database, defaults: InstanceDefaults, root: Path, quiet: RunningDaemon
+) -> None:
+    cycle_id, learned = ended(db, defaults, root, 2.5, "I said: {words}")
+    words = get_experience(db, learned).row.response
+    path = f"/v1/sleep-cycles/{cycle_id}/report"
+    assert words in quiet.http.get(path).json()["replies"][0]["after"]
+    erase_experience(db, learned, now=NOW)
+    page = quiet.http.get(path, headers=HTML).text
+    assert words[:40] not in page
+    assert words[:40] not in quiet.http.get(path).text
+    assert words[:40] not in quiet.http.get(f"/v1/sleep-cycles/{cycle_id}").text
+    assert "1 of those used was erased since" in page
+    assert "was trained on an experience that was erased later" in page
+
+
+def test_report_of_an_old_checkpoint_says_it_is_no_longer_live(
+    db: Database, defaults: InstanceDefaults, root: Path, quiet: RunningDaemon
+) -> None:
+    cycle_id, _ = ended(db, defaults, root, 2.5, "x")
+    publish(db, defaults, root, range(20, 40))
+    found = quiet.http.get(f"/v1/sleep-cycles/{cycle_id}/report").json()
+    assert found["summary"].endswith("is no longer live.")
+    assert found["aliases"] == ["previous"]
