@@ -16,6 +16,11 @@ from app.domain.experience import HELD_OUT_ONE_IN
 MAX_HELD_OUT = 32
 """Held-out experiences measured per cycle, the newest: cost must not grow with history."""
 
+MIN_HELD_OUT = 4
+HELD_OUT_PER_TRAINED = 4
+"""One held-out experience for so many trained, and never fewer than `MIN_HELD_OUT`: a yardstick
+must not cost more than what it measures. A guess."""
+
 REHEARSAL_POOL_FACTOR = 4
 """Rehearsal is drawn from this many times as many of the most salient consolidated experiences."""
 
@@ -64,13 +69,15 @@ def select(
 
     Args:
         candidates: Free experiences, most salient first.
-        held_out: The instance's held-out experiences; the first `MAX_HELD_OUT` are used.
+        held_out: The instance's held-out experiences, newest first; as many of the first are used
+            as the cycle's size allows.
         rehearsal_pool: Earlier consolidated experiences.
         rehearsal_share: Rehearsal as a share of the trained experiences, 0..1.
         seed: Of the draw from the pool.
     """
     train = list(candidates)
-    measured = list(held_out[:MAX_HELD_OUT])
+    allowed = max(MIN_HELD_OUT, len(train) // HELD_OUT_PER_TRAINED)
+    measured = list(held_out[: min(allowed, MAX_HELD_OUT)])
     if not measured and len(train) > 1:
         kept_back = train[HELD_OUT_ONE_IN - 1 :: HELD_OUT_ONE_IN] or train[-1:]
         measured = kept_back[:MAX_HELD_OUT]

@@ -29,15 +29,15 @@ from transformers import PreTrainedModel
 
 from app.domain.experience import TrainingExchange
 from app.domain.salience import COMPONENTS, Salience
-from app.training.batches import TrainingExample, move_batch, pad_batch
+from app.training.batches import TrainingExample
 from app.training.chat import IGNORED_LABEL, ChatEncoder
-from app.training.data import make_example, pad_token_of
+from app.training.data import make_example
 from app.training.generation import Draw, continue_prompts
 from app.training.kept import KeptFiles
 from app.training.loading import BaseModel
+from app.training.states import supervised_states, targets_of
 
 ANCHOR_TOKENS = 60
-STATES_BATCH_SIZE = 8
 CHUNK_TOKENS = 128
 """Rows of float32 logits alive at once, twice: 50 MB for SmolLM2."""
 
@@ -131,30 +131,6 @@ def load_or_make_anchors(base: BaseModel, kept: KeptFiles) -> ReferenceSet:
     return load_or_make_references(base, kept).anchors
 
 
-def supervised_states(base: BaseModel, examples: Sequence[TrainingExample]) -> list[torch.Tensor]:
-    """Last hidden states (N, H) of each example at the positions that predict a label.
-
-    Without gradient; like lengths go through the model together.
-    """
-    model = base.model
-    was_training = model.training
-    model.train(False)
-    by_length = sorted(range(len(examples)), key=lambda i: (len(examples[i]["input_ids"]), i))
-    found: dict[int, torch.Tensor] = {}
-    with torch.no_grad():
-        for start in range(0, len(by_length), STATES_BATCH_SIZE):
-            members = by_length[start : start + STATES_BATCH_SIZE]
-            batch = pad_batch([examples[i] for i in members], pad_token_of(base.tokenizer))
-            batch = move_batch(batch, base.device)
-            decoder = model.get_decoder()  # type: ignore[no-untyped-call]
-            hidden = decoder(input_ids=batch["input_ids"], use_cache=False).last_hidden_state
-            is_wanted = batch["labels"][:, 1:] != IGNORED_LABEL
-            for row, index in enumerate(members):
-                found[index] = hidden[row, :-1][is_wanted[row]]
-    model.train(was_training)
-    return [found[i] for i in range(len(examples))]
-
-
 def kl_to_base(
     model: PreTrainedModel, base_hidden: torch.Tensor, hidden: torch.Tensor
 ) -> torch.Tensor:
@@ -185,12 +161,6 @@ def log_probabilities(model: PreTrainedModel, hidden: torch.Tensor) -> torch.Ten
     head = model.get_output_embeddings()  # type: ignore[no-untyped-call]
     logits: torch.Tensor = head(hidden)
     return torch.log_softmax(logits.float(), dim=-1)
-
-
-def targets_of(example: TrainingExample) -> torch.Tensor:
-    """The supervised token ids, int64 (N,), in the order of `supervised_states`."""
-    labels = example["labels"][1:]
-    return labels[labels != IGNORED_LABEL]
 
 
 def _answer(base: BaseModel, prompts: Sequence[tuple[int, ...]]) -> list[TrainingExample]:

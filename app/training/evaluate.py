@@ -20,43 +20,38 @@ from app.training.anchors import (
     general_prompts,
     kl_to_base,
     log_probabilities,
-    supervised_states,
-    targets_of,
 )
-from app.training.batches import TrainingExample, count_targets, move_batch, pad_batch
+from app.training.batches import TrainingExample, count_targets
 from app.training.chat import ChatEncoder
-from app.training.data import pad_token_of
 from app.training.generation import TEMPERATURE, Draw, continue_prompts
 from app.training.loading import BaseModel
-from app.training.loss import supervised_loss
+from app.training.loss import losses_of
+from app.training.states import supervised_states, targets_of
 
-EVALUATION_BATCH_SIZE = 4
 REPLY_TOKENS = 40
 REPLY_SEEDS = (0, 1, 2)
 MEASURED_ANCHORS = 10
 """Of the 40, the first so many are measured on; the recipe rehearses all."""
 
 
-def token_log_probabilities(base: BaseModel, examples: Sequence[TrainingExample]) -> torch.Tensor:
+def token_log_probabilities(
+    base: BaseModel, examples: Sequence[TrainingExample], *, by_hand: bool = True
+) -> torch.Tensor:
     """Log-probability of every supervised token, float32 (N,) on the CPU.
 
     In the order of the examples and their positions, so that two calls with the same examples can
     be compared token by token.
+
+    Args:
+        by_hand: See `supervised_states`.
     """
-    model = base.model
-    was_training = model.training
-    model.train(False)
-    by_length = sorted(range(len(examples)), key=lambda i: (len(examples[i]["input_ids"]), i))
-    found: dict[int, torch.Tensor] = {}
+    found = []
     with torch.no_grad():
-        for start in range(0, len(by_length), EVALUATION_BATCH_SIZE):
-            members = by_length[start : start + EVALUATION_BATCH_SIZE]
-            batch = pad_batch([examples[i] for i in members], pad_token_of(base.tokenizer))
-            loss = supervised_loss(model, move_batch(batch, base.device))
-            for row, index in enumerate(members):
-                found[index] = -loss.nll[loss.rows == row].cpu()
-    model.train(was_training)
-    return torch.cat([found[i] for i in range(len(examples))]) if examples else torch.empty(0)
+        for example, states in zip(
+            examples, supervised_states(base, examples, by_hand=by_hand), strict=True
+        ):
+            found.append(-losses_of(base.model, states, targets_of(example)).cpu())
+    return torch.cat(found) if found else torch.empty(0)
 
 
 def held_out_loss(

@@ -348,7 +348,7 @@ def _find_measured(kept: KeptFiles, name: str) -> _Measured | None:
 
 def _exact_log_probabilities(base: BaseModel, examples: Sequence[TrainingExample]) -> torch.Tensor:
     with fp32_forward(base.model):
-        return token_log_probabilities(base, examples)
+        return token_log_probabilities(base, examples, by_hand=False)
 
 
 def _demand_same_base(job: TrainingJob, fingerprint: str) -> None:

@@ -106,6 +106,29 @@ def loss_and_gradients(
     return losses, gradients
 
 
+def last_states(stack: Stack, packing: Packing, wanted: torch.Tensor, lanes: Lanes) -> torch.Tensor:
+    """The states (M, H) that the output layer reads for the wanted tokens, without gradient.
+
+    Args:
+        wanted: int64 (M,), packed indices.
+    """
+    heads = stack.blocks[0].heads
+    cos, sin = stack.make_rope(packing.positions)
+    rope = (cos.unsqueeze(1), sin.unsqueeze(1))
+    shares = _shares(segments_of(packing, heads, stack.embedding.dtype), lanes)
+    ranges = _ranges(len(packing.input_ids), lanes, multiple=16)
+    with torch.no_grad():
+        x = functional.embedding(packing.input_ids, stack.embedding)
+        o = x.new_empty(len(x), heads.q_width)
+        for block in stack.blocks:
+            here, out = prepare(block, x, o), torch.empty_like(x)
+            lanes.run(partial(enter, block, here, rope), ranges)
+            lanes.run(lambda share: attend(here.qkv, heads, share, out=here.o), shares)  # noqa: B023
+            lanes.run(partial(leave, block, here, out), ranges)
+            x = out
+        return norm(x[wanted], stack.norm, stack.eps)[0]
+
+
 def _forward(
     stack: Stack,
     x: torch.Tensor,

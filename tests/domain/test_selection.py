@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -53,6 +54,15 @@ def test_same_data_same_hash_and_another_order_another() -> None:
     items = candidates(5)
     assert hash_of(items) == hash_of(list(items))
     assert hash_of(items) != hash_of(items[::-1])
+
+
+@pytest.mark.parametrize(("trained", "measured"), [(3, 4), (16, 4), (40, 10), (400, MAX_HELD_OUT)])
+def test_yardstick_grows_with_the_cycle_and_not_with_history(trained: int, measured: int) -> None:
+    held = candidates(1000, 5000)
+    selection = select(
+        candidates(trained), held_out=held, rehearsal_pool=[], rehearsal_share=0, seed=0
+    )
+    assert selection.held_out == tuple(held[:measured])
 
 
 def test_about_one_in_ten_is_held_out() -> None:

@@ -15,13 +15,12 @@ from app.training.anchors import (
     load_or_make_anchors,
     load_or_make_references,
     log_probabilities,
-    supervised_states,
-    targets_of,
 )
 from app.training.evaluate import base_retention, measure_retention
 from app.training.kept import KeptFiles
 from app.training.loading import BaseModel
 from app.training.lora import attach_adapter, trainable_parameters
+from app.training.states import supervised_states, targets_of
 
 
 def test_packaged_prompts_are_apart() -> None:

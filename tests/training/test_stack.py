@@ -11,7 +11,6 @@ import torch
 from transformers import PreTrainedModel, Qwen2Config, Qwen2ForCausalLM
 
 from app.domain.sleep import ALL_LINEAR_MODULES, Recipe
-from app.training.anchors import supervised_states
 from app.training.batches import TrainingExample
 from app.training.chat import IGNORED_LABEL
 from app.training.decoder import find_stack
@@ -20,6 +19,7 @@ from app.training.lanes import open_lanes
 from app.training.loading import BaseModel
 from app.training.lora import attach_adapter, trainable_parameters
 from app.training.packing import common_prefix, pack_rows
+from app.training.states import supervised_states
 
 
 def make_qwen() -> PreTrainedModel:
@@ -211,6 +211,16 @@ def distance(own: list[torch.Tensor], exact: list[torch.Tensor]) -> float:
     """Relative to the length of the exact gradient."""
     a, b = (torch.cat([gradient.flatten() for gradient in some]) for some in (own, exact))
     return float((a - b).norm() / b.norm())
+
+
+@pytest.mark.parametrize("family", ["llama", "qwen2"])
+def test_states_are_the_models_own(tiny_base: BaseModel, family: str) -> None:
+    base = tiny_base if family == "llama" else base_of(make_qwen(), tiny_base)
+    drawn_adapter(base, Recipe(r=4))
+    examples = make_examples((50, 61, 37, 70), 36)
+    by_hand = supervised_states(base, examples)
+    for own, theirs in zip(by_hand, supervised_states(base, examples, by_hand=False), strict=True):
+        torch.testing.assert_close(own, theirs, rtol=1e-4, atol=1e-4)
 
 
 def test_dropout_and_other_families_keep_the_models_own_pass(

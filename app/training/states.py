@@ -1,0 +1,103 @@
+"""The states from which a model predicts the supervised tokens of examples, without gradient.
+
+By hand where the model's decoder is one that is written out (`app.training.stack`), which reads
+what all examples begin with once; else through the model's own forward pass. Must not know what is
+made of the states.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from app.training.batches import TrainingExample, move_batch, pad_batch
+from app.training.chat import IGNORED_LABEL
+from app.training.data import pad_token_of
+from app.training.decoder import find_stack
+from app.training.lanes import open_lanes
+from app.training.loading import BaseModel
+from app.training.packing import Packing, pack_rows
+from app.training.stack import Stack, last_states
+
+OWN_BATCH_SIZE = 8
+PACKED_TOKENS = 1500
+"""Tokens that go through the hand-written decoder at once; one block's states of them are alive."""
+
+
+def supervised_states(
+    base: BaseModel, examples: Sequence[TrainingExample], *, by_hand: bool = True
+) -> list[torch.Tensor]:
+    """Last hidden states (N, H) of each example at the positions that predict a label.
+
+    Args:
+        by_hand: False for the model's own forward pass, as `fp32_forward` needs it.
+    """
+    by_length = sorted(range(len(examples)), key=lambda i: (len(examples[i]["input_ids"]), i))
+    stack = find_stack(base.model) if by_hand else None
+    found: dict[int, torch.Tensor] = {}
+    with torch.no_grad():
+        if stack is None:
+            for start in range(0, len(by_length), OWN_BATCH_SIZE):
+                members = by_length[start : start + OWN_BATCH_SIZE]
+                found |= zip(
+                    members, _own_states(base, [examples[i] for i in members]), strict=True
+                )
+        else:
+            for members in _packs([len(examples[i]["input_ids"]) for i in by_length]):
+                wanted = [by_length[i] for i in members]
+                states = _packed_states(stack, [examples[i] for i in wanted])
+                found |= zip(wanted, states, strict=True)
+    return [found[i] for i in range(len(examples))]
+
+
+def pack_examples(
+    examples: Sequence[TrainingExample],
+) -> tuple[Packing, torch.Tensor, torch.Tensor]:
+    """Examples packed; of each supervised token its example, and the index that predicts it."""
+    packing = pack_rows([example["input_ids"] for example in examples])
+    supervised = [
+        (example["labels"][1:] != IGNORED_LABEL).nonzero().squeeze(1) for example in examples
+    ]
+    owners = torch.repeat_interleave(
+        torch.arange(len(examples)), torch.tensor([len(positions) for positions in supervised])
+    )
+    return packing, owners, packing.index(owners, torch.cat(supervised))
+
+
+def targets_of(example: TrainingExample) -> torch.Tensor:
+    """The supervised token ids, int64 (N,), in the order of `supervised_states`."""
+    labels = example["labels"][1:]
+    return labels[labels != IGNORED_LABEL]
+
+
+def _packs(lengths: Sequence[int]) -> list[list[int]]:
+    """Neighbours together, up to `PACKED_TOKENS`; an example alone may be longer."""
+    packs: list[list[int]] = []
+    total = 0
+    for index, length in enumerate(lengths):
+        if not packs or total + length > PACKED_TOKENS:
+            packs.append([])
+            total = 0
+        packs[-1].append(index)
+        total += length
+    return packs
+
+
+def _packed_states(stack: Stack, examples: Sequence[TrainingExample]) -> list[torch.Tensor]:
+    packing, owners, wanted = pack_examples(examples)
+    with open_lanes() as lanes:
+        states = last_states(stack, packing, wanted, lanes)
+    return list(states.split(torch.bincount(owners, minlength=len(examples)).tolist()))
+
+
+def _own_states(base: BaseModel, examples: Sequence[TrainingExample]) -> list[torch.Tensor]:
+    model = base.model
+    was_training = model.training
+    model.train(False)
+    batch = move_batch(pad_batch(examples, pad_token_of(base.tokenizer)), base.device)
+    decoder = model.get_decoder()  # type: ignore[no-untyped-call]
+    hidden = decoder(input_ids=batch["input_ids"], use_cache=False).last_hidden_state
+    is_wanted = batch["labels"][:, 1:] != IGNORED_LABEL
+    model.train(was_training)
+    return [states[:-1][wanted] for states, wanted in zip(hidden, is_wanted, strict=True)]
