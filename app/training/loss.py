@@ -133,6 +133,12 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
         return gradient * outputs[0].to(gradient.dtype), None, None, None, None
 
 
+def logits_of(model: PreTrainedModel, states: torch.Tensor) -> torch.Tensor:
+    """Logits float32 (N, V) of states (N, H), with whatever the model does after its product."""
+    head = model.get_output_embeddings()  # type: ignore[no-untyped-call]
+    return _transformed_logits(model, head, states).float()
+
+
 def changes_logits(model: PreTrainedModel) -> bool:
     """Whether the model does more to its output layer's product than leave it as it is."""
     return any(getattr(model.config, name, None) is not None for name in _LOGIT_CHANGES)
