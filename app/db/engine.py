@@ -48,6 +48,7 @@ class Database:
             self._engine.execution_options(is_write=True), expire_on_commit=False
         )
         self._write_lock = threading.Lock()
+        self._kept: sa.PoolProxiedConnection | None = None
         self.seen_words = SeenWords()
 
     @property
@@ -72,20 +73,24 @@ class Database:
 
     @contextmanager
     def write_driver(self) -> Iterator[sqlite3.Connection]:
-        """Open the same on the driver's own connection, for the SQL of `app.db.ingest`."""
+        """Open the same on the driver's own connection, for the SQL of `app.db.ingest`.
+
+        One connection is kept for it: the pool hands its connections out in turn, and SQLite reads
+        every page anew on one that did not write last.
+        """
         with self._write_lock, translated_errors():
-            pooled = self._engine.raw_connection()
+            kept = self._kept = self._kept or self._engine.raw_connection()
             try:
-                connection = cast("sqlite3.Connection", pooled.driver_connection)
+                connection = cast("sqlite3.Connection", kept.driver_connection)
                 connection.execute("BEGIN IMMEDIATE")
                 yield connection
                 connection.execute("COMMIT")
                 self.seen_words.keep()
             except BaseException:
                 self.seen_words.forget()
+                self._kept = None
+                kept.close()  # back to the pool, which rolls back
                 raise
-            finally:
-                pooled.close()  # back to the pool, which rolls back what was not committed
 
     def check_migrated(self) -> None:
         """Raise DatabaseNotMigrated unless the schema is the one this code needs."""
@@ -102,7 +107,9 @@ class Database:
             )
 
     def close(self) -> None:
-        """Close all pooled connections."""
+        """Close all connections."""
+        if self._kept is not None:
+            self._kept.close()
         self._engine.dispose()
 
 

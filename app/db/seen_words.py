@@ -2,8 +2,8 @@
 
 The texts of the last `UNWRITTEN_EXPERIENCES` experiences are themselves the record of their words;
 the table `seen_words` holds those of all before them, and is brought up to date once for so many.
-Hashes scatter: written with every exchange, its few new words dirty as many pages as all the rest
-that is stored for it. An experience whose text is erased has its words written first.
+Hashes scatter: written with every commit, the new words of eight exchanges of a hundred words took
+it from 28 pages to 70. An experience whose text is erased has its words written first.
 
 What a process knows of an instance it keeps from one transaction to the next; should another have
 added experiences meanwhile, it reads the last of them again. So a restart changes no score.
@@ -21,10 +21,10 @@ from sqlite3 import Connection
 from app.domain.salience import distinct_words
 
 UNWRITTEN_EXPERIENCES = 256
-"""A guess between fewer writes and a shorter one: 2,000 new words take 10 ms, once in 256."""
+"""A guess, between many writes and one that keeps others waiting."""
 
 MAX_WORDS = 1 << 16
-"""Kept in memory for all instances together, some 8 MB; when there are more, it starts anew."""
+"""Kept in memory for all instances together; when there are more, it starts anew."""
 
 
 @dataclass(kw_only=True, slots=True)

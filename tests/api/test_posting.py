@@ -67,7 +67,9 @@ def daemon(start_daemon: StartDaemon) -> RunningDaemon:
 def test_both_ways_answer_what_is_documented(daemon: RunningDaemon) -> None:
     short = daemon.http.post("/v1/experiences", json=make_exchange(1))
     fastapis = daemon.http.post(
-        "/v1/experiences", json=make_exchange(2), headers={"Idempotency-Key": "k"}
+        "/v1/experiences",
+        json=make_exchange(2),
+        headers={"Content-Type": "application/exchange+json"},
     )
     for answer in (short, fastapis):
         assert answer.status_code == 201
@@ -82,3 +84,17 @@ def test_both_ways_answer_what_is_documented(daemon: RunningDaemon) -> None:
         assert answer.status_code == 200
         assert BatchOut.model_validate(answer.json()).model_dump(mode="json") == answer.json()
     assert [answer.json()["duplicate"] for answer in batches] == [1, 2, 2]
+
+
+def test_an_idempotency_key_counts_on_both_ways(daemon: RunningDaemon) -> None:
+    for number, media_type in enumerate(("application/json", "application/exchange+json")):
+        headers = {"Idempotency-Key": f"k{number}", "Content-Type": media_type}
+        body = make_exchange(number)
+        posts = [daemon.http.post("/v1/experiences", json=body, headers=headers) for _ in range(2)]
+        assert [answer.status_code for answer in posts] == [201, 200]
+        other = daemon.http.post("/v1/experiences", json=make_exchange(9), headers=headers)
+        assert other.status_code == 422
+        too_long = headers | {"Idempotency-Key": "k" * 257}
+        refused = daemon.http.post("/v1/experiences", json=make_exchange(9), headers=too_long)
+        assert refused.status_code == 422
+        assert refused.json()["errors"][0]["parameter"] == "Idempotency-Key"

@@ -1,17 +1,30 @@
-"""Ingest over HTTP, durable, against an empty FastAPI route measured beside it."""
+"""Ingest over HTTP, durable, against an empty FastAPI route measured beside it; and its layers."""
 
 from __future__ import annotations
 
+import asyncio
 import json
 import random
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, MutableMapping
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import httpx
 import pytest
+from fastapi import FastAPI
 
+from app.clock import new_id, utc_now
+from app.db.engine import Database
+from app.domain.exchange import Exchange
+from app.domain.salience import COMPONENTS
+from app.domain.sleep import InstanceDefaults
+from app.main import create_app
+from app.services.ingest import IngestOutcome, IngestResult, Submission, ingest_many
+from app.settings import Settings
 from tests.benchmarks.load import Load, request_bytes, run_load
 from tests.support import StartDaemon, free_port
 
@@ -66,6 +79,64 @@ def batches(start: int, count: int) -> list[bytes]:
         )
         for first in range(start, start + count * BATCH, BATCH)
     ]
+
+
+@pytest.mark.parametrize("group", [1, 16, 500])
+def test_groups_in_process(db: Database, defaults: InstanceDefaults, group: int) -> None:
+    submissions = [Submission(exchange=Exchange(**exchange(n))) for n in range(4000)]
+    ingest_many(db, submissions[:500], defaults=defaults, now=utc_now())
+    used = time.process_time()
+    started = time.perf_counter()
+    for start in range(500, len(submissions), group):
+        group_of = submissions[start : start + group]
+        ingest_many(db, group_of, defaults=defaults, now=utc_now())
+    count = len(submissions) - 500
+    rate = count / (time.perf_counter() - started)
+    cpu_us = 1e6 * (time.process_time() - used) / count
+    print(f"\n  groups of {group:3}: {rate:.0f} exchanges/s, {cpu_us:.0f} us of CPU each")
+
+
+def test_ways_through_the_application(tmp_path: Path) -> None:
+    """What HTTP costs above the socket: without storing, the short way and FastAPI's own."""
+    app = create_app(Settings(data_dir=tmp_path))
+    stored = IngestResult(
+        outcome=IngestOutcome.INSERTED,
+        experience=dict.fromkeys(("total", *COMPONENTS), 0.5)
+        | {"id": new_id(), "status": "buffered", "reason": None, "scorer": "snarc-1"}
+        | {"similarity": 0.1, "is_truncated": 0},
+    )
+
+    async def submit(_: Submission) -> IngestResult:
+        return stored
+
+    app.state.daemon = SimpleNamespace(submit=submit)
+    body = json.dumps(exchange(1)).encode()
+    for name, media_type in (
+        ("the short way", b"application/json"),
+        ("FastAPI's way", b"application/exchange+json"),
+    ):
+        taken = min(asyncio.run(_time_posts(app, body, media_type)) for _ in range(40))
+        print(f"\n  {name}: {1e6 * taken:.0f} us a post without socket and storage")
+
+
+async def _time_posts(app: FastAPI, body: bytes, media_type: bytes) -> float:
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    async def send(message: MutableMapping[str, Any]) -> None:
+        assert message.get("status", 201) == 201
+
+    started = time.perf_counter()
+    for _ in range(50):
+        scope: dict[str, Any] = {
+            "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "scheme": "http",
+            "method": "POST", "path": "/v1/experiences", "raw_path": b"/v1/experiences",
+            "root_path": "", "query_string": b"", "state": {},
+            "headers": [(b"content-type", media_type)],
+            "server": ("127.0.0.1", 1), "client": ("127.0.0.1", 2),
+        }  # fmt: skip
+        await app(scope, receive, send)
+    return (time.perf_counter() - started) / 50
 
 
 def test_single_posts(start_daemon: StartDaemon, empty_route: int) -> None:
