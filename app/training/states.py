@@ -88,7 +88,8 @@ def _packed_states(stack: Stack, examples: Sequence[TrainingExample]) -> list[to
     packing, owners, wanted = pack_examples(examples)
     with open_lanes() as lanes:
         states = last_states(stack, packing, wanted, lanes)
-    return list(states.split(torch.bincount(owners, minlength=len(examples)).tolist()))
+    lengths = torch.bincount(owners, minlength=len(examples)).tolist()
+    return list(torch.split(states, lengths))
 
 
 def _own_states(base: BaseModel, examples: Sequence[TrainingExample]) -> list[torch.Tensor]:
