@@ -108,6 +108,17 @@ def remove(root: Path, name: str) -> None:
         shutil.rmtree(doomed)
 
 
+def forget_replies(kept: Path) -> int:
+    """Delete what was kept of adapters' replies, which may repeat what was erased; returns how many.
+
+    The next cycle that needs them makes them again.
+    """
+    files = list(kept.glob("*/measures-*.json"))
+    for file in files:
+        file.unlink(missing_ok=True)
+    return len(files)
+
+
 def sweep(root: Path, known_names: Collection[str]) -> list[str]:
     """Delete staging leftovers, and set published directories aside that the registry lacks.
 

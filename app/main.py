@@ -110,6 +110,7 @@ def run_daemon(settings: Settings) -> Iterator[Daemon]:
                 db=db,
                 data_dir=settings.data_dir,
                 checkpoints_root=settings.checkpoints_dir,
+                kept_root=settings.kept_dir,
                 defaults=defaults,
                 submit=writer.submit,
                 on_ingested=scheduler.nudge,

@@ -28,6 +28,7 @@ class Daemon:
 
     Attributes:
         checkpoints_root: Directory of the published checkpoints.
+        kept_root: Directory of what is measured of models once and kept.
         submit: Stores one exchange; done when it is durable.
         on_ingested: To be called with the slugs that received exchanges.
         on_queued: To be called when a cycle was queued.
@@ -39,6 +40,7 @@ class Daemon:
     db: Database
     data_dir: Path
     checkpoints_root: Path
+    kept_root: Path
     defaults: InstanceDefaults
     submit: Callable[[Submission], Awaitable[IngestResult]]
     on_ingested: Callable[[set[str]], None]

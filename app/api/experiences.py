@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
 
+from app import artifacts
 from app.api.deps import MAX_INTEGER, Cursor, DaemonDep, Limit, Now
 from app.api.problems import problem_responses
 from app.api.schemas import (
@@ -89,6 +90,7 @@ def get_experience(experience_id: str, daemon: DaemonDep) -> ExperienceDetailOut
 def delete_experience(experience_id: str, daemon: DaemonDep, now: Now) -> ErasedOut:
     """Erase an experience's text, and name the checkpoints that were trained on it."""
     row, trained = experiences.erase_experience(daemon.db, experience_id, now=now)
+    artifacts.forget_replies(daemon.kept_root)
     return ErasedOut(
         id=row.id,
         status=ExperienceStatus(row.status),

@@ -263,6 +263,18 @@ def test_erasing_removes_the_text_and_keeps_the_hash(daemon: RunningDaemon) -> N
     assert (again.status_code, again.json()["status"]) == (200, "erased")
 
 
+def test_erasing_forgets_what_was_kept_of_replies(daemon: RunningDaemon) -> None:
+    kept = daemon.data_dir / "kept" / "base" / "measures-adapter-key.json"
+    references = kept.with_name("references-key.safetensors")
+    kept.parent.mkdir(parents=True)
+    for file in (kept, references):
+        file.write_text("{}")
+    receipt = daemon.http.post("/v1/experiences", json=make_exchange(1)).json()
+    daemon.http.delete(f"/v1/experiences/{receipt['id']}")
+    assert not kept.exists()
+    assert references.exists()
+
+
 def test_log_never_holds_conversation_text(daemon: RunningDaemon) -> None:
     daemon.http.post("/v1/experiences", json=make_exchange(7))
     daemon.http.post("/v1/experiences", json=make_exchange(8) | {"phase": 3})
