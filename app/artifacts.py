@@ -109,9 +109,9 @@ def remove(root: Path, name: str) -> None:
 
 
 def forget_replies(kept: Path) -> int:
-    """Delete what was kept of adapters' replies, which may repeat what was erased; returns how many.
+    """Delete what was kept of adapters' replies, which may repeat what was erased.
 
-    The next cycle that needs them makes them again.
+    The next cycle that needs them makes them again. Returns how many files went.
     """
     files = list(kept.glob("*/measures-*.json"))
     for file in files:
