@@ -9,6 +9,11 @@ from tests.benchmarks.load import request_bytes
 from tests.benchmarks.test_ingest_speed import exchange
 
 
+def always(request: bytes) -> Callable[[int], bytes]:
+    """The same request whatever the number, for `run_load`."""
+    return lambda _: request
+
+
 def prepared_posts(first: int, count: int) -> Callable[[int], bytes]:
     """So many posts of exchanges that no other number gives, for `run_load`."""
     requests = [

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.benchmarks.load import Load, request_bytes, run_load
-from tests.benchmarks.prepared import prepared_posts
+from tests.benchmarks.prepared import always, prepared_posts
 from tests.support import StartDaemon, make_exchange
 
 pytestmark = pytest.mark.timeout(600)
@@ -31,14 +31,14 @@ def steady_load(port: int, first_number: int) -> tuple[Load, Load]:
             run_load,
             port,
             prepared_posts(first_number, round(2 * SECONDS * POSTS_PER_SECOND)),
-            connections=4,
+            connections=2,
             seconds=SECONDS,
             requests_per_second=POSTS_PER_SECOND,
         )
         looks = pool.submit(
             run_load,
             port,
-            lambda _: stats,
+            always(stats),
             connections=2,
             seconds=SECONDS,
             requests_per_second=STATS_PER_SECOND,
