@@ -26,6 +26,7 @@ from app.training.chat import ChatEncoder
 from app.training.generation import TEMPERATURE, Draw, continue_prompts
 from app.training.loading import BaseModel
 from app.training.loss import losses_of
+from app.training.precision import fp32_forward
 from app.training.states import supervised_states, targets_of
 
 REPLY_TOKENS = 40
@@ -52,6 +53,12 @@ def token_log_probabilities(
         ):
             found.append(-losses_of(base.model, states, targets_of(example)).cpu())
     return torch.cat(found) if found else torch.empty(0)
+
+
+def exact_log_probabilities(base: BaseModel, examples: Sequence[TrainingExample]) -> torch.Tensor:
+    """`token_log_probabilities` in fp32, whatever the model's dtype; see `fp32_forward`."""
+    with fp32_forward(base.model):
+        return token_log_probabilities(base, examples, by_hand=False)
 
 
 def held_out_loss(

@@ -43,6 +43,7 @@ from app.training.data import make_example
 from app.training.evaluate import (
     base_retention,
     effect_nats,
+    exact_log_probabilities,
     held_out_gain,
     held_out_loss,
     measure_retention,
@@ -63,7 +64,6 @@ from app.training.lora import (
     trainable_parameters,
 )
 from app.training.models import base_name, base_sha256
-from app.training.precision import fp32_forward
 
 EFFECT_EXAMPLES = 2
 """Examples that the effect is measured on, in fp32: 0.8 s each on 2 cores, before and after."""
@@ -144,7 +144,7 @@ def run_job(
     )
     with _timed(seconds, "evaluating_before"):
         before = token_log_probabilities(base, held_out)
-        exact_before = _exact_log_probabilities(base, yardsticks.effect)
+        exact_before = exact_log_probabilities(base, yardsticks.effect)
         of_parent = _measure_parent(job, base, yardsticks, of_base)
 
     enter(Stage.TRAINING)
@@ -168,7 +168,7 @@ def run_job(
         fresh = load_base_model(job.base_model)
         adapted = read_adapter(fresh.model, job.output_directory, is_trainable=False)
         reloaded = token_log_probabilities(fresh, held_out)
-        effect = effect_nats(exact_before, _exact_log_probabilities(fresh, yardsticks.effect))
+        effect = effect_nats(exact_before, exact_log_probabilities(fresh, yardsticks.effect))
     with _timed(seconds, "replies"):
         merged = replace(fresh, model=merge_adapter(adapted))
         replies = probe_replies(merged, encoder, job.probe_prompts)
@@ -344,11 +344,6 @@ def _find_measured(kept: KeptFiles, name: str) -> _Measured | None:
         )
     except (KeyError, TypeError, AttributeError):  # written by another version
         return None
-
-
-def _exact_log_probabilities(base: BaseModel, examples: Sequence[TrainingExample]) -> torch.Tensor:
-    with fp32_forward(base.model):
-        return token_log_probabilities(base, examples, by_hand=False)
 
 
 def _demand_same_base(job: TrainingJob, fingerprint: str) -> None:

@@ -23,7 +23,7 @@ def fp32_forward(model: nn.Module) -> Iterator[None]:
 
     Each leaf module's weights are widened before its call and put back after it, so memory grows by
     the largest leaf only; an embedding's output is widened instead of its table. Forward only: no
-    gradient may be taken inside.
+    gradient may be taken inside, and the hand-written decoder, which calls no module, must not be.
     """
     handles = []
     for module in model.modules():
