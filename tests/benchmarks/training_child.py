@@ -121,6 +121,7 @@ def main() -> None:
     warnings.simplefilter("ignore")
     builder = RaisingTrainingDataBuilder(buffer, model_path)
     examples = builder.build_training_set(0.0, int(count))
+    del builder  # a second tokenizer, which no cycle has
     recipe = Q_V if which == "q_v" else Recipe(epochs=1)
     base = random_base(Path(model_path)) if contender == "qwen_geometry" else None
     train = older_loop if contender == "older_loop" else ours(contender, base)
