@@ -126,11 +126,6 @@ def load_or_make_references(base: BaseModel, kept: KeptFiles) -> References:
     return made
 
 
-def load_or_make_anchors(base: BaseModel, kept: KeptFiles) -> ReferenceSet:
-    """The anchors alone, for rehearsal and for the KL term; see `load_or_make_references`."""
-    return load_or_make_references(base, kept).anchors
-
-
 def kl_to_base(
     model: PreTrainedModel, base_hidden: torch.Tensor, hidden: torch.Tensor
 ) -> torch.Tensor:

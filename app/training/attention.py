@@ -33,11 +33,6 @@ class Heads:
         """Columns of q."""
         return self.heads * self.head_dim
 
-    @property
-    def kv_width(self) -> int:
-        """Columns of k, and of v."""
-        return self.kv_heads * self.head_dim
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Segment:
@@ -105,7 +100,7 @@ def attend_backward(
     """Write the gradients of these segments' q, k and v into their rows of `d_qkv`.
 
     The attention weights are made again. Returns what they add to the prefix's k and v, float32
-    (prefix, 2 kv_width); None where none looks back on it.
+    (prefix, width of k and v); None where none looks back on it.
     """
     d_prefix: torch.Tensor | None = None
     for segment in segments:

@@ -113,7 +113,7 @@ def leave(block: Block, kept: Kept, out: torch.Tensor, rows: slice) -> None:
 
 
 def leave_backward(
-    block: Block, kept: Kept, dy: torch.Tensor, *, d_o: torch.Tensor, rows: slice
+    block: Block, kept: Kept, dy: torch.Tensor, d_o: torch.Tensor, rows: slice
 ) -> list[torch.Tensor]:
     """Turn `dy` (N, H), the gradient of the output, into that of x', and write that of o.
 
@@ -144,9 +144,9 @@ def enter_backward(
     kept: Kept,
     rope: tuple[torch.Tensor, torch.Tensor],
     dx: torch.Tensor,
-    *,
     d_qkv: torch.Tensor,
     rows: slice,
+    *,
     needs_input: bool,
 ) -> list[torch.Tensor]:
     """Turn `dx` (N, H), the gradient of x', into that of the input.

@@ -26,7 +26,7 @@ from app.training.lanes import Lanes
 from app.training.loading import BaseModel
 from app.training.loss import predicting_states, supervised_loss
 from app.training.packing import Packing, common_prefix
-from app.training.stack import Stack, Targets, loss_and_gradients
+from app.training.stack import BaseStates, Labels, Stack, loss_and_gradients
 from app.training.states import pack_examples, targets_of
 
 KEPT_BYTES = 200_000_000
@@ -121,7 +121,7 @@ class StackGradients:
             part = [examples[i] for i in rows]
             packing, owners, wanted = pack_examples(part)
             labels = torch.cat([targets_of(example) for example in part])
-            targets = Targets(wanted=wanted, weights=weights[rows][owners], labels=labels)
+            targets = Labels(wanted=wanted, weights=weights[rows][owners], labels=labels)
             total += self._add(packing, targets)
         return total
 
@@ -137,7 +137,7 @@ class StackGradients:
             packing, owners, wanted = pack_examples([examples[i] for i in rows])
             expected = torch.cat([hidden[row] for row in rows])
             weights = torch.full((len(owners),), weight)
-            total += self._add(packing, Targets(wanted=wanted, weights=weights, hidden=expected))
+            total += self._add(packing, BaseStates(wanted=wanted, weights=weights, hidden=expected))
         return total
 
     def _parts(self, examples: Sequence[TrainingExample]) -> list[list[int]]:
@@ -149,7 +149,7 @@ class StackGradients:
             limit=KEPT_BYTES // self._stack.kept_bytes(1),
         )
 
-    def _add(self, packing: Packing, targets: Targets) -> float:
+    def _add(self, packing: Packing, targets: Labels | BaseStates) -> float:
         losses, gradients = loss_and_gradients(self._stack, packing, targets, self._lanes)
         for parameter, gradient in zip(self._stack.parameters(), gradients, strict=True):
             parameter.grad = gradient if parameter.grad is None else parameter.grad.add_(gradient)

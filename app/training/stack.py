@@ -66,26 +66,54 @@ class Stack:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Targets:
-    """What M tokens are to predict.
+class Labels:
+    """Tokens that M others are to predict, for cross-entropy.
 
     Attributes:
-        wanted: int64 (M,), their packed indices, repeated ones too.
+        wanted: int64 (M,), packed indices of the predicting tokens, repeated ones too.
         weights: float32 (M,), of each in the loss.
-        labels: int64 (M,), for cross-entropy; or
-        hidden: (M, H), for the divergence from what the output layer makes of these states.
+        labels: int64 (M,).
     """
 
     wanted: torch.Tensor
     weights: torch.Tensor
-    labels: torch.Tensor | None = None
-    hidden: torch.Tensor | None = None
+    labels: torch.Tensor
+
+    def losses(
+        self, stack: Stack, states: torch.Tensor, part: slice, *, gradient: torch.Tensor
+    ) -> torch.Tensor:
+        """Losses of a part whose states are given; see `cross_entropy`."""
+        labels, weights = self.labels[part], self.weights[part]
+        return cross_entropy(
+            states, stack.head, stack.head_bias, labels, weights, gradient=gradient
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BaseStates:
+    """States of the base that M tokens' predictions are to stay near, for the divergence.
+
+    Attributes:
+        wanted: As in `Labels`, as is `weights`.
+        hidden: (M, H), what the output layer reads in the base.
+    """
+
+    wanted: torch.Tensor
+    weights: torch.Tensor
+    hidden: torch.Tensor
+
+    def losses(
+        self, stack: Stack, states: torch.Tensor, part: slice, *, gradient: torch.Tensor
+    ) -> torch.Tensor:
+        """Losses of a part whose states are given; see `divergence`."""
+        hidden, weights = self.hidden[part], self.weights[part]
+        return divergence(states, hidden, stack.head, stack.head_bias, weights, gradient=gradient)
 
 
 def loss_and_gradients(
     stack: Stack,
     packing: Packing,
-    targets: Targets,
+    targets: Labels | BaseStates,
     lanes: Lanes,
 ) -> tuple[torch.Tensor, list[torch.Tensor]]:
     """The losses l of the wanted tokens, and the gradients of `sum_t w_t l_t`.
@@ -123,7 +151,7 @@ def last_states(stack: Stack, packing: Packing, wanted: torch.Tensor, lanes: Lan
         for block in stack.blocks:
             here, out = prepare(block, x, o), torch.empty_like(x)
             lanes.run(partial(enter, block, here, rope), ranges)
-            lanes.run(lambda share: attend(here.qkv, heads, share, out=here.o), shares)  # noqa: B023
+            lanes.run(partial(attend, here.qkv, heads, out=here.o), shares)
             lanes.run(partial(leave, block, here, out), ranges)
             x = out
         return norm(x[wanted], stack.norm, stack.eps)[0]
@@ -146,25 +174,33 @@ def _forward(
         kept.append(prepare(block, x, o))
         x = torch.empty_like(x)
     lanes.run(partial(enter, blocks[0], kept[0], rope), ranges)
-    for index, block in enumerate(blocks):
-        here = kept[index]
-        lanes.run(lambda share: attend(here.qkv, heads, share, out=here.o), shares)  # noqa: B023  # run waits
-        is_last = index + 1 == len(blocks)
-        out = x if is_last else kept[index + 1].x
-
-        def pass_on(rows: slice) -> None:
-            leave(block, here, out, rows)  # noqa: B023
-            if not is_last:  # noqa: B023
-                enter(blocks[index + 1], kept[index + 1], rope, rows)  # noqa: B023
-
-        lanes.run(pass_on, ranges)
+    for index, here in enumerate(kept):
+        lanes.run(partial(attend, here.qkv, heads, out=here.o), shares)
+        lanes.run(partial(_pass_up, blocks, kept, index, rope, x), ranges)
     return kept, x
+
+
+def _pass_up(
+    blocks: Sequence[Block],
+    kept: Sequence[Kept],
+    index: int,
+    rope: Rope,
+    last: torch.Tensor,
+    rows: slice,
+) -> None:
+    """Leave a block, and enter the one above; the output of the last goes into `last`."""
+    above = index + 1
+    if above == len(blocks):
+        leave(blocks[index], kept[index], last, rows)
+        return
+    leave(blocks[index], kept[index], kept[above].x, rows)
+    enter(blocks[above], kept[above], rope, rows)
 
 
 def _head(
     stack: Stack,
     x: torch.Tensor,
-    targets: Targets,
+    targets: Labels | BaseStates,
     lanes: Lanes,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Losses (M,), and the gradient (N, H) of the last block's output."""
@@ -176,17 +212,7 @@ def _head(
         chosen = x[wanted[part]]
         normed, scale = norm(chosen, stack.norm, stack.eps)
         d_normed = torch.empty_like(normed)
-        weights = targets.weights[part]
-        if targets.labels is not None:
-            losses[part] = cross_entropy(
-                normed, stack.head, stack.head_bias, targets.labels[part], weights,
-                gradient=d_normed,
-            )  # fmt: skip
-        elif targets.hidden is not None:
-            losses[part] = divergence(
-                normed, targets.hidden[part], stack.head, stack.head_bias, weights,
-                gradient=d_normed,
-            )  # fmt: skip
+        losses[part] = targets.losses(stack, normed, part, gradient=d_normed)
         d_chosen[part] = norm_backward(d_normed, chosen, stack.norm, scale)
 
     lanes.run(work, _ranges(len(wanted), lanes))
@@ -207,35 +233,38 @@ def _backward(
     heads = stack.blocks[0].heads
     d_o = torch.empty_like(kept[0].o)
     d_qkv = torch.empty_like(kept[0].qkv)
-    gradients: list[torch.Tensor] = []
-    above: list[torch.Tensor] = _summed(
-        lanes.run(
-            lambda rows: leave_backward(stack.blocks[-1], kept[-1], dx, d_o=d_o, rows=rows), ranges
-        )
+    gradients = _summed(
+        lanes.run(partial(leave_backward, stack.blocks[-1], kept[-1], dx, d_o), ranges)
     )
     while kept:
         here = kept.pop()
-        block = stack.blocks[len(kept)]
-        below = (stack.blocks[len(kept) - 1], kept[-1]) if kept else None
-        for ahead in lanes.run(
-            lambda share: attend_backward(d_o, here.qkv, heads, share, d_qkv=d_qkv),  # noqa: B023
-            shares,
-        ):
+        attended = partial(attend_backward, d_o, here.qkv, heads, d_qkv=d_qkv)
+        for ahead in lanes.run(attended, shares):
             if ahead is not None:
                 d_qkv[:prefix, heads.q_width :] += ahead
-
-        def pass_down(rows: slice) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
-            entered = enter_backward(
-                block, here, rope, dx, d_qkv=d_qkv, rows=rows, needs_input=below is not None  # noqa: B023
-            )  # fmt: skip
-            if below is None:  # noqa: B023
-                return entered, []
-            return entered, leave_backward(*below, dx, d_o=d_o, rows=rows)  # noqa: B023
-
-        passed = lanes.run(pass_down, ranges)
-        gradients = [*_summed([entered for entered, _ in passed]), *above, *gradients]
-        above = _summed([left for _, left in passed])
+        block = stack.blocks[len(kept)]
+        below = (stack.blocks[len(kept) - 1], kept[-1]) if kept else None
+        entered = partial(
+            enter_backward, block, here, rope, dx, d_qkv, needs_input=below is not None
+        )
+        passed = lanes.run(partial(_pass_down, entered, below, dx, d_o), ranges)
+        own = _summed([gradients_here for gradients_here, _ in passed])
+        gradients = [*_summed([left for _, left in passed]), *own, *gradients]
     return gradients
+
+
+def _pass_down(
+    enter_here: Callable[[slice], list[torch.Tensor]],
+    below: tuple[Block, Kept] | None,
+    dx: torch.Tensor,
+    d_o: torch.Tensor,
+    rows: slice,
+) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
+    """Back through a block's entrance, and through the exit of the one below; both gradients."""
+    entered = enter_here(rows)
+    if below is None:
+        return entered, []
+    return entered, leave_backward(*below, dx, d_o, rows)
 
 
 def _summed(shares: Sequence[Sequence[torch.Tensor]]) -> list[torch.Tensor]:

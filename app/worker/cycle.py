@@ -38,7 +38,8 @@ def watch_parent() -> None:
     """End this process at once when standard input closes, that is, when the daemon is gone."""
 
     def wait_for_end() -> None:
-        while sys.stdin.buffer.read(1):
+        # Not through sys.stdin.buffer: its lock, held here, aborts the interpreter at a normal end.
+        while os.read(sys.stdin.fileno(), 1):
             pass
         os._exit(70)
 

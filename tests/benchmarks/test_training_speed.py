@@ -2,8 +2,8 @@
 
 Targets: 4 times the older loop's and TRL's best tokens per second, at most 1.0 GB at the peak on
 SmolLM2-135M and 2.4 GB on the Qwen2.5-0.5B geometry. They are printed beside the figures, not
-asserted: a busy machine decides as much as the code. What a loss may be compared with stands beside
-it: the same number of steps with the same batch size.
+asserted, save for the geometry's memory: a busy machine decides as much as the code. What a loss
+may be compared with stands beside it: the same number of steps with the same batch size.
 """
 
 from __future__ import annotations
@@ -99,11 +99,12 @@ def test_what_each_trick_gains(embedded_model: Path) -> None:
     for name in ("blocks_of_transformers", "ours"):
         found = measure(name, embedded_model, "default")
         show(f"{name}, default recipe", found, {})
-    assert figures["ours"]["tokens_per_second"] > 0
+    for name in TRICKS:
+        assert figures[name]["loss"] == pytest.approx(figures["ours"]["loss"], abs=0.02), name
 
 
 def test_memory_on_the_geometry_of_qwen(shared_data: Path) -> None:
     figures = measure("qwen_geometry", shared_data / "qwen2.5-tokenizer", examples=8)
     print()
     show("qwen2.5-0.5b geometry", figures, {}, limit_mb=2400)
-    assert figures["peak_mb"] > 0
+    assert figures["peak_mb"] < 2400

@@ -12,7 +12,6 @@ from app.training.anchors import (
     ANCHOR_TOKENS,
     general_prompts,
     kl_to_base,
-    load_or_make_anchors,
     load_or_make_references,
     log_probabilities,
 )
@@ -40,7 +39,7 @@ def test_anchors_are_the_bases_own_words_and_kept(tiny_base: BaseModel, tmp_path
     assert log_probabilities(tiny_base.model, states).argmax(dim=-1).tolist() == targets.tolist()
     (file,) = (tmp_path / "a").iterdir()
     written = file.stat().st_mtime_ns
-    again = load_or_make_anchors(tiny_base, kept)
+    again = load_or_make_references(tiny_base, kept).anchors
     assert file.stat().st_mtime_ns == written
     for first, second in zip(made.anchors.examples, again.examples, strict=True):
         assert torch.equal(first["input_ids"], second["input_ids"])

@@ -352,3 +352,23 @@ def test_running_cycle_can_be_cancelled_and_gives_everything_back(night: Night) 
     assert night.daemon.wait_for_cycle(cycle_id)["status"] == "cancelled"
     assert http.get("/stats").json()["instances"][0]["counts"] == before
     assert not list((night.daemon.data_dir / "checkpoints" / ".staging").iterdir())
+
+
+WATCHING = """
+import threading
+from app.worker.cycle import watch_parent
+watch_parent()
+threading.Event().wait({seconds})
+"""
+
+
+@pytest.mark.parametrize(("is_parent_gone", "seconds", "code"), [(False, 0.3, 0), (True, 60.0, 70)])
+def test_child_ends_normally_beside_its_parent_and_at_once_without(
+    *, is_parent_gone: bool, seconds: float, code: int
+) -> None:
+    command = [sys.executable, "-c", WATCHING.format(seconds=seconds)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE) as child:
+        assert child.stdin is not None
+        if is_parent_gone:
+            child.stdin.close()
+        assert child.wait(30) == code
