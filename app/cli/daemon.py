@@ -1,0 +1,95 @@
+"""Commands that are the daemon: serve, the child of a cycle, the schema."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+
+import typer
+
+from app.cli.terminal import explained, fail, out, read_settings
+from app.log import configure_logging
+
+app = typer.Typer()
+
+
+@app.command()
+def serve() -> None:
+    """Run the daemon until it is stopped."""
+    import uvicorn  # noqa: PLC0415  # only this command serves
+
+    from app.main import check_startable, create_app  # noqa: PLC0415
+
+    with explained():
+        settings = read_settings()
+        configure_logging(level=settings.log_level, log_format=settings.log_format)
+        check_startable(settings)
+        config = uvicorn.Config(
+            create_app(settings),
+            host=settings.host,
+            port=settings.port,
+            log_config=None,
+            access_log=False,
+            timeout_graceful_shutdown=3,
+        )
+        with _bind(settings.host, settings.port) as listener:
+            uvicorn.Server(config).run(sockets=[listener])
+
+
+@app.command("run-cycle", hidden=True)
+def run_cycle(cycle_id: str) -> None:
+    """Run one queued cycle; the daemon starts this as its child."""
+    from app.worker import cycle as worker  # noqa: PLC0415  # after the parent is watched
+
+    worker.watch_parent()
+    stop = worker.stop_on_signal()
+    worker.yield_cores()
+
+    from app.db.engine import Database  # noqa: PLC0415
+    from app.training.trainer import LoraTrainer  # noqa: PLC0415  # torch lives here alone
+
+    with explained():
+        settings = read_settings()
+        configure_logging(level=settings.log_level, log_format=settings.log_format)
+        db = Database(settings.effective_database_url)
+        try:
+            worker.run_cycle(
+                cycle_id,
+                db=db,
+                root=settings.checkpoints_dir,
+                kept_directory=settings.kept_dir,
+                defaults=settings.instance_defaults(),
+                trainer=LoraTrainer(),
+                stop=stop,
+            )
+        finally:
+            db.close()
+
+
+@app.command()
+def migrate() -> None:
+    """Create the database, or bring its schema up to date."""
+    from alembic import command  # noqa: PLC0415
+    from alembic.config import Config  # noqa: PLC0415
+
+    import migrations  # noqa: PLC0415
+    from app.db.engine import Database, translated_errors  # noqa: PLC0415
+
+    with explained():
+        settings = read_settings()
+        settings.data_dir.mkdir(parents=True, exist_ok=True)
+        config = Config()
+        config.set_main_option("script_location", str(Path(migrations.__file__).parent))
+        config.attributes["url"] = Database(settings.effective_database_url).url
+        with translated_errors():
+            command.upgrade(config, "head")
+        out.print(f"The database {settings.effective_database_url} is up to date.")
+
+
+def _bind(host: str, port: int) -> socket.socket:
+    """Take the address before anything else starts."""
+    try:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        return socket.create_server((host, port), family=family, backlog=2048)
+    except OSError as error:
+        fail(f"{host}:{port} cannot be listened on ({error.strerror}); set SAGE_PORT.")
