@@ -23,6 +23,7 @@ from pydantic_settings import (
 )
 
 from app.domain.gate import GatePolicy
+from app.domain.presets import PRESET_FIELD, Preset, lay_over
 from app.domain.sleep import (
     ALL_LINEAR_MODULES,
     EMBEDDED_MODEL_NAME,
@@ -94,6 +95,10 @@ class Settings(BaseSettings):
         float, Field(ge=0, le=1, description="A session report below it is bad.")
     ] = 0.25
 
+    preset: Preset = Field(
+        default=Preset.STANDARD,
+        description="Recipe to start from; the fields below replace single values of it.",
+    )
     epochs: Annotated[int, Field(ge=1, le=100)] = 2
     learning_rate: Annotated[float, Field(gt=0, le=1)] = 2e-4
     batch_size: Annotated[int, Field(ge=1, le=256)] = 4
@@ -224,9 +229,15 @@ class Settings(BaseSettings):
             timezone=self.timezone,
             policy=SleepPolicy(
                 **{name: getattr(self, name) for name in policy_fields},
+        set_by_hand = {
+            name: getattr(self, name) for name in recipe_fields if name in self.model_fields_set
+        }
                 quiet_hours=QuietHours.parse(self.quiet_hours) if self.quiet_hours else None,
             ),
-            recipe=Recipe(**{name: getattr(self, name) for name in recipe_fields}),
+            recipe=lay_over(
+                Recipe(**{name: getattr(self, name) for name in recipe_fields}),
+                {PRESET_FIELD: self.preset, **set_by_hand},
+            ),
             probe_prompts=self.probe_prompts,
             gate=GatePolicy(**{name: getattr(self, f"gate_{name}") for name in gate_fields}),
         )

@@ -20,6 +20,7 @@ from app.cli.terminal import (
     print_reasons,
     print_table,
 )
+from app.domain.presets import Preset
 
 app = typer.Typer()
 
@@ -30,6 +31,9 @@ def sleep(
     force: Annotated[bool, typer.Option(help="Skip the waiting rules, never the gate.")] = False,
     dry_run: Annotated[bool, typer.Option(help="Only say what would be done.")] = False,
     follow: Annotated[bool, typer.Option(help="Watch the cycle to its end.")] = False,
+    preset: Annotated[
+        Preset | None, typer.Option(help="Recipe by name; single fields lie over it.")
+    ] = None,
     epochs: int | None = None,
     learning_rate: float | None = None,
     max_experiences: int | None = None,
@@ -41,6 +45,7 @@ def sleep(
 ) -> None:
     """Ask for a sleep cycle."""
     overrides = {
+        "preset": preset,
         "epochs": epochs,
         "learning_rate": learning_rate,
         "max_experiences": max_experiences,

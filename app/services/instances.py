@@ -14,6 +14,7 @@ from app.db import experiences, instances
 from app.db.engine import Database
 from app.db.tables import InstanceRow
 from app.domain.exchange import SLUG_PATTERN
+from app.domain.presets import lay_over
 from app.domain.sleep import InstanceDefaults, QuietHours, Recipe, SleepPolicy
 from app.errors import InvalidSlug
 
@@ -36,16 +37,13 @@ def effective(row: InstanceRow, defaults: InstanceDefaults) -> EffectiveInstance
     policy = dict(row.policy)
     if policy.get("quiet_hours") is not None:
         policy["quiet_hours"] = QuietHours.parse(policy["quiet_hours"])
-    recipe = dict(row.recipe)
-    if "target_modules" in recipe:
-        recipe["target_modules"] = tuple(recipe["target_modules"])
     return EffectiveInstance(
         row=row,
         base_model=row.base_model or defaults.base_model,
         system_prompt=row.system_prompt or defaults.system_prompt,
         timezone=row.timezone or defaults.timezone,
         policy=replace(defaults.policy, **policy),
-        recipe=replace(defaults.recipe, **recipe),
+        recipe=lay_over(defaults.recipe, row.recipe),
         probe_prompts=defaults.probe_prompts,
     )
 

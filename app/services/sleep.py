@@ -20,6 +20,7 @@ from app.db.paging import Page
 from app.db.tables import EventRow, SleepCycleRow
 from app.domain.checkpoint import Alias
 from app.domain.experience import CycleRole, ExperienceStatus
+from app.domain.presets import lay_over
 from app.domain.rebuild import is_rebuild_due
 from app.domain.selection import MAX_HELD_OUT, REHEARSAL_POOL_FACTOR, Selection, select
 from app.domain.sleep import (
@@ -57,7 +58,7 @@ class CycleRequest:
 
     Attributes:
         is_forced: Skip the waiting rules; never the gate, and never the want of experiences.
-        recipe: Hyper-parameters that replace the instance's.
+        recipe: Hyper-parameters that replace the instance's, and perhaps a `preset` below them.
     """
 
     instance: str
@@ -381,12 +382,12 @@ def _recipe(
 ) -> Recipe:
     """The recipe of a cycle; an adapter that goes on keeps the geometry it was made with.
 
-    A changed default must not stop an instance from sleeping, so it waits for the next new
-    adapter; a person who asks for another geometry is told.
+    A changed default or preset must not stop an instance from sleeping, so its geometry waits for
+    the next new adapter; a person who asks for another geometry is told.
 
     Raises: InvalidPolicy.
     """
-    wanted = replace(recipe, **overrides)
+    wanted = lay_over(recipe, overrides)
     if parent_id is None:
         return wanted
     parent = checkpoints.get_checkpoint(session, parent_id)

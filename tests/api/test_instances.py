@@ -29,6 +29,28 @@ def test_put_creates_and_replaces(daemon: RunningDaemon) -> None:
     assert slugs == ["default", "sprout-qwen2.5-0.5b"]
 
 
+def test_preset_of_an_instance_and_of_one_cycle(daemon: RunningDaemon) -> None:
+    http = daemon.http
+    recipe = {"preset": "gentle", "epochs": 3}
+    shown = http.put("/v1/instances/default", json={"recipe": recipe}).json()
+    assert shown["overrides"]["recipe"] == recipe
+    assert (shown["recipe"]["r"], shown["recipe"]["epochs"]) == (4, 3)
+    assert "preset" not in shown["recipe"]
+
+    def planned(**overrides: object) -> dict[str, object]:
+        body = {"dry_run": True, "overrides": overrides}
+        found: dict[str, object] = http.post("/v1/sleep-cycles", json=body).json()["plan"]["recipe"]
+        return found
+
+    assert (planned()["r"], planned()["epochs"], planned()["learning_rate"]) == (4, 3, 1e-5)
+    standard = planned(preset="standard", learning_rate=1e-4)
+    assert (standard["r"], standard["learning_rate"], standard["epochs"]) == (16, 1e-4, 2)
+    http.put("/v1/instances/default", json={})
+    assert (planned()["r"], planned(preset="gentle", r=8)["r"]) == (16, 8)
+    unknown = http.post("/v1/sleep-cycles", json={"overrides": {"preset": "rough"}})
+    assert unknown.json()["errors"][0]["pointer"] == "/overrides/preset"
+
+
 @pytest.mark.parametrize(
     ("slug", "body", "where"),
     [
@@ -38,6 +60,7 @@ def test_put_creates_and_replaces(daemon: RunningDaemon) -> None:
         ("ok", {"policy": {"min_salience": 2}}, "/policy/min_salience"),
         ("ok", {"timezone": "Mars/Base"}, "/timezone"),
         ("ok", {"recipe": {"lr": 1}}, "/recipe/lr"),
+        ("ok", {"recipe": {"preset": "rough"}}, "/recipe/preset"),
         ("UPPER", {}, "slug"),
         ("..", {}, None),
     ],

@@ -195,12 +195,14 @@ def test_adapter_that_goes_on_keeps_its_geometry(
     fill(db, defaults, range(20, 40))
     changed = replace(defaults, recipe=replace(defaults.recipe, r=4, epochs=9))
 
-    def preview(**recipe: int) -> sleep.CyclePreview:
+    def preview(**recipe: object) -> sleep.CyclePreview:
         request = sleep.CycleRequest(instance="default", trigger=Trigger.REQUEST, recipe=recipe)
         return sleep.preview_cycle(db, request, defaults=changed, now=NOW)
 
     recipe = preview().plan.recipe
     assert (recipe.r, recipe.epochs) == (16, 9)
+    gentle = preview(preset="gentle").plan.recipe
+    assert (gentle.r, gentle.lora_alpha, gentle.learning_rate) == (16, 32, 1e-5)
     with pytest.raises(InvalidPolicy, match="roll back to the base"):
         preview(r=8)
     roll_back(db)

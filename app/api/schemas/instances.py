@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from pydantic import BaseModel, Field, StringConstraints, field_validator
 
 from app.api.schemas.envelope import RequestModel
-from app.api.schemas.sleep_cycles import ModuleName
+from app.api.schemas.sleep_cycles import ModuleName, PresetName
 from app.domain.exchange import Label, Text
 from app.domain.sleep import QuietHours
 from app.errors import InvalidPolicy
@@ -48,8 +48,9 @@ class PolicyIn(RequestModel):
 
 
 class RecipeIn(RequestModel):
-    """Hyper-parameters of an instance; what is left out follows the settings."""
+    """Hyper-parameters of an instance, alone or over a preset; the rest follows the settings."""
 
+    preset: PresetName | None = None
     epochs: Annotated[int, Field(ge=1, le=100)] | None = None
     learning_rate: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)] | None = None
     batch_size: Annotated[int, Field(ge=1, le=256)] | None = None

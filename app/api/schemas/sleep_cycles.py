@@ -10,14 +10,18 @@ from pydantic import BaseModel, Field, StringConstraints
 from app.api.schemas.envelope import RequestModel
 from app.domain.exchange import DEFAULT_INSTANCE, Slug
 from app.domain.experience import ExperienceStatus
+from app.domain.presets import PRESET_FIELD, Preset
 from app.domain.sleep import CycleStatus
 
 ModuleName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.]{1,128}$")]
+PresetName = Annotated[Preset, Field(strict=False)]
+"""Requests are read strictly, and a strict enum takes no text."""
 
 
 class OverridesIn(RequestModel):
-    """Values that replace the instance's for one cycle."""
+    """Values that replace the instance's for one cycle; single ones lie over the preset's."""
 
+    preset: PresetName | None = None
     epochs: Annotated[int | None, Field(ge=1, le=100)] = None
     learning_rate: Annotated[float | None, Field(gt=0, le=1, allow_inf_nan=False)] = None
     max_experiences: Annotated[int | None, Field(ge=1, le=4096)] = None
@@ -27,8 +31,8 @@ class OverridesIn(RequestModel):
     target_modules: Annotated[list[ModuleName] | None, Field(min_length=1, max_length=64)] = None
 
     def recipe_changes(self) -> dict[str, Any]:
-        """The hyper-parameters among them that were sent."""
-        names = ("epochs", "learning_rate", "r", "lora_alpha")
+        """The preset and the hyper-parameters among them that were sent."""
+        names = (PRESET_FIELD, "epochs", "learning_rate", "r", "lora_alpha")
         changes = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
         if self.target_modules is not None:
             changes["target_modules"] = tuple(self.target_modules)

@@ -1,0 +1,63 @@
+"""Named recipes: a preset lays its fields over a recipe, and single fields lie over the preset.
+
+Every preset names the same fields, so that choosing one takes another back completely. What is not
+named here (seed, max_length, ...) stays as the daemon's settings or the instance have it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Any
+
+from app.domain.sleep import Recipe
+
+
+class Preset(StrEnum):
+    """A recipe by name."""
+
+    STANDARD = "standard"
+    GENTLE = "gentle"
+
+
+PRESET_FIELD = "preset"
+"""The key beside single fields that names a preset, where overrides of a recipe are stored."""
+
+_GENTLE: Mapping[str, Any] = MappingProxyType(
+    {
+        "epochs": 2,
+        "learning_rate": 1e-5,
+        "batch_size": 1,
+        "r": 4,
+        "lora_alpha": 8,
+        "target_modules": ("q_proj", "v_proj"),
+        "anchor_weight": 0.0,
+    }
+)
+"""The older scripts' recipe. 185 real exchanges took the embedded model's held-out loss from 3.589
+to 3.569 nats per token: it harms little and teaches little, and the gate may call it inert."""
+
+PRESETS: Mapping[Preset, Mapping[str, Any]] = MappingProxyType(
+    {
+        Preset.STANDARD: MappingProxyType({name: getattr(Recipe(), name) for name in _GENTLE}),
+        Preset.GENTLE: _GENTLE,
+    }
+)
+
+
+def lay_over(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
+    """The recipe with a preset, if `changes` names one, and then with its single fields.
+
+    Args:
+        recipe: What stays where nothing is changed.
+        changes: Fields of a recipe, and perhaps `preset`; lists may stand for tuples, as in JSON.
+    """
+    values = dict(changes)
+    preset = values.pop(PRESET_FIELD, None)
+    if preset is not None:
+        values = {**PRESETS[Preset(preset)], **values}
+    if "target_modules" in values:
+        values["target_modules"] = tuple(values["target_modules"])
+    return replace(recipe, **values)
