@@ -7,13 +7,23 @@ Must not know HTTP: statuses live in `app.api.problems`, and a test demands a ro
     |  |- InvalidExperience             an exchange that cannot be stored as it stands
     |  |- InvalidSlug                   a name that cannot be an instance's
     |  |- InvalidPolicy                 policy or recipe values outside their ranges
-    |  `- InvalidImportFile             an experience buffer that cannot be read at all
+    |  |- InvalidImportFile             an experience buffer that cannot be read at all
+    |  `- InvalidToken                  a token that cannot be made as asked
+    |- AccessDenied                     the caller may not do this
+    |  |- TokenMissing                  a token is demanded and none was sent
+    |  |- TokenRefused                  unknown, revoked or expired
+    |  |- ScopeMissing                  the token is not for this
+    |  |- InstanceForbidden             the token is bound to other instances
+    |  |- OriginForbidden               a web page of another origin
+    |  |- HostNotAllowed                a Host header that is not this daemon's
+    |  `- TooManyRequests               the caller's share of requests is used up
     |- NotFound                         the thing named does not exist
     |  |- InstanceNotFound
     |  |- ExperienceNotFound
     |  |- SleepCycleNotFound
     |  |- CheckpointNotFound
     |  |- CheckpointFileNotFound
+    |  |- TokenNotFound
     |  `- CursorNotFound
     |- Conflict                         the state of things does not allow it now
     |  |- SourceIdConflict              a client's id used again for another exchange
@@ -43,8 +53,12 @@ Must not know HTTP: statuses live in `app.api.problems`, and a test demands a ro
     |- ArtifactError                    checkpoint files
     |  |- CheckpointFilesMissing
     |  `- CheckpointFilesAltered
+    |- StartRefused                     the daemon must not start with these settings
+    |  |- AddressUnguarded              others could reach it and no token guards it
+    |  `- CertificateUnusable
     `- StorageError                     the place where the daemon keeps its state
        |- IngestOverloaded              more exchanges wait to be written than are let in
+       |- WritesOverloaded              more changes wait to be written than are let in
        |- DatabaseUnavailable
        |- DatabaseNotMigrated
        `- DataDirectoryInUse
@@ -97,6 +111,42 @@ class InvalidImportFile(InvalidInput):
     """An experience buffer that cannot be read at all."""
 
 
+class InvalidToken(InvalidInput):
+    """A token that cannot be made as asked."""
+
+
+class AccessDenied(SageSleepError):
+    """The caller may not do this."""
+
+
+class TokenMissing(AccessDenied):
+    """A token is demanded and none was sent."""
+
+
+class TokenRefused(AccessDenied):
+    """The token is unknown, revoked or expired."""
+
+
+class ScopeMissing(AccessDenied):
+    """The token is valid, and not for this."""
+
+
+class InstanceForbidden(AccessDenied):
+    """The token is bound to other instances."""
+
+
+class OriginForbidden(AccessDenied):
+    """A web page of another origin asked for a change."""
+
+
+class HostNotAllowed(AccessDenied):
+    """The Host header names something else than this daemon."""
+
+
+class TooManyRequests(AccessDenied):
+    """The caller's share of requests is used up; `retry_after_seconds` says until when."""
+
+
 class NotFound(SageSleepError):
     """The thing named does not exist."""
 
@@ -119,6 +169,10 @@ class CheckpointNotFound(NotFound):
 
 class CheckpointFileNotFound(NotFound):
     """The checkpoint has no file of this name."""
+
+
+class TokenNotFound(NotFound):
+    """No token has this id."""
 
 
 class CursorNotFound(NotFound):
@@ -237,12 +291,28 @@ class CheckpointFilesAltered(ArtifactError):
     """Files of a checkpoint have another size or sha256 than its manifest says."""
 
 
+class StartRefused(SageSleepError):
+    """The daemon must not start with these settings."""
+
+
+class AddressUnguarded(StartRefused):
+    """Others could reach the address, and no token guards it."""
+
+
+class CertificateUnusable(StartRefused):
+    """The TLS certificate or its key cannot be read, or they do not belong together."""
+
+
 class StorageError(SageSleepError):
     """The place where the daemon keeps its state is not usable."""
 
 
 class IngestOverloaded(StorageError):
     """More exchanges wait to be written than are let in."""
+
+
+class WritesOverloaded(StorageError):
+    """More changes wait to be written than are let in."""
 
 
 class DatabaseUnavailable(StorageError):

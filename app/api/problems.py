@@ -27,11 +27,20 @@ STATUSES: Mapping[type[errors.SageSleepError], HTTPStatus] = {
     errors.InvalidSlug: HTTPStatus.UNPROCESSABLE_ENTITY,
     errors.InvalidPolicy: HTTPStatus.UNPROCESSABLE_ENTITY,
     errors.InvalidImportFile: HTTPStatus.UNPROCESSABLE_ENTITY,
+    errors.InvalidToken: HTTPStatus.UNPROCESSABLE_ENTITY,
+    errors.TokenMissing: HTTPStatus.UNAUTHORIZED,
+    errors.TokenRefused: HTTPStatus.UNAUTHORIZED,
+    errors.ScopeMissing: HTTPStatus.FORBIDDEN,
+    errors.InstanceForbidden: HTTPStatus.FORBIDDEN,
+    errors.OriginForbidden: HTTPStatus.FORBIDDEN,
+    errors.HostNotAllowed: HTTPStatus.MISDIRECTED_REQUEST,
+    errors.TooManyRequests: HTTPStatus.TOO_MANY_REQUESTS,
     errors.InstanceNotFound: HTTPStatus.NOT_FOUND,
     errors.ExperienceNotFound: HTTPStatus.NOT_FOUND,
     errors.SleepCycleNotFound: HTTPStatus.NOT_FOUND,
     errors.CheckpointNotFound: HTTPStatus.NOT_FOUND,
     errors.CheckpointFileNotFound: HTTPStatus.NOT_FOUND,
+    errors.TokenNotFound: HTTPStatus.NOT_FOUND,
     errors.CursorNotFound: HTTPStatus.UNPROCESSABLE_ENTITY,
     errors.SourceIdConflict: HTTPStatus.CONFLICT,
     errors.ReportIdConflict: HTTPStatus.CONFLICT,
@@ -58,13 +67,24 @@ STATUSES: Mapping[type[errors.SageSleepError], HTTPStatus] = {
     errors.TrainingStopped: HTTPStatus.INTERNAL_SERVER_ERROR,
     errors.CheckpointFilesMissing: HTTPStatus.GONE,
     errors.CheckpointFilesAltered: HTTPStatus.GONE,
+    errors.AddressUnguarded: HTTPStatus.INTERNAL_SERVER_ERROR,
+    errors.CertificateUnusable: HTTPStatus.INTERNAL_SERVER_ERROR,
     errors.IngestOverloaded: HTTPStatus.SERVICE_UNAVAILABLE,
+    errors.WritesOverloaded: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.DatabaseUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.DatabaseNotMigrated: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.DataDirectoryInUse: HTTPStatus.SERVICE_UNAVAILABLE,
 }
 """A row for every error that is raised. Training errors happen in the child, never in a request;
 should one get here, it is the daemon's fault."""
+
+CHALLENGES: Mapping[type[errors.SageSleepError], str] = {
+    errors.TokenMissing: "",
+    errors.TokenRefused: 'error="invalid_token"',
+    errors.ScopeMissing: 'error="insufficient_scope"',
+    errors.InstanceForbidden: 'error="insufficient_scope"',
+}
+"""What WWW-Authenticate says of an error (RFC 6750); others need no other token."""
 
 
 class ProblemDetail(BaseModel):
@@ -135,6 +155,25 @@ def install_problem_handlers(app: FastAPI) -> None:
     app.add_exception_handler(Exception, _on_unexpected)
 
 
+def respond_with(error: errors.SageSleepError) -> JSONResponse:
+    """An error as an answer, for middleware, which stands outside of the handlers."""
+    return _respond(problem_of(error), _headers_of(error))
+
+
+def _headers_of(error: errors.SageSleepError) -> dict[str, str] | None:
+    """What else an error's answer says: what token would do, or when to come back."""
+    challenge = CHALLENGES.get(type(error))
+    if challenge is not None:
+        scope = f', scope="{error.facts["scope"]}"' if "scope" in error.facts else ""
+        parts = f'realm="sage-sleep"{", " if challenge else ""}{challenge}{scope}'
+        return {"WWW-Authenticate": f"Bearer {parts}"}
+    if STATUSES[type(error)] is HTTPStatus.SERVICE_UNAVAILABLE:
+        return {"Retry-After": str(RETRY_AFTER_SECONDS)}
+    if isinstance(error, errors.TooManyRequests):
+        return {"Retry-After": str(error.facts.get("retry_after_seconds", RETRY_AFTER_SECONDS))}
+    return None
+
+
 def _respond(problem: Mapping[str, Any], headers: Mapping[str, str] | None = None) -> JSONResponse:
     return JSONResponse(
         dict(problem), status_code=problem["status"], media_type=MEDIA_TYPE, headers=headers
@@ -148,8 +187,7 @@ def _on_sage_sleep_error(request: Request, error: Exception) -> JSONResponse:
     if request.method in BODYLESS_METHODS and error.pointer is not None:
         parameter = error.pointer.removeprefix("/")
         problem["errors"] = [{"detail": error.message, "parameter": parameter}]
-    is_unavailable = problem["status"] == HTTPStatus.SERVICE_UNAVAILABLE
-    return _respond(problem, {"Retry-After": str(RETRY_AFTER_SECONDS)} if is_unavailable else None)
+    return _respond(problem, _headers_of(error))
 
 
 def _on_validation_error(request: Request, error: Exception) -> JSONResponse:
@@ -179,6 +217,9 @@ def _on_http_exception(_request: Request, error: Exception) -> JSONResponse:
     sentences = {
         HTTPStatus.BAD_REQUEST: "The body is not JSON in UTF-8, or is nested too deep, or "
         "holds a number too long to read.",
+        HTTPStatus.REQUEST_TIMEOUT: "The body did not arrive in time; send it again, or in parts.",
+        HTTPStatus.UNSUPPORTED_MEDIA_TYPE: "Send the body as JSON with the header "
+        "Content-Type: application/json.",
         HTTPStatus.NOT_FOUND: "There is nothing at this address; /docs lists what there is.",
         HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "The body is larger than this daemon accepts; "
         "split the batch.",

@@ -23,7 +23,7 @@ from sqlalchemy.orm import Session, sessionmaker
 from app.db.seen_words import SeenWords
 from app.errors import DatabaseNotMigrated, DatabaseUnavailable
 
-SCHEMA_REVISION = "0002"
+SCHEMA_REVISION = "0003"
 """The Alembic revision this code needs; a test keeps it equal to the migrations' head."""
 
 BUSY_TIMEOUT_SECONDS = 10.0

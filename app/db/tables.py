@@ -344,3 +344,25 @@ class EventRow(Table):
     type: Mapped[str]
     data: Mapped[dict[str, Any]]
     at: Mapped[datetime]
+
+
+class TokenRow(Table):
+    """An access token; its secret is not kept, only the hash of it.
+
+    `instances` are slugs it is bound to; null for all. Limits that are null are the daemon's.
+    `last_used_at` is coarse: see `app.api.admission`.
+    """
+
+    __tablename__ = "tokens"
+
+    id: Mapped[str] = mapped_column(sa.String(26), primary_key=True)
+    name: Mapped[str]
+    secret_sha256: Mapped[str] = mapped_column(sa.String(64))
+    scopes: Mapped[list[Any]]
+    instances: Mapped[list[Any] | None]
+    requests_per_minute: Mapped[int | None]
+    max_body_bytes: Mapped[int | None]
+    created_at: Mapped[datetime]
+    expires_at: Mapped[datetime | None]
+    revoked_at: Mapped[datetime | None]
+    last_used_at: Mapped[datetime | None]

@@ -1,0 +1,123 @@
+"""Access tokens: making, listing and revoking them, and what a presented one grants."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from app.clock import new_id
+from app.db import tokens
+from app.db.engine import Database
+from app.db.tables import TokenRow
+from app.domain.access import Access, Scope, Token, hash_secret, write_token
+from app.domain.exchange import SLUG_PATTERN
+from app.errors import InvalidSlug, InvalidToken
+
+SECRET_BYTES = 32
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NewToken:
+    """A token that was just made; `text` is what its holder sends and is stored nowhere."""
+
+    row: TokenRow
+    text: str
+
+
+def create_token(
+    db: Database,
+    *,
+    name: str,
+    scopes: Collection[Scope],
+    instances: Collection[str] | None,
+    expires_at: datetime | None,
+    requests_per_minute: int | None,
+    max_body_bytes: int | None,
+    now: datetime,
+) -> NewToken:
+    """Make a token.
+
+    Args:
+        instances: Slugs to bind it to, of which some may be created later; None for all.
+        requests_per_minute: None for the daemon's limit, 0 for none.
+
+    Raises: InvalidSlug, InvalidToken without a scope, or when it would be expired already.
+    """
+    for slug in instances or ():
+        if re.fullmatch(SLUG_PATTERN, slug) is None:
+            raise InvalidSlug(f"{slug!r} cannot be the slug of an instance.")
+    if not scopes:
+        raise InvalidToken("A token needs a scope: ingest, read, operate or admin.")
+    if expires_at is not None and expires_at <= now:
+        raise InvalidToken("The token would have expired before it is made.")
+    token_id, secret = new_id(), secrets.token_urlsafe(SECRET_BYTES)
+    with db.write() as session:
+        row = tokens.insert_token(
+            session,
+            {
+                "id": token_id,
+                "name": name,
+                "secret_sha256": hash_secret(secret),
+                "scopes": sorted(scope.value for scope in scopes),
+                "instances": sorted(instances) if instances else None,
+                "requests_per_minute": requests_per_minute,
+                "max_body_bytes": max_body_bytes,
+                "created_at": now,
+                "expires_at": expires_at,
+            },
+        )
+    return NewToken(row=row, text=write_token(token_id, secret))
+
+
+def list_tokens(db: Database) -> Sequence[TokenRow]:
+    """All tokens, oldest first; none with its secret."""
+    with db.read() as session:
+        return tokens.list_tokens(session)
+
+
+def revoke_token(db: Database, token_id: str, *, now: datetime) -> TokenRow:
+    """Revoke a token for good. Raises: TokenNotFound."""
+    with db.write() as session:
+        return tokens.revoke(session, token_id, now=now)
+
+
+def find_token(db: Database, token_id: str) -> Token | None:
+    """What the token of this id grants and is known by, usable or not."""
+    with db.read() as session:
+        row = tokens.find_token(session, token_id)
+    if row is None:
+        return None
+    return Token(
+        access=Access(
+            scopes=frozenset(Scope(scope) for scope in row.scopes),
+            instances=None if row.instances is None else frozenset(row.instances),
+            token_id=row.id,
+            requests_per_minute=row.requests_per_minute,
+            max_body_bytes=row.max_body_bytes,
+        ),
+        secret_sha256=row.secret_sha256,
+        expires_at=row.expires_at,
+        revoked_at=row.revoked_at,
+        last_used_at=row.last_used_at,
+    )
+
+
+def is_any_token(db: Database) -> bool:
+    """Whether a token was ever made, usable or not."""
+    with db.read() as session:
+        return tokens.is_any(session)
+
+
+def is_any_usable_token(db: Database, *, now: datetime) -> bool:
+    """Whether there is a token that opens anything now."""
+    with db.read() as session:
+        return tokens.is_any_usable(session, now=now)
+
+
+def record_use(db: Database, token_id: str, *, now: datetime) -> None:
+    """Note that a token was used; to be called seldom, since it is a commit."""
+    with db.write() as session:
+        tokens.record_use(session, token_id, now=now)
