@@ -37,6 +37,7 @@ Must not know HTTP: statuses live in `app.api.problems`, and a test demands a ro
     |  |- CheckpointNotPromotable       verdict not accepted, or the files are gone
     |  |- CheckpointInUse               an alias points at it
     |  |- NoPreviousCheckpoint          nothing to roll back to
+    |  |- NoCandidate                   nothing to dismiss
     |  |- ExperienceInUse               a running cycle trains on it
     |  |- AliasesChanged                If-Match did not match
     |  `- CycleOwnershipLost            another worker or a cancel took the cycle over
@@ -225,6 +226,10 @@ class CheckpointInUse(Conflict):
 
 class NoPreviousCheckpoint(Conflict):
     """There is nothing to roll back to."""
+
+
+class NoCandidate(Conflict):
+    """No checkpoint waits for a person, so there is none to dismiss."""
 
 
 class ExperienceInUse(Conflict):

@@ -29,6 +29,7 @@ from app.domain.sleep import (
     EMBEDDED_MODEL_NAME,
     SAGE_SYSTEM_PROMPT,
     InstanceDefaults,
+    Promotion,
     QuietHours,
     Recipe,
     SleepPolicy,
@@ -79,6 +80,10 @@ class Settings(BaseSettings):
         default=None, description="Local hours in which no cycle starts by itself: 22:00-07:00."
     )
     max_experiences: Annotated[int, Field(ge=1, le=4096)] = 256
+    promotion: Promotion = Field(
+        default=Promotion.AUTOMATIC,
+        description="manual: an accepted checkpoint is a candidate until a person promotes it.",
+    )
     rebuild_every_cycles: Annotated[
         int, Field(ge=0, description="Stacked updates before a new start from the base; 0: never.")
     ] = 0
@@ -221,6 +226,9 @@ class Settings(BaseSettings):
     def instance_defaults(self) -> InstanceDefaults:
         """What an instance has as long as it does not override it."""
         recipe_fields = Recipe.__dataclass_fields__
+        set_by_hand = {
+            name: getattr(self, name) for name in recipe_fields if name in self.model_fields_set
+        }
         gate_fields = GatePolicy.__dataclass_fields__
         policy_fields = {name for name in SleepPolicy.__dataclass_fields__ if name != "quiet_hours"}
         return InstanceDefaults(
@@ -229,9 +237,6 @@ class Settings(BaseSettings):
             timezone=self.timezone,
             policy=SleepPolicy(
                 **{name: getattr(self, name) for name in policy_fields},
-        set_by_hand = {
-            name: getattr(self, name) for name in recipe_fields if name in self.model_fields_set
-        }
                 quiet_hours=QuietHours.parse(self.quiet_hours) if self.quiet_hours else None,
             ),
             recipe=lay_over(

@@ -26,6 +26,7 @@ from app.api.schemas import (
     AliasesOut,
     AliasMoveOut,
     DecisionOut,
+    DismissIn,
     EventOut,
     InstanceIn,
     InstanceOut,
@@ -130,6 +131,35 @@ def rollback_instance(
         actor=wanted.actor,
         reason=wanted.reason,
         expected_revisions=expected_revisions,
+        now=now,
+    )
+    response.headers["ETag"] = aliases_etag(view.revision)
+    return aliases_out(view)
+
+
+@router.post(
+    "/{slug}/dismiss",
+    responses=problem_responses(
+        HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT, HTTPStatus.PRECONDITION_FAILED
+    ),
+)
+def dismiss_candidate(
+    slug: str,
+    response: Response,
+    daemon: DaemonDep,
+    now: Now,
+    expected_revisions: ExpectedRevisions,
+    body: DismissIn | None = None,
+) -> AliasesOut:
+    """Refuse the `candidate`: its experiences go back to the buffer with an attempt counted."""
+    wanted = body or DismissIn()
+    view = registry.dismiss_candidate(
+        daemon.db,
+        slug,
+        actor=wanted.actor,
+        reason=wanted.reason,
+        expected_revisions=expected_revisions,
+        defaults=daemon.defaults,
         now=now,
     )
     response.headers["ETag"] = aliases_etag(view.revision)

@@ -53,6 +53,7 @@ STATUSES: Mapping[type[errors.SageSleepError], HTTPStatus] = {
     errors.CheckpointNotPromotable: HTTPStatus.CONFLICT,
     errors.CheckpointInUse: HTTPStatus.CONFLICT,
     errors.NoPreviousCheckpoint: HTTPStatus.CONFLICT,
+    errors.NoCandidate: HTTPStatus.CONFLICT,
     errors.ExperienceInUse: HTTPStatus.CONFLICT,
     errors.AliasesChanged: HTTPStatus.PRECONDITION_FAILED,
     errors.CycleOwnershipLost: HTTPStatus.CONFLICT,

@@ -187,21 +187,23 @@ def release_claimed(
         counts_attempt: False for a cancel, which is nobody's fault.
         reason: Kept with an experience that is quarantined.
     """
-    attempts = ExperienceRow.attempts + (1 if counts_attempt else 0)
-    is_spent = attempts >= MAX_ATTEMPTS if counts_attempt else sa.false()
-    return _update_claimed(
-        session,
-        cycle_id,
-        {
-            "attempts": attempts,
-            "status": sa.case(
-                (is_spent, ExperienceStatus.QUARANTINED.value),
-                (ExperienceRow.total < min_salience, ExperienceStatus.BELOW_THRESHOLD.value),
-                else_=ExperienceStatus.BUFFERED.value,
-            ),
-            "reason": sa.case((is_spent, reason), else_=ExperienceRow.reason),
-        },
-    )
+    values = _released(min_salience, counts_attempt=counts_attempt, reason=reason)
+    return _update_claimed(session, cycle_id, values)
+
+
+def release_consolidated(
+    session: Session, cycle_id: str, *, min_salience: float, counts_attempt: bool, reason: str
+) -> int:
+    """As `release_claimed`, but of what was consumed: the checkpoint never went live."""
+    values = _released(min_salience, counts_attempt=counts_attempt, reason=reason)
+    return _update_trained(session, cycle_id, [ExperienceStatus.CONSOLIDATED], values)
+
+
+def consolidate_released(session: Session, cycle_id: str) -> int:
+    """Mark what a cycle had given back as consumed after all; returns how many."""
+    waiting = [ExperienceStatus.BUFFERED, ExperienceStatus.BELOW_THRESHOLD]
+    values = {"status": ExperienceStatus.CONSOLIDATED}
+    return _update_trained(session, cycle_id, waiting, values)
 
 
 def regrade(session: Session, instance_id: int, min_salience: float) -> None:
@@ -360,12 +362,35 @@ def _by_salience(candidate: Candidate) -> tuple[float, int]:
     return -candidate.total, candidate.seq
 
 
+def _released(min_salience: float, *, counts_attempt: bool, reason: str) -> dict[str, Any]:
+    attempts = ExperienceRow.attempts + (1 if counts_attempt else 0)
+    is_spent = attempts >= MAX_ATTEMPTS if counts_attempt else sa.false()
+    return {
+        "attempts": attempts,
+        "status": sa.case(
+            (is_spent, ExperienceStatus.QUARANTINED.value),
+            (ExperienceRow.total < min_salience, ExperienceStatus.BELOW_THRESHOLD.value),
+            else_=ExperienceStatus.BUFFERED.value,
+        ),
+        "reason": sa.case((is_spent, reason), else_=ExperienceRow.reason),
+    }
+
+
 def _update_claimed(session: Session, cycle_id: str, values: Mapping[str, Any]) -> int:
+    return _update_trained(session, cycle_id, [ExperienceStatus.CLAIMED], values)
+
+
+def _update_trained(
+    session: Session,
+    cycle_id: str,
+    from_statuses: Collection[ExperienceStatus],
+    values: Mapping[str, Any],
+) -> int:
     result = session.execute(
         sa.update(ExperienceRow)
         .where(
             ExperienceRow.seq.in_(_trained_by(cycle_id)),
-            ExperienceRow.status == ExperienceStatus.CLAIMED,
+            ExperienceRow.status.in_(from_statuses),
         )
         .values(**values)
         .execution_options(synchronize_session=False)

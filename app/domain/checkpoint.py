@@ -31,6 +31,7 @@ class AliasAction(StrEnum):
     PROMOTE = "promote"
     ROLLBACK = "rollback"
     PROPOSE = "propose"
+    DISMISS = "dismiss"
 
 
 class CheckpointStatus(StrEnum):

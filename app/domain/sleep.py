@@ -73,6 +73,13 @@ class Trigger(StrEnum):
     REBUILD = "rebuild"
 
 
+class Promotion(StrEnum):
+    """Who makes an accepted checkpoint current."""
+
+    AUTOMATIC = "automatic"
+    MANUAL = "manual"
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class QuietHours:
     """A daily span of local time in which no cycle starts by itself; may pass midnight."""
@@ -105,6 +112,8 @@ class SleepPolicy:
     """When an instance sleeps, and when a checkpoint must go. Defaults are settings.
 
     Attributes:
+        promotion: Manual leaves an accepted checkpoint as `candidate` until a person promotes or
+            dismisses it; meanwhile no cycle starts by itself.
         rebuild_every_cycles: After so many updates stacked on one adapter the next cycle starts
             from the base again; 0 for never.
         regression_reports: So many bad reports among the last `regression_window` take the current
@@ -121,6 +130,7 @@ class SleepPolicy:
     idle_seconds: float = 60.0
     quiet_hours: QuietHours | None = None
     max_experiences: int = 256
+    promotion: Promotion = Promotion.AUTOMATIC
     rebuild_every_cycles: int = 0
     regression_reports: int = 3
     regression_window: int = 5
@@ -182,6 +192,7 @@ class SleepState:
         last_cycle_ended_at: End of the last cycle that was not cancelled.
         last_exchange_at: When the last exchange was received.
         has_active_cycle: A cycle of the instance is queued or running.
+        has_candidate: An accepted checkpoint waits for a person.
     """
 
     now: datetime
@@ -191,6 +202,7 @@ class SleepState:
     last_cycle_ended_at: datetime | None
     last_exchange_at: datetime | None
     has_active_cycle: bool
+    has_candidate: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -247,6 +259,7 @@ def decide(state: SleepState, policy: SleepPolicy) -> SleepDecision:
         _interval_reason(state, policy),
         _idle_reason(state, policy),
         _quiet_reason(state, policy),
+        *_candidate_reasons(state, policy),
     )
     return SleepDecision(
         is_due=all(reason.is_met for reason in reasons),
@@ -290,6 +303,16 @@ def _quiet_reason(state: SleepState, policy: SleepPolicy) -> Reason:
         is_met=not is_quiet,
         text=f"{state.local_time:%H:%M} is {where} quiet hours {policy.quiet_hours}",
     )
+
+
+def _candidate_reasons(state: SleepState, policy: SleepPolicy) -> tuple[Reason, ...]:
+    """Under manual promotion the next cycle would start from the same adapter as the last one."""
+    if policy.promotion is not Promotion.MANUAL:
+        return ()
+    text = (
+        "a candidate waits to be promoted or dismissed" if state.has_candidate else "no candidate"
+    )
+    return (Reason(rule="candidate", is_met=not state.has_candidate, text=text),)
 
 
 def in_words(seconds: float) -> str:

@@ -27,6 +27,8 @@ from app.domain.sleep import (
     CycleStatus,
     InstanceDefaults,
     Progress,
+    Promotion,
+    SleepPolicy,
     Stage,
 )
 from app.errors import CycleOwnershipLost
@@ -168,7 +170,7 @@ def complete_cycle(
         checkpoint = _register(session, cycle, publication, report, verdict, now=now)
         if verdict.is_accepted:
             experiences.consolidate_claimed(session, cycle_id)
-            _publish_alias(session, cycle, checkpoint, now=now)
+            _publish_alias(session, cycle, checkpoint, defaults, now=now)
         else:
             failed = [check.text for check in verdict.checks if not check.is_passed]
             _release(
@@ -336,16 +338,33 @@ def _register(
 
 
 def _publish_alias(
-    session: Session, cycle: SleepCycleRow, checkpoint: CheckpointRow, *, now: datetime
+    session: Session,
+    cycle: SleepCycleRow,
+    checkpoint: CheckpointRow,
+    defaults: InstanceDefaults,
+    *,
+    now: datetime,
 ) -> None:
-    """Promote, unless a person moved `current` while the cycle ran: then propose."""
+    """Promote; but propose under manual policy, or if a person moved `current` meanwhile."""
     current = checkpoints.find_alias_target(session, cycle.instance_id, Alias.CURRENT)
+    policy = _policy(session, cycle, defaults)
     actor = f"cycle {cycle.number}"
-    if current == CyclePlan.from_json(cycle.plan).replaces_checkpoint_id:
-        promote_within(session, checkpoint, actor=actor, reason="accepted by the gate", now=now)
+    reason = "accepted by the gate"
+    if current != CyclePlan.from_json(cycle.plan).replaces_checkpoint_id:
+        reason += ", but current moved while the cycle ran"
+    elif policy.promotion is Promotion.MANUAL:
+        reason += "; the policy leaves promotion to a person"
     else:
-        reason = "accepted by the gate, but current moved while the cycle ran"
-        propose_within(session, checkpoint, actor=actor, reason=reason, now=now)
+        promote_within(session, checkpoint, actor=actor, reason=reason, now=now)
+        return
+    propose_within(
+        session,
+        checkpoint,
+        min_salience=policy.min_salience,
+        actor=actor,
+        reason=reason,
+        now=now,
+    )
 
 
 def _settle(
@@ -420,15 +439,18 @@ def _release(
     counts_attempt: bool,
     reason: str,
 ) -> None:
-    slug = instances.get_instance_by_id(session, cycle.instance_id).slug
-    policy = load_effective(session, slug, defaults).policy
     experiences.release_claimed(
         session,
         cycle.id,
-        min_salience=policy.min_salience,
+        min_salience=_policy(session, cycle, defaults).min_salience,
         counts_attempt=counts_attempt,
         reason=reason,
     )
+
+
+def _policy(session: Session, cycle: SleepCycleRow, defaults: InstanceDefaults) -> SleepPolicy:
+    slug = instances.get_instance_by_id(session, cycle.instance_id).slug
+    return load_effective(session, slug, defaults).policy
 
 
 def _update_owned(

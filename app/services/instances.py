@@ -15,7 +15,7 @@ from app.db.engine import Database
 from app.db.tables import InstanceRow
 from app.domain.exchange import SLUG_PATTERN
 from app.domain.presets import lay_over
-from app.domain.sleep import InstanceDefaults, QuietHours, Recipe, SleepPolicy
+from app.domain.sleep import InstanceDefaults, Promotion, QuietHours, Recipe, SleepPolicy
 from app.errors import InvalidSlug
 
 
@@ -37,6 +37,8 @@ def effective(row: InstanceRow, defaults: InstanceDefaults) -> EffectiveInstance
     policy = dict(row.policy)
     if policy.get("quiet_hours") is not None:
         policy["quiet_hours"] = QuietHours.parse(policy["quiet_hours"])
+    if "promotion" in policy:
+        policy["promotion"] = Promotion(policy["promotion"])
     return EffectiveInstance(
         row=row,
         base_model=row.base_model or defaults.base_model,

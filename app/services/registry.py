@@ -31,14 +31,17 @@ from app.domain.checkpoint import (
 )
 from app.domain.experience import CycleRole
 from app.domain.gate import VerdictStatus
+from app.domain.sleep import CyclePlan, InstanceDefaults, Trigger
 from app.errors import (
     AliasesChanged,
     ArtifactError,
     CheckpointFileNotFound,
     CheckpointInUse,
     CheckpointNotPromotable,
+    NoCandidate,
     NoPreviousCheckpoint,
 )
+from app.services.instances import load_effective
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -155,13 +158,16 @@ def promote(
 ) -> AliasesView:
     """Make a checkpoint `current`, and what was current `previous`.
 
+    A candidate takes the place of what was current when its cycle began, and of nothing else: it
+    has not learned what another current has.
+
     Forced, a checkpoint that live reports took back is as good as new: the mark goes, and only
     reports from now on count.
 
     Args:
         root: Where checkpoints lie; the files are verified before they go live.
-        is_forced: Promote although the verdict is not accepted, or live reports took the
-            checkpoint back; then a reason is required.
+        is_forced: Promote although the verdict is not accepted, live reports took the checkpoint
+            back, or `current` moved since the candidate's cycle began; then a reason is required.
         expected_revisions: Revisions of the aliases to act on (If-Match); None for any.
 
     Raises: CheckpointNotFound, CheckpointNotPromotable, AliasesChanged.
@@ -173,6 +179,8 @@ def promote(
         row = checkpoints.get_checkpoint(session, checkpoint_id)
         _check_promotable(row, is_forced=is_forced, reason=reason)
         _check_revision(session, row.instance_id, expected_revisions)
+        if not (is_forced and reason):
+            _check_candidate(session, row)
         if row.regressed_at is not None:
             checkpoints.update_checkpoint(session, row.id, {"regressed_at": None})
             row = checkpoints.get_checkpoint(session, checkpoint_id)
@@ -183,7 +191,10 @@ def promote(
 def promote_within(
     session: Session, row: CheckpointRow, *, actor: str, reason: str | None, now: datetime
 ) -> None:
-    """Within a transaction: move `current` here, `previous` to where it was, drop `candidate`."""
+    """Within a transaction: move `current` here, `previous` to where it was, drop `candidate`.
+
+    What its cycle trained on is consumed, if it was given back: the live model has learned it.
+    """
     before = checkpoints.find_alias_target(session, row.instance_id, Alias.CURRENT)
     if before == row.id:
         return
@@ -191,6 +202,7 @@ def promote_within(
     if checkpoints.find_alias_target(session, row.instance_id, Alias.CANDIDATE) == row.id:
         moves.append((Alias.CANDIDATE, None))
     _move(session, row.instance_id, moves, AliasAction.PROMOTE, actor=actor, reason=reason, now=now)
+    experiences.consolidate_released(session, row.cycle_id)
     events.append_event(
         session,
         type_="checkpoint.promoted",
@@ -203,9 +215,21 @@ def promote_within(
 
 
 def propose_within(
-    session: Session, row: CheckpointRow, *, actor: str, reason: str, now: datetime
+    session: Session,
+    row: CheckpointRow,
+    *,
+    min_salience: float,
+    actor: str,
+    reason: str,
+    now: datetime,
 ) -> None:
-    """Within a transaction: make a checkpoint the `candidate`, for a person to promote."""
+    """Within a transaction: make a checkpoint the `candidate`, for a person to promote.
+
+    An earlier candidate never went live, so what it learned goes back to the buffer.
+    """
+    earlier = checkpoints.find_alias_target(session, row.instance_id, Alias.CANDIDATE)
+    if earlier is not None:
+        _give_back(session, earlier, min_salience=min_salience, counts_attempt=False, reason="")
     _move(
         session,
         row.instance_id,
@@ -215,6 +239,63 @@ def propose_within(
         reason=reason,
         now=now,
     )
+    events.append_event(
+        session,
+        type_="checkpoint.proposed",
+        instance_id=row.instance_id,
+        cycle_id=row.cycle_id,
+        checkpoint_id=row.id,
+        now=now,
+        data={"actor": actor, "reason": reason},
+    )
+
+
+def dismiss_candidate(
+    db: Database,
+    slug: str,
+    *,
+    actor: str,
+    reason: str | None,
+    expected_revisions: frozenset[int] | None,
+    defaults: InstanceDefaults,
+    now: datetime,
+) -> AliasesView:
+    """Refuse the `candidate`, as the gate would: its experiences go back with an attempt counted.
+
+    Raises: InstanceNotFound, NoCandidate, AliasesChanged.
+    """
+    with db.write() as session:
+        instance = load_effective(session, slug, defaults)
+        _check_revision(session, instance.row.id, expected_revisions)
+        candidate = checkpoints.find_alias_target(session, instance.row.id, Alias.CANDIDATE)
+        if candidate is None:
+            raise NoCandidate(f"{slug} has no candidate to dismiss.", instance=slug)
+        moves: list[tuple[Alias, str | None]] = [(Alias.CANDIDATE, None)]
+        _move(
+            session,
+            instance.row.id,
+            moves,
+            AliasAction.DISMISS,
+            actor=actor,
+            reason=reason,
+            now=now,
+        )
+        _give_back(
+            session,
+            candidate,
+            min_salience=instance.policy.min_salience,
+            counts_attempt=True,
+            reason=f"dismissed by {actor}: {reason or 'no reason given'}",
+        )
+        events.append_event(
+            session,
+            type_="checkpoint.dismissed",
+            instance_id=instance.row.id,
+            checkpoint_id=candidate,
+            now=now,
+            data={"actor": actor, "reason": reason},
+        )
+        return _aliases(session, instance.row.id)
 
 
 def rollback(
@@ -323,8 +404,9 @@ def delete_checkpoint(db: Database, checkpoint_id: str, *, root: Path, now: date
         row = checkpoints.get_checkpoint(session, checkpoint_id)
         names = checkpoints.list_aliases_of(session, checkpoint_id)
         if names:
+            way = "dismiss it" if names == [Alias.CANDIDATE] else "promote another"
             raise CheckpointInUse(
-                f"Checkpoint {checkpoint_id} is {' and '.join(names)}; promote another first.",
+                f"Checkpoint {checkpoint_id} is {' and '.join(names)}; {way} first.",
                 aliases=names,
             )
         if row.is_pinned:
@@ -396,6 +478,37 @@ def _check_promotable(row: CheckpointRow, *, is_forced: bool, reason: str | None
             f"UTC (GET /v1/checkpoints/{row.id}/reports); {remedy}",
             regressed_at=row.regressed_at.isoformat(),
         )
+
+
+def _check_candidate(session: Session, row: CheckpointRow) -> None:
+    if checkpoints.find_alias_target(session, row.instance_id, Alias.CANDIDATE) != row.id:
+        return
+    plan = CyclePlan.from_json(sleep_cycles.get_cycle(session, row.cycle_id).plan)
+    current = checkpoints.find_alias_target(session, row.instance_id, Alias.CURRENT)
+    if plan.replaces_checkpoint_id != current:
+        raise CheckpointNotPromotable(
+            f"Candidate {row.id} was made to replace {plan.replaces_checkpoint_id or 'the base'}, "
+            f"and current is {current or 'the base'} now; to promote it all the same, send force "
+            "and a reason, or dismiss it.",
+            replaces=plan.replaces_checkpoint_id,
+            current=current,
+        )
+
+
+def _give_back(
+    session: Session, checkpoint_id: str, *, min_salience: float, counts_attempt: bool, reason: str
+) -> None:
+    """What a rebuild trains on was consolidated before it, and stays so."""
+    cycle_id = checkpoints.get_checkpoint(session, checkpoint_id).cycle_id
+    if sleep_cycles.get_cycle(session, cycle_id).trigger == Trigger.REBUILD:
+        return
+    experiences.release_consolidated(
+        session,
+        cycle_id,
+        min_salience=min_salience,
+        counts_attempt=counts_attempt,
+        reason=reason,
+    )
 
 
 def _verify_files(row: CheckpointRow, root: Path) -> None:

@@ -27,6 +27,7 @@ from app.domain.sleep import (
     CyclePlan,
     CycleStatus,
     InstanceDefaults,
+    Promotion,
     Recipe,
     SleepDecision,
     SleepState,
@@ -291,6 +292,10 @@ def decide_many_within(
     totals = instances.totals_by_status(session, ids)
     last_ended = sleep_cycles.last_ended_by_instance(session, ids, ENDED_BY_WORK)
     active = sleep_cycles.active_by_instance(session, ids)
+    manual = [item.row.id for item in wanted if item.policy.promotion is Promotion.MANUAL]
+    proposed = (
+        checkpoints.alias_targets_by_instance(session, manual, Alias.CANDIDATE) if manual else {}
+    )
     decisions: list[SleepDecision] = []
     for instance in wanted:
         buffered = totals[instance.row.id].get(ExperienceStatus.BUFFERED)
@@ -303,6 +308,7 @@ def decide_many_within(
             last_cycle_ended_at=last.finished_at if last else None,
             last_exchange_at=instance.row.last_exchange_at,
             has_active_cycle=instance.row.id in active,
+            has_candidate=instance.row.id in proposed,
         )
         decisions.append(decide(state, instance.policy))
     return decisions

@@ -21,6 +21,10 @@ def test_put_creates_and_replaces(daemon: RunningDaemon) -> None:
     assert created.json()["policy"]["quiet_hours"] == "22:00-07:00"
     assert created.json()["recipe"]["r"] == 8
     assert created.json()["policy"]["min_experiences"] == 10
+    manual = daemon.http.put(path, json={"policy": {"promotion": "manual"}}).json()
+    assert manual["policy"]["promotion"] == "manual"
+    rules = daemon.http.get(f"{path}/sleep-decision").json()["reasons"]
+    assert rules[-1] == {"rule": "candidate", "met": True, "text": "no candidate"}
     replaced = daemon.http.put(path, json={"system_prompt": "You are Sprout."})
     assert replaced.status_code == 200
     assert replaced.json()["policy"]["mass_threshold"] == 20.0
@@ -58,6 +62,7 @@ def test_preset_of_an_instance_and_of_one_cycle(daemon: RunningDaemon) -> None:
         ("ok", {"base_model": "../up"}, "/base_model"),
         ("ok", {"policy": {"quiet_hours": "late"}}, "/policy/quiet_hours"),
         ("ok", {"policy": {"min_salience": 2}}, "/policy/min_salience"),
+        ("ok", {"policy": {"promotion": "never"}}, "/policy/promotion"),
         ("ok", {"timezone": "Mars/Base"}, "/timezone"),
         ("ok", {"recipe": {"lr": 1}}, "/recipe/lr"),
         ("ok", {"recipe": {"preset": "rough"}}, "/recipe/preset"),
@@ -80,6 +85,8 @@ def test_young_instance_has_no_aliases_and_nothing_to_roll_back(daemon: RunningD
     aliases = daemon.http.get("/v1/instances/default/aliases")
     assert aliases.headers["etag"] == '"0"'
     assert aliases.json()["current"] is None
+    dismissal = daemon.http.post("/v1/instances/default/dismiss", json={"reason": "none there"})
+    assert dismissal.json()["type"].endswith("no-candidate")
     rollback = daemon.http.post("/v1/instances/default/rollback")
     assert rollback.status_code == 409
     assert rollback.json()["type"].endswith("no-previous-checkpoint")

@@ -131,6 +131,13 @@ class RollbackIn(RequestModel):
     actor: Label = "api"
 
 
+class DismissIn(RequestModel):
+    """A person's refusal of the candidate."""
+
+    reason: Label | None = None
+    actor: Label = "api"
+
+
 class AliasesOut(BaseModel):
     """Which checkpoint each alias names; an alias that points nowhere is null."""
 

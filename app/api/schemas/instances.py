@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field, StringConstraints, field_validator
 from app.api.schemas.envelope import RequestModel
 from app.api.schemas.sleep_cycles import ModuleName, PresetName
 from app.domain.exchange import Label, Text
-from app.domain.sleep import QuietHours
+from app.domain.sleep import Promotion, QuietHours
 from app.errors import InvalidPolicy
 
 HubId = Annotated[
@@ -30,6 +30,7 @@ class PolicyIn(RequestModel):
     idle_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
     quiet_hours: Annotated[str | None, Field(examples=["22:00-07:00"])] = None
     max_experiences: Annotated[int, Field(ge=1, le=4096)] | None = None
+    promotion: Annotated[Promotion, Field(strict=False)] | None = None
     rebuild_every_cycles: Annotated[int, Field(ge=0)] | None = None
     regression_reports: Annotated[int, Field(ge=0, le=1000)] | None = None
     regression_window: Annotated[int, Field(ge=1, le=1000)] | None = None

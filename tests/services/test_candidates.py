@@ -1,0 +1,200 @@
+"""Policy `manual`: an accepted checkpoint waits as the candidate until a person decides."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from app.db import experiences
+from app.db.engine import Database
+from app.domain.sleep import CycleStatus, InstanceDefaults, Promotion, Trigger
+from app.errors import CheckpointInUse, CheckpointNotPromotable, NoCandidate
+from app.services import instance_events, registry, sleep
+from app.services.instances import put_instance
+from app.services.rebuild import request_rebuild
+from tests.publishing import NOW, aliases, current, end, fill, publish, report
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    return tmp_path / "checkpoints"
+
+
+@pytest.fixture
+def manual(defaults: InstanceDefaults) -> InstanceDefaults:
+    """The settings' defaults, but a person promotes."""
+    return replace(defaults, policy=replace(defaults.policy, promotion=Promotion.MANUAL))
+
+
+def promote(db: Database, root: Path, checkpoint_id: str, reason: str | None = None) -> None:
+    registry.promote(
+        db,
+        checkpoint_id,
+        root=root,
+        is_forced=reason is not None,
+        actor="dennis",
+        reason=reason,
+        expected_revisions=None,
+        now=NOW,
+    )
+
+
+def dismiss(db: Database, defaults: InstanceDefaults) -> None:
+    registry.dismiss_candidate(
+        db,
+        "default",
+        actor="dennis",
+        reason="it lisps",
+        expected_revisions=None,
+        defaults=defaults,
+        now=NOW,
+    )
+
+
+def roll_back(db: Database) -> None:
+    registry.rollback(db, "default", actor="x", reason=None, expected_revisions=None, now=NOW)
+
+
+def trained_by(db: Database, checkpoint_id: str) -> list[str]:
+    return [e for use, e in registry.list_provenance(db, checkpoint_id) if use.role == "train"]
+
+
+def statuses(db: Database, ids: list[str]) -> set[tuple[str, int]]:
+    with db.read() as session:
+        return {(row.status, row.attempts) for row in experiences.list_by_ids(session, ids)}
+
+
+def plan_next(db: Database, defaults: InstanceDefaults) -> sleep.CyclePreview:
+    request = sleep.CycleRequest(instance="default", trigger=Trigger.REQUEST, is_forced=True)
+    return sleep.preview_cycle(db, request, defaults=defaults, now=NOW + timedelta(days=1))
+
+
+def test_accepted_checkpoint_becomes_candidate_and_current_stays(
+    db: Database, defaults: InstanceDefaults, manual: InstanceDefaults, root: Path
+) -> None:
+    live, _ = publish(db, defaults, root, range(20))
+    candidate, status = publish(db, manual, root, range(20, 40))
+    assert status is CycleStatus.SUCCEEDED
+    assert aliases(db) == {"current": live, "candidate": candidate}
+    told = instance_events.list_events(db, "default", subject="checkpoint", after_seq=0, limit=100)
+    assert [event.type for event in told] == ["checkpoint.promoted", "checkpoint.proposed"]
+
+
+def test_person_promotes_the_candidate_and_the_alias_is_cleared(
+    db: Database, defaults: InstanceDefaults, manual: InstanceDefaults, root: Path
+) -> None:
+    live, _ = publish(db, defaults, root, range(20))
+    candidate, _ = publish(db, manual, root, range(20, 40))
+    promote(db, root, candidate)
+    assert aliases(db) == {"current": candidate, "previous": live}
+    assert statuses(db, trained_by(db, candidate)) == {("consolidated", 0)}
+
+
+def test_refused_checkpoint_is_no_candidate(
+    db: Database, manual: InstanceDefaults, root: Path
+) -> None:
+    _, status = publish(db, manual, root, range(20), after=3.5)
+    assert status is CycleStatus.REJECTED
+    assert aliases(db) == {}
+
+
+def test_next_cycle_starts_from_what_was_promoted_never_from_the_candidate(
+    db: Database, manual: InstanceDefaults, root: Path
+) -> None:
+    first, _ = publish(db, manual, root, range(20))
+    fill(db, manual, range(20, 40))
+    assert plan_next(db, manual).plan.parent_checkpoint_id is None
+    promote(db, root, first)
+    assert plan_next(db, manual).plan.parent_checkpoint_id == first
+
+
+def test_no_cycle_starts_by_itself_while_a_candidate_waits(
+    db: Database, defaults: InstanceDefaults, manual: InstanceDefaults, root: Path
+) -> None:
+    first, _ = publish(db, manual, root, range(20))
+    fill(db, manual, range(20, 80))
+    tomorrow = NOW + timedelta(days=1)
+    decision = sleep.get_decision(db, "default", defaults=manual, now=tomorrow)
+    assert [reason.rule for reason in decision.reasons if not reason.is_met] == ["candidate"]
+    assert sleep.list_due(db, slugs=None, defaults=manual, now=tomorrow) == []
+    assert plan_next(db, manual).refusal is None
+    assert sleep.get_decision(db, "default", defaults=defaults, now=tomorrow).is_due
+    promote(db, root, first)
+    assert sleep.list_due(db, slugs=None, defaults=manual, now=tomorrow) == ["default"]
+
+
+def test_candidate_is_not_promoted_over_a_current_it_was_not_made_to_replace(
+    db: Database, defaults: InstanceDefaults, manual: InstanceDefaults, root: Path
+) -> None:
+    live, _ = publish(db, defaults, root, range(20))
+    candidate, _ = publish(db, manual, root, range(20, 40))
+    roll_back(db)
+    with pytest.raises(CheckpointNotPromotable, match="current is the base now"):
+        promote(db, root, candidate)
+    assert aliases(db) == {"candidate": candidate}
+    promote(db, root, live)
+    promote(db, root, candidate)
+    assert aliases(db) == {"current": candidate, "previous": live}
+
+
+def test_candidate_over_another_current_takes_force_and_a_reason(
+    db: Database, defaults: InstanceDefaults, manual: InstanceDefaults, root: Path
+) -> None:
+    publish(db, defaults, root, range(20))
+    candidate, _ = publish(db, manual, root, range(20, 40))
+    roll_back(db)
+    promote(db, root, candidate, reason="the older one was worse")
+    assert aliases(db) == {"current": candidate}
+
+
+def test_newer_candidate_gives_back_what_the_older_one_learned(
+    db: Database, manual: InstanceDefaults, root: Path
+) -> None:
+    first, _ = publish(db, manual, root, range(20))
+    assert statuses(db, trained_by(db, first)) == {("consolidated", 0)}
+    second, _ = publish(db, manual, root, range(20, 40))
+    assert aliases(db) == {"candidate": second}
+    assert statuses(db, trained_by(db, first)) == {("buffered", 0)}
+    promote(db, root, first)
+    assert statuses(db, trained_by(db, first)) == {("consolidated", 0)}
+    assert aliases(db) == {"current": first, "candidate": second}
+
+
+def test_dismissed_candidate_counts_an_attempt_and_the_third_quarantines(
+    db: Database, manual: InstanceDefaults, root: Path
+) -> None:
+    with pytest.raises(NoCandidate):
+        dismiss(db, manual)
+    for attempt in (1, 2, 3):
+        candidate, _ = publish(db, manual, root, range(20))
+        with pytest.raises(CheckpointInUse, match="dismiss it first"):
+            registry.delete_checkpoint(db, candidate, root=root, now=NOW)
+        dismiss(db, manual)
+        assert aliases(db) == {}
+        expected = "buffered" if attempt < 3 else "quarantined"
+        assert statuses(db, trained_by(db, candidate)) == {(expected, attempt)}
+    registry.delete_checkpoint(db, candidate, root=root, now=NOW)
+
+
+def test_dismissed_rebuild_leaves_everything_consolidated(
+    db: Database, defaults: InstanceDefaults, manual: InstanceDefaults, root: Path
+) -> None:
+    live, _ = publish(db, defaults, root, range(20))
+    cycle = request_rebuild(
+        db, "default", actor="x", reason=None, idempotency_key=None, defaults=manual, now=NOW
+    )
+    made, _ = end(db, manual, root, cycle, report(2.0))
+    assert aliases(db) == {"current": live, "candidate": made}
+    dismiss(db, manual)
+    assert statuses(db, trained_by(db, made)) == {("consolidated", 0)}
+
+
+def test_policy_of_one_instance_is_stored_as_json_has_it(
+    db: Database, defaults: InstanceDefaults, root: Path
+) -> None:
+    put_instance(db, "default", {"policy": {"promotion": "manual"}}, defaults=defaults, now=NOW)
+    candidate, _ = publish(db, defaults, root, range(20))
+    assert (current(db), aliases(db)) == (None, {"candidate": candidate})
