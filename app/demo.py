@@ -58,6 +58,7 @@ def run_demo(console: Console, *, directory: Path, base_model: Path, keep_runnin
         "SAGE_DATABASE_URL": f"sqlite:///{directory / 'sage-sleep.db'}",
         "SAGE_HOST": "127.0.0.1",
         "SAGE_PORT": str(port),
+        "SAGE_REQUIRE_TOKENS": "false",
         "SAGE_BASE_MODEL": str(base_model),
         "SAGE_MASS_THRESHOLD": str(MASS_THRESHOLD),
         "SAGE_IDLE_SECONDS": "1",

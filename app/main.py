@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from importlib.metadata import version
+from typing import Any
 
 from fastapi import FastAPI
 from filelock import FileLock, Timeout
 from starlette.concurrency import run_in_threadpool
+from starlette.middleware.cors import CORSMiddleware
 
 from app import artifacts
 from app.api import (
@@ -21,14 +23,19 @@ from app.api import (
     posting,
     sleep_cycles,
 )
+from app.api.access import SECURITY_SCHEME
+from app.api.admission import Admission
 from app.api.body_limit import BodyLimit
 from app.api.deps import Daemon
 from app.api.problems import install_problem_handlers
+from app.api.rate_limit import RateLimit
+from app.api.same_origin import SameOrigin
+from app.api.write_slots import WriteSlots
 from app.clock import utc_now
 from app.db.engine import Database
-from app.errors import DataDirectoryInUse
+from app.errors import AddressUnguarded, DataDirectoryInUse
 from app.log import get_logger
-from app.services import consolidation, registry
+from app.services import consolidation, registry, tokens
 from app.settings import Settings
 from app.worker.ingest_writer import IngestWriter
 from app.worker.scheduler import SleepScheduler
@@ -49,14 +56,14 @@ def create_app(settings: Settings) -> FastAPI:
         finally:
             await run_in_threadpool(running.__exit__, None, None, None)
 
-    app = FastAPI(
+    app = _Application(
         title="SAGE Sleep",
         version=version("sage-sleep"),
         summary="Gives small language models sleep: what mattered becomes a LoRA checkpoint.",
         lifespan=lifespan,
     )
     install_problem_handlers(app)
-    app.add_middleware(BodyLimit, max_body_bytes=settings.max_body_bytes)
+    _add_middleware(app, settings)
     for part in (
         posting,
         experiences,
@@ -71,11 +78,46 @@ def create_app(settings: Settings) -> FastAPI:
     return app
 
 
+class _Application(FastAPI):
+    """FastAPI whose document says how a token is sent."""
+
+    def openapi(self) -> dict[str, Any]:
+        schema = super().openapi()
+        schema["components"]["securitySchemes"] = {"token": SECURITY_SCHEME}
+        return schema
+
+
+def _add_middleware(app: FastAPI, settings: Settings) -> None:
+    """Each is added around those before it, so the last one is asked first."""
+    app.add_middleware(
+        BodyLimit,
+        max_body_bytes=settings.max_body_bytes,
+        max_held_bytes=settings.max_held_bytes,
+        timeout_seconds=settings.body_timeout_seconds,
+    )
+    if settings.allowed_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.allowed_origins,
+            allow_methods=["GET", "POST", "PUT", "PATCH", "DELETE"],
+            allow_headers=[
+                "Authorization", "Content-Type", "Idempotency-Key", "If-Match", "Last-Event-ID",
+            ],
+            expose_headers=["ETag", "Location", "Retry-After", "WWW-Authenticate"],
+        )  # fmt: skip
+    app.add_middleware(
+        SameOrigin,
+        allowed_hosts=settings.effective_allowed_hosts,
+        allowed_origins=settings.allowed_origins,
+        is_any_address_allowed=settings.is_any_address,
+    )
+
+
 @contextmanager
 def run_daemon(settings: Settings) -> Iterator[Daemon]:
     """Hold the data directory, settle what the last run left, and keep the worker running.
 
-    Raises: DataDirectoryInUse, DatabaseNotMigrated, DatabaseUnavailable.
+    Raises: as `check_startable`.
     """
     with _hold(settings) as db:
         defaults = settings.instance_defaults()
@@ -98,7 +140,17 @@ def run_daemon(settings: Settings) -> Iterator[Daemon]:
             interval_seconds=settings.scheduler_interval_seconds,
             on_queued=supervisor.wake,
         )
-        writer = IngestWriter(db, defaults=defaults, on_ingested=scheduler.nudge)
+        writer = IngestWriter(
+            db,
+            defaults=defaults,
+            on_ingested=scheduler.nudge,
+            max_queued=settings.max_queued_exchanges,
+        )
+        admission = Admission(
+            db,
+            is_demanded=settings.demands_tokens,
+            rates=RateLimit(settings.effective_requests_per_minute),
+        )
         supervisor.start()
         scheduler.start()
         writer.start()
@@ -112,6 +164,8 @@ def run_daemon(settings: Settings) -> Iterator[Daemon]:
                 checkpoints_root=settings.checkpoints_dir,
                 kept_root=settings.kept_dir,
                 defaults=defaults,
+                admission=admission,
+                writes=WriteSlots(),
                 submit=writer.submit,
                 on_ingested=scheduler.nudge,
                 on_queued=supervisor.wake,
@@ -129,10 +183,20 @@ def run_daemon(settings: Settings) -> Iterator[Daemon]:
 def check_startable(settings: Settings) -> None:
     """Raise what would keep the daemon from starting, before a server is set up for it.
 
-    Raises: DataDirectoryInUse, DatabaseNotMigrated, DatabaseUnavailable.
+    Raises: DataDirectoryInUse, DatabaseNotMigrated, DatabaseUnavailable, AddressUnguarded.
     """
     with _hold(settings):
         pass
+
+
+def _check_guarded(settings: Settings, db: Database) -> None:
+    if settings.is_loopback or tokens.is_any_usable_token(db, now=utc_now()):
+        return
+    raise AddressUnguarded(
+        f"SAGE_HOST is {settings.host}, which others may reach, and no token guards the daemon. "
+        "Make one first: sage-sleep tokens create NAME --scope ingest --scope read. "
+        "Or set SAGE_HOST=127.0.0.1."
+    )
 
 
 @contextmanager
@@ -148,6 +212,7 @@ def _hold(settings: Settings) -> Iterator[Database]:
     db = Database(settings.effective_database_url)
     try:
         db.check_migrated()
+        _check_guarded(settings, db)
         yield db
     finally:
         db.close()

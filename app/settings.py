@@ -8,12 +8,14 @@ what each part needs.
 from __future__ import annotations
 
 import os
+import re
+from ipaddress import ip_address
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import platformdirs
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
     NoDecode,
@@ -40,6 +42,12 @@ CONFIG_FILE_VARIABLE = "SAGE_CONFIG_FILE"
 
 GATE = GatePolicy()
 
+REMOTE_REQUESTS_PER_MINUTE = 6000
+"""A guess: a hundred times what one live session asks, and a tenth of what the daemon does."""
+
+Names = Annotated[tuple[str, ...], NoDecode]
+"""In the environment, names with commas between."""
+
 Nats = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -58,6 +66,35 @@ class Settings(BaseSettings):
     )
     host: str = Field(default="127.0.0.1", description="Address to listen on.")
     port: Annotated[int, Field(ge=0, le=65535, description="Port to listen on.")] = 8760
+    tls_certificate: Path | None = Field(
+        default=None, description="PEM file with the certificate and its chain; with tls_key."
+    )
+    tls_key: Path | None = Field(default=None, description="PEM file with the certificate's key.")
+    require_tokens: bool | None = Field(
+        default=None,
+        description="None: elsewhere than on loopback always, there once a token was made.",
+    )
+    allowed_hosts: Names = Field(
+        default=(), description="Further names it is called by: sage.example,sage.local."
+    )
+    allowed_origins: Names = Field(
+        default=(), description="Web pages that may use it: https://board.example."
+    )
+    trusted_proxies: Names = Field(
+        default=(), description="Addresses whose X-Forwarded-For and -Proto are believed."
+    )
+    requests_per_minute: Annotated[int, Field(ge=0)] | None = Field(
+        default=None,
+        description="Per token, or address without one; 0: any; default: 6000, any on loopback.",
+    )
+    max_connections: Annotated[int, Field(ge=1)] = 512
+    header_timeout_seconds: Annotated[
+        float, Field(gt=0, description="For a request's head, from its first byte.")
+    ] = 10.0
+    body_timeout_seconds: Annotated[float, Field(gt=0, description="For a request's body.")] = 60.0
+    stalled_timeout_seconds: Annotated[
+        float, Field(gt=0, description="For a client that reads nothing of its answer.")
+    ] = 60.0
     base_model: str | None = Field(
         default=None,
         description="Hub id or directory of the base model; default: the embedded model.",
@@ -150,6 +187,12 @@ class Settings(BaseSettings):
 
     scheduler_interval_seconds: Annotated[float, Field(gt=0)] = 30.0
     max_body_bytes: Annotated[int, Field(ge=1024)] = 8 * 1024 * 1024
+    max_held_bytes: Annotated[
+        int, Field(ge=1024, description="Of bodies whose requests are not answered yet.")
+    ] = 64 * 1024 * 1024
+    max_queued_exchanges: Annotated[
+        int, Field(ge=1, description="Single posts that wait to be written.")
+    ] = 4096
     stop_grace_seconds: Annotated[float, Field(ge=0)] = 8.0
 
     @classmethod
@@ -177,10 +220,37 @@ class Settings(BaseSettings):
                 raise ValueError(error.message) from error
         return value
 
-    @field_validator("target_modules", mode="before")
+    @field_validator(
+        "target_modules", "allowed_hosts", "allowed_origins", "trusted_proxies", mode="before"
+    )
     @classmethod
     def _split(cls, value: object) -> object:
-        return [name.strip() for name in value.split(",")] if isinstance(value, str) else value
+        if not isinstance(value, str):
+            return value
+        return [name.strip() for name in value.split(",") if name.strip()]
+
+    @field_validator("allowed_origins")
+    @classmethod
+    def _check_origins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for origin in value:
+            if not re.fullmatch(r"https?://[^/*\s]+", origin):
+                raise ValueError(f"{origin!r} is no origin; write one as https://board.example")
+        return value
+
+    @field_validator("tls_certificate", "tls_key")
+    @classmethod
+    def _expand_file(cls, value: Path | None) -> Path | None:
+        return None if value is None else value.expanduser().absolute()
+
+    @model_validator(mode="after")
+    def _check_access(self) -> Self:
+        if (self.tls_certificate is None) != (self.tls_key is None):
+            raise ValueError("SAGE_TLS_CERTIFICATE and SAGE_TLS_KEY go together; set both")
+        if self.require_tokens is False and not self.is_loopback:
+            raise ValueError(
+                f"SAGE_REQUIRE_TOKENS=false is for loopback, and SAGE_HOST is {self.host}"
+            )
+        return self
 
     @field_validator("timezone")
     @classmethod
@@ -197,6 +267,36 @@ class Settings(BaseSettings):
     @classmethod
     def _expand(cls, value: Path) -> Path:
         return value.expanduser().absolute()
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether only this machine can reach the daemon."""
+        try:
+            return ip_address(self.host).is_loopback
+        except ValueError:
+            return self.host == "localhost"
+
+    @property
+    def is_any_address(self) -> bool:
+        """Whether it listens on every address of the machine."""
+        return self.host in {"", "0.0.0.0", "::"}  # noqa: S104  # compared, not listened on
+
+    @property
+    def effective_allowed_hosts(self) -> frozenset[str]:
+        """Every name that the daemon may be called by."""
+        return frozenset({"localhost", "127.0.0.1", "::1", self.host, *self.allowed_hosts})
+
+    @property
+    def effective_requests_per_minute(self) -> int:
+        """The limit with its default filled in; 0 for none."""
+        if self.requests_per_minute is not None:
+            return self.requests_per_minute
+        return 0 if self.is_loopback else REMOTE_REQUESTS_PER_MINUTE
+
+    @property
+    def demands_tokens(self) -> bool | None:
+        """Whether tokens are demanded; None for as soon as one was made."""
+        return self.require_tokens if self.is_loopback else True
 
     @property
     def effective_database_url(self) -> str:

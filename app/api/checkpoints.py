@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
 
+from app.api.access import AccessDep, GuardedRoute
 from app.api.deps import (
     Cursor,
     DaemonDep,
@@ -42,21 +43,25 @@ MEDIA_TYPES = {".json": "application/json"}
 _PLACE = re.compile(r"(\d{1,15})-(train|rehearsal|held_out)-(\d{1,15})", re.ASCII)
 """A cursor of a checkpoint's experiences: the place of the last one of the page before."""
 
-router = APIRouter(prefix="/v1/checkpoints", tags=["checkpoints"])
+router = APIRouter(prefix="/v1/checkpoints", tags=["checkpoints"], route_class=GuardedRoute)
 
 
 @router.get("", responses=problem_responses(HTTPStatus.NOT_FOUND))
 def list_checkpoints(
     daemon: DaemonDep,
+    access: AccessDep,
     instance: str | None = None,
     status: CheckpointStatus | None = None,
     cursor: Cursor = None,
     limit: Limit = 50,
 ) -> ListOut[CheckpointOut]:
     """List checkpoints, newest first."""
+    if instance is not None:
+        access.require_instance(instance)
     views, next_cursor = registry.list_checkpoints(
         daemon.db,
         instance=instance,
+        within=access.instances,
         status=status.value if status else None,
         cursor=cursor,
         limit=limit,

@@ -10,6 +10,7 @@ from fastapi import APIRouter, Header, Query, Response
 from fastapi.responses import HTMLResponse
 
 from app.api.accept import prefers_html
+from app.api.access import GuardedRoute
 from app.api.deps import DaemonDep
 from app.api.problems import problem_responses
 from app.api.report_page import render_report
@@ -18,7 +19,7 @@ from app.services import cycle_reports
 
 REPORT_HEADERS = {"Vary": "Accept", "Cache-Control": "no-cache"}
 
-router = APIRouter(prefix="/v1/sleep-cycles", tags=["sleep cycles"])
+router = APIRouter(prefix="/v1/sleep-cycles", tags=["sleep cycles"], route_class=GuardedRoute)
 
 
 @router.get(

@@ -11,6 +11,8 @@ from typing import Annotated
 
 from fastapi import Depends, Header, Query, Request
 
+from app.api.admission import Admission
+from app.api.write_slots import WriteSlots
 from app.clock import utc_now
 from app.db.engine import Database
 from app.domain.sleep import InstanceDefaults
@@ -29,6 +31,8 @@ class Daemon:
     Attributes:
         checkpoints_root: Directory of the published checkpoints.
         kept_root: Directory of what is measured of models once and kept.
+        admission: Lets callers in.
+        writes: Bounds the changes that are under way.
         submit: Stores one exchange; done when it is durable.
         on_ingested: To be called with the slugs that received exchanges.
         on_queued: To be called when a cycle was queued.
@@ -42,6 +46,8 @@ class Daemon:
     checkpoints_root: Path
     kept_root: Path
     defaults: InstanceDefaults
+    admission: Admission
+    writes: WriteSlots
     submit: Callable[[Submission], Awaitable[IngestResult]]
     on_ingested: Callable[[set[str]], None]
     on_queued: Callable[[], None]

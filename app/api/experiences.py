@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query
 
 from app import artifacts
+from app.api.access import AccessDep, GuardedRoute
 from app.api.deps import MAX_INTEGER, Cursor, DaemonDep, Limit, Now
 from app.api.problems import problem_responses
 from app.api.schemas import (
@@ -22,12 +23,13 @@ from app.db.tables import ExperienceRow
 from app.domain.experience import ExperienceStatus
 from app.services import experiences
 
-router = APIRouter(prefix="/v1/experiences", tags=["experiences"])
+router = APIRouter(prefix="/v1/experiences", tags=["experiences"], route_class=GuardedRoute)
 
 
 @router.get("", responses=problem_responses(HTTPStatus.NOT_FOUND))
 def list_experiences(
     daemon: DaemonDep,
+    access: AccessDep,
     instance: str | None = None,
     status: ExperienceStatus | None = None,
     session: str | None = None,
@@ -47,9 +49,12 @@ def list_experiences(
     limit: Limit = 50,
 ) -> ListOut[ExperienceOut]:
     """List experiences, newest first."""
+    if instance is not None:
+        access.require_instance(instance)
     page, slugs = experiences.list_experiences(
         daemon.db,
         instance=instance,
+        within=access.instances,
         status=status.value if status else None,
         session_name=session,
         session_number=session_number,

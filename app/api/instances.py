@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Header, Path, Query, Request, Response
 from starlette.concurrency import run_in_threadpool
 
+from app.api.access import AccessDep, GuardedRoute
 from app.api.deps import (
     MAX_INTEGER,
     DaemonDep,
@@ -41,13 +42,14 @@ from app.domain.checkpoint import Alias
 from app.domain.exchange import SLUG_PATTERN
 from app.services import instance_events, instances, rebuild, registry, sleep
 
-router = APIRouter(prefix="/v1/instances", tags=["instances"])
+router = APIRouter(prefix="/v1/instances", tags=["instances"], route_class=GuardedRoute)
 
 
 @router.get("")
-def list_instances(daemon: DaemonDep) -> ListOut[InstanceOut]:
+def list_instances(daemon: DaemonDep, access: AccessDep) -> ListOut[InstanceOut]:
     """List all instances, by slug."""
-    data = [_instance(found) for found in instances.list_instances(daemon.db, daemon.defaults)]
+    found = instances.list_instances(daemon.db, daemon.defaults, within=access.instances)
+    data = [_instance(item) for item in found]
     return ListOut(data=data, has_more=False, next=None)
 
 

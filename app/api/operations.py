@@ -12,6 +12,7 @@ from fastapi.responses import HTMLResponse, PlainTextResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.core import CollectorRegistry, GaugeMetricFamily
 
+from app.api.access import AccessDep, GuardedRoute
 from app.api.deps import Cursor, Daemon, DaemonDep, Limit, Now
 from app.api.problems import problem_responses
 from app.api.schemas import (
@@ -31,21 +32,25 @@ OK = "ok"
 DEGRADING_CHECKS = frozenset({"base_model"})
 """Checks without which exchanges are still taken; any other makes the daemon unavailable."""
 
-router = APIRouter(tags=["operations"])
+router = APIRouter(tags=["operations"], route_class=GuardedRoute)
 
 
 @router.get("/stats", responses=problem_responses(HTTPStatus.NOT_FOUND))
 def get_stats(
     daemon: DaemonDep,
+    access: AccessDep,
     now: Now,
     instance: str | None = None,
     cursor: Cursor = None,
     limit: Limit = 100,
 ) -> StatsOut:
     """Instances at a glance, by name: counts, mass, decision, cycles, checkpoint."""
+    if instance is not None:
+        access.require_instance(instance)
     found = stats.collect_stats(
         daemon.db,
         instance=instance,
+        within=access.instances,
         defaults=daemon.defaults,
         now=now,
         after=cursor,
@@ -64,14 +69,17 @@ def get_stats(
 
 
 @router.get("/healthz")
-def get_health(daemon: DaemonDep) -> HealthOut:
-    """The process answers."""
+async def get_health(daemon: DaemonDep) -> HealthOut:
+    """The process answers; it takes no thread, so it does even while all of them wait."""
     return HealthOut(version=daemon.version)
 
 
 @router.get("/readyz", responses={503: {"description": "Not ready.", "model": ReadyOut}})
 def get_readiness(response: Response, daemon: DaemonDep) -> ReadyOut:
-    """Whether the daemon can do its job, and if not, what is wrong."""
+    """Whether the daemon can do its job, and if not, what is wrong; anyone may ask.
+
+    So the words hold no path and nothing of an instance.
+    """
     checks = {
         "database": _check_database(daemon),
         "data_directory": _check_directory(daemon.data_dir),
@@ -88,9 +96,9 @@ def get_readiness(response: Response, daemon: DaemonDep) -> ReadyOut:
 
 
 @router.get("/metrics", response_class=PlainTextResponse)
-def get_metrics(daemon: DaemonDep) -> Response:
+def get_metrics(daemon: DaemonDep, access: AccessDep) -> Response:
     """The figures of all instances in the Prometheus text format."""
-    found = stats.collect_figures(daemon.db, defaults=daemon.defaults)
+    found = stats.collect_figures(daemon.db, within=access.instances, defaults=daemon.defaults)
     registry = CollectorRegistry()
     registry.register(_Figures(found, is_worker_alive=daemon.is_worker_alive()))
     return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
@@ -143,14 +151,15 @@ def _check_database(daemon: Daemon) -> str:
 
 
 def _check_directory(directory: Path) -> str:
-    return OK if os.access(directory, os.W_OK | os.X_OK) else f"{directory} cannot be written to"
+    is_writable = os.access(directory, os.W_OK | os.X_OK)
+    return OK if is_writable else "SAGE_DATA_DIR cannot be written to"
 
 
 def _check_base_model(base_model: str) -> str:
     """A hub id is loaded from its cache by the child; only a directory can be looked at here."""
     path = Path(base_model)
     if path.is_absolute() and not (path / "config.json").is_file():
-        return f"there is no model in {path}: run `sage-sleep model fetch`, or set SAGE_BASE_MODEL"
+        return "it is not on this machine: run `sage-sleep model fetch`, or set SAGE_BASE_MODEL"
     return OK
 
 

@@ -15,20 +15,21 @@ from http import HTTPStatus
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Request, Response
-from fastapi.routing import APIRoute
 from pydantic import Field, TypeAdapter, ValidationError
 from pydantic_core import to_json
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 
+from app.api.access import AccessDep, GuardedRoute
 from app.api.deps import Daemon, DaemonDep, IdempotencyKey, Now
 from app.api.problems import problem_of, problem_responses, validation_problem
 from app.api.schemas import BatchOut, ReceiptOut
 from app.clock import utc_now
+from app.domain.access import Access
 from app.domain.exchange import Exchange
 from app.domain.experience import ExperienceStatus
 from app.domain.salience import COMPONENTS
-from app.errors import InvalidExperience
+from app.errors import InstanceForbidden, InvalidExperience
 from app.services import ingest
 
 MAX_BATCH = 1000
@@ -45,7 +46,7 @@ BATCH_EXAMPLES: dict[str, Any] = {
 _BATCH = TypeAdapter(Annotated[list[Exchange], Field(max_length=MAX_BATCH)])
 
 
-class PostRoute(APIRoute):
+class PostRoute(GuardedRoute):
     """Tries its endpoint's short way, and goes FastAPI's where there is none."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
@@ -58,7 +59,8 @@ class PostRoute(APIRoute):
             if media_type == "application/json" and (key is None or 1 <= len(key) <= 256):
                 go_short_way = SHORT_WAYS[self.endpoint]
                 try:
-                    return await go_short_way(request.app.state.daemon, await request.body(), key)
+                    daemon, access = request.app.state.daemon, request.scope["access"]
+                    return await go_short_way(daemon, access, await request.body(), key)
                 except (ValidationError, ClientDisconnect):
                     pass
             return await go_fastapis_way(request)
@@ -85,18 +87,24 @@ router = APIRouter(prefix="/v1/experiences", tags=["experiences"], route_class=P
     },
 )
 async def post_experience(
-    exchange: Exchange, response: Response, daemon: DaemonDep, key: IdempotencyKey = None
+    exchange: Exchange,
+    response: Response,
+    daemon: DaemonDep,
+    access: AccessDep,
+    key: IdempotencyKey = None,
 ) -> Any:
     """Score, filter and keep one exchange; durable before this answers."""
-    receipt = await _store(daemon, exchange, key)
+    receipt = await _store(daemon, access, exchange, key)
     if receipt["duplicate"]:
         response.status_code = HTTPStatus.OK
     return receipt
 
 
-async def _post_experience(daemon: Daemon, body: bytes, key: str | None) -> Response:
+async def _post_experience(
+    daemon: Daemon, access: Access, body: bytes, key: str | None
+) -> Response:
     """The short way."""
-    receipt = await _store(daemon, Exchange.model_validate_json(body), key)
+    receipt = await _store(daemon, access, Exchange.model_validate_json(body), key)
     return _respond(receipt, HTTPStatus.OK if receipt["duplicate"] else HTTPStatus.CREATED)
 
 
@@ -110,7 +118,10 @@ async def _post_experience(daemon: Daemon, body: bytes, key: str | None) -> Resp
     ),
 )
 def post_batch(
-    body: Annotated[Any, Body(openapi_examples=BATCH_EXAMPLES)], daemon: DaemonDep, now: Now
+    body: Annotated[Any, Body(openapi_examples=BATCH_EXAMPLES)],
+    daemon: DaemonDep,
+    access: AccessDep,
+    now: Now,
 ) -> Any:
     """Keep up to 1000 exchanges in one transaction; a bad one does not stop the others.
 
@@ -126,19 +137,23 @@ def post_batch(
             f"A batch holds at most {MAX_BATCH} exchanges, not {len(items)}; split it.",
             pointer="",
         )
-    return _store_batch(daemon, [_read(item) for item in items], now=now)
+    return _store_batch(daemon, access, [_read(item) for item in items], now=now)
 
 
-async def _post_batch(daemon: Daemon, body: bytes, _key: str | None) -> Response:
+async def _post_batch(daemon: Daemon, access: Access, body: bytes, _key: str | None) -> Response:
     """The short way."""
 
     def read_and_store() -> Response:
-        return _respond(_store_batch(daemon, _BATCH.validate_json(body), now=utc_now()))
+        return _respond(_store_batch(daemon, access, _BATCH.validate_json(body), now=utc_now()))
 
-    return await run_in_threadpool(read_and_store)
+    with daemon.writes.slot():
+        return await run_in_threadpool(read_and_store)
 
 
-async def _store(daemon: Daemon, exchange: Exchange, key: str | None) -> dict[str, Any]:
+async def _store(
+    daemon: Daemon, access: Access, exchange: Exchange, key: str | None
+) -> dict[str, Any]:
+    access.require_instance(exchange.instance)
     result = await daemon.submit(ingest.Submission(exchange=exchange, idempotency_key=key))
     return _receipt(exchange.instance, result)
 
@@ -152,10 +167,21 @@ def _read(item: Any) -> Exchange | dict[str, Any]:
         return validation_problem(details)
 
 
+def _own(access: Access, item: Exchange | dict[str, Any]) -> Exchange | dict[str, Any]:
+    """An item of a batch, or the problem that it is for a foreign instance."""
+    try:
+        if isinstance(item, Exchange):
+            access.require_instance(item.instance)
+    except InstanceForbidden as error:
+        return problem_of(error)
+    return item
+
+
 def _store_batch(
-    daemon: Daemon, items: Sequence[Exchange | dict[str, Any]], *, now: datetime
+    daemon: Daemon, access: Access, read: Sequence[Exchange | dict[str, Any]], *, now: datetime
 ) -> dict[str, Any]:
     """Store the exchanges among the items; returns a `BatchOut` as a dict."""
+    items = read if access.instances is None else [_own(access, item) for item in read]
     submissions = [ingest.Submission(exchange=item) for item in items if isinstance(item, Exchange)]
     stored = ingest.ingest_many(daemon.db, submissions, defaults=daemon.defaults, now=now)
     if touched := {
@@ -207,7 +233,7 @@ def _respond(answer: dict[str, Any], status: HTTPStatus = HTTPStatus.OK) -> Resp
     return Response(to_json(answer), status_code=status, media_type="application/json")
 
 
-_ShortWay = Callable[[Daemon, bytes, str | None], Coroutine[Any, Any, Response]]
+_ShortWay = Callable[[Daemon, Access, bytes, str | None], Coroutine[Any, Any, Response]]
 
 SHORT_WAYS: dict[Callable[..., Any], _ShortWay] = {
     post_experience: _post_experience,

@@ -88,6 +88,19 @@ CHALLENGES: Mapping[type[errors.SageSleepError], str] = {
 """What WWW-Authenticate says of an error (RFC 6750); others need no other token."""
 
 
+SENTENCES: Mapping[HTTPStatus, str] = {
+    HTTPStatus.BAD_REQUEST: "The body is not JSON in UTF-8, or is nested too deep, or "
+    "holds a number too long to read.",
+    HTTPStatus.REQUEST_TIMEOUT: "The body did not arrive in time; send it again, or in parts.",
+    HTTPStatus.UNSUPPORTED_MEDIA_TYPE: "Send the body as JSON with the header "
+    "Content-Type: application/json.",
+    HTTPStatus.NOT_FOUND: "There is nothing at this address; /docs lists what there is.",
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "The body is larger than this daemon accepts; "
+    "split the batch.",
+}
+"""What is wrong and what to do, where a status of HTTP's own says it all."""
+
+
 class ProblemDetail(BaseModel):
     """One thing that is wrong with a request: in the body (pointer) or in a parameter."""
 
@@ -161,6 +174,11 @@ def respond_with(error: errors.SageSleepError) -> JSONResponse:
     return _respond(problem_of(error), _headers_of(error))
 
 
+def respond_plainly(status: HTTPStatus) -> JSONResponse:
+    """A status of HTTP's own as an answer, with the sentence that goes with it."""
+    return _respond(_plain(status, SENTENCES[status]))
+
+
 def _headers_of(error: errors.SageSleepError) -> dict[str, str] | None:
     """What else an error's answer says: what token would do, or when to come back."""
     challenge = CHALLENGES.get(type(error))
@@ -202,12 +220,7 @@ def _on_validation_error(request: Request, error: Exception) -> JSONResponse:
         )
     content_type = request.headers.get("content-type", "")
     if "json" not in content_type and any(item["loc"] == ("body",) for item in details):
-        return _respond(
-            _plain(
-                HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
-                "Send the body as JSON with the header Content-Type: application/json.",
-            )
-        )
+        return respond_plainly(HTTPStatus.UNSUPPORTED_MEDIA_TYPE)
     return _respond(validation_problem(details))
 
 
@@ -215,17 +228,7 @@ def _on_http_exception(_request: Request, error: Exception) -> JSONResponse:
     if not isinstance(error, HTTPException):
         raise error
     status = HTTPStatus(error.status_code)
-    sentences = {
-        HTTPStatus.BAD_REQUEST: "The body is not JSON in UTF-8, or is nested too deep, or "
-        "holds a number too long to read.",
-        HTTPStatus.REQUEST_TIMEOUT: "The body did not arrive in time; send it again, or in parts.",
-        HTTPStatus.UNSUPPORTED_MEDIA_TYPE: "Send the body as JSON with the header "
-        "Content-Type: application/json.",
-        HTTPStatus.NOT_FOUND: "There is nothing at this address; /docs lists what there is.",
-        HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "The body is larger than this daemon accepts; "
-        "split the batch.",
-    }
-    return _respond(_plain(status, sentences.get(status, str(error.detail))), error.headers)
+    return _respond(_plain(status, SENTENCES.get(status, str(error.detail))), error.headers)
 
 
 def _on_unexpected(_request: Request, _error: Exception) -> JSONResponse:

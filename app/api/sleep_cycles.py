@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Request, Response
 
+from app.api.access import AccessDep, GuardedRoute
 from app.api.deps import (
     Cursor,
     DaemonDep,
@@ -32,7 +33,7 @@ from app.db.tables import EventRow, SleepCycleRow
 from app.domain.sleep import CycleStatus, Trigger
 from app.services import sleep
 
-router = APIRouter(prefix="/v1/sleep-cycles", tags=["sleep cycles"])
+router = APIRouter(prefix="/v1/sleep-cycles", tags=["sleep cycles"], route_class=GuardedRoute)
 
 
 @router.post(
@@ -51,12 +52,14 @@ router = APIRouter(prefix="/v1/sleep-cycles", tags=["sleep cycles"])
 def request_sleep_cycle(
     response: Response,
     daemon: DaemonDep,
+    access: AccessDep,
     now: Now,
     body: SleepCycleIn | None = None,
     key: IdempotencyKey = None,
 ) -> SleepCycleOut | DryRunOut:
     """Queue a cycle. `force` skips the waiting rules, never the gate; `dry_run` starts nothing."""
     wanted = body or SleepCycleIn()
+    access.require_instance(wanted.instance)
     request = sleep.CycleRequest(
         instance=wanted.instance,
         trigger=Trigger.REQUEST,
@@ -90,15 +93,19 @@ def request_sleep_cycle(
 @router.get("", responses=problem_responses(HTTPStatus.NOT_FOUND))
 def list_sleep_cycles(
     daemon: DaemonDep,
+    access: AccessDep,
     instance: str | None = None,
     status: CycleStatus | None = None,
     cursor: Cursor = None,
     limit: Limit = 50,
 ) -> ListOut[SleepCycleOut]:
     """List cycles, newest first."""
+    if instance is not None:
+        access.require_instance(instance)
     page, checkpoint_ids, slugs = sleep.list_cycles(
         daemon.db,
         instance=instance,
+        within=access.instances,
         status=status.value if status else None,
         cursor=cursor,
         limit=limit,

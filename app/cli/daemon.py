@@ -18,18 +18,31 @@ def serve() -> None:
     """Run the daemon until it is stopped."""
     import uvicorn  # noqa: PLC0415  # only this command serves
 
+    from app.api.connections import bounded, check_certificate  # noqa: PLC0415
     from app.main import check_startable, create_app  # noqa: PLC0415
 
     with explained():
         settings = read_settings()
         configure_logging(level=settings.log_level, log_format=settings.log_format)
         check_startable(settings)
+        if settings.tls_certificate is not None and settings.tls_key is not None:
+            check_certificate(settings.tls_certificate, settings.tls_key)
         config = uvicorn.Config(
             create_app(settings),
             host=settings.host,
             port=settings.port,
+            http=bounded(
+                header_timeout_seconds=settings.header_timeout_seconds,
+                stalled_timeout_seconds=settings.stalled_timeout_seconds,
+                max_connections=settings.max_connections,
+            ),
             log_config=None,
             access_log=False,
+            # Off unless asked for: anyone on this machine could write the header.
+            proxy_headers=bool(settings.trusted_proxies),
+            forwarded_allow_ips=list(settings.trusted_proxies),
+            ssl_certfile=settings.tls_certificate,
+            ssl_keyfile=settings.tls_key,
             timeout_graceful_shutdown=3,
         )
         with _bind(settings.host, settings.port) as listener:

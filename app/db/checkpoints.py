@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.orm import Session
 
+from app.db import instances
 from app.db.paging import Page, fetch_page
 from app.db.tables import AliasHistoryRow, AliasRow, CheckpointRow
 from app.domain.checkpoint import Alias, AliasAction, CheckpointStatus
@@ -52,6 +53,7 @@ def list_checkpoints(
     session: Session,
     *,
     instance_id: int | None,
+    slugs: Collection[str] | None,
     status: str | None,
     cursor: str | None,
     limit: int,
@@ -60,6 +62,8 @@ def list_checkpoints(
     conditions: list[sa.ColumnElement[Any]] = []
     if instance_id is not None:
         conditions.append(CheckpointRow.instance_id == instance_id)
+    if slugs is not None:
+        conditions.append(instances.is_within(CheckpointRow.instance_id, slugs))
     if status is not None:
         conditions.append(CheckpointRow.status == status)
     return fetch_page(session, CheckpointRow, conditions, cursor=cursor, limit=limit)

@@ -12,7 +12,7 @@ from typing import Any, cast
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from app.db import seen_words
+from app.db import instances, seen_words
 from app.db.paging import Page, fetch_page
 from app.db.tables import (
     CheckpointRow,
@@ -39,6 +39,7 @@ class ExperienceFilter:
     """Conditions of a list; None means any. `text` is looked for in prompt and response."""
 
     instance_id: int | None = None
+    slugs: Collection[str] | None = None
     status: str | None = None
     session: str | None = None
     session_number: int | None = None
@@ -69,6 +70,8 @@ def list_experiences(
     conditions: list[sa.ColumnElement[Any]] = [
         column == value for column, value in exact.items() if value is not None
     ]
+    if wanted.slugs is not None:
+        conditions.append(instances.is_within(ExperienceRow.instance_id, wanted.slugs))
     if wanted.min_total is not None:
         conditions.append(ExperienceRow.total >= wanted.min_total)
     if wanted.text is not None:

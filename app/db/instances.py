@@ -8,9 +8,15 @@ from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import InstrumentedAttribute, Session
 
-from app.db.tables import InstanceRow, StatusTotalsRow
+from app.db.tables import (
+    CheckpointRow,
+    ExperienceRow,
+    InstanceRow,
+    SleepCycleRow,
+    StatusTotalsRow,
+)
 from app.domain.experience import ExperienceStatus
 from app.errors import InstanceNotFound
 
@@ -61,10 +67,16 @@ def get_instance_by_id(session: Session, instance_id: int) -> InstanceRow:
 
 
 def list_instances(
-    session: Session, *, after: str | None = None, limit: int | None = None
+    session: Session,
+    *,
+    within: Collection[str] | None = None,
+    after: str | None = None,
+    limit: int | None = None,
 ) -> Sequence[InstanceRow]:
-    """Instances by slug: all, or so many of those that come after a slug."""
+    """Instances by slug: all or those of these slugs, or so many of those that come after one."""
     query = sa.select(InstanceRow).order_by(InstanceRow.slug).limit(limit)
+    if within is not None:
+        query = query.where(InstanceRow.slug.in_(within))
     if after is not None:
         query = query.where(InstanceRow.slug > after)
     return session.scalars(query).all()
@@ -91,6 +103,24 @@ def list_heavy(
         return session.scalars(_HEAVY, parameters).all()
     named = _HEAVY.where(InstanceRow.slug.in_(_LISTED))
     return session.scalars(named, {**parameters, "listed": json.dumps(list(slugs))}).all()
+
+
+def is_within(
+    instance_id: sa.ColumnElement[int] | InstrumentedAttribute[int], slugs: Collection[str]
+) -> sa.ColumnElement[bool]:
+    """The condition that a row belongs to an instance of these slugs."""
+    return instance_id.in_(sa.select(InstanceRow.id).where(InstanceRow.slug.in_(slugs)))
+
+
+def find_owner(
+    session: Session, table: type[CheckpointRow | SleepCycleRow | ExperienceRow], public_id: str
+) -> str | None:
+    """Slug of the instance that a row of this public id belongs to; None if there is none."""
+    return session.scalar(
+        sa.select(InstanceRow.slug)
+        .join(table, table.instance_id == InstanceRow.id)
+        .where(table.id == public_id)
+    )
 
 
 def slugs_of(session: Session, instance_ids: Collection[int]) -> dict[int, str]:

@@ -10,6 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from app.db import instances
 from app.db.paging import Page, fetch_page
 from app.db.tables import SleepCycleRow
 from app.domain.sleep import ACTIVE_STATUSES, RUNNING_STATUSES, CycleStatus
@@ -120,6 +121,7 @@ def list_cycles(
     session: Session,
     *,
     instance_id: int | None,
+    slugs: Collection[str] | None,
     status: str | None,
     cursor: str | None,
     limit: int,
@@ -128,6 +130,8 @@ def list_cycles(
     conditions: list[sa.ColumnElement[Any]] = []
     if instance_id is not None:
         conditions.append(SleepCycleRow.instance_id == instance_id)
+    if slugs is not None:
+        conditions.append(instances.is_within(SleepCycleRow.instance_id, slugs))
     if status is not None:
         conditions.append(SleepCycleRow.status == status)
     return fetch_page(session, SleepCycleRow, conditions, cursor=cursor, limit=limit)

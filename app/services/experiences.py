@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -49,11 +49,17 @@ def list_experiences(
     text: str | None,
     cursor: str | None,
     limit: int,
+    within: Collection[str] | None = None,
 ) -> tuple[Page[ExperienceRow], dict[int, str]]:
-    """One page of experiences, newest first, and the slugs of their instances."""
+    """One page of experiences, newest first, and the slugs of their instances.
+
+    Args:
+        within: Only of instances of these slugs; None for all. `instance` is one of them.
+    """
     with db.read() as session:
         wanted = experiences.ExperienceFilter(
             instance_id=instances.get_instance(session, instance).id if instance else None,
+            slugs=None if instance else within,
             status=status,
             session=session_name,
             session_number=session_number,

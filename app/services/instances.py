@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -56,10 +56,13 @@ def get_instance(db: Database, slug: str, defaults: InstanceDefaults) -> Effecti
         return effective(instances.get_instance(session, slug), defaults)
 
 
-def list_instances(db: Database, defaults: InstanceDefaults) -> Sequence[EffectiveInstance]:
-    """All instances, by slug."""
+def list_instances(
+    db: Database, defaults: InstanceDefaults, *, within: Collection[str] | None = None
+) -> Sequence[EffectiveInstance]:
+    """All instances, or those of these slugs, by slug."""
     with db.read() as session:
-        return [effective(row, defaults) for row in instances.list_instances(session)]
+        rows = instances.list_instances(session, within=within)
+        return [effective(row, defaults) for row in rows]
 
 
 def put_instance(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -111,13 +111,28 @@ def list_uses(
 
 
 def list_checkpoints(
-    db: Database, *, instance: str | None, status: str | None, cursor: str | None, limit: int
+    db: Database,
+    *,
+    instance: str | None,
+    status: str | None,
+    cursor: str | None,
+    limit: int,
+    within: Collection[str] | None = None,
 ) -> tuple[list[CheckpointView], str | None]:
-    """One page of checkpoints, newest first, and the next cursor."""
+    """One page of checkpoints, newest first, and the next cursor.
+
+    Args:
+        within: Only of instances of these slugs; None for all. `instance` is one of them.
+    """
     with db.read() as session:
         instance_id = instances.get_instance(session, instance).id if instance else None
         page: Page[CheckpointRow] = checkpoints.list_checkpoints(
-            session, instance_id=instance_id, status=status, cursor=cursor, limit=limit
+            session,
+            instance_id=instance_id,
+            slugs=None if instance else within,
+            status=status,
+            cursor=cursor,
+            limit=limit,
         )
         return [_view(session, row) for row in page.rows], page.next_cursor
 

@@ -256,13 +256,28 @@ def get_cycle(db: Database, cycle_id: str) -> tuple[SleepCycleRow, str, str | No
 
 
 def list_cycles(
-    db: Database, *, instance: str | None, status: str | None, cursor: str | None, limit: int
+    db: Database,
+    *,
+    instance: str | None,
+    status: str | None,
+    cursor: str | None,
+    limit: int,
+    within: Collection[str] | None = None,
 ) -> tuple[Page[SleepCycleRow], dict[str, str], dict[int, str]]:
-    """One page of cycles, newest first; checkpoint ids by cycle, and slugs by instance."""
+    """One page of cycles, newest first; checkpoint ids by cycle, and slugs by instance.
+
+    Args:
+        within: Only of instances of these slugs; None for all. `instance` is one of them.
+    """
     with db.read() as session:
         instance_id = instances.get_instance(session, instance).id if instance else None
         page = sleep_cycles.list_cycles(
-            session, instance_id=instance_id, status=status, cursor=cursor, limit=limit
+            session,
+            instance_id=instance_id,
+            slugs=None if instance else within,
+            status=status,
+            cursor=cursor,
+            limit=limit,
         )
         published = checkpoints.ids_by_cycle(session, [row.id for row in page.rows])
         return page, published, instances.slugs_of(session, {row.instance_id for row in page.rows})

@@ -5,7 +5,7 @@ Every query is about a page of instances at once, so a page costs as many querie
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -61,12 +61,14 @@ def collect_stats(
     instance: str | None,
     defaults: InstanceDefaults,
     now: datetime,
+    within: Collection[str] | None = None,
     after: str | None = None,
     limit: int | None = None,
 ) -> list[InstanceStats]:
     """Summarise one instance, or so many by slug. Raises: InstanceNotFound.
 
     Args:
+        within: Only of these slugs; None for all.
         after: Begin behind this slug.
         limit: None for all.
     """
@@ -74,15 +76,17 @@ def collect_stats(
         rows = (
             [instances.get_instance(session, instance)]
             if instance
-            else instances.list_instances(session, after=after, limit=limit)
+            else instances.list_instances(session, within=within, after=after, limit=limit)
         )
         return _summarise(session, rows, defaults, now=now)
 
 
-def collect_figures(db: Database, *, defaults: InstanceDefaults) -> list[InstanceFigures]:
-    """The figures of every instance, by slug."""
+def collect_figures(
+    db: Database, *, defaults: InstanceDefaults, within: Collection[str] | None = None
+) -> list[InstanceFigures]:
+    """The figures of every instance, or of those within, by slug."""
     with db.read() as session:
-        rows = instances.list_instances(session)
+        rows = instances.list_instances(session, within=within)
         totals = instances.totals_by_status(session, [row.id for row in rows])
         active = sleep_cycles.list_active_instances(session)
         return [

@@ -2,7 +2,7 @@
 
 A durable commit costs one sync of the disk however many exchanges it holds, so one thread takes
 all that wait and stores them in one transaction. Each caller is answered after the commit that
-holds its exchange, never before. Beyond `MAX_QUEUED` waiting exchanges new ones are refused.
+holds its exchange, never before. Beyond `max_queued` waiting exchanges new ones are refused.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ from app.errors import IngestOverloaded, SageSleepError
 from app.log import get_logger
 from app.services.ingest import IngestOutcome, IngestResult, Submission, ingest_many
 
-MAX_QUEUED = 4096
 MAX_GROUP = 256
 
 _log = get_logger(__name__)
@@ -37,10 +36,12 @@ class IngestWriter:
         *,
         defaults: InstanceDefaults,
         on_ingested: Callable[[set[str]], None],
+        max_queued: int,
     ) -> None:
         self._db = db
         self._defaults = defaults
         self._on_ingested = on_ingested
+        self._max_queued = max_queued
         self._queue: deque[_Waiting] = deque()
         self._filled = threading.Event()
         self._stopping = False
@@ -66,7 +67,7 @@ class IngestWriter:
 
         Raises: IngestOverloaded, DatabaseUnavailable, and what the exchange itself is refused with.
         """
-        if len(self._queue) >= MAX_QUEUED or self._stopping:
+        if len(self._queue) >= self._max_queued or self._stopping:
             raise IngestOverloaded("Too many exchanges wait to be written; try again shortly.")
         future: asyncio.Future[IngestResult] = asyncio.get_running_loop().create_future()
         self._queue.append((submission, future))

@@ -155,7 +155,7 @@ def test_oversized_body_is_refused_before_it_is_read_whole(start_daemon: StartDa
     with socket.create_connection(("127.0.0.1", daemon.http.base_url.port)) as connection:
         connection.settimeout(10)
         connection.sendall(
-            b"POST /v1/experiences HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+            b"POST /v1/experiences HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
             b"Content-Length: 1000000000\r\n\r\n{"
         )
         answer = connection.recv(4096)

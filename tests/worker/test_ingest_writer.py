@@ -27,7 +27,7 @@ def touched() -> list[set[str]]:
 def writer(
     db: Database, defaults: InstanceDefaults, touched: list[set[str]]
 ) -> Iterator[IngestWriter]:
-    started = IngestWriter(db, defaults=defaults, on_ingested=touched.append)
+    started = IngestWriter(db, defaults=defaults, on_ingested=touched.append, max_queued=60)
     started.start()
     yield started
     started.stop()
@@ -64,9 +64,17 @@ def test_refused_exchange_does_not_cost_the_others(writer: IngestWriter) -> None
     assert isinstance(third, IngestResult)
 
 
-def test_beyond_the_limit_new_exchanges_are_refused(
-    writer: IngestWriter, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(ingest_writer, "MAX_QUEUED", 0)
-    with pytest.raises(IngestOverloaded, match="try again"):
-        asyncio.run(writer.submit(submission(1)))
+def test_beyond_the_limit_new_exchanges_are_refused(writer: IngestWriter, db: Database) -> None:
+    async def post_all() -> list[IngestResult | BaseException]:
+        posts = [submission(n) for n in range(400)]
+        with db.write():  # nobody else writes meanwhile
+            waiting = [asyncio.ensure_future(writer.submit(post)) for post in posts]
+            await asyncio.sleep(0.2)
+            assert sum(post.done() for post in waiting) >= 400 - 60 - ingest_writer.MAX_GROUP
+        return await asyncio.gather(*waiting, return_exceptions=True)
+
+    results = asyncio.run(post_all())
+    refused = [result for result in results if isinstance(result, IngestOverloaded)]
+    stored = [result for result in results if isinstance(result, IngestResult)]
+    assert len(refused) + len(stored) == 400
+    assert 60 <= len(stored) <= 60 + ingest_writer.MAX_GROUP

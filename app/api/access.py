@@ -1,0 +1,148 @@
+"""Which scope each route needs, in one table, and the route class that demands it.
+
+A route without a row cannot be made, so none can be forgotten. The check stands before the body is
+read and before FastAPI is asked, and so before the short ways of `app.api.posting` too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from http import HTTPStatus
+from typing import Annotated, Any
+
+from fastapi import Depends, Request
+from fastapi.routing import APIRoute
+from starlette.concurrency import run_in_threadpool
+from starlette.types import Receive, Send
+from starlette.types import Scope as Connection
+
+from app.api.body_limit import limit_body
+from app.api.deps import Daemon
+from app.api.problems import problem_responses
+from app.api.write_slots import take_write_slot
+from app.domain.access import Access, Scope
+from app.services.ownership import OWNED, require_own
+
+NEEDED: dict[str, Scope | None] = {
+    "POST /v1/experiences": Scope.INGEST,
+    "POST /v1/experiences/batch": Scope.INGEST,
+    "POST /v1/checkpoints/{checkpoint_id}/reports": Scope.INGEST,
+    "GET /v1/experiences": Scope.READ,
+    "GET /v1/experiences/{experience_id}": Scope.READ,
+    "GET /v1/sleep-cycles": Scope.READ,
+    "GET /v1/sleep-cycles/{cycle_id}": Scope.READ,
+    "GET /v1/sleep-cycles/{cycle_id}/events": Scope.READ,
+    "GET /v1/sleep-cycles/{cycle_id}/report": Scope.READ,
+    "GET /v1/checkpoints": Scope.READ,
+    "GET /v1/checkpoints/{checkpoint_id}": Scope.READ,
+    "GET /v1/checkpoints/{checkpoint_id}/archive": Scope.READ,
+    "GET /v1/checkpoints/{checkpoint_id}/experiences": Scope.READ,
+    "GET /v1/checkpoints/{checkpoint_id}/files/{name}": Scope.READ,
+    "GET /v1/checkpoints/{checkpoint_id}/reports": Scope.READ,
+    "GET /v1/instances": Scope.READ,
+    "GET /v1/instances/{slug}": Scope.READ,
+    "GET /v1/instances/{slug}/aliases": Scope.READ,
+    "GET /v1/instances/{slug}/aliases/history": Scope.READ,
+    "GET /v1/instances/{slug}/events": Scope.READ,
+    "GET /v1/instances/{slug}/sleep-decision": Scope.READ,
+    "GET /stats": Scope.READ,
+    "GET /metrics": Scope.READ,
+    "POST /v1/sleep-cycles": Scope.OPERATE,
+    "POST /v1/sleep-cycles/{cycle_id}/cancel": Scope.OPERATE,
+    "PATCH /v1/checkpoints/{checkpoint_id}": Scope.OPERATE,
+    "POST /v1/checkpoints/{checkpoint_id}/promote": Scope.OPERATE,
+    "POST /v1/instances/{slug}/dismiss": Scope.OPERATE,
+    "POST /v1/instances/{slug}/rollback": Scope.OPERATE,
+    "POST /v1/instances/{slug}/rebuild": Scope.OPERATE,
+    "PUT /v1/instances/{slug}": Scope.ADMIN,
+    "DELETE /v1/experiences/{experience_id}": Scope.ADMIN,
+    "DELETE /v1/checkpoints/{checkpoint_id}": Scope.ADMIN,
+    # Public: a load balancer asks the first two, and the console is a page without data.
+    "GET /healthz": None,
+    "GET /readyz": None,
+    "GET /": None,
+}
+"""What a caller's token must be for; None: anyone. HEAD needs what GET needs."""
+
+SAFE_METHODS = frozenset({"GET", "HEAD"})
+QUEUED_BY_THE_WRITER = frozenset({"POST /v1/experiences"})
+"""Changes that wait in the ingest writer's own queue, which has a limit of its own."""
+
+OWNED_PARAMETERS = frozenset({"slug", *OWNED})
+OTHER_PARAMETERS = frozenset({"name"})
+"""Parameters of a path that name nothing of an instance by themselves."""
+
+SECURITY_SCHEME = {
+    "type": "http",
+    "scheme": "bearer",
+    "description": "Made by `sage-sleep tokens create`. A daemon on loopback demands none until "
+    "the first one is made.",
+}
+
+
+class GuardedRoute(APIRoute):
+    """A route that asks for what the table says, and lets a bound token touch only its own."""
+
+    def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
+        methods = set(options.get("methods") or {"GET"})
+        self.needed = _needed(path, methods)
+        if self.needed is not None:
+            extra = options.get("openapi_extra") or {}
+            options["openapi_extra"] = {**extra, "security": [{"token": [self.needed.value]}]}
+            options["responses"] = {
+                **problem_responses(
+                    HTTPStatus.UNAUTHORIZED,
+                    HTTPStatus.FORBIDDEN,
+                    HTTPStatus.TOO_MANY_REQUESTS,
+                    HTTPStatus.SERVICE_UNAVAILABLE,
+                ),
+                **(options.get("responses") or {}),
+            }
+            if not methods <= SAFE_METHODS:
+                options["responses"] |= problem_responses(
+                    HTTPStatus.REQUEST_TIMEOUT,
+                    HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+                    HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+                )
+                if not {f"{method} {path}" for method in methods} & QUEUED_BY_THE_WRITER:
+                    slot = Depends(take_write_slot)
+                    options["dependencies"] = [*(options.get("dependencies") or ()), slot]
+        super().__init__(path, endpoint, **options)
+        if unknown := set(self.param_convertors) - OWNED_PARAMETERS - OTHER_PARAMETERS:
+            raise LookupError(f"{path}: whose {unknown} are, app/api/access.py does not know.")
+
+    async def handle(self, scope: Connection, receive: Receive, send: Send) -> None:
+        """Let the caller in, or raise what keeps it out."""
+        if self.needed is not None and scope["method"] in (self.methods or ()):
+            daemon: Daemon = scope["app"].state.daemon
+            access = await daemon.admission.admit(scope, self.needed)
+            if access.instances is not None:
+                await _require_own(daemon, access, scope["path_params"])
+            if access.max_body_bytes is not None:
+                receive = limit_body(scope, receive, access.max_body_bytes)
+            scope["access"] = access
+        await super().handle(scope, receive, send)
+
+
+async def get_access(request: Request) -> Access:
+    """What the caller may do."""
+    access: Access = request.scope["access"]
+    return access
+
+
+AccessDep = Annotated[Access, Depends(get_access)]
+
+
+def _needed(path: str, methods: Iterable[str]) -> Scope | None:
+    rows = {f"{method} {path}" for method in methods if method != "HEAD"}
+    if missing := rows - set(NEEDED):
+        raise LookupError(f"{missing} have no row in app/api/access.py: say which scope they need.")
+    (needed,) = {NEEDED[row] for row in rows}
+    return needed
+
+
+async def _require_own(daemon: Daemon, access: Access, parameters: dict[str, str]) -> None:
+    if "slug" in parameters:
+        access.require_instance(parameters["slug"])
+    for name in OWNED.keys() & parameters.keys():
+        await run_in_threadpool(require_own, daemon.db, access, name, parameters[name])

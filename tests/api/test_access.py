@@ -1,0 +1,305 @@
+"""Who may do what: every route with every scope, bound tokens, and when tokens are demanded."""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+import time
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from fastapi import APIRouter
+from fastapi.routing import APIRoute, iter_route_contexts
+
+from app.api.access import NEEDED, GuardedRoute
+from app.clock import utc_now
+from app.db.engine import Database
+from app.domain.access import Scope
+from app.domain.sleep import InstanceDefaults
+from app.main import create_app
+from app.services.instances import put_instance
+from app.services.tokens import create_token, find_token, revoke_token
+from app.settings import Settings
+from tests.publishing import publish
+from tests.support import RunningDaemon, StartDaemon, make_exchange, run_command
+
+UNKNOWN_ID = "01JZZZZZZZZZZZZZZZZZZZZZZZ"
+EVERYWHERE = "0.0.0.0"  # noqa: S104  # what must be refused
+Headers = dict[str, str]
+
+
+def grant(db: Database, *scopes: Scope, **values: Any) -> Headers:
+    """Make a token; returns the header that carries it."""
+    options: dict[str, Any] = {
+        "instances": None, "expires_at": None, "requests_per_minute": None, "max_body_bytes": None,
+    }  # fmt: skip
+    made = create_token(db, name="test", scopes=set(scopes), now=utc_now(), **{**options, **values})
+    return {"Authorization": f"Bearer {made.text}"}
+
+
+def rows(daemon: RunningDaemon) -> list[tuple[str, str, dict[str, Any]]]:
+    """Method, path and description of everything in the OpenAPI document."""
+    document = daemon.http.get("/openapi.json").json()
+    assert document["components"]["securitySchemes"]["token"]["scheme"] == "bearer"
+    return [
+        (method.upper(), path, operation)
+        for path, operations in document["paths"].items()
+        for method, operation in operations.items()
+    ]
+
+
+def fill(path: str, **values: str) -> str:
+    ids = dict.fromkeys(("checkpoint_id", "cycle_id", "experience_id"), UNKNOWN_ID)
+    return path.format(**{"slug": "default", "name": "manifest.json", **ids, **values})
+
+
+def test_every_route_demands_exactly_the_scope_of_the_table(
+    start_daemon: StartDaemon, db: Database, tmp_path: Path
+) -> None:
+    daemon = start_daemon(require_tokens="true", base_model=tmp_path / "none")
+    held = {scope: grant(db, scope) for scope in Scope}
+    walked = set[str]()
+    for method, path, operation in rows(daemon):
+        row = f"{method} {path}"
+        needed = NEEDED[row.replace("HEAD", "GET")]
+        walked.add(row)
+        assert operation.get("security") == ([{"token": [needed.value]}] if needed else None), row
+        address = fill(path)
+        bare = daemon.http.request(method, address)
+        if needed is None:
+            assert bare.status_code == 200, row
+            continue
+        assert bare.status_code == 401, row
+        assert bare.headers["www-authenticate"] == 'Bearer realm="sage-sleep"'
+        for scope, headers in held.items():
+            status = daemon.http.request(method, address, headers=headers).status_code
+            if scope is needed:
+                assert status not in {401, 403}, (row, scope)
+            else:
+                assert status == 403, (row, scope)
+    assert {row for row in walked if not row.startswith("HEAD")} == set(NEEDED) - {"GET /"}
+
+
+def test_route_without_a_row_cannot_be_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    router = APIRouter(route_class=GuardedRoute)
+    with pytest.raises(LookupError, match=r"GET /v1/secrets.*access.py"):
+        router.get("/v1/secrets")(lambda: None)
+    monkeypatch.setitem(NEEDED, "GET /v1/letters/{letter_id}", Scope.READ)
+    with pytest.raises(LookupError, match="letter_id"):
+        router.get("/v1/letters/{letter_id}")(lambda: None)
+
+
+def test_application_has_no_route_that_is_not_guarded(tmp_path: Path) -> None:
+    app = create_app(Settings(data_dir=tmp_path))
+    others = set[str]()
+    for context in iter_route_contexts(app.routes):
+        route = context.original_route
+        if isinstance(route, APIRoute):
+            assert isinstance(route, GuardedRoute), route.path
+        else:
+            others.add(getattr(route, "path", ""))
+    assert others == {"/openapi.json", "/docs", "/docs/oauth2-redirect", "/redoc"}
+
+
+def test_bound_token_touches_and_sees_only_its_own(
+    start_daemon: StartDaemon, db: Database, defaults: InstanceDefaults, data_dir: Path
+) -> None:
+    put_instance(db, "own", {}, defaults=defaults, now=utc_now())
+    foreign, _ = publish(db, defaults, data_dir / "checkpoints", range(40))
+    daemon = start_daemon(scheduler_interval_seconds=3600)
+    headers = grant(db, *Scope, instances=["own"])
+    every = grant(db, Scope.READ)
+    daemon.http.headers.update(headers)
+    checkpoint = daemon.http.get(f"/v1/checkpoints/{foreign}", headers=every).json()
+    ids = {
+        "checkpoint_id": foreign,
+        "cycle_id": checkpoint["sleep_cycle_id"],
+        "experience_id": checkpoint["experiences"][0]["experience_id"],
+    }
+    own = daemon.http.post("/v1/experiences", json=make_exchange(1, instance="own"))
+    assert own.status_code == 201
+    hidden = re.compile("|".join([*ids.values(), '"default"']))
+    for method, path, operation in rows(daemon):
+        if NEEDED[f"{method} {path}".replace("HEAD", "GET")] is None:
+            continue
+        address = fill(path, **ids)
+        body = {"session": "s", "repetition_ratio": 0} if path.endswith("/reports") else {}
+        content = None if method in {"GET", "HEAD", "DELETE"} else body
+        answer = daemon.http.request(method, address, json=content)
+        if "{slug}" in path:
+            assert answer.status_code == 403, (method, path)
+            assert "instance-forbidden" in answer.text or method == "HEAD"
+        elif "{" in path:
+            unknown = daemon.http.request(method, fill(path), json=content)
+            assert answer.status_code == unknown.status_code == 404, (method, path)
+            given = next(value for value in ids.values() if value in address)
+            assert answer.text.replace(given, UNKNOWN_ID) == unknown.text, (method, path)
+        elif method == "GET":
+            assert answer.status_code == 200
+            assert not hidden.search(answer.text), (path, answer.text)
+        parameters = {item["name"] for item in operation.get("parameters", ())}
+        if "instance" in parameters:
+            named = daemon.http.request(method, address, params={"instance": "default"})
+            assert named.status_code == 403, path
+            mine = daemon.http.request(method, address, params={"instance": "own"})
+            assert mine.status_code == 200, path
+    assert daemon.http.get("/v1/instances").json()["data"][0]["instance"] == "own"
+    assert daemon.http.get(f"/v1/experiences/{own.json()['id']}").status_code == 200
+    assert daemon.http.get("/v1/experiences").json()["data"][0]["id"] == own.json()["id"]
+
+
+def test_bound_token_posts_only_into_its_own_on_both_ways(
+    start_daemon: StartDaemon, db: Database, defaults: InstanceDefaults
+) -> None:
+    put_instance(db, "own", {}, defaults=defaults, now=utc_now())
+    daemon = start_daemon(scheduler_interval_seconds=3600)
+    daemon.http.headers.update(grant(db, Scope.INGEST, Scope.OPERATE, instances=["own"]))
+    for media_type in ("application/json", "application/exchange+json"):
+        headers = {"Content-Type": media_type}
+        single = daemon.http.post("/v1/experiences", json=make_exchange(1), headers=headers)
+        assert single.status_code == 403
+        many = [make_exchange(2), make_exchange(3, instance="own")]
+        batch = daemon.http.post("/v1/experiences/batch", json=many, headers=headers).json()
+        first, second = batch["results"]
+        assert (first["result"], first["problem"]["status"]) == ("rejected", 403)
+        assert second["result"] in {"inserted", "duplicate"}
+    for wanted in ({}, {"instance": "default", "dry_run": True}):
+        assert daemon.http.post("/v1/sleep-cycles", json=wanted).status_code == 403
+
+
+def wait_for(daemon: RunningDaemon, status: int, headers: Headers | None = None) -> float:
+    """Seconds until /stats answers so."""
+    started = time.monotonic()
+    while daemon.http.get("/stats", headers=headers).status_code != status:
+        assert time.monotonic() - started < 5
+        time.sleep(0.05)
+    return time.monotonic() - started
+
+
+def test_loopback_is_open_until_a_token_is_made_and_never_again(
+    start_daemon: StartDaemon, db: Database
+) -> None:
+    daemon = start_daemon()
+    assert daemon.http.get("/stats").status_code == 200
+    unknown = {"Authorization": "Bearer sage_x_y"}
+    assert daemon.http.get("/stats", headers=unknown).status_code == 200
+    headers = grant(db, Scope.READ)
+    assert wait_for(daemon, 401) < 2
+    assert daemon.http.get("/stats", headers=headers).status_code == 200
+    revoke_token(db, headers["Authorization"].split("_")[1], now=utc_now())
+    assert wait_for(daemon, 401, headers) < 2
+    assert daemon.http.get("/stats").status_code == 401
+
+
+def test_loopback_stays_open_where_tokens_are_not_wanted(
+    start_daemon: StartDaemon, db: Database
+) -> None:
+    grant(db, Scope.READ)
+    assert start_daemon(require_tokens="false").http.get("/stats").status_code == 200
+
+
+def test_other_address_refuses_to_start_without_a_usable_token(
+    start_daemon: StartDaemon, db: Database, data_dir: Path
+) -> None:
+    environment = {"SAGE_DATA_DIR": str(data_dir), "SAGE_HOST": EVERYWHERE, "SAGE_PORT": "0"}
+    grant(db, Scope.READ, expires_at=utc_now() + timedelta(milliseconds=1))
+    refused = run_command("serve", environment=environment, check=False)
+    assert refused.returncode == 1
+    assert "sage-sleep tokens create NAME --scope ingest" in refused.stderr
+    open_to_all = {**environment, "SAGE_REQUIRE_TOKENS": "false"}
+    refused = run_command("serve", environment=open_to_all, check=False)
+    assert "SAGE_REQUIRE_TOKENS=false is for loopback" in refused.stderr
+    headers = grant(db, Scope.READ)
+    daemon = start_daemon(host=EVERYWHERE)
+    assert daemon.http.get("/stats").status_code == 401
+    assert daemon.http.get("/stats", headers=headers).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "credentials",
+    [
+        "Basic c2FnZTpzYWdl",
+        "Bearer",
+        "Bearer sage",
+        "Bearer sage__",
+        "Bearer sage_x_y",
+        "Bearer \xe9",
+    ],
+)
+def test_what_is_no_token_is_refused_and_said_to_be(
+    start_daemon: StartDaemon, credentials: str
+) -> None:
+    daemon = start_daemon(require_tokens="true")
+    headers = httpx.Headers({"Authorization": credentials}, "latin-1")
+    answer = daemon.http.get("/stats", headers=headers)
+    assert answer.status_code == 401
+    assert 'error="invalid_token"' in answer.headers["www-authenticate"]
+    assert answer.json()["type"].endswith("token-refused")
+
+
+def test_wrong_secret_and_expired_token_are_refused(
+    start_daemon: StartDaemon, db: Database
+) -> None:
+    daemon = start_daemon()
+    headers = grant(db, Scope.READ, expires_at=utc_now() + timedelta(seconds=3))
+    wrong = {"Authorization": headers["Authorization"][:-1]}
+    wait_for(daemon, 401)
+    assert daemon.http.get("/stats", headers=headers).status_code == 200
+    assert daemon.http.get("/stats", headers=wrong).status_code == 401
+    assert wait_for(daemon, 401, headers) > 0.5
+
+
+def test_missing_scope_is_named(start_daemon: StartDaemon, db: Database) -> None:
+    daemon = start_daemon(require_tokens="true")
+    answer = daemon.http.get("/stats", headers=grant(db, Scope.INGEST))
+    assert answer.status_code == 403
+    assert answer.json()["scope"] == "read"
+    assert answer.headers["www-authenticate"] == (
+        'Bearer realm="sage-sleep", error="insufficient_scope", scope="read"'
+    )
+
+
+def test_asking_with_a_token_commits_at_most_once(
+    start_daemon: StartDaemon, db: Database, data_dir: Path
+) -> None:
+    daemon = start_daemon(require_tokens="true", scheduler_interval_seconds=3600)
+    headers = grant(db, Scope.READ)
+    token_id = headers["Authorization"].split("_")[1]
+    watcher = sqlite3.connect(data_dir / "sage-sleep.db")
+    version = watcher.execute("PRAGMA data_version").fetchone()
+    commits = 0
+    deadline = time.monotonic() + 2.5
+    while time.monotonic() < deadline:
+        assert daemon.http.get("/stats", headers=headers).status_code == 200
+        now = watcher.execute("PRAGMA data_version").fetchone()
+        commits += now != version
+        version = now
+    watcher.close()
+    assert commits == 1
+    stored = find_token(db, token_id)
+    assert stored is not None
+    assert stored.last_used_at is not None
+
+
+def test_limits_of_a_token_are_its_own(start_daemon: StartDaemon, db: Database) -> None:
+    daemon = start_daemon(require_tokens="true")
+    slow = grant(db, Scope.READ, Scope.INGEST, requests_per_minute=3, max_body_bytes=2000)
+    quick = grant(db, Scope.READ, Scope.INGEST)
+    large = make_exchange(1) | {"metadata": {"x": "y" * 3000}}
+    assert daemon.http.post("/v1/experiences", json=large, headers=slow).status_code == 413
+    assert daemon.http.post("/v1/experiences", json=large, headers=quick).status_code == 201
+    answers = [daemon.http.get("/stats", headers=slow) for _ in range(3)]
+    assert [answer.status_code for answer in answers] == [200, 200, 429]
+    assert 1 <= int(answers[-1].headers["retry-after"]) <= 20
+    assert daemon.http.get("/stats", headers=quick).status_code == 200
+
+
+def test_limit_of_an_address_counts_where_no_token_is_sent(start_daemon: StartDaemon) -> None:
+    daemon = start_daemon(requests_per_minute=2)
+    answers = [daemon.http.get("/stats") for _ in range(3)]
+    assert [answer.status_code for answer in answers] == [200, 200, 429]
+    assert answers[-1].json()["type"].endswith("too-many-requests")
+    assert daemon.http.get("/healthz").status_code == 200
