@@ -33,6 +33,7 @@ from app.errors import CheckpointFilesAltered, CheckpointFilesMissing
 
 STAGING_DIRECTORY = ".staging"
 ORPHANS_DIRECTORY = ".orphans"
+SNAPSHOT_SUFFIX = ".safetensors"
 CHUNK_BYTES = 1 << 20
 
 
@@ -117,6 +118,24 @@ def forget_replies(kept: Path) -> int:
     for file in files:
         file.unlink(missing_ok=True)
     return len(files)
+
+
+def snapshot_path(directory: Path, cycle_id: str) -> Path:
+    """Where the training of a cycle keeps its snapshot."""
+    return directory / f"{cycle_id}{SNAPSHOT_SUFFIX}"
+
+
+def sweep_snapshots(directory: Path, active_cycle_ids: Collection[str]) -> list[str]:
+    """Delete snapshots, and halves of them, of cycles that will not go on; returns their names.
+
+    Only for a moment without a running cycle.
+    """
+    swept = []
+    for path in sorted(directory.iterdir()) if directory.is_dir() else ():
+        if path.name.removesuffix(SNAPSHOT_SUFFIX) not in active_cycle_ids:
+            path.unlink()
+            swept.append(path.name)
+    return swept
 
 
 def sweep(root: Path, known_names: Collection[str]) -> list[str]:

@@ -123,8 +123,11 @@ def run_daemon(settings: Settings) -> Iterator[Daemon]:
         defaults = settings.instance_defaults()
         settled = consolidation.settle_all_running(db, defaults=defaults, now=utc_now())
         swept = artifacts.sweep(settings.checkpoints_dir, registry.list_names(db))
+        swept += artifacts.sweep_snapshots(
+            settings.snapshots_dir, consolidation.list_active_ids(db)
+        )
         if settled or swept:
-            _log.warning("daemon.recovered", cycles_requeued=settled, directories_swept=swept)
+            _log.warning("daemon.recovered", cycles_requeued=settled, swept=swept)
         supervisor = Supervisor(
             db,
             defaults=defaults,

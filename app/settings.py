@@ -159,6 +159,9 @@ class Settings(BaseSettings):
         float, Field(ge=0, le=100, description="Of the KL to the base on anchors; 0 for none.")
     ] = 1.0
     anchors_per_batch: Annotated[int, Field(ge=1, le=40)] = 3
+    anchor_interval: Annotated[
+        int, Field(ge=1, le=1000, description="Anchors stand beside every batch of so many.")
+    ] = 2
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     probe_prompts: tuple[str, ...] = Field(
         default=("Who are you?",), description="Answered before and after each cycle."
@@ -194,6 +197,9 @@ class Settings(BaseSettings):
         int, Field(ge=1, description="Single posts that wait to be written.")
     ] = 4096
     stop_grace_seconds: Annotated[float, Field(ge=0)] = 8.0
+    snapshot_interval_seconds: Annotated[
+        float, Field(ge=0, description="Training time that a killed cycle repeats at most.")
+    ] = 30.0
 
     @classmethod
     def settings_customise_sources(
@@ -317,6 +323,11 @@ class Settings(BaseSettings):
     def kept_dir(self) -> Path:
         """Where anchors and what else is measured of a base once are kept."""
         return self.data_dir / "kept"
+
+    @property
+    def snapshots_dir(self) -> Path:
+        """Where trainings that are under way keep their snapshots."""
+        return self.data_dir / "snapshots"
 
     @property
     def effective_base_model(self) -> str:

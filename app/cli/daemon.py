@@ -71,6 +71,8 @@ def run_cycle(cycle_id: str) -> None:
                 db=db,
                 root=settings.checkpoints_dir,
                 kept_directory=settings.kept_dir,
+                snapshots_directory=settings.snapshots_dir,
+                snapshot_interval_seconds=settings.snapshot_interval_seconds,
                 defaults=settings.instance_defaults(),
                 trainer=LoraTrainer(),
                 stop=stop,

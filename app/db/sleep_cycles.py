@@ -117,6 +117,11 @@ def list_running(session: Session) -> Sequence[SleepCycleRow]:
     ).all()
 
 
+def list_active_ids(session: Session) -> list[str]:
+    """Ids of queued and running cycles."""
+    return list(session.scalars(sa.select(SleepCycleRow.id).where(_IS_ACTIVE)))
+
+
 def list_cycles(
     session: Session,
     *,

@@ -166,6 +166,8 @@ class TrainingReport:
             log-probabilities.
         evaluation: General knowledge and replies, of the base, before and after.
         loss_curve: Training loss of every step, nats per supervised token, unweighted.
+        validation_curve: Held-out loss after every epoch.
+        best_epoch: The epoch whose adapter was kept, counted from 1.
         trained_tokens: Tokens that went through forward and backward, without padding.
         supervised_tokens: Those of them on which loss was taken.
         seconds: Wall time by stage.
@@ -188,6 +190,8 @@ class TrainingReport:
     seconds: Mapping[str, float]
     environment: Mapping[str, str]
     replies: tuple[ProbeReply, ...] = ()
+    validation_curve: tuple[float, ...] = ()
+    best_epoch: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """The report as plain JSON values."""

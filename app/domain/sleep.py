@@ -144,6 +144,8 @@ class Recipe:
 
     Attributes:
         anchor_weight: Of the KL to the base on anchors, beside the loss of a batch; 0 for none.
+        anchors_per_batch: How many stand beside such a batch.
+        anchor_interval: Anchors stand beside every batch of so many.
 
     Measured on the embedded model without anchors (`SAGE_ANCHOR_WEIGHT=0`; `sage-sleep import`,
     then `sage-sleep sleep --force`): 256 real exchanges took the loss on 29 held out from 3.329 to
@@ -164,6 +166,7 @@ class Recipe:
     rehearsal_share: float = 0.0
     anchor_weight: float = 1.0
     anchors_per_batch: int = 3
+    anchor_interval: int = 2
     seed: int = 0
 
 
@@ -380,6 +383,8 @@ class TrainingJob:
         held_out: Never trained on; loss is measured on them before and after.
         gate: Decides the scale that the adapter is published at.
         kept_directory: Where what is measured of a base once is kept; None keeps nothing.
+        snapshot_file: Where the training goes on from if it was interrupted; None keeps nothing.
+        snapshot_interval_seconds: Training time that an interruption costs at most.
     """
 
     base_model: str
@@ -393,6 +398,8 @@ class TrainingJob:
     probe_prompts: tuple[str, ...] = ()
     gate: GatePolicy = field(default_factory=GatePolicy)
     kept_directory: Path | None = None
+    snapshot_file: Path | None = None
+    snapshot_interval_seconds: float = 30.0
 
 
 class Stage(StrEnum):

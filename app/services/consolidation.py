@@ -255,6 +255,12 @@ def settle_all_running(db: Database, *, defaults: InstanceDefaults, now: datetim
         return len(cycles)
 
 
+def list_active_ids(db: Database) -> list[str]:
+    """Ids of the cycles that are queued or running, of all instances."""
+    with db.read() as session:
+        return sleep_cycles.list_active_ids(session)
+
+
 def find_cancel_request(db: Database, cycle_id: str) -> datetime | None:
     """When a running cycle was asked to stop, or None."""
     with db.read() as session:
@@ -270,16 +276,17 @@ def _order(session: Session, cycle: SleepCycleRow) -> CycleOrder:
         plan=plan,
         parent=checkpoints.get_checkpoint(session, parent_id) if parent_id else None,
         train=(
-            *_exchanges(session, plan.experience_ids, CycleRole.TRAIN),
-            *_exchanges(session, plan.rehearsal_ids, CycleRole.REHEARSAL),
+            *read_exchanges_within(session, plan.experience_ids, CycleRole.TRAIN),
+            *read_exchanges_within(session, plan.rehearsal_ids, CycleRole.REHEARSAL),
         ),
-        held_out=_exchanges(session, plan.held_out_ids, CycleRole.HELD_OUT),
+        held_out=read_exchanges_within(session, plan.held_out_ids, CycleRole.HELD_OUT),
     )
 
 
-def _exchanges(
+def read_exchanges_within(
     session: Session, ids: Sequence[str], role: CycleRole
 ) -> tuple[TrainingExchange, ...]:
+    """Within a transaction: the texts of these experiences, in this order, without erased ones."""
     return tuple(
         _exchange(row, role)
         for row in experiences.list_by_ids(session, ids)

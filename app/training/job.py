@@ -7,6 +7,7 @@ an adapter, since a smaller one has to be saved before it can be judged.
 from __future__ import annotations
 
 import hashlib
+import json
 import platform
 import resource
 import sys
@@ -15,11 +16,10 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
-from pathlib import Path
 
 import torch
 
-from app.domain.checkpoint import ADAPTER_FILE, CONFIG_FILE
+from app.domain.checkpoint import ADAPTER_FILE
 from app.domain.experience import TrainingExchange
 from app.domain.gate import (
     Evaluation,
@@ -32,23 +32,20 @@ from app.domain.gate import (
     held_out_check,
     retention_checks,
 )
-from app.domain.measurement import Measurement
 from app.domain.replies import SeededReply, measure_replies, names_in
 from app.domain.sleep import Progress, Stage, TrainingJob
 from app.errors import BaseModelMismatch, NoSupervisedTokens, TrainingStopped
-from app.training.anchors import References, load_or_make_references
+from app.training.anchors import load_or_make_references
 from app.training.batches import TrainingExample
 from app.training.chat import ChatEncoder
 from app.training.data import make_example
 from app.training.evaluate import (
-    base_retention,
     effect_nats,
     exact_log_probabilities,
     held_out_gain,
     held_out_loss,
     measure_retention,
     probe_replies,
-    replies_key,
     token_log_probabilities,
 )
 from app.training.kept import KeptFiles
@@ -63,29 +60,32 @@ from app.training.lora import (
     save_adapter,
     trainable_parameters,
 )
+from app.training.measures import (
+    Measured,
+    Yardsticks,
+    measure_base,
+    measure_parent,
+    measures_name,
+)
 from app.training.models import base_name, base_sha256
+from app.training.snapshots import SnapshotFile
 
 EFFECT_EXAMPLES = 2
 """Examples that the effect is measured on, in fp32: 0.8 s each on 2 cores, before and after."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Yardsticks:
-    """What a cycle is measured with, the same before and after."""
+class _Validation:
+    """Held-out loss after an epoch; remembers what it was made of, which is needed again."""
 
-    encoder: ChatEncoder
-    references: References
-    kept: KeptFiles
-    held_out: Sequence[TrainingExample]
-    effect: Sequence[TrainingExample]
+    def __init__(self, base: BaseModel, held_out: Sequence[TrainingExample]) -> None:
+        self._base = base
+        self._held_out = held_out
+        self.log_probabilities: dict[int, torch.Tensor] = {}
 
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Measured:
-    """Raw values of one model: what is kept of an adapter for the cycle after."""
-
-    retention: Retention
-    replies: tuple[SeededReply, ...]
+    def __call__(self, epoch: int) -> float:
+        found = token_log_probabilities(self._base, self._held_out)
+        self.log_probabilities[epoch] = found
+        return held_out_loss(found, self._held_out).nats_per_token
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -127,14 +127,14 @@ def run_job(
 
     enter(Stage.EVALUATING_BEFORE)
     with _timed(seconds, "references"):
-        yardsticks = _Yardsticks(
+        yardsticks = Yardsticks(
             encoder=encoder,
             references=load_or_make_references(base, kept),
             kept=kept,
             held_out=held_out,
             effect=(held_out or train)[:EFFECT_EXAMPLES],
         )
-        of_base = _measure_base(job, base, yardsticks)
+        of_base = measure_base(job, base, yardsticks)
     loop = SleepTrainingLoop(
         job.base_model,
         job.output_directory,
@@ -145,12 +145,15 @@ def run_job(
     with _timed(seconds, "evaluating_before"):
         before = token_log_probabilities(base, held_out)
         exact_before = exact_log_probabilities(base, yardsticks.effect)
-        of_parent = _measure_parent(job, base, yardsticks, of_base)
+        of_parent = measure_parent(job, base, yardsticks, of_base)
 
     enter(Stage.TRAINING)
+    validation = _Validation(base, held_out)
     run = loop.train_on_experiences(
         train,
         anchors=yardsticks.references.anchors,
+        validate=validation if held_out else None,
+        snapshots=_snapshots(job, fingerprint, base, train, held_out),
         on_progress=on_progress,
         should_stop=should_stop,
     )
@@ -159,12 +162,13 @@ def run_job(
 
     enter(Stage.EVALUATING_AFTER)
     with _timed(seconds, "evaluating_after"):
-        chosen = _choose_scale(job, loop, yardsticks, of_base.retention, before)
+        best = validation.log_probabilities.get(run["best_epoch"])
+        chosen = _choose_scale(job, loop, yardsticks, of_base.retention, before, best)
         geometry = describe_adapter(loop.adapted)
         trainable = sum(parameter.numel() for parameter in trainable_parameters(loop.adapted))
         # One model in memory: the trained one goes before the fresh one comes.
         detach_adapter(loop.adapted)
-        del loop, base
+        del loop, base, validation
         fresh = load_base_model(job.base_model)
         adapted = read_adapter(fresh.model, job.output_directory, is_trainable=False)
         reloaded = token_log_probabilities(fresh, held_out)
@@ -172,8 +176,8 @@ def run_job(
     with _timed(seconds, "replies"):
         merged = replace(fresh, model=merge_adapter(adapted))
         replies = probe_replies(merged, encoder, job.probe_prompts)
-        of_adapter = _Measured(retention=chosen.retention, replies=replies)
-        name = _measures_name(job, yardsticks, fresh, job.output_directory)
+        of_adapter = Measured(retention=chosen.retention, replies=replies)
+        name = measures_name(job, yardsticks, fresh, job.output_directory)
         kept.keep_json(name, asdict(of_adapter))
 
     return TrainingReport(
@@ -191,6 +195,8 @@ def run_job(
             trials=chosen.trials,
         ),
         loss_curve=tuple(run["loss_curve"]),
+        validation_curve=tuple(run["validation_curve"]),
+        best_epoch=run["best_epoch"],
         steps=run["steps"],
         trained_tokens=run["trained_tokens"],
         supervised_tokens=run["supervised_tokens"],
@@ -201,6 +207,30 @@ def run_job(
         environment=_describe_environment(fresh, geometry),
         replies=_side_by_side(of_parent.replies, replies),
     )
+
+
+def _snapshots(
+    job: TrainingJob,
+    base_sha256: str,
+    base: BaseModel,
+    train: Sequence[TrainingExample],
+    held_out: Sequence[TrainingExample],
+) -> SnapshotFile | None:
+    """Where this training's snapshot is; its key holds all that the adapter's bytes depend on."""
+    if job.snapshot_file is None:
+        return None
+    parent = job.parent_adapter
+    weights = b"" if parent is None else (parent / ADAPTER_FILE).read_bytes()
+    facts = [
+        base_sha256,
+        hashlib.sha256(weights).hexdigest(),
+        asdict(job.recipe),
+        [[e["input_ids"].tolist(), e["labels"].tolist(), e["salience"]] for e in train],
+        [example["input_ids"].tolist() for example in held_out],
+        _describe_environment(base, ""),
+    ]
+    key = hashlib.sha256(json.dumps(facts).encode()).hexdigest()
+    return SnapshotFile(job.snapshot_file, key=key, interval_seconds=job.snapshot_interval_seconds)
 
 
 def encode_held_out(
@@ -219,48 +249,19 @@ def encode_held_out(
     return examples
 
 
-def _measure_base(job: TrainingJob, base: BaseModel, yardsticks: _Yardsticks) -> _Measured:
-    """The bare base's values; its replies are made once for all cycles that ask the same."""
-    retention = base_retention(yardsticks.references)
-    name = _measures_name(job, yardsticks, base, None)
-    if (found := _find_measured(yardsticks.kept, name)) is not None:
-        return _Measured(retention=retention, replies=found.replies)
-    made = _Measured(
-        retention=retention, replies=probe_replies(base, yardsticks.encoder, job.probe_prompts)
-    )
-    yardsticks.kept.keep_json(name, asdict(made))
-    return made
-
-
-def _measure_parent(
-    job: TrainingJob, base: BaseModel, yardsticks: _Yardsticks, of_base: _Measured
-) -> _Measured:
-    """The parent's values: kept since its own cycle, or made again.
-
-    Args:
-        base: With the parent's adapter attached.
-    """
-    if job.parent_adapter is None:
-        return of_base
-    name = _measures_name(job, yardsticks, base, job.parent_adapter)
-    if (found := _find_measured(yardsticks.kept, name)) is not None:
-        return found
-    made = _Measured(
-        retention=measure_retention(base, yardsticks.references),
-        replies=probe_replies(base, yardsticks.encoder, job.probe_prompts),
-    )
-    yardsticks.kept.keep_json(name, asdict(made))
-    return made
-
-
 def _choose_scale(
     job: TrainingJob,
     loop: SleepTrainingLoop,
-    yardsticks: _Yardsticks,
+    yardsticks: Yardsticks,
     base: Retention,
     before: torch.Tensor,
+    trained: torch.Tensor | None,
 ) -> _Chosen:
     """Find the largest scale of B at which nothing is forgotten, and save the adapter at it.
+
+    Args:
+        before: Held-out log-probabilities before training.
+        trained: The same with the adapter as it was trained, where they are known already.
 
     The smaller ones are tried only where the larger ones fail, and not where the adapter broke the
     model (`GatePolicy.broken_kl`). Where all fail, it stays as it was trained, and the gate refuses
@@ -271,7 +272,11 @@ def _choose_scale(
     with rescaling(loop.adapted) as rescale:
         for scale in job.gate.scales:
             rescale(scale)
-            after = token_log_probabilities(loop.base, yardsticks.held_out)
+            after = (
+                trained
+                if trained is not None and scale == 1.0
+                else token_log_probabilities(loop.base, yardsticks.held_out)
+            )
             held_out = held_out_loss(after, yardsticks.held_out)
             retention = measure_retention(loop.base, yardsticks.references)
             checks = (
@@ -296,7 +301,7 @@ def _choose_scale(
     )
 
 
-def _measures(job: TrainingJob, measured: _Measured) -> ModelMeasures:
+def _measures(job: TrainingJob, measured: Measured) -> ModelMeasures:
     """Only the probes' replies are measured: the instance's own prompts may be one or twenty."""
     return ModelMeasures(
         retention=measured.retention,
@@ -317,33 +322,6 @@ def _side_by_side(
         for first, second in zip(before, after, strict=True)
         if second.seed is None
     )
-
-
-def _measures_name(
-    job: TrainingJob, yardsticks: _Yardsticks, base: BaseModel, adapter: Path | None
-) -> str:
-    """The file that an adapter's measures are kept in, named by its content; None for the base."""
-    key = replies_key(base, yardsticks.encoder, job.probe_prompts)
-    if adapter is None:
-        return f"measures-base-{key}.json"
-    digest = hashlib.sha256((adapter / ADAPTER_FILE).read_bytes())
-    digest.update((adapter / CONFIG_FILE).read_bytes())
-    return f"measures-{digest.hexdigest()[:32]}-{key}.json"
-
-
-def _find_measured(kept: KeptFiles, name: str) -> _Measured | None:
-    stored = kept.find_json(name)
-    if stored is None:
-        return None
-    try:
-        return _Measured(
-            retention=Retention(
-                **{name: Measurement(**value) for name, value in stored["retention"].items()}
-            ),
-            replies=tuple(SeededReply(**reply) for reply in stored["replies"]),
-        )
-    except (KeyError, TypeError, AttributeError):  # written by another version
-        return None
 
 
 def _demand_same_base(job: TrainingJob, fingerprint: str) -> None:

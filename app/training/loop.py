@@ -7,7 +7,6 @@ experiences, evaluation or the order of a cycle.
 from __future__ import annotations
 
 import math
-import random
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -18,18 +17,16 @@ import torch
 from app.domain.sleep import Progress, Recipe, Stage
 from app.errors import NonFiniteLoss, NoSupervisedTokens, TrainingStopped
 from app.training.anchors import ReferenceSet
-from app.training.batches import (
-    TrainingExample,
-    count_targets,
-    like_length_batches,
-    loss_weights,
-)
+from app.training.batches import TrainingExample, count_targets, loss_weights
 from app.training.decoder import find_stack
 from app.training.gradients import AutogradGradients, Gradients, StackGradients
 from app.training.lanes import LANES, open_lanes
 from app.training.loading import BaseModel, load_base_model
-from app.training.lora import attach_adapter, continue_adapter, save_adapter, trainable_parameters
+from app.training.lora import attach_adapter, continue_adapter, save_adapter
 from app.training.models import base_name
+from app.training.run_state import TrainingState
+from app.training.schedule import Step, plan_steps
+from app.training.snapshots import SnapshotFile
 
 
 class TrainingRun(TypedDict):
@@ -39,6 +36,8 @@ class TrainingRun(TypedDict):
         checkpoint_path: Directory with the adapter's files.
         loss_curve: Of every step, nats per supervised token, unweighted.
         final_loss: Mean of the last epoch's steps.
+        validation_curve: What `validate` gave after every epoch; empty without one.
+        best_epoch: The epoch whose adapter was saved, counted from 1.
         trained_tokens: Tokens through forward and backward, without padding, over all epochs.
         train_seconds: The loop alone; `save_seconds` is extra.
     """
@@ -46,6 +45,8 @@ class TrainingRun(TypedDict):
     checkpoint_path: str
     loss_curve: list[float]
     final_loss: float
+    validation_curve: list[float]
+    best_epoch: int
     epochs: int
     steps: int
     trained_tokens: int
@@ -103,112 +104,117 @@ class SleepTrainingLoop:
         lr: float | None = None,
         *,
         anchors: ReferenceSet | None = None,
+        validate: Callable[[int], float] | None = None,
+        snapshots: SnapshotFile | None = None,
         on_progress: Callable[[Progress], None] = lambda _progress: None,
         should_stop: Callable[[], bool] = lambda: False,
     ) -> TrainingRun:
         """Train the adapter and write it to `checkpoint_dir`.
 
         The loss of a step is `mean_t w_t nll_t + anchor_weight mean_t KL(base || model)`, the
-        second mean over the tokens of `anchors_per_batch` anchors.
+        second mean over the tokens of the anchors beside it; one step in `anchor_interval` has any.
 
         Args:
             training_data: Most important first; see `like_length_batches`.
             epochs: None for the recipe's.
             lr: Peak learning rate; None for the recipe's.
             anchors: What the base answers to general prompts; None trains without them.
+            validate: Measures the adapter on what it does not train on, lower is better, after
+                each epoch, whose number it is given; training ends at the first epoch that is not
+                better than the best before it, and the best one's adapter is saved.
+            snapshots: Where the training goes on from if it was interrupted, and is kept as it
+                goes; None keeps nothing.
             on_progress: Told after every step.
             should_stop: Asked before every step.
 
         Raises:
             NoSupervisedTokens: The set is empty or an example has no label.
             NonFiniteLoss: The loss or the gradient is NaN or infinite; nothing is written.
-            TrainingStopped: `should_stop` said so; nothing is written.
+            TrainingStopped: `should_stop` said so; a snapshot is kept, no adapter is written.
         """
         _demand_supervised(training_data)
-        epochs = self.recipe.epochs if epochs is None else epochs
-        peak = self.recipe.learning_rate if lr is None else lr
-        plan = self._plan_batches(training_data, epochs)
-        parameters = trainable_parameters(self.adapted)
-        optimizer = torch.optim.AdamW(parameters, lr=peak, weight_decay=self.recipe.weight_decay)
-        warmup = math.ceil(self.recipe.warmup_ratio * len(plan))
+        steps = plan_steps(
+            training_data,
+            self.recipe,
+            epochs=self.recipe.epochs if epochs is None else epochs,
+            peak_learning_rate=self.recipe.learning_rate if lr is None else lr,
+            anchor_count=0 if anchors is None else len(anchors.examples),
+        )
+        state = TrainingState(self.adapted, weight_decay=self.recipe.weight_decay)
+        if snapshots is not None and (found := snapshots.find()) is not None:
+            state.restore(found)
+        started = time.monotonic() - state.seconds
         self.adapted.train()
-        beside = self._plan_anchors(anchors, len(plan))
-        losses: list[float] = []
-        trained = supervised = 0
-        started = time.monotonic()
         with open_lanes(LANES if self.stack else 1) as lanes:
             gradients: Gradients = (
                 StackGradients(self.stack, lanes) if self.stack else AutogradGradients(self.base)
             )
-            for step, (epoch, members) in enumerate(plan, start=1):
+            for step in steps[state.steps :]:
                 if should_stop():
-                    raise TrainingStopped(f"stopped before step {step} of {len(plan)}", step=step)
-                for group in optimizer.param_groups:
-                    group["lr"] = peak * learning_rate_factor(step, len(plan), warmup)
-                examples = [training_data[i] for i in members]
-                loss, targets = self._add_gradients(gradients, examples)
-                if anchors is not None:
-                    self._add_anchor_gradients(gradients, anchors.chosen(beside[step - 1]))
-                self._update(parameters, optimizer, loss, step)
-                losses.append(loss)
-                supervised += targets
-                trained += sum(len(example["input_ids"]) for example in examples)
-                on_progress(
-                    Progress(
-                        stage=Stage.TRAINING,
-                        step=step,
-                        total_steps=len(plan),
-                        epoch=epoch,
-                        loss=loss,
-                        tokens_per_second=trained / max(time.monotonic() - started, 1e-9),
+                    if snapshots is not None:
+                        snapshots.keep(state.snapshot())
+                    raise TrainingStopped(
+                        f"stopped before step {step.number} of {len(steps)}", step=step.number
                     )
-                )
+                self._take(step, training_data, anchors, gradients, state)
+                if step.ends_epoch and validate is not None:
+                    state.end_epoch(step.epoch, validate(step.epoch))
+                state.seconds = time.monotonic() - started
+                on_progress(_progress(step, steps, state))
+                if state.is_past_best:
+                    break
+                if snapshots is not None and snapshots.is_due:
+                    snapshots.keep(state.snapshot())
         trained_at = time.monotonic()
+        state.go_back_to_best()
         self.adapted.eval()
-        on_progress(Progress(stage=Stage.SAVING, step=len(plan), total_steps=len(plan)))
+        on_progress(Progress(stage=Stage.SAVING, step=state.steps, total_steps=len(steps)))
         self.checkpoint_dir.mkdir(parents=True, exist_ok=True)
         save_adapter(self.adapted, self.checkpoint_dir, base_name=self._base_name)
-        last_epoch = losses[-(len(losses) // max(epochs, 1)) :]
+        epochs_done = steps[state.steps - 1].epoch if state.steps else 0
+        last_epoch = state.losses[-(len(state.losses) // max(epochs_done, 1)) :]
         return TrainingRun(
             checkpoint_path=str(self.checkpoint_dir),
-            loss_curve=losses,
+            loss_curve=state.losses,
             final_loss=sum(last_epoch) / len(last_epoch) if last_epoch else 0.0,
-            epochs=epochs,
-            steps=len(plan),
-            trained_tokens=trained,
-            supervised_tokens=supervised,
-            tokens_per_second=trained / max(trained_at - started, 1e-9),
-            train_seconds=trained_at - started,
+            validation_curve=state.validation,
+            best_epoch=state.best_epoch or epochs_done,
+            epochs=epochs_done,
+            steps=state.steps,
+            trained_tokens=state.trained_tokens,
+            supervised_tokens=state.supervised_tokens,
+            tokens_per_second=state.trained_tokens / max(state.seconds, 1e-9),
+            train_seconds=state.seconds,
             save_seconds=time.monotonic() - trained_at,
         )
 
-    def _plan_batches(
-        self, training_data: Sequence[TrainingExample], epochs: int
-    ) -> list[tuple[int, list[int]]]:
-        """`(epoch, indices)` of every step; the seed decides it all."""
-        lengths = [len(example["input_ids"]) for example in training_data]
-        order = random.Random(self.recipe.seed)  # noqa: S311  # a schedule, not a secret
-        return [
-            (epoch, members)
-            for epoch in range(1, epochs + 1)
-            for members in like_length_batches(
-                lengths, batch_size=self.recipe.batch_size, order=order
-            )
-        ]
+    def _take(
+        self,
+        step: Step,
+        training_data: Sequence[TrainingExample],
+        anchors: ReferenceSet | None,
+        gradients: Gradients,
+        state: TrainingState,
+    ) -> None:
+        """One update.
 
-    def _plan_anchors(self, anchors: ReferenceSet | None, steps: int) -> list[list[int]]:
-        """Indices of the anchors beside every step: each comes once before any comes again."""
-        if anchors is None or not self.recipe.anchor_weight:
-            return [[]] * steps
-        order = random.Random(self.recipe.seed)  # noqa: S311  # a schedule, not a secret
-        waiting: list[int] = []
-        plan = []
-        for _ in range(steps):
-            while len(waiting) < self.recipe.anchors_per_batch:
-                waiting += order.sample(range(len(anchors.examples)), len(anchors.examples))
-            plan.append(waiting[: self.recipe.anchors_per_batch])
-            del waiting[: self.recipe.anchors_per_batch]
-        return plan
+        Raises: NonFiniteLoss.
+        """
+        examples = [training_data[i] for i in step.examples]
+        loss, targets = self._add_gradients(gradients, examples)
+        if anchors is not None:
+            self._add_anchor_gradients(gradients, anchors.chosen(step.anchors))
+        norm = float(torch.nn.utils.clip_grad_norm_(state.parameters, self.recipe.max_grad_norm))
+        if not math.isfinite(loss) or not math.isfinite(norm):
+            raise NonFiniteLoss(
+                f"step {step.number}: loss {loss}, gradient norm {norm}; "
+                "a smaller learning_rate usually helps",
+                step=step.number,
+            )
+        state.update(step.learning_rate)
+        state.losses.append(loss)
+        state.supervised_tokens += targets
+        state.trained_tokens += sum(len(example["input_ids"]) for example in examples)
 
     def _add_gradients(
         self, gradients: Gradients, examples: Sequence[TrainingExample]
@@ -225,30 +231,16 @@ class SleepTrainingLoop:
                 anchors.examples, anchors.hidden, self.recipe.anchor_weight / tokens
             )
 
-    def _update(
-        self,
-        parameters: Sequence[torch.nn.Parameter],
-        optimizer: torch.optim.Optimizer,
-        loss: float,
-        step: int,
-    ) -> None:
-        norm = torch.nn.utils.clip_grad_norm_(parameters, self.recipe.max_grad_norm)
-        if not math.isfinite(loss) or not math.isfinite(float(norm)):
-            raise NonFiniteLoss(
-                f"step {step}: loss {loss}, gradient norm {float(norm)}; "
-                "a smaller learning_rate usually helps",
-                step=step,
-            )
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
 
-
-def learning_rate_factor(step: int, total_steps: int, warmup_steps: int) -> float:
-    """Share of the peak rate at a step counted from 1: linear up, then a cosine down to a tenth."""
-    if step <= warmup_steps:
-        return step / warmup_steps
-    done = (step - warmup_steps) / max(total_steps - warmup_steps, 1)
-    return 0.1 + 0.9 * 0.5 * (1 + math.cos(math.pi * done))
+def _progress(step: Step, steps: Sequence[Step], state: TrainingState) -> Progress:
+    return Progress(
+        stage=Stage.TRAINING,
+        step=step.number,
+        total_steps=len(steps),
+        epoch=step.epoch,
+        loss=state.losses[-1],
+        tokens_per_second=state.trained_tokens / max(state.seconds, 1e-9),
+    )
 
 
 def _demand_supervised(training_data: Sequence[TrainingExample]) -> None:

@@ -71,11 +71,13 @@ def run_cycle(
     db: Database,
     root: Path,
     kept_directory: Path | None = None,
+    snapshots_directory: Path | None = None,
+    snapshot_interval_seconds: float = 30.0,
     defaults: InstanceDefaults,
     trainer: Trainer,
     stop: threading.Event,
 ) -> CycleStatus | None:
-    """Run one queued cycle to its end.
+    """Run one queued cycle to its end, from its snapshot where an earlier run left one.
 
     Returns:
         The state it ended in, or None when it was stopped and is queued again or cancelled.
@@ -99,6 +101,10 @@ def run_cycle(
         probe_prompts=order.plan.probe_prompts,
         gate=defaults.gate,
         kept_directory=kept_directory,
+        snapshot_file=artifacts.snapshot_path(snapshots_directory, cycle_id)
+        if snapshots_directory
+        else None,
+        snapshot_interval_seconds=snapshot_interval_seconds,
     )
     try:
         with ProgressWriter(db, cycle_id, worker_id=worker_id, stop=stop) as on_progress:
@@ -134,10 +140,12 @@ def run_cycle(
             defaults=defaults,
             now=utc_now(),
         )
+        _forget_snapshot(job)
         # Frames only: a foreign error's message may quote the conversation.
         frames = traceback.format_tb(error.__traceback__)
         _log.error("sleep_cycle.failed", cycle_id=cycle_id, code=code, frames=frames)
         return CycleStatus.FAILED
+    _forget_snapshot(job)
     _log.info(
         "sleep_cycle.finished",
         cycle_id=cycle_id,
@@ -215,6 +223,12 @@ def _complete(
         # have happened: the next start's sweep asks the registry and sets them aside if not.
         artifacts.remove(root, publication.name)
         raise
+
+
+def _forget_snapshot(job: TrainingJob) -> None:
+    """After a cycle's end; what a cancelled one left goes at the daemon's next start."""
+    if job.snapshot_file is not None:
+        job.snapshot_file.unlink(missing_ok=True)
 
 
 def _demand_running(stop: threading.Event) -> None:

@@ -66,6 +66,7 @@ class RecipeIn(RequestModel):
     rehearsal_share: Annotated[float, Field(ge=0, le=1)] | None = None
     anchor_weight: Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)] | None = None
     anchors_per_batch: Annotated[int, Field(ge=1, le=40)] | None = None
+    anchor_interval: Annotated[int, Field(ge=1, le=1000)] | None = None
     seed: Annotated[int, Field(ge=0, lt=2**32)] | None = None
 
 

@@ -1,0 +1,104 @@
+"""Raw values of a model, measured once and kept: general knowledge, and replies to the probes.
+
+What a cycle measures of its adapter is what the next one needs of its parent. Must not know how the
+model was trained or what is concluded from the values.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from app.domain.checkpoint import ADAPTER_FILE, CONFIG_FILE
+from app.domain.gate import Retention
+from app.domain.measurement import Measurement
+from app.domain.replies import SeededReply
+from app.domain.sleep import TrainingJob
+from app.training.anchors import References
+from app.training.batches import TrainingExample
+from app.training.chat import ChatEncoder
+from app.training.evaluate import base_retention, measure_retention, probe_replies, replies_key
+from app.training.kept import KeptFiles
+from app.training.loading import BaseModel
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Yardsticks:
+    """What a cycle is measured with, the same before and after."""
+
+    encoder: ChatEncoder
+    references: References
+    kept: KeptFiles
+    held_out: Sequence[TrainingExample]
+    effect: Sequence[TrainingExample]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Measured:
+    """Raw values of one model: what is kept of an adapter for the cycle after."""
+
+    retention: Retention
+    replies: tuple[SeededReply, ...]
+
+
+def measure_base(job: TrainingJob, base: BaseModel, yardsticks: Yardsticks) -> Measured:
+    """The bare base's values; its replies are made once for all cycles that ask the same."""
+    retention = base_retention(yardsticks.references)
+    name = measures_name(job, yardsticks, base, None)
+    if (found := _find_measured(yardsticks.kept, name)) is not None:
+        return Measured(retention=retention, replies=found.replies)
+    made = Measured(
+        retention=retention, replies=probe_replies(base, yardsticks.encoder, job.probe_prompts)
+    )
+    yardsticks.kept.keep_json(name, asdict(made))
+    return made
+
+
+def measure_parent(
+    job: TrainingJob, base: BaseModel, yardsticks: Yardsticks, of_base: Measured
+) -> Measured:
+    """The parent's values: kept since its own cycle, or made again.
+
+    Args:
+        base: With the parent's adapter attached.
+    """
+    if job.parent_adapter is None:
+        return of_base
+    name = measures_name(job, yardsticks, base, job.parent_adapter)
+    if (found := _find_measured(yardsticks.kept, name)) is not None:
+        return found
+    made = Measured(
+        retention=measure_retention(base, yardsticks.references),
+        replies=probe_replies(base, yardsticks.encoder, job.probe_prompts),
+    )
+    yardsticks.kept.keep_json(name, asdict(made))
+    return made
+
+
+def measures_name(
+    job: TrainingJob, yardsticks: Yardsticks, base: BaseModel, adapter: Path | None
+) -> str:
+    """The file that an adapter's measures are kept in, named by its content; None for the base."""
+    key = replies_key(base, yardsticks.encoder, job.probe_prompts)
+    if adapter is None:
+        return f"measures-base-{key}.json"
+    digest = hashlib.sha256((adapter / ADAPTER_FILE).read_bytes())
+    digest.update((adapter / CONFIG_FILE).read_bytes())
+    return f"measures-{digest.hexdigest()[:32]}-{key}.json"
+
+
+def _find_measured(kept: KeptFiles, name: str) -> Measured | None:
+    stored = kept.find_json(name)
+    if stored is None:
+        return None
+    try:
+        return Measured(
+            retention=Retention(
+                **{name: Measurement(**value) for name, value in stored["retention"].items()}
+            ),
+            replies=tuple(SeededReply(**reply) for reply in stored["replies"]),
+        )
+    except (KeyError, TypeError, AttributeError):  # written by another version
+        return None

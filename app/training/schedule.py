@@ -1,0 +1,100 @@
+"""What every step of a training works on, and at which rate: all of it known before the first.
+
+A function of lengths, recipe and seed alone, so that a training that was interrupted goes on where
+it stood. Must not know models or losses.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from app.domain.sleep import Recipe
+from app.training.batches import TrainingExample, like_length_batches
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Step:
+    """One update of the parameters.
+
+    Attributes:
+        number: Counted from 1, over all epochs.
+        epoch: Counted from 1.
+        ends_epoch: Whether it is the last one of its epoch.
+        examples: Indices into the training set.
+        anchors: Indices into the anchors; empty where none stand beside the batch.
+        learning_rate: Of this step.
+    """
+
+    number: int
+    epoch: int
+    ends_epoch: bool
+    examples: tuple[int, ...]
+    anchors: tuple[int, ...]
+    learning_rate: float
+
+
+def plan_steps(
+    training_data: Sequence[TrainingExample],
+    recipe: Recipe,
+    *,
+    epochs: int,
+    peak_learning_rate: float,
+    anchor_count: int,
+) -> list[Step]:
+    """Plan every step of a training.
+
+    Args:
+        training_data: Most important first; see `like_length_batches`.
+        anchor_count: How many anchors there are; 0 for none.
+    """
+    lengths = [len(example["input_ids"]) for example in training_data]
+    order = random.Random(recipe.seed)  # noqa: S311  # a schedule, not a secret
+    epochs_of_batches = [
+        like_length_batches(lengths, batch_size=recipe.batch_size, order=order)
+        for _ in range(epochs)
+    ]
+    total = sum(len(batches) for batches in epochs_of_batches)
+    warmup = math.ceil(recipe.warmup_ratio * total)
+    beside = _plan_anchors(anchor_count if recipe.anchor_weight else 0, total, recipe)
+    steps: list[Step] = []
+    for epoch, batches in enumerate(epochs_of_batches, start=1):
+        for place, members in enumerate(batches, start=1):
+            number = len(steps) + 1
+            steps.append(
+                Step(
+                    number=number,
+                    epoch=epoch,
+                    ends_epoch=place == len(batches),
+                    examples=tuple(members),
+                    anchors=beside[number - 1],
+                    learning_rate=peak_learning_rate * learning_rate_factor(number, total, warmup),
+                )
+            )
+    return steps
+
+
+def learning_rate_factor(step: int, total_steps: int, warmup_steps: int) -> float:
+    """Share of the peak rate at a step counted from 1: linear up, then a cosine down to a tenth."""
+    if step <= warmup_steps:
+        return step / warmup_steps
+    done = (step - warmup_steps) / max(total_steps - warmup_steps, 1)
+    return 0.1 + 0.9 * 0.5 * (1 + math.cos(math.pi * done))
+
+
+def _plan_anchors(count: int, steps: int, recipe: Recipe) -> list[tuple[int, ...]]:
+    """Indices of the anchors beside each step: each comes once before any comes again."""
+    order = random.Random(recipe.seed)  # noqa: S311  # a schedule, not a secret
+    waiting: list[int] = []
+    plan: list[tuple[int, ...]] = []
+    for place in range(steps):
+        if not count or place % recipe.anchor_interval:
+            plan.append(())
+            continue
+        while len(waiting) < recipe.anchors_per_batch:
+            waiting += order.sample(range(count), count)
+        plan.append(tuple(waiting[: recipe.anchors_per_batch]))
+        del waiting[: recipe.anchors_per_batch]
+    return plan
