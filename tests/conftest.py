@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import ssl
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -83,11 +84,12 @@ def defaults(data_dir: Path) -> InstanceDefaults:
 def start_daemon(data_dir: Path, tmp_path: Path) -> Iterator[StartDaemon]:
     """Start real daemons over real sockets; they are stopped after the test.
 
-    Keyword arguments are settings: `start_daemon(idle_seconds=0)`.
+    Keyword arguments are settings: `start_daemon(idle_seconds=0)`; with `tls`, a context that
+    trusts its certificate, the daemon is spoken to over TLS.
     """
     started: list[RunningDaemon] = []
 
-    def start(**settings: Any) -> RunningDaemon:
+    def start(*, tls: ssl.SSLContext | None = None, **settings: Any) -> RunningDaemon:
         port = free_port()
         environment = {"SAGE_DATA_DIR": str(data_dir), "SAGE_PORT": str(port)}
         environment |= {f"SAGE_{name.upper()}": str(value) for name, value in settings.items()}
@@ -99,7 +101,10 @@ def start_daemon(data_dir: Path, tmp_path: Path) -> Iterator[StartDaemon]:
                 stdout=log,
                 stderr=log,
             )
-        http = httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30)
+        scheme = "https" if tls else "http"
+        http = httpx.Client(
+            base_url=f"{scheme}://127.0.0.1:{port}", timeout=30, verify=tls or False
+        )
         daemon = RunningDaemon(process, http, data_dir, log_path)
         started.append(daemon)
         wait_until_up(daemon)

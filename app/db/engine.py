@@ -3,7 +3,8 @@
 WAL lets readers and the one writer work side by side; synchronous=FULL makes a commit durable
 before it is answered. A write transaction takes the write lock at its start (BEGIN IMMEDIATE): a
 deferred one that reads first and writes later fails with "database is locked" at once, whatever
-the busy timeout says. Within a process writers queue on a lock, which is fair and does not poll.
+the busy timeout says. Within a process writers queue on a lock, which is fair and does not poll;
+who waits longer than the file may stay locked is told so.
 """
 
 from __future__ import annotations
@@ -69,7 +70,7 @@ class Database:
 
         Raises: DatabaseUnavailable when the file stays locked, is full or cannot be read.
         """
-        with self._write_lock, translated_errors(), self._write_sessions.begin() as session:
+        with self._turn(), translated_errors(), self._write_sessions.begin() as session:
             yield session
 
     @contextmanager
@@ -80,7 +81,7 @@ class Database:
         every page anew on one that did not write last. Its cache is larger than
         SQLite's 2 MB, with which batches took a sixth longer among 30,000 experiences.
         """
-        with self._write_lock, translated_errors():
+        with self._turn(), translated_errors():
             kept = self._kept = self._kept or self._engine.raw_connection()
             try:
                 connection = cast("sqlite3.Connection", kept.driver_connection)
@@ -94,6 +95,15 @@ class Database:
                 self._kept = None
                 kept.close()  # back to the pool, which rolls back
                 raise
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        if not self._write_lock.acquire(timeout=BUSY_TIMEOUT_SECONDS):
+            raise DatabaseUnavailable("Other writes take too long; try again shortly.")
+        try:
+            yield
+        finally:
+            self._write_lock.release()
 
     def check_migrated(self) -> None:
         """Raise DatabaseNotMigrated unless the schema is the one this code needs."""

@@ -155,8 +155,8 @@ def test_oversized_body_is_refused_before_it_is_read_whole(start_daemon: StartDa
     with socket.create_connection(("127.0.0.1", daemon.http.base_url.port)) as connection:
         connection.settimeout(10)
         connection.sendall(
-            b"POST /v1/experiences HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
-            b"Content-Length: 1000000000\r\n\r\n{"
+            b"POST /v1/experiences HTTP/1.1\r\nHost: localhost\r\n"
+            b"Content-Type: application/json\r\nContent-Length: 1000000000\r\n\r\n{"
         )
         answer = connection.recv(4096)
     assert b" 413 " in answer.split(b"\r\n")[0]

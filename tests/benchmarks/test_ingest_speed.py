@@ -17,6 +17,8 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
+from app.api.admission import Admission
+from app.api.rate_limit import RateLimit
 from app.clock import new_id, utc_now
 from app.db.engine import Database
 from app.domain.exchange import Exchange
@@ -109,7 +111,8 @@ def test_ways_through_the_application(tmp_path: Path) -> None:
     async def submit(_: Submission) -> IngestResult:
         return stored
 
-    app.state.daemon = SimpleNamespace(submit=submit)
+    admission = Admission(Database("sqlite://"), is_demanded=False, rates=RateLimit(0))
+    app.state.daemon = SimpleNamespace(submit=submit, admission=admission)
     body = json.dumps(exchange(1)).encode()
     for name, media_type in (
         ("the short way", b"application/json"),
@@ -132,7 +135,10 @@ async def _time_posts(app: FastAPI, body: bytes, media_type: bytes) -> float:
             "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "scheme": "http",
             "method": "POST", "path": "/v1/experiences", "raw_path": b"/v1/experiences",
             "root_path": "", "query_string": b"", "state": {},
-            "headers": [(b"content-type", media_type)],
+            "headers": [
+                (b"host", b"localhost"), (b"content-type", media_type),
+                (b"content-length", b"%d" % len(body)),
+            ],
             "server": ("127.0.0.1", 1), "client": ("127.0.0.1", 2),
         }  # fmt: skip
         await app(scope, receive, send)
