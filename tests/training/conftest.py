@@ -6,13 +6,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerBase
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from app.domain.experience import TrainingExchange
 from app.domain.gate import GatePolicy
 from app.domain.sleep import SAGE_SYSTEM_PROMPT, Recipe, TrainingJob
 from app.training.buffer import read_experience_buffer
 from app.training.loading import BaseModel, load_base_model
+from tests.tiny import make_tiny_model
 
 HERE = Path(__file__).parent
 
@@ -23,24 +24,7 @@ LOOSE = GatePolicy(general_kl=100.0, general_loss_rise=100.0, anchor_kl=100.0, b
 @pytest.fixture(scope="session")
 def tiny_model(embedded_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A Llama of two thin layers with random weights and the embedded model's tokenizer."""
-    path = tmp_path_factory.mktemp("models") / "tiny"
-    tokenizer = AutoTokenizer.from_pretrained(str(embedded_model))
-    torch.manual_seed(7)
-    config = LlamaConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=32,
-        intermediate_size=64,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        tie_word_embeddings=True,
-        pad_token_id=tokenizer.pad_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-    )
-    model = LlamaForCausalLM(config)
-    model.save_pretrained(str(path))
-    tokenizer.save_pretrained(str(path))
-    return path
+    return make_tiny_model(tmp_path_factory.mktemp("models") / "tiny", tokenizer_of=embedded_model)
 
 
 @pytest.fixture

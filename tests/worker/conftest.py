@@ -1,0 +1,88 @@
+"""Fixtures of the worker's tests: cycles run here, in this process, on a tiny model."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app.db.engine import Database
+from app.db.tables import SleepCycleRow
+from app.domain.exchange import Exchange
+from app.domain.sleep import CycleStatus, InstanceDefaults, Trigger
+from app.services import sleep
+from app.services.ingest import Submission, ingest_many
+from app.settings import Settings
+from app.training.trainer import LoraTrainer
+from app.worker.cycle import run_cycle
+from tests.publishing import NOW
+from tests.support import make_exchange
+from tests.tiny import LOOSE, make_tiny_model
+
+
+@pytest.fixture(scope="session")
+def tiny_model(embedded_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two thin layers of random weights."""
+    return make_tiny_model(tmp_path_factory.mktemp("models") / "tiny", tokenizer_of=embedded_model)
+
+
+@dataclass
+class Place:
+    """A data directory whose cycles train the tiny model in this process."""
+
+    db: Database
+    settings: Settings
+    defaults: InstanceDefaults
+
+    def fill(self, numbers: range, instance: str = "default", **values: Any) -> None:
+        """Take in a salient exchange for each number."""
+        exchanges = [make_exchange(n, instance=instance, **values) for n in numbers]
+        items = [Submission(exchange=Exchange(**exchange)) for exchange in exchanges]
+        ingest_many(self.db, items, defaults=self.defaults, now=NOW)
+
+    def sleep(self, instance: str = "default", **changes: Any) -> SleepCycleRow:
+        """Run one cycle to its end; `changes` replace parts of its request or of the defaults."""
+        defaults = replace(self.defaults, gate=changes.pop("gate", self.defaults.gate))
+        request = sleep.CycleRequest(
+            **{"instance": instance, "trigger": Trigger.REQUEST, "is_forced": True, **changes}
+        )
+        cycle = sleep.request_cycle(self.db, request, defaults=defaults, now=NOW)
+        status = run_cycle(
+            cycle.id,
+            db=self.db,
+            root=self.settings.checkpoints_dir,
+            kept_directory=self.settings.kept_dir,
+            defaults=defaults,
+            trainer=LoraTrainer(),
+            stop=threading.Event(),
+        )
+        ended = sleep.get_cycle(self.db, cycle.id)[0]
+        assert status == CycleStatus(ended.status), ended.error
+        return ended
+
+
+@pytest.fixture(scope="session")
+def make_place(
+    tiny_model: Path, migrated_file: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Callable[[], Place]]:
+    """Make places with an empty database, a loose gate and a recipe that the tiny model feels."""
+    opened: list[Database] = []
+
+    def make() -> Place:
+        data_dir = tmp_path_factory.mktemp("place")
+        shutil.copy(migrated_file, data_dir / "sage-sleep.db")
+        settings = Settings(data_dir=data_dir, base_model=str(tiny_model))
+        defaults = settings.instance_defaults()
+        recipe = replace(defaults.recipe, learning_rate=5e-3, r=4, lora_alpha=8, epochs=1)
+        db = Database(settings.effective_database_url)
+        opened.append(db)
+        return Place(db, settings, replace(defaults, gate=LOOSE, recipe=recipe))
+
+    yield make
+    for db in opened:
+        db.close()
