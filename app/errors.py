@@ -38,6 +38,9 @@ Must not know HTTP: statuses live in `app.api.problems`, and a test demands a ro
     |  |- CheckpointInUse               an alias points at it
     |  |- NoPreviousCheckpoint          nothing to roll back to
     |  |- NoCandidate                   nothing to dismiss
+    |  |- CheckpointNotReproducible     what it was trained on is not there any more
+    |  |- ControlTooSmall               too few experiences to compare a selection with
+    |  |- ExperimentActive              another reproduce or calibrate is running
     |  |- ExperienceInUse               a running cycle trains on it
     |  |- AliasesChanged                If-Match did not match
     |  `- CycleOwnershipLost            another worker or a cancel took the cycle over
@@ -230,6 +233,18 @@ class NoPreviousCheckpoint(Conflict):
 
 class NoCandidate(Conflict):
     """No checkpoint waits for a person, so there is none to dismiss."""
+
+
+class CheckpointNotReproducible(Conflict):
+    """What a checkpoint was trained on is erased, absent or not the same any more."""
+
+
+class ControlTooSmall(Conflict):
+    """Too few experiences are left to draw a control as large as the selection from."""
+
+
+class ExperimentActive(Conflict):
+    """Another experiment holds the data directory's scratch place."""
 
 
 class ExperienceInUse(Conflict):

@@ -330,6 +330,11 @@ class Settings(BaseSettings):
         return self.data_dir / "snapshots"
 
     @property
+    def scratch_dir(self) -> Path:
+        """Where reproduce and calibrate train; empty while neither runs."""
+        return self.data_dir / "scratch"
+
+    @property
     def effective_base_model(self) -> str:
         """The base model with its default, the embedded model, filled in."""
         return self.base_model or str(self.models_dir / EMBEDDED_MODEL_NAME)

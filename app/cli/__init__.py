@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import typer
 
-from app.cli import checkpoints, cycles, daemon, exchanges, instances, models, tokens
+from app.cli import checkpoints, cycles, daemon, exchanges, experiments, instances, models, tokens
 
 app = typer.Typer(no_args_is_help=True, help="SAGE Sleep: sleep for small language models.")
-for noun in (daemon, exchanges, cycles, checkpoints, instances, models):
+for noun in (daemon, exchanges, cycles, checkpoints, experiments, instances, models):
     app.add_typer(noun.app)
 app.add_typer(models.model_app, name="model")
 app.add_typer(tokens.app, name="tokens")

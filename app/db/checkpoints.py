@@ -34,6 +34,14 @@ def get_checkpoint(session: Session, checkpoint_id: str) -> CheckpointRow:
     return row
 
 
+def get_by_name(session: Session, name: str) -> CheckpointRow:
+    """Return the checkpoint of this directory name. Raises: CheckpointNotFound."""
+    row = session.scalar(sa.select(CheckpointRow).where(CheckpointRow.name == name))
+    if row is None:
+        raise CheckpointNotFound(f"There is no checkpoint {name!r}.")
+    return row
+
+
 def find_by_cycle(session: Session, cycle_id: str) -> CheckpointRow | None:
     """The checkpoint a cycle published, or None."""
     return session.scalar(sa.select(CheckpointRow).where(CheckpointRow.cycle_id == cycle_id))

@@ -106,6 +106,28 @@ def list_candidates(
     return sorted(found, key=_by_salience)[:limit]
 
 
+def list_trainable(session: Session, instance_id: int) -> list[int]:
+    """Sequence numbers of all experiences that may be trained, in order, however salient."""
+    waiting = [ExperienceStatus.BUFFERED, ExperienceStatus.BELOW_THRESHOLD]
+    return list(
+        session.scalars(
+            sa.select(ExperienceRow.seq)
+            .where(
+                ExperienceRow.instance_id == instance_id,
+                ExperienceRow.status.in_(waiting),
+                ExperienceRow.is_kept_out.is_(False),
+            )
+            .order_by(ExperienceRow.seq)
+        )
+    )
+
+
+def list_by_seqs(session: Session, seqs: Collection[int]) -> list[Candidate]:
+    """The experiences of these sequence numbers, most salient first."""
+    query = sa.select(*_CANDIDATE).where(_in_json(ExperienceRow.seq, seqs))
+    return sorted(_candidates(session, query), key=_by_salience)
+
+
 def list_rehearsal_candidates(session: Session, instance_id: int, limit: int) -> list[Candidate]:
     """The most salient of the consolidated experiences."""
     return _list_most_salient(

@@ -144,7 +144,7 @@ def preview_cycle(
     with db.read() as session:
         instance = load_effective(session, request.instance, defaults)
         decision = decide_within(session, instance, now=now)
-        selection, plan = _plan(session, instance, request)
+        selection, plan = plan_within(session, instance, request)
         refusal = _find_refusal(session, instance, request, decision, selection)
         return CyclePreview(decision=decision, plan=plan, refusal=refusal)
 
@@ -182,7 +182,7 @@ def request_cycle_within(
                 )
             return earlier, False
     decision = decide_within(session, instance, now=now)
-    selection, plan = _plan(session, instance, request)
+    selection, plan = plan_within(session, instance, request)
     refusal = _find_refusal(session, instance, request, decision, selection)
     if refusal is not None:
         raise refusal
@@ -329,9 +329,13 @@ def decide_many_within(
     return decisions
 
 
-def _plan(
+def plan_within(
     session: Session, instance: EffectiveInstance, request: CycleRequest
 ) -> tuple[Selection, CyclePlan]:
+    """Within a transaction: what a cycle would train on now; nothing is claimed.
+
+    Raises: InvalidPolicy.
+    """
     current_id = checkpoints.find_alias_target(session, instance.row.id, Alias.CURRENT)
     is_rebuild = request.trigger is Trigger.REBUILD
     is_from_base = is_rebuild or (

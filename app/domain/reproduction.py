@@ -1,0 +1,178 @@
+"""A checkpoint made again: what its manifest asks for, and whether the same came out.
+
+On a CPU the same plan gives the same bytes, so that the SHA-256 of the files tells it all. Where
+they differ, the rest of this module says what else differs. Must not know files or training.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from app.domain.checkpoint import ADAPTER_FILE, CONFIG_FILE, MANIFEST_FORMAT, CheckpointFile
+from app.domain.gate import TrainingReport
+from app.domain.sleep import CyclePlan
+from app.errors import CheckpointNotReproducible
+
+REPRODUCED_FILES = (ADAPTER_FILE, CONFIG_FILE)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Recorded:
+    """What a manifest says of its checkpoint, as far as it takes to make it again.
+
+    Attributes:
+        scale: What B was multiplied by before it was saved; the gate chose it, and a gate with
+            other limits would choose another.
+        file_sha256: Of the adapter's files, by name.
+        environment: Versions, device, dtype, threads of the training.
+    """
+
+    checkpoint_id: str
+    name: str
+    instance: str
+    plan: CyclePlan
+    base_sha256: str
+    scale: float
+    held_out_nats_per_token: float
+    file_sha256: Mapping[str, str]
+    environment: Mapping[str, str]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FileComparison:
+    """One file then and now."""
+
+    name: str
+    expected_sha256: str
+    found_sha256: str
+
+    @property
+    def is_equal(self) -> bool:
+        """Whether every byte is the same."""
+        return self.expected_sha256 == self.found_sha256
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EnvironmentChange:
+    """A fact of the environment that is not as it was; None where one side does not tell it."""
+
+    name: str
+    then: str | None
+    now: str | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Reproduction:
+    """The outcome of running a manifest again."""
+
+    checkpoint_id: str
+    name: str
+    files: tuple[FileComparison, ...]
+    environment: tuple[EnvironmentChange, ...]
+    device: str
+    held_out_then: float
+    held_out_now: float
+
+    @property
+    def is_reproduced(self) -> bool:
+        """Whether every file came out the same, byte for byte."""
+        return all(file.is_equal for file in self.files)
+
+    def to_json(self) -> dict[str, Any]:
+        """The outcome for programs."""
+        return {
+            "checkpoint_id": self.checkpoint_id,
+            "name": self.name,
+            "reproduced": self.is_reproduced,
+            "files": [
+                {
+                    "name": file.name,
+                    "equal": file.is_equal,
+                    "expected_sha256": file.expected_sha256,
+                    "found_sha256": file.found_sha256,
+                }
+                for file in self.files
+            ],
+            "environment": [
+                {"name": change.name, "then": change.then, "now": change.now}
+                for change in self.environment
+            ],
+            "held_out_nats_per_token": {"then": self.held_out_then, "now": self.held_out_now},
+            "explanation": list(self.explanation()),
+        }
+
+    def explanation(self) -> tuple[str, ...]:
+        """What to know of the outcome, in sentences; the first says whether it is the same."""
+        if self.is_reproduced:
+            return (f"{self.name} was made again, equal byte for byte.", *self._changes())
+        different = " and ".join(file.name for file in self.files if not file.is_equal)
+        losses = f"{self.held_out_then:.4f} nats per token then, {self.held_out_now:.4f} now"
+        sentences = [f"{self.name} was made again, and {different} differs.", *self._changes()]
+        if not self.device.startswith("cpu"):
+            sentences.append(f"Equal bytes are promised on a CPU, and this ran on {self.device}.")
+        elif not self.environment:
+            sentences.append(
+                "Versions, device and threads are the same: another processor, or another version "
+                "of this program."
+            )
+        return (*sentences, f"Held-out loss {losses}.")
+
+    def _changes(self) -> list[str]:
+        return [
+            f"{change.name}: {change.then or 'not told'} then, {change.now or 'not told'} now."
+            for change in self.environment
+        ]
+
+
+def read_manifest(manifest: Mapping[str, Any]) -> Recorded:
+    """Read a manifest as `build_manifest` made it.
+
+    Raises: CheckpointNotReproducible when it is of another format or lacks what is needed.
+    """
+    try:
+        if manifest["format"] != MANIFEST_FORMAT:
+            raise CheckpointNotReproducible(
+                f"The manifest has format {manifest['format']}, this version reads "
+                f"{MANIFEST_FORMAT}."
+            )
+        return Recorded(
+            checkpoint_id=manifest["id"],
+            name=manifest["name"],
+            instance=manifest["instance"],
+            plan=CyclePlan.from_json(manifest["plan"]),
+            base_sha256=manifest["base_model"]["revision"],
+            scale=manifest["metrics"]["evaluation"]["scale"],
+            held_out_nats_per_token=manifest["metrics"]["held_out_reloaded"]["nats_per_token"],
+            file_sha256={name: manifest["files"][name]["sha256"] for name in REPRODUCED_FILES},
+            environment=manifest["versions"],
+        )
+    except (KeyError, TypeError) as error:
+        raise CheckpointNotReproducible(
+            f"The manifest lacks what it takes to run it again ({type(error).__name__}: {error})."
+        ) from error
+
+
+def compare(
+    recorded: Recorded, files: Sequence[CheckpointFile], report: TrainingReport
+) -> Reproduction:
+    """Compare what was recorded with the files and the report of the run again."""
+    found = {file.name: file.sha256 for file in files}
+    then, now = recorded.environment, report.environment
+    return Reproduction(
+        checkpoint_id=recorded.checkpoint_id,
+        name=recorded.name,
+        files=tuple(
+            FileComparison(name=name, expected_sha256=expected, found_sha256=found[name])
+            for name, expected in recorded.file_sha256.items()
+        ),
+        environment=tuple(
+            EnvironmentChange(name=name, then=then.get(name), now=now.get(name))
+            for name in sorted({*then, *now})
+            if then.get(name) != now.get(name)
+        ),
+        device=now.get("device", "cpu"),
+        held_out_then=recorded.held_out_nats_per_token,
+        held_out_now=report.held_out_reloaded.nats_per_token,
+    )
