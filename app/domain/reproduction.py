@@ -7,15 +7,16 @@ they differ, the rest of this module says what else differs. Must not know files
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 from app.domain.checkpoint import ADAPTER_FILE, CONFIG_FILE, MANIFEST_FORMAT, CheckpointFile
 from app.domain.gate import TrainingReport
-from app.domain.sleep import CyclePlan
+from app.domain.sleep import CyclePlan, Recipe
 from app.errors import CheckpointNotReproducible
 
 REPRODUCED_FILES = (ADAPTER_FILE, CONFIG_FILE)
+_RECIPE_FIELDS = tuple(field.name for field in fields(Recipe))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -27,6 +28,7 @@ class Recorded:
             other limits would choose another.
         file_sha256: Of the adapter's files, by name.
         environment: Versions, device, dtype, threads of the training.
+        untold: Hyper-parameters that came after this manifest; their defaults hold.
     """
 
     checkpoint_id: str
@@ -38,6 +40,7 @@ class Recorded:
     held_out_nats_per_token: float
     file_sha256: Mapping[str, str]
     environment: Mapping[str, str]
+    untold: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -71,6 +74,7 @@ class Reproduction:
     name: str
     files: tuple[FileComparison, ...]
     environment: tuple[EnvironmentChange, ...]
+    untold: tuple[str, ...]
     device: str
     held_out_then: float
     held_out_now: float
@@ -110,9 +114,14 @@ class Reproduction:
         different = " and ".join(file.name for file in self.files if not file.is_equal)
         losses = f"{self.held_out_then:.4f} nats per token then, {self.held_out_now:.4f} now"
         sentences = [f"{self.name} was made again, and {different} differs.", *self._changes()]
+        if self.untold:
+            sentences.append(
+                f"The manifest does not tell {', '.join(self.untold)}, which came later; the "
+                "defaults were taken."
+            )
         if not self.device.startswith("cpu"):
             sentences.append(f"Equal bytes are promised on a CPU, and this ran on {self.device}.")
-        elif not self.environment:
+        elif not (self.environment or self.untold):
             sentences.append(
                 "Versions, device and threads are the same: another processor, or another version "
                 "of this program."
@@ -137,6 +146,7 @@ def read_manifest(manifest: Mapping[str, Any]) -> Recorded:
                 f"The manifest has format {manifest['format']}, this version reads "
                 f"{MANIFEST_FORMAT}."
             )
+        stored_recipe = manifest["plan"]["recipe"]
         return Recorded(
             checkpoint_id=manifest["id"],
             name=manifest["name"],
@@ -147,6 +157,7 @@ def read_manifest(manifest: Mapping[str, Any]) -> Recorded:
             held_out_nats_per_token=manifest["metrics"]["held_out_reloaded"]["nats_per_token"],
             file_sha256={name: manifest["files"][name]["sha256"] for name in REPRODUCED_FILES},
             environment=manifest["versions"],
+            untold=tuple(name for name in _RECIPE_FIELDS if name not in stored_recipe),
         )
     except (KeyError, TypeError) as error:
         raise CheckpointNotReproducible(
@@ -172,6 +183,7 @@ def compare(
             for name in sorted({*then, *now})
             if then.get(name) != now.get(name)
         ),
+        untold=recorded.untold,
         device=now.get("device", "cpu"),
         held_out_then=recorded.held_out_nats_per_token,
         held_out_now=report.held_out_reloaded.nats_per_token,
