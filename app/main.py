@@ -158,6 +158,8 @@ def run_daemon(settings: Settings) -> Iterator[Daemon]:
         scheduler.start()
         writer.start()
         _log.info("daemon.started", data_dir=str(settings.data_dir))
+        if not settings.is_loopback and settings.tls_certificate is None:
+            _log.warning("daemon.without_tls", host=settings.host)
         try:
             yield Daemon(
                 version=version("sage-sleep"),

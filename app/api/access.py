@@ -64,6 +64,9 @@ NEEDED: dict[str, Scope | None] = {
 }
 """What a caller's token must be for; None: anyone. HEAD needs what GET needs."""
 
+COUNTED = frozenset({"/readyz", "/"})
+"""Public routes that cost something, so that an address may not ask them without end."""
+
 SAFE_METHODS = frozenset({"GET", "HEAD"})
 QUEUED_BY_THE_WRITER = frozenset({"POST /v1/experiences"})
 """Changes that wait in the ingest writer's own queue, which has a limit of its own."""
@@ -113,8 +116,10 @@ class GuardedRoute(APIRoute):
 
     async def handle(self, scope: Connection, receive: Receive, send: Send) -> None:
         """Let the caller in, or raise what keeps it out."""
+        daemon: Daemon = scope["app"].state.daemon
+        if self.path in COUNTED:
+            daemon.admission.count(scope)
         if self.needed is not None and scope["method"] in (self.methods or ()):
-            daemon: Daemon = scope["app"].state.daemon
             access = await daemon.admission.admit(scope, self.needed)
             if access.instances is not None:
                 await _require_own(daemon, access, scope["path_params"])

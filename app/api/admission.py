@@ -53,27 +53,44 @@ class Admission:
         Raises: TokenMissing, TokenRefused, ScopeMissing, TooManyRequests, DatabaseUnavailable.
         """
         if not await self._demands():
-            self._rates.take(_address(connection))
+            self.count(connection)
             return OPEN_ACCESS
         presented = _bearer(connection)
-        token = await self._find(presented) if presented is not None else None
-        if token is None:
-            self._rates.take(_address(connection))
-            if presented is None:
-                raise TokenMissing(
-                    "Send a token: Authorization: Bearer ... "
-                    "(`sage-sleep tokens create` makes one)."
-                )
+        if presented is None:
+            self.count(connection)
+            raise TokenMissing(
+                "Send a token: Authorization: Bearer ... (`sage-sleep tokens create` makes one)."
+            )
+        token_id, secret = read_token(presented) or ("", "")
+        is_known = token_id in self._known
+        if not is_known:
+            self.count(connection)  # before the database is asked about what anyone may make up
+        token = await self._find(token_id)
+        if token is None or not token.matches(secret) or not token.is_usable(utc_now()):
+            if is_known:
+                self.count(connection)
             _log.info("access.refused", address=_address(connection))
             raise TokenRefused("This token is unknown, revoked or expired.")
+        self._record_use(token_id, token)
         access = token.access
-        self._rates.take(access.token_id or "", access.requests_per_minute)
+        self._rates.take(token_id, access.requests_per_minute)
         if needed not in access.scopes:
             raise ScopeMissing(
                 f"This token is not for that: it lacks the scope {needed.value!r}.",
                 scope=needed.value,
             )
         return access
+
+    def count(self, connection: Connection) -> None:
+        """Count a request of nobody in particular by its address. Raises: TooManyRequests."""
+        self._rates.take(_address(connection))
+
+    async def still_admits(self, access: Access) -> bool:
+        """Whether what was admitted once would be now; for answers that take long."""
+        if access.token_id is None:
+            return not await self._demands()
+        token = await self._find(access.token_id)
+        return token is not None and token.is_usable(utc_now())
 
     async def _demands(self) -> bool:
         if self._is_demanded is None and time.monotonic() - self._looked_at >= FRESH_SECONDS:
@@ -87,17 +104,11 @@ class Admission:
                 self._is_demanded = True
         return bool(self._is_demanded)
 
-    async def _find(self, presented: str) -> Token | None:
-        read = read_token(presented)
-        if read is None:
-            return None
-        token_id, secret = read
+    async def _find(self, token_id: str) -> Token | None:
+        """The token of this id as it was at most a second ago, usable or not."""
         read_at, token = self._known.get(token_id, (-FRESH_SECONDS, None))
         if token is None or time.monotonic() - read_at >= FRESH_SECONDS:
             token = await self._read(token_id)
-        if token is None or not token.matches(secret) or not token.is_usable(utc_now()):
-            return None
-        self._record_use(token_id, token)
         return token
 
     async def _read(self, token_id: str) -> Token | None:

@@ -55,7 +55,7 @@ class BoundedConnection(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """The head is here: how long the body takes is not decided here."""
-        self._end_timers()
+        self._end_head_timer()
         super().on_headers_complete()
 
     def pause_writing(self) -> None:
@@ -66,11 +66,12 @@ class BoundedConnection(HttpToolsProtocol):
     def resume_writing(self) -> None:
         """It reads again."""
         super().resume_writing()
-        self._end_timers()
+        self._end_stall_timer()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the connection."""
-        self._end_timers()
+        self._end_head_timer()
+        self._end_stall_timer()
         super().connection_lost(exc)
 
     def _await_head(self) -> None:
@@ -89,11 +90,15 @@ class BoundedConnection(HttpToolsProtocol):
 
         self._stall_timer = self.loop.call_later(self.stalled_timeout_seconds, end_or_watch_on)
 
-    def _end_timers(self) -> None:
-        for timer in (self._head_timer, self._stall_timer):
-            if timer is not None:
-                timer.cancel()
-        self._head_timer = self._stall_timer = None
+    def _end_head_timer(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
+
+    def _end_stall_timer(self) -> None:
+        if self._stall_timer is not None:
+            self._stall_timer.cancel()
+            self._stall_timer = None
 
 
 def bounded(

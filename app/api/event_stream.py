@@ -37,7 +37,7 @@ async def list_events(read: ReadEvents, *, after_seq: int, limit: int) -> ListOu
 
 
 async def stream_events(request: Request, read: ReadEvents, *, after_seq: int) -> StreamingResponse:
-    """Events as they come, until no more can or the client is gone.
+    """Events as they come, until no more can, the client is gone or its token is revoked.
 
     The first are read before the answer starts, so that an error still is a problem document.
     """
@@ -51,7 +51,8 @@ async def stream_events(request: Request, read: ReadEvents, *, after_seq: int) -
 
 async def _stream(request: Request, read: ReadEvents, after_seq: int) -> AsyncIterator[bytes]:
     quiet_polls = 0
-    while not await request.is_disconnected():
+    admission, access = request.app.state.daemon.admission, request.scope["access"]
+    while await admission.still_admits(access) and not await request.is_disconnected():
         rows, is_over = await run_in_threadpool(read, after_seq, EVENTS_PER_READ)
         for row in rows:
             event = _event(row)

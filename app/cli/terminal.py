@@ -49,6 +49,8 @@ def read_settings() -> Settings:
     except ValidationError as error:
         lines = [
             f"SAGE_{'.'.join(str(part) for part in item['loc']).upper()}: {item['msg']}"
+            if item["loc"]
+            else item["msg"].removeprefix("Value error, ")
             for item in error.errors()
         ]
         fail("These settings cannot be used:\n  " + "\n  ".join(lines))
@@ -59,11 +61,17 @@ def daemon(url: str | None) -> Iterator[SleepClient]:
     """Talk to the daemon; exit code 3 where none answers, 1 where it refuses."""
     settings = read_settings()
     try:
-        with SleepClient(url or f"http://{settings.host}:{settings.port}") as client:
+        with SleepClient(url or _address(settings)) as client:
             yield client
     except SleepClientError as error:
         err.print(str(error), style="red", markup=False, soft_wrap=True)
         raise typer.Exit(3 if error.status is None else 1) from error
+
+
+def _address(settings: Settings) -> str:
+    scheme = "http" if settings.tls_certificate is None else "https"
+    host = "127.0.0.1" if settings.is_any_address else settings.host
+    return f"{scheme}://{f'[{host}]' if ':' in host else host}:{settings.port}"
 
 
 @contextmanager

@@ -218,6 +218,33 @@ def test_other_address_refuses_to_start_without_a_usable_token(
     assert daemon.http.get("/stats", headers=headers).status_code == 200
 
 
+def test_stream_ends_when_its_token_is_revoked(start_daemon: StartDaemon, db: Database) -> None:
+    daemon = start_daemon(require_tokens="true")
+    headers = grant(db, Scope.READ)
+    token_id = headers["Authorization"].split("_")[1]
+    path = "/v1/instances/default/events"
+    wanted = {**headers, "Accept": "text/event-stream"}
+    with daemon.http.stream("GET", path, headers=wanted, timeout=5) as response:
+        assert response.status_code == 200
+        revoke_token(db, token_id, now=utc_now())
+        assert list(response.iter_lines()) == []  # the end, and no time-out
+
+
+def test_made_up_tokens_are_counted_before_the_database_is_asked(
+    start_daemon: StartDaemon, db: Database
+) -> None:
+    daemon = start_daemon(require_tokens="true", requests_per_minute=4)
+    headers = grant(db, Scope.READ, requests_per_minute=0)
+    assert daemon.http.get("/stats", headers=headers).status_code == 200
+    made_up = {"Authorization": "Bearer sage_x_y"}
+    answers = [daemon.http.get("/stats", headers=made_up).status_code for _ in range(5)]
+    assert answers == [401, 401, 401, 429, 429]
+    assert daemon.http.get("/stats").status_code == 429
+    assert daemon.http.get("/readyz").status_code == 429
+    assert daemon.http.get("/healthz").status_code == 200
+    assert daemon.http.get("/stats", headers=headers).status_code == 200
+
+
 @pytest.mark.parametrize(
     "credentials",
     [
