@@ -46,6 +46,7 @@ def reproduce(
                 os.environ.setdefault("OMP_NUM_THREADS", threads)
             from app.training.trainer import LoraTrainer  # noqa: PLC0415
 
+            stop = stop_on_signal()
             with experiment.experiment_room(settings.scratch_dir, settings.kept_dir) as room:
                 outcome = experiment.reproduce(
                     prepared,
@@ -54,7 +55,7 @@ def reproduce(
                     gate=settings.instance_defaults().gate,
                     trainer=LoraTrainer(),
                     on_progress=partial(_telling(), checkpoint),
-                    should_stop=stop_on_signal().is_set,
+                    should_stop=stop.is_set,
                 )
         finally:
             db.close()

@@ -13,6 +13,7 @@ from app.services import experiments
 from app.training.comparison import measure_adapters
 from app.training.trainer import LoraTrainer
 from app.worker import experiment
+from tests.support import run_command
 from tests.worker.conftest import Place
 from tests.worker.test_experiment import fingerprint
 
@@ -85,6 +86,14 @@ def test_too_few_for_a_control_or_nothing_at_all_is_said(
     place.fill(range(20))
     with pytest.raises(ControlTooSmall, match="--max-experiences"):
         order(place, at_most=None)
+
+
+def test_command_says_what_keeps_it_from_starting(make_place: Callable[[], Place]) -> None:
+    place = make_place()
+    environment = {"SAGE_DATA_DIR": str(place.settings.data_dir)}
+    for arguments, word in (([], "nothing held out"), (["-i", "nobody"], "no instance")):
+        result = run_command("calibrate", *arguments, environment=environment, check=False)
+        assert (result.returncode, word in result.stderr) == (1, True), result.stderr
 
 
 def test_an_adapter_compared_with_itself_differs_by_nothing(

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from app import artifacts
@@ -29,6 +35,7 @@ from app.services.experiences import erase_experience
 from app.services.instances import put_instance
 from app.training.trainer import LoraTrainer
 from app.worker import experiment
+from app.worker.cycle import NICENESS
 from tests.publishing import NOW
 from tests.support import run_command
 from tests.worker.conftest import Place
@@ -152,6 +159,29 @@ def test_command_says_that_it_is_equal_or_what_is_wrong(line: Line) -> None:
     assert "training" in result.stderr
     absent = run_command("reproduce", "default/1-none", environment=environment, check=False)
     assert (absent.returncode, "no checkpoint" in absent.stderr) == (1, True)
+
+
+def test_interrupted_command_yields_its_cores_ends_with_1_and_leaves_nothing(line: Line) -> None:
+    place = line.place
+    environment = {
+        **os.environ,
+        "SAGE_DATA_DIR": str(place.settings.data_dir),
+        "SAGE_BASE_MODEL": str(place.settings.base_model),
+    }
+    scratch = place.settings.scratch_dir
+    command = [sys.executable, "-m", "app", "reproduce", line.first.id]
+    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE) as process:
+        for _ in range(900):
+            if scratch.is_dir() and any(path.is_dir() for path in scratch.iterdir()):
+                break
+            time.sleep(0.1)
+        (child,) = psutil.Process(process.pid).children()
+        assert child.nice() >= NICENESS
+        assert os.getsid(child.pid) == child.pid
+        process.send_signal(signal.SIGINT)
+        _, told = process.communicate(timeout=200)
+    assert (process.returncode, b"stopped before" in told) == (1, True), told
+    assert [path.name for path in scratch.iterdir()] == [".lock"]
 
 
 def prepare(place: Place, wanted: str) -> experiment.PreparedReproduction:
