@@ -183,6 +183,20 @@ def insert_cycle_experiences(
         )
 
 
+def keep_rehearsed(session: Session, cycle_id: str, experience_ids: Sequence[str]) -> None:
+    """Forget the candidates for rehearsal that a cycle did not train on."""
+    rehearsed = sa.select(ExperienceRow.seq).where(_in_json(ExperienceRow.id, experience_ids))
+    session.execute(
+        sa.delete(CycleExperienceRow)
+        .where(
+            CycleExperienceRow.cycle_id == cycle_id,
+            CycleExperienceRow.role == CycleRole.REHEARSAL.value,
+            CycleExperienceRow.experience_seq.not_in(rehearsed),
+        )
+        .execution_options(synchronize_session=False)
+    )
+
+
 def claim(session: Session, candidates: Sequence[Candidate]) -> int:
     """Take experiences for a cycle; returns how many were still free."""
     result = session.execute(

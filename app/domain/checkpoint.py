@@ -89,7 +89,7 @@ def build_manifest(
         "data_sha256": plan["data_sha256"],
         "experience_ids": {
             "train": list(plan["experience_ids"]),
-            "rehearsal": list(plan["rehearsal_ids"]),
+            "rehearsal": list(metrics["rehearsed_ids"]),
             "held_out": list(plan["held_out_ids"]),
         },
         "metrics": {name: value for name, value in metrics.items() if name not in SPOKEN_METRICS},

@@ -168,6 +168,7 @@ class TrainingReport:
         loss_curve: Training loss of every step, nats per supervised token, unweighted.
         validation_curve: Held-out loss after every epoch.
         best_epoch: The epoch whose adapter was kept, counted from 1.
+        rehearsed_ids: The candidates for rehearsal that were trained on.
         trained_tokens: Tokens that went through forward and backward, without padding.
         supervised_tokens: Those of them on which loss was taken.
         seconds: Wall time by stage.
@@ -192,6 +193,7 @@ class TrainingReport:
     replies: tuple[ProbeReply, ...] = ()
     validation_curve: tuple[float, ...] = ()
     best_epoch: int = 0
+    rehearsed_ids: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """The report as plain JSON values."""

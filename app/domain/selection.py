@@ -21,6 +21,10 @@ HELD_OUT_PER_TRAINED = 4
 """One held-out experience for so many trained, and never fewer than `MIN_HELD_OUT`: a yardstick
 must not cost more than what it measures. A guess."""
 
+REHEARSAL_CHOICE = 2
+"""Candidates for each rehearsed experience; the trainer takes those that surprise the model most.
+Measuring one costs a sixth of training on it for two epochs, by arithmetic: forward alone."""
+
 REHEARSAL_POOL_FACTOR = 4
 """Rehearsal is drawn from this many times as many of the most salient consolidated experiences."""
 
@@ -37,11 +41,17 @@ class Candidate:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Selection:
-    """The three lists of a cycle, each in order."""
+    """The three lists of a cycle, each in order.
+
+    Attributes:
+        rehearsal: Candidates for rehearsal.
+        rehearsal_count: How many of them are rehearsed; None for all.
+    """
 
     train: tuple[Candidate, ...]
     rehearsal: tuple[Candidate, ...]
     held_out: tuple[Candidate, ...]
+    rehearsal_count: int | None = None
 
     @property
     def data_sha256(self) -> str:
@@ -83,6 +93,12 @@ def select(
         measured = kept_back[:MAX_HELD_OUT]
         chosen = {candidate.seq for candidate in measured}
         train = [candidate for candidate in train if candidate.seq not in chosen]
-    size = min(len(rehearsal_pool), round(rehearsal_share * len(train)))
-    rehearsal = random.Random(seed).sample(list(rehearsal_pool), size)  # noqa: S311  # no secret
-    return Selection(train=tuple(train), rehearsal=tuple(rehearsal), held_out=tuple(measured))
+    wanted = min(len(rehearsal_pool), round(rehearsal_share * len(train)))
+    drawn = min(len(rehearsal_pool), REHEARSAL_CHOICE * wanted)
+    rehearsal = random.Random(seed).sample(list(rehearsal_pool), drawn)  # noqa: S311  # no secret
+    return Selection(
+        train=tuple(train),
+        rehearsal=tuple(rehearsal),
+        held_out=tuple(measured),
+        rehearsal_count=wanted,
+    )

@@ -338,6 +338,7 @@ class CyclePlan:
         data_sha256: Over the content hashes of all three lists in order.
         min_salience: The limit the selection was made with.
         parent_checkpoint_id: The promoted adapter the cycle starts from; None for the base.
+        rehearsal_ids: Candidates; the trainer chooses `rehearsal_count` of them, None for all.
         replaces_checkpoint_id: What was `current` when the cycle was queued; its result goes live
             only where that still stands. The parent, unless the cycle starts from the base again.
     """
@@ -354,6 +355,7 @@ class CyclePlan:
     data_sha256: str
     probe_prompts: tuple[str, ...]
     replaces_checkpoint_id: str | None = None
+    rehearsal_count: int | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The plan as plain JSON values."""
@@ -379,7 +381,8 @@ class TrainingJob:
         parent_adapter: Directory of the adapter to start from; None for a new one.
         parent_base_sha256: Fingerprint of the base that the parent was trained on.
         output_directory: Existing, empty; receives the adapter's files.
-        train: In the order of the plan, rehearsal included.
+        train: In the order of the plan, candidates for rehearsal included.
+        rehearsal_count: How many of those are rehearsed, by surprise; None for all.
         held_out: Never trained on; loss is measured on them before and after.
         gate: Decides the scale that the adapter is published at.
         kept_directory: Where what is measured of a base once is kept; None keeps nothing.
@@ -396,6 +399,7 @@ class TrainingJob:
     train: tuple[TrainingExchange, ...]
     held_out: tuple[TrainingExchange, ...]
     probe_prompts: tuple[str, ...] = ()
+    rehearsal_count: int | None = None
     gate: GatePolicy = field(default_factory=GatePolicy)
     kept_directory: Path | None = None
     snapshot_file: Path | None = None

@@ -167,6 +167,7 @@ def complete_cycle(
             },
         )
         cycle = sleep_cycles.get_cycle(session, cycle_id)
+        experiences.keep_rehearsed(session, cycle_id, report.rehearsed_ids)
         checkpoint = _register(session, cycle, publication, report, verdict, now=now)
         if verdict.is_accepted:
             experiences.consolidate_claimed(session, cycle_id)

@@ -357,7 +357,7 @@ def plan_within(
         if is_from_base:
             # What the adapter that is left behind had learned comes back with the whole store.
             store = experiences.list_rehearsal_candidates(session, instance.row.id, limit)
-            selection = replace(selection, rehearsal=tuple(store))
+            selection = replace(selection, rehearsal=tuple(store), rehearsal_count=None)
     plan = CyclePlan(
         base_model=instance.base_model,
         system_prompt=instance.system_prompt,
@@ -368,6 +368,7 @@ def plan_within(
         replaces_checkpoint_id=current_id,
         experience_ids=tuple(item.id for item in selection.train),
         rehearsal_ids=tuple(item.id for item in selection.rehearsal),
+        rehearsal_count=selection.rehearsal_count,
         held_out_ids=tuple(item.id for item in selection.held_out),
         data_sha256=selection.data_sha256,
         probe_prompts=instance.probe_prompts,

@@ -20,7 +20,7 @@ from importlib.metadata import version
 import torch
 
 from app.domain.checkpoint import ADAPTER_FILE
-from app.domain.experience import TrainingExchange
+from app.domain.experience import CycleRole, TrainingExchange
 from app.domain.gate import (
     Evaluation,
     HeldOutLoss,
@@ -68,6 +68,7 @@ from app.training.measures import (
     measures_name,
 )
 from app.training.models import base_name, base_sha256
+from app.training.rehearsal import choose_surprising
 from app.training.snapshots import SnapshotFile
 
 EFFECT_EXAMPLES = 2
@@ -121,7 +122,7 @@ def run_job(
         encoder = ChatEncoder(
             base.tokenizer, system_prompt=job.system_prompt, max_length=job.recipe.max_length
         )
-        train = [make_example(exchange, encoder) for exchange in job.train]
+        new, candidates = _encode(job, encoder)
         held_out = encode_held_out(job.held_out, encoder)
     kept = KeptFiles(job.kept_directory, fingerprint)
 
@@ -132,7 +133,7 @@ def run_job(
             references=load_or_make_references(base, kept),
             kept=kept,
             held_out=held_out,
-            effect=(held_out or train)[:EFFECT_EXAMPLES],
+            effect=(held_out or new)[:EFFECT_EXAMPLES],
         )
         of_base = measure_base(job, base, yardsticks)
     loop = SleepTrainingLoop(
@@ -146,6 +147,9 @@ def run_job(
         before = token_log_probabilities(base, held_out)
         exact_before = exact_log_probabilities(base, yardsticks.effect)
         of_parent = measure_parent(job, base, yardsticks, of_base)
+        wanted = len(candidates) if job.rehearsal_count is None else job.rehearsal_count
+        rehearsed = choose_surprising(base, candidates, wanted)
+        train = [*new, *rehearsed]
 
     enter(Stage.TRAINING)
     validation = _Validation(base, held_out)
@@ -197,6 +201,7 @@ def run_job(
         loss_curve=tuple(run["loss_curve"]),
         validation_curve=tuple(run["validation_curve"]),
         best_epoch=run["best_epoch"],
+        rehearsed_ids=tuple(example["experience_id"] for example in rehearsed),
         steps=run["steps"],
         trained_tokens=run["trained_tokens"],
         supervised_tokens=run["supervised_tokens"],
@@ -207,6 +212,18 @@ def run_job(
         environment=_describe_environment(fresh, geometry),
         replies=_side_by_side(of_parent.replies, replies),
     )
+
+
+def _encode(
+    job: TrainingJob, encoder: ChatEncoder
+) -> tuple[list[TrainingExample], list[TrainingExample]]:
+    """What the cycle is about, and the candidates for rehearsal beside it."""
+    new: list[TrainingExample] = []
+    candidates: list[TrainingExample] = []
+    for exchange in job.train:
+        is_candidate = exchange.role is CycleRole.REHEARSAL
+        (candidates if is_candidate else new).append(make_example(exchange, encoder))
+    return new, candidates
 
 
 def _snapshots(

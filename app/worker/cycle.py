@@ -99,6 +99,7 @@ def run_cycle(
         train=order.train,
         held_out=order.held_out,
         probe_prompts=order.plan.probe_prompts,
+        rehearsal_count=order.plan.rehearsal_count,
         gate=defaults.gate,
         kept_directory=kept_directory,
         snapshot_file=artifacts.snapshot_path(snapshots_directory, cycle_id)

@@ -187,6 +187,7 @@ def reproduce(
         train=order.train,
         held_out=order.held_out,
         probe_prompts=plan.probe_prompts,
+        rehearsal_count=plan.rehearsal_count,
         gate=replace(gate, scales=(recorded.scale,)),
         kept_directory=room.kept,
     )
@@ -230,6 +231,7 @@ def calibrate(
             recipe=replace(plan.recipe, seed=seed),
             train=(*sample.exchanges, *order.rehearsal),
             held_out=order.held_out,
+            rehearsal_count=plan.rehearsal_count,
             gate=replace(gate, scales=(1.0,)),
             kept_directory=room.kept,
         )

@@ -66,9 +66,9 @@ def test_rollback_moves_every_time_never_to_what_is_unfit_and_ends_at_the_base(
     assert rollback_targets([None], unfit) is None
 
 
-def test_manifest_quotes_no_reply() -> None:
+def test_manifest_quotes_no_reply_and_names_what_was_rehearsed() -> None:
     plan = {
-        "data_sha256": "d", "experience_ids": [], "rehearsal_ids": [], "held_out_ids": [],
+        "data_sha256": "d", "experience_ids": [], "rehearsal_ids": ["a", "b"], "held_out_ids": [],
     }  # fmt: skip
     manifest = build_manifest(
         checkpoint_id="c",
@@ -80,10 +80,15 @@ def test_manifest_quotes_no_reply() -> None:
         base_sha256="b",
         parent_checkpoint_id=None,
         plan=plan,
-        metrics={"steps": 3, "replies": [{"after": "what was said"}]},
+        metrics={
+            "steps": 3,
+            "replies": [{"after": "what was said"}],
+            "rehearsed_ids": ["b"],
+        },
         verdict={},
         versions={},
         created_at="now",
         files=[],
     )
-    assert manifest["metrics"] == {"steps": 3}
+    assert manifest["metrics"] == {"steps": 3, "rehearsed_ids": ["b"]}
+    assert manifest["experience_ids"]["rehearsal"] == ["b"]

@@ -65,6 +65,17 @@ def test_yardstick_grows_with_the_cycle_and_not_with_history(trained: int, measu
     assert selection.held_out == tuple(held[:measured])
 
 
+def test_more_candidates_for_rehearsal_than_are_rehearsed() -> None:
+    selection = select(
+        candidates(20),
+        held_out=candidates(4, 500),
+        rehearsal_pool=candidates(50, 1000),
+        rehearsal_share=0.25,
+        seed=0,
+    )
+    assert (len(selection.rehearsal), selection.rehearsal_count) == (10, 5)
+
+
 def test_about_one_in_ten_is_held_out() -> None:
     held = sum(is_held_out(content_hash("p", str(n))) for n in range(5000))
     assert 400 < held < 600

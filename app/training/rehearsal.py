@@ -1,0 +1,32 @@
+"""Which earlier experiences are rehearsed: those that the model as it is finds most surprising.
+
+What it still knows needs no rehearsal. Must not know where candidates come from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from app.training.batches import TrainingExample, count_targets
+from app.training.evaluate import token_log_probabilities
+from app.training.loading import BaseModel
+
+
+def choose_surprising(
+    base: BaseModel, candidates: Sequence[TrainingExample], count: int
+) -> list[TrainingExample]:
+    """The `count` candidates with the highest loss per token, in the order they came in.
+
+    All of them, unmeasured, where there are no more than that.
+    """
+    if count >= len(candidates):
+        return list(candidates)
+    if count <= 0:
+        return []
+    tokens = [count_targets(example) for example in candidates]
+    parts = torch.split(token_log_probabilities(base, candidates), tokens)
+    losses = [-float(part.double().mean()) for part in parts]
+    surprising = sorted(range(len(candidates)), key=lambda i: (-losses[i], i))[:count]
+    return [candidates[i] for i in sorted(surprising)]
