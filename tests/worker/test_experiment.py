@@ -65,7 +65,7 @@ def line(make_place: Callable[[], Place]) -> Line:
     place.fill(range(12))
     first = place.sleep()
     place.fill(range(12, 24))
-    second = place.sleep(recipe={"seed": 5})
+    second = place.sleep(recipe={"seed": 5, "rehearsal_share": 0.5})
     assert first.metrics is not None
     kl = first.metrics["evaluation"]["after"]["retention"]["general_kl"]["value"]
     put_instance(place.db, "other", {}, defaults=place.defaults, now=NOW)
@@ -116,6 +116,7 @@ def test_checkpoint_is_made_again_byte_for_byte_and_nothing_changes(line: Line, 
 def test_the_line_holds_what_the_test_is_about(line: Line) -> None:
     assert line.first.parent_id is None
     assert line.second.parent_id == line.first.id
+    assert 0 < len(line.second.metrics["rehearsed_ids"]) < 12
     assert line.scaled.metrics["evaluation"]["scale"] == 0.5
 
 
