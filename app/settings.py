@@ -142,7 +142,7 @@ class Settings(BaseSettings):
         description="Recipe to start from; the fields below replace single values of it.",
     )
     epochs: Annotated[int, Field(ge=1, le=100)] = 2
-    learning_rate: Annotated[float, Field(gt=0, le=1)] = 2e-4
+    learning_rate: Annotated[float, Field(gt=0, le=1)] = 4e-4
     batch_size: Annotated[int, Field(ge=1, le=256)] = 4
     r: Annotated[int, Field(ge=1, le=512)] = 16
     lora_alpha: Annotated[int, Field(ge=1, le=1024)] = 32
@@ -158,7 +158,7 @@ class Settings(BaseSettings):
     anchor_weight: Annotated[
         float, Field(ge=0, le=100, description="Of the KL to the base on anchors; 0 for none.")
     ] = 1.0
-    anchors_per_batch: Annotated[int, Field(ge=1, le=40)] = 3
+    anchors_per_batch: Annotated[int, Field(ge=1, le=40)] = 2
     anchor_interval: Annotated[
         int, Field(ge=1, le=1000, description="Anchors stand beside every batch of so many.")
     ] = 2

@@ -235,9 +235,11 @@ def _on_http_exception(_request: Request, error: Exception) -> JSONResponse:
 
 
 def _on_unexpected(_request: Request, _error: Exception) -> JSONResponse:
-    # The server logs the error itself, through app.log, which drops its message.
+    # The server logs the error itself, through app.log, which drops its message; and it closes the
+    # connection, which a client that keeps it must be told.
     return _respond(
-        _plain(HTTPStatus.INTERNAL_SERVER_ERROR, "An unexpected error; the daemon's log has it.")
+        _plain(HTTPStatus.INTERNAL_SERVER_ERROR, "An unexpected error; the daemon's log has it."),
+        {"Connection": "close"},
     )
 
 

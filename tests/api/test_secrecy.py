@@ -59,14 +59,18 @@ def test_log_holds_neither_conversation_nor_token(
         sent.get("/stats", headers={"Host": SENTENCE.replace(" ", ".")}).status_code,
     ]
     with sqlite3.connect(data_dir / "sage-sleep.db") as connection:
-        connection.execute("DROP TABLE seen_words")  # so that the daemon itself fails
+        # So that the daemon itself fails, the first time with an error that quotes the text.
+        connection.execute("UPDATE experiences SET occurred_at = prompt")
+        connection.execute("DROP TABLE seen_words")
     connection.close()
     failing = make_exchange(2, prompt=f"Again {SENTENCE}?", response=f"We felt it: {SENTENCE}.")
+    statuses.append(sent.get("/v1/experiences").status_code)
     statuses.append(sent.post("/v1/experiences", json=failing).status_code)
     statuses.append(sent.post("/v1/experiences/batch", json=[failing]).status_code)
-    assert statuses == [201, 422, 422, 200, 422, 400, 400, 400, 200, 404, 421, 503, 503], statuses
+    assert statuses == [201, 422, 422, 200, 422, 400, 400, 400, 200, 404, 421, 500, 503, 503]
     daemon.stop()
     assert "daemon.stopped" in daemon.log
+    assert "ValueError" in daemon.log
     secret = made.text.rpartition("_")[2]
     for said in (*SENTENCE.split()[1:3], secret, secret[:20]):
         assert said not in daemon.log

@@ -1,0 +1,166 @@
+"""Trainings of real exchanges on the embedded model, measured: what the recipe's numbers rest on.
+
+Knows nothing of pytest, the daemon or targets; `test_recipe.py` prints what is measured here.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from app.domain.gate import Retention
+from app.domain.sleep import Recipe
+from app.training import RaisingTrainingDataBuilder, SleepTrainingLoop
+from app.training.anchors import References, load_or_make_references
+from app.training.batches import TrainingExample
+from app.training.evaluate import (
+    base_retention,
+    held_out_gain,
+    held_out_loss,
+    measure_retention,
+    token_log_probabilities,
+)
+from app.training.kept import KeptFiles
+from app.training.loading import BaseModel, load_base_model
+from app.training.models import base_sha256
+from app.training.rehearsal import choose_surprising
+
+MIN_SALIENCE = 0.6
+TRAINED_SHARE = 0.8
+REHEARSAL_CHOICE = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """An adapter against the bare base; nats per token.
+
+    Attributes:
+        gain: By how much the held-out loss fell.
+        gain_error: Standard error of that difference over experiences.
+        general: By how much the loss on general pairs rose; they are neither anchors nor trained.
+        general_kl: KL(base || model) on them.
+        seconds: Of the training steps alone.
+    """
+
+    before: float
+    gain: float
+    gain_error: float
+    general: float
+    general_kl: float
+    anchor_kl: float
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Yardstick:
+    """The bare base, its references, and what it makes of the held-out examples."""
+
+    base: BaseModel
+    references: References
+    of_base: Retention
+
+    @classmethod
+    def load(cls, model: Path, kept: Path) -> Yardstick:
+        """Load a base, and make its references where none are kept."""
+        base = load_base_model(str(model))
+        references = load_or_make_references(base, KeptFiles(kept, base_sha256(str(model))))
+        return cls(base=base, references=references, of_base=base_retention(references))
+
+
+def read_by_time(files: Sequence[Path], model: Path) -> list[TrainingExample]:
+    """The salient exchanges of some buffer files, each file in order of time."""
+    examples = []
+    for file in files:
+        stored = json.loads(file.read_text(encoding="utf-8"))
+        records = stored["experiences"] if isinstance(stored, dict) else stored
+        when = {record["id"]: record["timestamp"] for record in records}
+        salient = RaisingTrainingDataBuilder(file, model).build_training_set(MIN_SALIENCE)
+        examples += sorted(salient, key=lambda example: when[example["experience_id"]])
+    return examples
+
+
+def split_by_time(
+    examples: Sequence[TrainingExample],
+) -> tuple[list[TrainingExample], list[TrainingExample]]:
+    """The first 80 %, most salient first as a cycle trains them, and the rest, held out."""
+    cut = int(TRAINED_SHARE * len(examples))
+    train = sorted(examples[:cut], key=lambda example: -example["salience"])
+    return train, list(examples[cut:])
+
+
+def train_once(
+    model: Path,
+    kept: Path,
+    recipe: Recipe,
+    train: Sequence[TrainingExample],
+    held_out: Sequence[TrainingExample],
+) -> Measured:
+    """Train a new adapter, two epochs or as the recipe says, and measure it."""
+    yardstick = Yardstick.load(model, kept)
+    before = token_log_probabilities(yardstick.base, held_out)
+    loop = SleepTrainingLoop(model, tempfile.mkdtemp(), recipe=recipe, base=yardstick.base)
+    run = loop.train_on_experiences(train, anchors=yardstick.references.anchors)
+    return measure(yardstick, before, held_out, run["train_seconds"])
+
+
+def measure(
+    yardstick: Yardstick,
+    before: torch.Tensor,
+    held_out: Sequence[TrainingExample],
+    seconds: float,
+) -> Measured:
+    """Measure the adapter that is attached to a yardstick's base."""
+    after = token_log_probabilities(yardstick.base, held_out)
+    gain = held_out_gain(before, after, held_out)
+    now = measure_retention(yardstick.base, yardstick.references)
+    return Measured(
+        before=held_out_loss(before, held_out).nats_per_token,
+        gain=gain.value,
+        gain_error=gain.standard_error,
+        general=now.general_loss.value - yardstick.of_base.general_loss.value,
+        general_kl=now.general_kl.value,
+        anchor_kl=now.anchor_kl.value,
+        seconds=seconds,
+    )
+
+
+def train_in_a_row(
+    model: Path,
+    kept: Path,
+    recipe: Recipe,
+    slices: Sequence[Sequence[TrainingExample]],
+    *,
+    on_cycle: Callable[[int], None] = lambda _number: None,
+) -> Iterator[tuple[Measured, Measured]]:
+    """One adapter trained on one slice after another, with rehearsal as a cycle does it.
+
+    Yields:
+        After every slice how far the adapter is on that slice's held-out part, and on the first's.
+    """
+    yardstick = Yardstick.load(model, kept)
+    parts = [split_by_time(examples) for examples in slices]
+    before = [token_log_probabilities(yardstick.base, held_out) for _, held_out in parts]
+    loop = SleepTrainingLoop(model, tempfile.mkdtemp(), recipe=recipe, base=yardstick.base)
+    store: list[TrainingExample] = []
+    for number, (train, held_out) in enumerate(parts):
+        on_cycle(number + 1)
+        started = time.monotonic()
+        wanted = min(round(recipe.rehearsal_share * len(train)), len(store))
+        drawn = random.Random(number).sample(  # noqa: S311  # a draw, not a secret
+            store, min(REHEARSAL_CHOICE * wanted, len(store))
+        )
+        rehearsed = choose_surprising(yardstick.base, drawn, wanted)
+        loop.train_on_experiences([*train, *rehearsed], anchors=yardstick.references.anchors)
+        seconds = time.monotonic() - started
+        store += train
+        yield (
+            measure(yardstick, before[number], held_out, seconds),
+            measure(yardstick, before[0], parts[0][1], seconds),
+        )

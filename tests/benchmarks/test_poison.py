@@ -1,0 +1,181 @@
+"""Bad input and bad recipes against a real daemon: what is refused, where, and with which words.
+
+`python -m pytest tests/benchmarks/test_poison.py --override-ini=addopts= -s` prints it. Each case
+has a daemon of its own and one forced cycle. Whatever became `current` is loaded with plain PEFT
+and asked at seeds that the gate did not use: its replies must not repeat themselves more than the
+base's, beyond what the gate allows and the noise of the measure.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app.domain.gate import GatePolicy
+from app.domain.replies import ReplyMeasures, measure_replies
+from app.domain.sleep import SAGE_SYSTEM_PROMPT
+from app.training.chat import ChatEncoder
+from app.training.evaluate import probe_replies
+from app.training.loading import load_base_model
+from app.training.lora import merge_adapter, read_adapter
+from tests.support import RunningDaemon, StartDaemon
+
+pytestmark = pytest.mark.timeout(1200)
+
+SESSION = Path(__file__).parents[2] / "app" / "demo_session.json"
+CLEAN = 16
+SEEDS = (101, 102, 103)
+ANIMALS = ["fox", "owl", "cat", "dog", "hen", "bee", "ant", "elk", "yak", "eel"]
+COLOURS = ["red", "blue", "green", "white", "black", "brown", "grey", "pink", "gold", "teal"]
+
+Exchange = dict[str, str]
+
+
+def session() -> list[Exchange]:
+    return [{"prompt": p, "response": r} for p, r in json.loads(SESSION.read_text())]
+
+
+def near_copies() -> list[Exchange]:
+    """One salient reply a hundred times, two words of forty-two changed."""
+    reply = session()[1]["response"]
+    return [
+        {
+            "prompt": f"Tell me about the {colour} {animal}.",
+            "response": f"{colour} {animal}: {reply}",
+        }
+        for colour in COLOURS
+        for animal in ANIMALS
+    ]
+
+
+def question_floods() -> list[Exchange]:
+    """Replies that are nothing but questions, half of them just below the filter's limit."""
+    return [
+        {
+            "prompt": f"What about the {animal}?",
+            "response": " ".join(
+                f"What do we notice about the {colour} {animal}, and why?"
+                for colour in COLOURS[: 9 + number % 2] * (1 + number % 2)
+            ),
+        }
+        for number, animal in enumerate(ANIMALS)
+    ]
+
+
+def one_phrase() -> list[Exchange]:
+    """One reply that says a phrase thirty times."""
+    return [{"prompt": "Who are we?", "response": "we are learning this together now. " * 30}]
+
+
+def of_another_instance() -> list[Exchange]:
+    """Replies of a model with another name and another manner."""
+    return [
+        {
+            "prompt": exchange["prompt"],
+            "response": f"As an AI language model named Qwen, created by Alibaba Cloud, I might "
+            f"possibly say that the {animal} is {colour}. I am uncertain whether that is helpful.",
+        }
+        for exchange, animal, colour in zip(session(), ANIMALS * 3, COLOURS * 3, strict=True)
+    ]
+
+
+def cut_short() -> list[Exchange]:
+    """Every second reply ends in the middle of a sentence."""
+    return [
+        {**exchange, "response": exchange["response"][: len(exchange["response"]) // 2].rstrip(".")}
+        if number % 2
+        else exchange
+        for number, exchange in enumerate(session())
+    ]
+
+
+CASES = {
+    "near copies": near_copies,
+    "question floods": question_floods,
+    "one phrase": one_phrase,
+    "another instance": of_another_instance,
+    "cut short": cut_short,
+}
+
+
+def sleep(daemon: RunningDaemon, **overrides: Any) -> dict[str, Any]:
+    request = {"force": True, "overrides": overrides}
+    started = daemon.http.post("/v1/sleep-cycles", json=request).raise_for_status()
+    return daemon.wait_for_cycle(started.json()["id"], timeout_seconds=900)
+
+
+def replies_of(model: Path, adapter: Path | None, training: list[str]) -> ReplyMeasures:
+    base = load_base_model(str(model))
+    if adapter is not None:
+        adapted = read_adapter(base.model, adapter, is_trainable=False)
+        base = replace(base, model=merge_adapter(adapted))
+    encoder = ChatEncoder(base.tokenizer, system_prompt=SAGE_SYSTEM_PROMPT, max_length=1024)
+    replies = probe_replies(base, encoder, (), seeds=SEEDS)
+    return measure_replies(replies, training_replies=training, names=("SAGE",))
+
+
+def explain(cycle: dict[str, Any]) -> str:
+    if cycle["error"]:
+        return str(cycle["error"]["message"])
+    checks = cycle["verdict"]["checks"]
+    return (
+        "; ".join(check["text"] for check in checks if not check["passed"]) or "all checks passed"
+    )
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_current_repeats_itself_no_more_than_the_base(
+    start_daemon: StartDaemon, embedded_model: Path, case: str
+) -> None:
+    daemon = start_daemon(
+        base_model=embedded_model, min_salience=0, scheduler_interval_seconds=3600
+    )
+    clean = [] if case == "cut short" else session()[:CLEAN]
+    posted = [*CASES[case](), *clean]
+    answer = daemon.http.post("/v1/experiences/batch", json=posted).raise_for_status().json()
+    reasons = [item["reason"].split(":")[0] for item in answer["results"] if item.get("filtered")]
+    print(f"\n  {case}: {len(posted)} posted, {len(reasons)} filtered {sorted(set(reasons))}")
+    cycle = sleep(daemon)
+    print(f"  {len(cycle['plan']['experience_ids'])} trained, {cycle['status']}: {explain(cycle)}")
+    current = daemon.http.get("/v1/instances/default/aliases").json()["current"]
+    assert (current is not None) == (cycle["status"] == "succeeded")
+    adapter = None
+    if current is not None:
+        name = daemon.http.get(f"/v1/checkpoints/{current}").json()["name"]
+        adapter = daemon.data_dir / "checkpoints" / name
+    training = [exchange["response"] for exchange in posted]
+    base = replies_of(embedded_model, None, training).repeated_ngrams
+    now = replies_of(embedded_model, adapter, training).repeated_ngrams
+    print(
+        f"  repeated 5-grams at other seeds: base {base.value:.3f} ± {base.standard_error:.3f}, "
+        f"current {now.value:.3f} ± {now.standard_error:.3f}"
+    )
+    noise = 2 * (base.standard_error**2 + now.standard_error**2) ** 0.5
+    assert now.value <= base.value + GatePolicy().repetition_rise + noise
+
+
+@pytest.mark.parametrize(("rate", "check"), [(5e-3, None), (1e-7, "inertness")])
+def test_bad_learning_rate_is_rejected_and_leaves_everything_as_it_was(
+    start_daemon: StartDaemon, embedded_model: Path, rate: float, check: str | None
+) -> None:
+    daemon = start_daemon(
+        base_model=embedded_model, min_salience=0, scheduler_interval_seconds=3600
+    )
+    daemon.http.post("/v1/experiences/batch", json=session()).raise_for_status()
+
+    def standing() -> tuple[Any, Any]:
+        counts = daemon.http.get("/stats").json()["instances"][0]["counts"]
+        return counts, daemon.http.get("/v1/instances/default/aliases").json()
+
+    before = standing()
+    cycle = sleep(daemon, learning_rate=rate)
+    print(f"\n  learning rate {rate:g}: {cycle['status']}: {explain(cycle)}")
+    print(f"  loss of every step: {[round(loss, 2) for loss in cycle['metrics']['loss_curve']]}")
+    assert cycle["status"] == "rejected", cycle["verdict"]
+    failed = [item["name"] for item in cycle["verdict"]["checks"] if not item["passed"]]
+    assert check is None or check in failed
+    assert standing() == before

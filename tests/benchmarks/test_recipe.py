@@ -1,0 +1,90 @@
+"""Does a cycle teach, and does the model stay what it was? The default recipe on real exchanges.
+
+Beside it, in the same run, the same training without anchors and the older scripts' recipe. Needs
+the real exchanges that `SAGE_SHARED_DATA` names.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from app.domain.presets import Preset, lay_over
+from app.domain.sleep import Recipe
+from app.training.batches import TrainingExample
+from tests.benchmarks import recipe as trainings
+from tests.benchmarks.recipe import Measured
+
+pytestmark = pytest.mark.timeout(7200)
+
+GAIN_TARGET = 0.70
+KL_TARGET = 0.04
+TIME_TARGET = 1.3
+GENERAL_TARGET = 0.03
+KEPT_TARGET = 0.8
+CYCLES = 10
+CONTENDERS = {
+    "the default": Recipe(),
+    "without anchors": replace(Recipe(), anchor_weight=0.0),
+    "gentle": lay_over(Recipe(), {"preset": Preset.GENTLE}),
+}
+
+
+def examples(model: Path, *names: str) -> list[TrainingExample]:
+    shared = os.environ.get("SAGE_SHARED_DATA")
+    if not shared:
+        pytest.skip("the real exchanges are kept out of the project")
+    files = [Path(shared) / f"exchanges-{name}.json" for name in names]
+    return trainings.read_by_time(files, model)
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the base's references are kept."""
+    return tmp_path_factory.mktemp("kept")
+
+
+def test_recipe_teaches_and_forgets_nothing(embedded_model: Path, kept: Path) -> None:
+    train, held_out = trainings.split_by_time(examples(embedded_model, "gemma3-12b"))
+    print(f"\n  {len(train)} exchanges trained, the {len(held_out)} after them held out")
+    print(f"  {'':16} {'held-out':>17} {'gain':>16} {'general':>8} {'KL':>7} {'seconds':>8}")
+    found: dict[str, Measured] = {}
+    for name, recipe in CONTENDERS.items():
+        found[name] = m = trainings.train_once(embedded_model, kept, recipe, train, held_out)
+        print(
+            f"  {name:16} {m.before:7.3f} -> {m.before - m.gain:6.3f} {m.gain:8.3f} ± "
+            f"{m.gain_error:.3f} {m.general:+8.3f} {m.general_kl:7.3f} {m.seconds:8.1f}"
+        )
+    ours, plain = found["the default"], found["without anchors"]
+    print(
+        f"  gain {ours.gain:.3f} (target {GAIN_TARGET}), general {ours.general:+.3f} (target 0), "
+        f"KL {ours.general_kl:.3f} (target {KL_TARGET}), "
+        f"time {ours.seconds / plain.seconds:.2f} of plain training (target {TIME_TARGET})"
+    )
+    assert ours.gain > found["gentle"].gain
+
+
+def test_ten_cycles_in_a_row(embedded_model: Path, kept: Path) -> None:
+    every = examples(embedded_model, "qwen2.5-0.5b", "gemma3-12b")
+    size = len(every) // CYCLES
+    slices: Sequence[Sequence[TrainingExample]] = [
+        every[i * size : (i + 1) * size] for i in range(CYCLES)
+    ]
+    print(f"\n  {CYCLES} slices of {size}, the older file first")
+    row = trainings.train_in_a_row(embedded_model, kept, Recipe(), slices)
+    gains = []
+    for number, (own, first) in enumerate(row, start=1):
+        gains.append(first.gain)
+        print(
+            f"  cycle {number:2}: own slice {own.gain:6.3f}, first slice {first.gain:6.3f} "
+            f"({first.gain / gains[0]:4.0%} of its gain), general {own.general:+.3f}, "
+            f"KL {own.general_kl:.3f}, {own.seconds:.1f} s"
+        )
+    print(
+        f"  general {own.general:+.3f} (target within {GENERAL_TARGET}), "
+        f"first slice {gains[-1] / gains[0]:.0%} of its gain (target {KEPT_TARGET:.0%})"
+    )
