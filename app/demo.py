@@ -19,7 +19,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib import resources
 from pathlib import Path
-from typing import Any
 
 from filelock import FileLock, Timeout
 from rich.console import Console
@@ -27,7 +26,7 @@ from rich.panel import Panel
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 
-from app.client import SleepClient
+from app.client import Exchange, SleepClient, SleepCycle
 from app.follow import follow_cycle
 
 MASS_THRESHOLD = 14.0
@@ -109,16 +108,16 @@ def _replay(console: Console, client: SleepClient) -> None:
         task = progress.add_task("Live session", total=MASS_THRESHOLD, words="")
         for number, (prompt, response) in enumerate(exchanges, start=1):
             client.post_experience(
-                {
-                    "prompt": prompt,
-                    "response": response,
-                    "session": "demo",
-                    "session_number": 1,
-                    "phase": "relating",
-                    "source_id": f"demo-{number}",
-                }
+                Exchange(
+                    prompt=prompt,
+                    response=response,
+                    session="demo",
+                    session_number=1,
+                    phase="relating",
+                    source_id=f"demo-{number}",
+                )
             )
-            mass = client.get_stats("default")["instances"][0]["mass"]
+            mass = client.get_stats("default").instances[0].mass
             words = f"{number} exchanges, salience mass {mass:.1f} of {MASS_THRESHOLD:.1f}"
             progress.update(task, completed=min(mass, MASS_THRESHOLD), words=words)
             time.sleep(PAUSE_BETWEEN_POSTS_SECONDS)
@@ -127,35 +126,34 @@ def _replay(console: Console, client: SleepClient) -> None:
 def _wait_for_cycle(client: SleepClient) -> str:
     deadline = time.monotonic() + TRIGGER_TIMEOUT_SECONDS
     while time.monotonic() < deadline:
-        if cycles := client.list_sleep_cycles(instance="default")["data"]:
-            return str(cycles[0]["id"])
+        if cycles := client.list_sleep_cycles(instance="default").data:
+            return cycles[0].id
         time.sleep(0.2)
-    decision = client.get_stats("default")["instances"][0]["decision"]
-    raise DemoFailed(f"The trigger did not fire: {decision['reasons']}")
+    reasons = client.get_sleep_decision("default").reasons
+    raise DemoFailed(f"The trigger did not fire: {'; '.join(reason.text for reason in reasons)}")
 
 
-def _follow(console: Console, client: SleepClient, cycle_id: str) -> dict[str, Any]:
+def _follow(console: Console, client: SleepClient, cycle_id: str) -> SleepCycle:
     console.print("The session went quiet and the mass is over the threshold: sleep begins.")
     return follow_cycle(console, client, cycle_id)
 
 
-def _print_outcome(console: Console, client: SleepClient, cycle: Mapping[str, Any]) -> None:
-    if cycle["status"] != "succeeded":
-        why = cycle["error"] or cycle["verdict"] or {}
-        raise DemoFailed(f"The cycle ended as {cycle['status']}: {json.dumps(why)}")
-    checkpoint = client.get_checkpoint(str(cycle["checkpoint_id"]))
-    metrics = cycle["metrics"]
+def _print_outcome(console: Console, client: SleepClient, cycle: SleepCycle) -> None:
+    metrics, verdict = cycle.metrics, cycle.verdict
+    if cycle.status != "succeeded" or metrics is None or verdict is None:
+        why = cycle.error or verdict or {}
+        raise DemoFailed(f"The cycle ended as {cycle.status}: {json.dumps(why)}")
+    checkpoint = client.get_checkpoint(str(cycle.checkpoint_id))
     table = Table(show_header=False, box=None)
-    table.add_row("Checkpoint", checkpoint["name"])
-    table.add_row("Aliases", ", ".join(checkpoint["aliases"]))
+    table.add_row("Checkpoint", checkpoint.name)
+    table.add_row("Aliases", ", ".join(checkpoint.aliases))
     table.add_row(
         "Held-out loss",
         f"{metrics['held_out_before']['nats_per_token']:.3f} -> "
         f"{metrics['held_out_reloaded']['nats_per_token']:.3f} nats per token",
     )
-    verdict = cycle["verdict"]
     table.add_row("Verdict", f"{verdict['status']}, all {len(verdict['checks'])} checks passed")
-    table.add_row("Files", ", ".join(f["name"] for f in checkpoint["files"]))
+    table.add_row("Files", ", ".join(file.name for file in checkpoint.files))
     console.print(table)
     for reply in metrics["replies"]:
         console.print(Panel(reply["before"].strip(), title=f"Before sleep: {reply['prompt']}"))

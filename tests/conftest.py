@@ -90,7 +90,7 @@ def start_daemon(data_dir: Path, tmp_path: Path) -> Iterator[StartDaemon]:
     started: list[RunningDaemon] = []
 
     def start(*, tls: ssl.SSLContext | None = None, **settings: Any) -> RunningDaemon:
-        port = free_port()
+        port = settings.pop("port", None) or free_port()
         environment = {"SAGE_DATA_DIR": str(data_dir), "SAGE_PORT": str(port)}
         environment |= {f"SAGE_{name.upper()}": str(value) for name, value in settings.items()}
         log_path = tmp_path / f"daemon-{len(started)}.log"

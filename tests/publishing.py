@@ -60,7 +60,7 @@ def end(
     described = artifacts.describe_files(staged)
     files = (*described, artifacts.write_manifest(staged, {"files": {}}))
     directory = artifacts.publish(root, staged, name)
-    archive = artifacts.build_archive(directory, "x", files)
+    archive = artifacts.build_archive(directory, name.replace("/", "-"), files)
     status = consolidation.complete_cycle(
         db,
         cycle.id,

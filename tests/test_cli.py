@@ -46,6 +46,23 @@ def test_empty_lists_say_what_to_do(daemon: RunningDaemon) -> None:
     assert "no checkpoint" in command(daemon, "promote", "01J", code=1)
 
 
+def test_token_comes_from_the_option_or_the_environment(
+    start_daemon: StartDaemon, data_dir: Path, tmp_path: Path
+) -> None:
+    made = run_command(
+        "tokens", "create", "reader", "--scope", "read", "--json",
+        environment={"SAGE_DATA_DIR": str(data_dir)},
+    )  # fmt: skip
+    token = json.loads(made.stdout)["token"]
+    guarded = start_daemon(base_model=tmp_path / "none", scheduler_interval_seconds=3600)
+    assert "token" in command(guarded, "stats", code=1)
+    assert "mass" in command(guarded, "stats", "--token", token)
+    assert "No cycle yet" in command(guarded, "cycles", "--token", token)
+    port = str(guarded.http.base_url.port)
+    result = run_command("stats", environment={"SAGE_PORT": port, "SAGE_TOKEN": token})
+    assert token not in result.stdout + result.stderr
+
+
 def test_without_a_daemon_the_exit_code_is_3_and_says_how_to_start_one() -> None:
     environment = {"SAGE_PORT": str(free_port())}
     result = run_command("stats", environment=environment, check=False)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 from app.settings import Settings
@@ -28,10 +30,37 @@ def test_curl_tour_works_word_by_word(start_daemon: StartDaemon, tmp_path: Path)
         assert "status" not in answer or not isinstance(answer["status"], int), answer
 
 
+def test_snippets_for_a_session_runtime_run_word_by_word(
+    start_daemon: StartDaemon, tmp_path: Path
+) -> None:
+    daemon = start_daemon(base_model=tmp_path / "none", scheduler_interval_seconds=3600)
+    section = README.partition("## Attach a session runtime")[2].partition("\n## ")[0]
+    snippets = re.findall(r"```python\n(.*?)```", section, re.DOTALL)
+    assert len(snippets) == 4
+    outputs = []
+    for snippet in snippets:
+        moved = snippet.replace(":8760", f":{daemon.http.base_url.port}")
+        result = subprocess.run(
+            [sys.executable, "-W", "error", "-c", moved],
+            capture_output=True,
+            check=False,
+            text=True,
+            cwd=tmp_path,
+            env={**os.environ, "HOME": str(tmp_path)},
+        )
+        assert result.returncode == 0, result.stderr
+        outputs.append(result.stdout)
+    kept = daemon.http.get("/v1/experiences").json()["data"]
+    assert [item["instance"] for item in kept] == ["sprout-qwen2.5-0.5b", "default"]
+    assert outputs[1] == "run the bare base model\n"
+    assert re.fullmatch(r"0\.\d+ of 20\.0\n", outputs[2])
+    assert re.fullmatch(r"0\.\d\d (True|False) None\n[01] insufficient_data\n", outputs[3])
+
+
 def test_every_setting_it_names_exists() -> None:
     named = {name.lower() for name in re.findall(r"`SAGE_([A-Z_]+)`", README)}
     fields = set(Settings.model_fields)
-    assert named - fields <= {"config_file", "test_cache", "shared_data"}
+    assert named - fields <= {"config_file", "test_cache", "shared_data", "token"}
 
 
 def test_every_path_it_names_exists() -> None:

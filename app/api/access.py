@@ -44,6 +44,7 @@ NEEDED: dict[str, Scope | None] = {
     "GET /v1/instances/{slug}/aliases": Scope.READ,
     "GET /v1/instances/{slug}/aliases/history": Scope.READ,
     "GET /v1/instances/{slug}/events": Scope.READ,
+    "GET /v1/instances/{slug}/experience-summary": Scope.READ,
     "GET /v1/instances/{slug}/sleep-decision": Scope.READ,
     "GET /stats": Scope.READ,
     "GET /metrics": Scope.READ,

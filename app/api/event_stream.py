@@ -50,6 +50,8 @@ async def stream_events(request: Request, read: ReadEvents, *, after_seq: int) -
 
 
 async def _stream(request: Request, read: ReadEvents, after_seq: int) -> AsyncIterator[bytes]:
+    # Where to resume, told before the first event too: a stream may break before one comes.
+    yield f"id: {after_seq}\n\n".encode()
     quiet_polls = 0
     admission, access = request.app.state.daemon.admission, request.scope["access"]
     while await admission.still_admits(access) and not await request.is_disconnected():

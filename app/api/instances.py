@@ -29,6 +29,7 @@ from app.api.schemas import (
     DecisionOut,
     DismissIn,
     EventOut,
+    ExperienceSummaryOut,
     InstanceIn,
     InstanceOut,
     ListOut,
@@ -40,7 +41,7 @@ from app.api.sleep_cycles import cycle_out
 from app.db.tables import EventRow
 from app.domain.checkpoint import Alias
 from app.domain.exchange import SLUG_PATTERN
-from app.services import instance_events, instances, rebuild, registry, sleep
+from app.services import experience_summary, instance_events, instances, rebuild, registry, sleep
 
 router = APIRouter(prefix="/v1/instances", tags=["instances"], route_class=GuardedRoute)
 
@@ -81,6 +82,15 @@ def put_instance(
     )
     response.status_code = HTTPStatus.CREATED if is_new else HTTPStatus.OK
     return _instance(instance)
+
+
+@router.get("/{slug}/experience-summary", responses=problem_responses(HTTPStatus.NOT_FOUND))
+def get_experience_summary(
+    slug: str, daemon: DaemonDep, min_salience: Annotated[float, Query(ge=0, le=1)] = 0.7
+) -> ExperienceSummaryOut:
+    """How many experiences counted, how salient they are, and since when."""
+    found = experience_summary.summarise_experiences(daemon.db, slug, min_salience=min_salience)
+    return ExperienceSummaryOut(**asdict(found), instance=slug, min_salience=min_salience)
 
 
 @router.get("/{slug}/aliases", responses=problem_responses(HTTPStatus.NOT_FOUND))

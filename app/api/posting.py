@@ -27,17 +27,12 @@ from app.api.schemas import BatchOut, ReceiptOut
 from app.clock import utc_now
 from app.domain.access import Access
 from app.domain.exchange import Exchange
-from app.domain.experience import ExperienceStatus
+from app.domain.experience import COUNTED_STATUSES, ExperienceStatus
 from app.domain.salience import COMPONENTS
 from app.errors import InstanceForbidden, InvalidExperience
 from app.services import ingest
 
 MAX_BATCH = 1000
-STORED_STATUSES = frozenset(ExperienceStatus) - {
-    ExperienceStatus.FILTERED,
-    ExperienceStatus.BELOW_THRESHOLD,
-    ExperienceStatus.ERASED,
-}
 
 BATCH_EXAMPLES: dict[str, Any] = {
     "list": {"value": [{"prompt": "How was today?", "response": "We learned something."}]},
@@ -217,7 +212,7 @@ def _receipt(instance: str, result: ingest.IngestResult) -> dict[str, Any]:
         "experience_id": values["id"],
         "instance": instance,
         "status": status,
-        "stored": status in STORED_STATUSES,
+        "stored": status in COUNTED_STATUSES,
         "duplicate": result.outcome is ingest.IngestOutcome.DUPLICATE,
         "filtered": is_filtered,
         "filter_reason": reason if is_filtered else None,

@@ -10,6 +10,7 @@ from app.cli.terminal import (
     AnyInstance,
     Instance,
     Json,
+    Token,
     Url,
     daemon,
     losses,
@@ -22,23 +23,25 @@ app = typer.Typer()
 
 
 @app.command()
-def checkpoints(instance: AnyInstance = None, url: Url = None, as_json: Json = False) -> None:
+def checkpoints(
+    instance: AnyInstance = None, url: Url = None, token: Token = None, as_json: Json = False
+) -> None:
     """List checkpoints, newest first."""
-    with daemon(url) as client:
+    with daemon(url, token) as client:
         answer = client.list_checkpoints(instance=instance)
     if as_json:
         print_json(answer)
         return
     table = make_table("id", "instance", "cycle", "verdict", "aliases", "held-out loss", "status")
-    for checkpoint in answer["data"]:
+    for checkpoint in answer.data:
         table.add_row(
-            checkpoint["id"],
-            checkpoint["instance"],
-            str(checkpoint["cycle_number"]),
-            checkpoint["verdict"]["status"],
-            ", ".join(checkpoint["aliases"]),
-            losses(checkpoint["metrics"]),
-            checkpoint["status"],
+            checkpoint.id,
+            checkpoint.instance,
+            str(checkpoint.cycle_number),
+            checkpoint.verdict["status"],
+            ", ".join(checkpoint.aliases),
+            losses(checkpoint.metrics),
+            checkpoint.status,
         )
     print_table(table, "No checkpoint yet; a successful cycle publishes one.")
 
@@ -49,15 +52,23 @@ def promote(
     force: Annotated[bool, typer.Option(help="Although the gate refused it.")] = False,
     reason: str | None = None,
     url: Url = None,
+    token: Token = None,
 ) -> None:
     """Make a checkpoint current."""
-    request = {"force": force, "reason": reason, "actor": "sage-sleep promote"}
-    with daemon(url) as client:
-        print_json(client.promote(checkpoint_id, request))
+    with daemon(url, token) as client:
+        aliases = client.promote(
+            checkpoint_id, force=force, reason=reason, actor="sage-sleep promote"
+        )
+        print_json(aliases)
 
 
 @app.command()
-def rollback(instance: Instance = "default", reason: str | None = None, url: Url = None) -> None:
+def rollback(
+    instance: Instance = "default",
+    reason: str | None = None,
+    url: Url = None,
+    token: Token = None,
+) -> None:
     """Take current one promotion back."""
-    with daemon(url) as client:
-        print_json(client.rollback(instance, {"reason": reason, "actor": "sage-sleep rollback"}))
+    with daemon(url, token) as client:
+        print_json(client.rollback(instance, reason=reason, actor="sage-sleep rollback"))

@@ -10,6 +10,7 @@ from app.cli.terminal import (
     AnyInstance,
     Instance,
     Json,
+    Token,
     Url,
     daemon,
     err,
@@ -20,6 +21,7 @@ from app.cli.terminal import (
     print_reasons,
     print_table,
 )
+from app.client import SleepPreview
 from app.domain.presets import Preset
 
 app = typer.Typer()
@@ -41,10 +43,11 @@ def sleep(
     r: int | None = None,
     lora_alpha: int | None = None,
     url: Url = None,
+    token: Token = None,
     as_json: Json = False,
 ) -> None:
     """Ask for a sleep cycle."""
-    overrides = {
+    named = {
         "preset": preset,
         "epochs": epochs,
         "learning_rate": learning_rate,
@@ -53,33 +56,31 @@ def sleep(
         "r": r,
         "lora_alpha": lora_alpha,
     }
-    request = {
-        "instance": instance,
-        "force": force,
-        "dry_run": dry_run,
-        "overrides": {name: value for name, value in overrides.items() if value is not None},
-    }
-    with daemon(url) as client:
-        answer = client.request_sleep(request)
-        if follow and not dry_run:
+    overrides = {name: value for name, value in named.items() if value is not None}
+    with daemon(url, token) as client:
+        if dry_run:
+            preview = client.preview_sleep(instance, force=force, overrides=overrides)
+            _print_preview(preview, as_json=as_json)
+            return
+        cycle = client.request_sleep(instance, force=force, overrides=overrides)
+        if follow:
             from app.follow import follow_cycle  # noqa: PLC0415
 
-            answer = follow_cycle(err if as_json else out, client, answer["id"])
+            cycle = follow_cycle(err if as_json else out, client, cycle.id)
     if as_json:
-        print_json(answer)
-    elif dry_run:
-        out.print(f"Would train on {len(answer['experience_ids'])} experiences.")
-        print_reasons(answer["decision"])
+        print_json(cycle)
     else:
-        out.print(f"Cycle {answer['number']} ({answer['id']}) is {answer['status']}.")
-    if follow and answer.get("status") in {"failed", "rejected", "cancelled"}:
+        out.print(f"Cycle {cycle.number} ({cycle.id}) is {cycle.status}.")
+    if follow and cycle.status in {"failed", "rejected", "cancelled"}:
         raise typer.Exit(1)
 
 
 @app.command()
-def cycles(instance: AnyInstance = None, url: Url = None, as_json: Json = False) -> None:
+def cycles(
+    instance: AnyInstance = None, url: Url = None, token: Token = None, as_json: Json = False
+) -> None:
     """List sleep cycles, newest first."""
-    with daemon(url) as client:
+    with daemon(url, token) as client:
         answer = client.list_sleep_cycles(instance=instance)
     if as_json:
         print_json(answer)
@@ -87,14 +88,22 @@ def cycles(instance: AnyInstance = None, url: Url = None, as_json: Json = False)
     table = make_table(
         "cycle", "id", "instance", "status", "trained", "held-out loss", "checkpoint"
     )
-    for cycle in answer["data"]:
+    for cycle in answer.data:
         table.add_row(
-            str(cycle["number"]),
-            cycle["id"],
-            cycle["instance"],
-            cycle["status"],
-            str(len(cycle["plan"]["experience_ids"])),
-            losses(cycle["metrics"]),
-            cycle["checkpoint_id"] or "",
+            str(cycle.number),
+            cycle.id,
+            cycle.instance,
+            cycle.status,
+            str(len(cycle.plan["experience_ids"])),
+            losses(cycle.metrics),
+            cycle.checkpoint_id or "",
         )
     print_table(table, "No cycle yet; start one with `sage-sleep sleep --force`.")
+
+
+def _print_preview(preview: SleepPreview, *, as_json: bool) -> None:
+    if as_json:
+        print_json(preview)
+        return
+    out.print(f"Would train on {len(preview.experience_ids)} experiences.")
+    print_reasons(preview.decision)

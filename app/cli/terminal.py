@@ -9,7 +9,7 @@ import json
 import os
 import sys
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
@@ -20,7 +20,7 @@ from pydantic_settings import SettingsError
 from rich.console import Console
 from rich.table import Table
 
-from app.client import SleepClient, SleepClientError
+from app.client import Decision, Result, SleepClient, SleepClientError
 from app.errors import SageSleepError
 from app.settings import CONFIG_FILE_VARIABLE, Settings
 
@@ -29,6 +29,15 @@ err = Console(stderr=True)
 
 Url = Annotated[
     str | None, typer.Option(help="Daemon to talk to; default from SAGE_HOST, SAGE_PORT.")
+]
+Token = Annotated[
+    str | None,
+    typer.Option(
+        envvar="SAGE_TOKEN",
+        show_default=False,
+        help="Access token, where the daemon demands one; rather in SAGE_TOKEN, since others "
+        "see a command line.",
+    ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 Instance = Annotated[str, typer.Option("--instance", "-i", help="Slug of the instance.")]
@@ -57,11 +66,14 @@ def read_settings() -> Settings:
 
 
 @contextmanager
-def daemon(url: str | None) -> Iterator[SleepClient]:
-    """Talk to the daemon; exit code 3 where none answers, 1 where it refuses."""
+def daemon(url: str | None, token: str | None = None) -> Iterator[SleepClient]:
+    """Talk to the daemon; exit code 3 where none answers, 1 where it refuses.
+
+    Nothing is tried again: a person at a terminal is told at once.
+    """
     settings = read_settings()
     try:
-        with SleepClient(url or _address(settings)) as client:
+        with SleepClient(url or _address(settings), token=token, retry_seconds=0) as client:
             yield client
     except SleepClientError as error:
         err.print(str(error), style="red", markup=False, soft_wrap=True)
@@ -90,7 +102,9 @@ def fail(message: str) -> NoReturn:
 
 
 def print_json(answer: Any) -> None:
-    """Print for programs."""
+    """Print for programs; an answer of the daemon as it came, with what this version lacks."""
+    if isinstance(answer, Result):
+        answer = answer.raw
     sys.stdout.write(json.dumps(answer, indent=2, ensure_ascii=False) + "\n")
 
 
@@ -107,14 +121,14 @@ def print_table(table: Table, when_empty: str) -> None:
     out.print(table if table.row_count else when_empty)
 
 
-def print_reasons(decision: dict[str, Any]) -> None:
+def print_reasons(decision: Decision) -> None:
     """Print a sleep decision with every rule behind it."""
-    out.print(f"  sleep is {'due' if decision['due'] else 'not due'}:")
-    for reason in decision["reasons"]:
-        out.print(f"    {'+' if reason['met'] else '-'} {reason['text']}", markup=False)
+    out.print(f"  sleep is {'due' if decision.due else 'not due'}:")
+    for reason in decision.reasons:
+        out.print(f"    {'+' if reason.met else '-'} {reason.text}", markup=False)
 
 
-def losses(metrics: dict[str, Any] | None) -> str:
+def losses(metrics: Mapping[str, Any] | None) -> str:
     """Held-out loss before and after a cycle, nats per token; empty while there is none."""
     if not metrics:
         return ""

@@ -84,6 +84,33 @@ def list_experiences(
     return fetch_page(session, ExperienceRow, conditions, cursor=cursor, limit=limit)
 
 
+def count_salient(
+    session: Session, instance_id: int, statuses: Collection[str], *, min_total: float
+) -> int:
+    """How many experiences of these statuses have at least this total; from the index alone."""
+    query = sa.select(sa.func.count()).where(
+        ExperienceRow.instance_id == instance_id,
+        ExperienceRow.status.in_(sorted(statuses)),
+        ExperienceRow.total >= min_total,
+    )
+    return session.scalar(query) or 0
+
+
+def find_ends(
+    session: Session, instance_id: int, statuses: Collection[str]
+) -> tuple[ExperienceRow, ExperienceRow] | None:
+    """The first and the last experience of these statuses to arrive; None without any."""
+    first, last = session.execute(
+        sa.select(sa.func.min(ExperienceRow.seq), sa.func.max(ExperienceRow.seq)).where(
+            ExperienceRow.instance_id == instance_id,
+            ExperienceRow.status.in_(sorted(statuses)),
+        )
+    ).one()
+    if not first:
+        return None
+    return session.get_one(ExperienceRow, first), session.get_one(ExperienceRow, last)
+
+
 def list_candidates(
     session: Session, instance_id: int, *, min_salience: float, limit: int
 ) -> list[Candidate]:

@@ -34,6 +34,14 @@ class ExperienceStatus(StrEnum):
     ERASED = "erased"
 
 
+COUNTED_STATUSES = frozenset(ExperienceStatus) - {
+    ExperienceStatus.FILTERED,
+    ExperienceStatus.BELOW_THRESHOLD,
+    ExperienceStatus.ERASED,
+}
+"""Statuses of what entered the buffer or the held-out tenth, and whatever became of it there."""
+
+
 class CycleRole(StrEnum):
     """What an experience was to a cycle."""
 

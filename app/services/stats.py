@@ -120,7 +120,7 @@ def _summarise(
                 for status in ExperienceStatus
             },
             decision=decision,
-            salience_averages=_averages(
+            salience_averages=average_salience(
                 [total for status, total in totals[row.id].items() if status in SCORED_STATUSES]
             ),
             last_exchange_at=row.last_exchange_at,
@@ -132,7 +132,8 @@ def _summarise(
     ]
 
 
-def _averages(totals: Sequence[StatusTotalsRow]) -> dict[str, float] | None:
+def average_salience(totals: Sequence[StatusTotalsRow]) -> dict[str, float] | None:
+    """Mean of each component and of the total over several statuses; None without experience."""
     count = sum(total.count for total in totals)
     if count == 0:
         return None

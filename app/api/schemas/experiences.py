@@ -118,3 +118,19 @@ class ErasedOut(BaseModel):
     status: ExperienceStatus
     erased_at: datetime | None
     checkpoints: list[str]
+
+
+class ExperienceSummaryOut(BaseModel):
+    """What an instance has collected: the experiences that counted, erased ones left out.
+
+    `salient`: how many have a total of at least `min_salience`; `averages`: the mean of each
+    component and of `total`, null before the first experience.
+    """
+
+    instance: str
+    min_salience: float
+    count: int
+    salient: int
+    averages: SalienceOut | None
+    oldest_at: datetime | None
+    newest_at: datetime | None

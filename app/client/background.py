@@ -1,0 +1,234 @@
+"""Delivering a spool in the background, from a thread or from an asyncio task.
+
+`post` returns as soon as the exchange is on this machine's disk, whether a daemon runs or not. What
+an earlier process left in the spool is delivered, too. When the daemon is away it is tried again
+with growing pauses.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+import time
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Any, Self
+
+from app.client.async_client import AsyncSleepClient
+from app.client.delivery import Delivery
+from app.client.errors import SleepClientError
+from app.client.exchange import Exchange
+from app.client.results import BatchItem
+from app.client.sending import backoff_seconds
+from app.client.spool import Spool
+from app.client.sync_client import SleepClient
+
+LONGEST_PAUSE_SECONDS = 30.0
+LOOK_INTERVAL_SECONDS = 60.0
+"""How often an idle sender looks for what other processes left in the spool."""
+
+CLOSE_SECONDS = 5.0
+FLUSH_SECONDS = 30.0
+
+
+class SpoolSender:
+    """Keeps exchanges in a spool and delivers them from a thread of its own.
+
+    Attributes:
+        last_error: Why the newest attempt did not deliver everything; None if it did.
+    """
+
+    def __init__(self, client: SleepClient, spool: Spool) -> None:
+        self.spool = spool
+        self.last_error: str | None = None
+        self._client = client
+        self._wake = threading.Event()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._work, name="sage-sleep-spool", daemon=True)
+        self._thread.start()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def post(self, exchange: Exchange | Mapping[str, Any]) -> int:
+        """Keep an exchange and return its number in the spool; it is delivered soon.
+
+        Raises: SpoolFull, SpoolUnusable.
+        """
+        seq = self.spool.add(exchange)
+        self._wake.set()
+        return seq
+
+    def post_and_wait(
+        self, exchange: Exchange | Mapping[str, Any], *, max_seconds: float
+    ) -> BatchItem | None:
+        """Keep an exchange, deliver it at once if the daemon answers, and return what became of it.
+
+        Returns:
+            None while it waits in the spool; at once, if the daemon was away a moment ago.
+
+        Raises: SpoolFull, SpoolUnusable.
+        """
+        seq = self.spool.add(exchange)
+        if self.last_error is not None:
+            return None
+        try:
+            found = self._deliver(until=seq, max_seconds=max_seconds).results.get(seq)
+            if found is None and not self.spool.is_waiting(seq):
+                found = self._look_up(seq, exchange)
+        except SleepClientError as error:
+            self.last_error = str(error)
+            found = None
+        if found is None:
+            self._wake.set()
+        return found
+
+    def flush(self, max_seconds: float = FLUSH_SECONDS) -> bool:
+        """Deliver what waits, now; returns whether the spool is empty."""
+        ends_at = time.monotonic() + max_seconds
+        attempt = 0
+        while True:
+            left = ends_at - time.monotonic()
+            with contextlib.suppress(SleepClientError):
+                self._deliver(max_seconds=left)
+            pause = backoff_seconds(attempt)
+            if (is_empty := not len(self.spool)) or left < pause:
+                return is_empty
+            time.sleep(pause)
+            attempt += 1
+
+    def close(self, max_seconds: float = CLOSE_SECONDS) -> None:
+        """Deliver what can be delivered in so many seconds, and stop; the rest waits."""
+        if self._stop.is_set():
+            return
+        if self.last_error is None:
+            self.flush(max_seconds)
+        self._stop.set()
+        self._wake.set()
+        self._thread.join(max_seconds)
+
+    def _work(self) -> None:
+        failures = 0
+        while not self._stop.is_set():
+            self._wake.clear()
+            try:
+                self._deliver()
+            except (SleepClientError, RuntimeError):
+                if self._client.is_closed:
+                    return
+            if self.last_error is None:
+                failures = 0
+                self._wake.wait(LOOK_INTERVAL_SECONDS)
+            else:
+                failures += 1
+                self._stop.wait(backoff_seconds(failures, longest=LONGEST_PAUSE_SECONDS))
+
+    def _deliver(self, *, until: int | None = None, max_seconds: float | None = None) -> Delivery:
+        try:
+            delivery = self._client.deliver(self.spool, until=until, max_seconds=max_seconds)
+        except SleepClientError as error:
+            self.last_error = str(error)
+            raise
+        self.last_error = _first_reason(delivery)
+        return delivery
+
+    def _look_up(self, seq: int, exchange: Exchange | Mapping[str, Any]) -> BatchItem:
+        """What became of an exchange that the thread, or another process, delivered meanwhile."""
+        if (refused := self.spool.find_rejected(seq)) is not None:
+            return BatchItem(index=0, result="rejected", problem=refused.problem)
+        return self._client.post_experiences([exchange]).results[0]
+
+
+class AsyncSpoolSender:
+    """`SpoolSender` for asyncio, in an `async with` block: a task delivers.
+
+    Attributes:
+        last_error: Why the newest attempt did not deliver everything; None if it did.
+    """
+
+    def __init__(self, client: AsyncSleepClient, spool: Spool) -> None:
+        self.spool = spool
+        self.last_error: str | None = None
+        self._client = client
+        self._wake = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        self._task = asyncio.create_task(self._work(), name="sage-sleep-spool")
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+
+    async def post(self, exchange: Exchange | Mapping[str, Any]) -> int:
+        """Keep an exchange and return its number in the spool; it is delivered soon.
+
+        Raises: SpoolFull, SpoolUnusable.
+        """
+        seq = await asyncio.to_thread(self.spool.add, exchange)
+        self._wake.set()
+        return seq
+
+    async def flush(self, max_seconds: float = FLUSH_SECONDS) -> bool:
+        """Deliver what waits, now; returns whether the spool is empty."""
+        ends_at = time.monotonic() + max_seconds
+        attempt = 0
+        while True:
+            left = ends_at - time.monotonic()
+            with contextlib.suppress(SleepClientError):
+                await self._deliver(max_seconds=left)
+            pause = backoff_seconds(attempt)
+            if (is_empty := not await asyncio.to_thread(len, self.spool)) or left < pause:
+                return is_empty
+            await asyncio.sleep(pause)
+            attempt += 1
+
+    async def aclose(self, max_seconds: float = CLOSE_SECONDS) -> None:
+        """Deliver what can be delivered in so many seconds, and stop; the rest waits."""
+        if self.last_error is None:
+            await self.flush(max_seconds)
+        if self._task is not None:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+
+    async def _work(self) -> None:
+        failures = 0
+        while True:
+            self._wake.clear()
+            with contextlib.suppress(SleepClientError):
+                await self._deliver()
+            if self.last_error is None:
+                failures = 0
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._wake.wait(), LOOK_INTERVAL_SECONDS)
+            else:
+                failures += 1
+                await asyncio.sleep(backoff_seconds(failures, longest=LONGEST_PAUSE_SECONDS))
+
+    async def _deliver(self, *, max_seconds: float | None = None) -> Delivery:
+        try:
+            delivery = await self._client.deliver(self.spool, max_seconds=max_seconds)
+        except SleepClientError as error:
+            self.last_error = str(error)
+            raise
+        self.last_error = _first_reason(delivery)
+        return delivery
+
+
+def _first_reason(delivery: Delivery) -> str | None:
+    return next(iter(delivery.held_back.values()), None)

@@ -1,0 +1,125 @@
+"""JSON answers as frozen dataclasses: what a newer daemon adds is kept in `raw`, never an error.
+
+A field's annotation says how it is read; a field with a default may be absent. Knows no route.
+"""
+
+from __future__ import annotations
+
+import functools
+import types
+import typing
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, dataclass, field, fields
+from datetime import datetime
+from typing import Any, Generic, TypeVar, cast
+
+from app.client.errors import AnswerNotUnderstood
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Result:
+    """An answer of the daemon.
+
+    Attributes:
+        raw: The whole JSON object, with what this client does not know.
+    """
+
+    raw: Mapping[str, Any] = field(repr=False, compare=False, default_factory=dict)
+
+
+R = TypeVar("R", bound=Result)
+R_co = TypeVar("R_co", bound=Result, covariant=True)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Page(Result, Generic[R_co]):
+    """One page of a list; `next` is the cursor of the page that follows."""
+
+    data: tuple[R_co, ...]
+    has_more: bool
+    next: str | None
+
+
+def decode(kind: type[R], value: Any) -> R:
+    """Read a JSON object as a result. Raises: AnswerNotUnderstood."""
+    if not isinstance(value, dict):
+        raise AnswerNotUnderstood(f"The answer holds no {kind.__name__} where one belongs.")
+    known: dict[str, Any] = {"raw": value}
+    for name, read, is_required in _readers(cast("Any", kind)):
+        if name in value:
+            try:
+                known[name] = read(value[name])
+            except (TypeError, ValueError) as error:
+                raise AnswerNotUnderstood(
+                    f"{kind.__name__}.{name} of the answer cannot be read: {error}"
+                ) from error
+        elif is_required:
+            raise AnswerNotUnderstood(
+                f"The answer lacks {kind.__name__}.{name}: is the daemon older than this client?"
+            )
+    return kind(**known)
+
+
+def reader(kind: type[R]) -> Callable[[Any], R]:
+    """`decode` of one kind."""
+    return functools.partial(decode, kind)
+
+
+def page_reader(kind: type[R]) -> Callable[[Any], Page[R]]:
+    """A reader of pages of a kind."""
+
+    def read(value: Any) -> Page[R]:
+        if not isinstance(value, dict) or not isinstance(value.get("data"), list):
+            raise AnswerNotUnderstood(f"The answer is no list of {kind.__name__}.")
+        return Page(
+            raw=value,
+            data=tuple(decode(kind, item) for item in value["data"]),
+            has_more=bool(value.get("has_more")),
+            next=value.get("next"),
+        )
+
+    return read
+
+
+@functools.cache
+def _readers(kind: Any) -> list[tuple[str, Callable[[Any], Any], bool]]:
+    hints = typing.get_type_hints(kind)
+    return [
+        (
+            item.name,
+            _reader_of(hints[item.name]),
+            item.default is MISSING and item.default_factory is MISSING,
+        )
+        for item in fields(kind)
+        if item.name != "raw"
+    ]
+
+
+def _reader_of(hint: Any) -> Callable[[Any], Any]:  # noqa: PLR0911  # a row for each shape
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if hint is Any:
+        return lambda value: value
+    if origin in {typing.Union, types.UnionType}:
+        (inner,) = (_reader_of(one) for one in arguments if one is not type(None))
+        return lambda value: None if value is None else inner(value)
+    if origin is tuple:
+        read = _reader_of(arguments[0])
+        return lambda value: tuple(read(item) for item in _as(list, value))
+    if origin is Mapping:
+        read = _reader_of(arguments[1])
+        return lambda value: {name: read(item) for name, item in _as(dict, value).items()}
+    if isinstance(hint, type) and issubclass(hint, Result):
+        return functools.partial(decode, hint)
+    if hint is datetime:
+        return lambda value: datetime.fromisoformat(_as(str, value))
+    if hint is float:
+        return lambda value: float(_as((int, float), value))
+    return functools.partial(_as, hint)
+
+
+def _as(kind: Any, value: Any) -> Any:
+    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+        names = kind if isinstance(kind, tuple) else (kind,)
+        wanted = " or ".join(cast("type", name).__name__ for name in names)
+        raise TypeError(f"{type(value).__name__} where {wanted} belongs")
+    return value

@@ -1,0 +1,62 @@
+"""An exchange as a session hands it over."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from datetime import UTC, datetime
+from typing import Any
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Exchange:
+    """One exchange of a live session; only prompt and response are required.
+
+    Attributes:
+        instance: Slug of the model that answered; it must exist (`put_instance`).
+        session: The session's name, free text.
+        occurred_at: Aware; a naive one is taken for local time.
+        source_id: The session's own id; the same id with another text is refused.
+        history: Earlier turns, `{"role": ..., "content": ...}`.
+        system_prompt: The exchange's own; None for the instance's.
+        tool_calls: `{"name": ..., "arguments": {...}, "success": ..., "result": ...}`.
+        salience: Components that the caller computed; None for the daemon's own score.
+    """
+
+    prompt: str
+    response: str
+    instance: str | None = None
+    session: str | None = None
+    session_number: int | None = None
+    phase: str | None = None
+    occurred_at: datetime | None = None
+    source_id: str | None = None
+    history: Sequence[Mapping[str, Any]] = ()
+    system_prompt: str | None = None
+    tool_calls: Sequence[Mapping[str, Any]] = ()
+    metadata: Mapping[str, Any] | None = None
+    salience: Mapping[str, float] | None = None
+
+
+def to_wire(exchange: Exchange | Mapping[str, Any]) -> dict[str, Any]:
+    """An exchange, or the same as a mapping, as JSON values; what is not set is left out."""
+    values: Mapping[str, Any] = (
+        {item.name: getattr(exchange, item.name) for item in fields(exchange)}
+        if isinstance(exchange, Exchange)
+        else exchange
+    )
+    return {
+        name: _plain(value)
+        for name, value in values.items()
+        if value is not None and not (isinstance(value, tuple) and not value)
+    }
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return value.astimezone(UTC).isoformat()
+    if isinstance(value, Mapping):
+        return dict(value)
+    if isinstance(value, tuple):
+        return list(value)
+    return value

@@ -1,0 +1,62 @@
+"""Answers of older and newer daemons, read as results."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from app.client import AnswerNotUnderstood, SleepClientError
+from app.client.decoding import decode, page_reader
+from app.client.results import BatchItem, Decision, Event, Stats
+
+EVENT: dict[str, Any] = {
+    "id": 7,
+    "type": "checkpoint.promoted",
+    "at": "2026-01-18T12:00:00Z",
+    "sleep_cycle_id": None,
+    "checkpoint_id": "01J",
+    "data": {"from": None},
+}
+
+
+def test_fields_of_a_newer_daemon_are_kept_in_raw_and_break_nothing() -> None:
+    event = decode(Event, {**EVENT, "colour": "blue", "type": "checkpoint.invented"})
+    assert (event.type, event.raw["colour"]) == ("checkpoint.invented", "blue")
+    assert event.at == datetime(2026, 1, 18, 12, tzinfo=UTC)
+
+
+def test_field_that_an_older_daemon_lacks_is_named() -> None:
+    with pytest.raises(AnswerNotUnderstood, match=r"lacks Event\.at.*older"):
+        decode(Event, {name: value for name, value in EVENT.items() if name != "at"})
+
+
+def test_optional_field_may_be_absent() -> None:
+    assert decode(BatchItem, {"index": 0, "result": "inserted"}).experience is None
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("id", "7"), ("id", True), ("id", 1.5), ("at", 12), ("at", "noon"), ("data", [])],
+)
+def test_value_of_a_wrong_type_is_refused(field: str, value: object) -> None:
+    with pytest.raises(AnswerNotUnderstood, match=rf"Event\.{field}"):
+        decode(Event, {**EVENT, field: value})
+
+
+def test_nested_lists_and_whole_numbers_are_read_by_their_types() -> None:
+    reason = {"rule": "mass", "met": True, "text": "enough"}
+    decision = decode(
+        Decision, {"due": True, "mass": 3, "mass_threshold": 2, "count": 1, "reasons": [reason]}
+    )
+    assert isinstance(decision.mass, float)
+    assert decision.reasons[0].text == "enough"
+
+
+@pytest.mark.parametrize("answer", [None, [], "ok", {"data": 3}])
+def test_answer_of_another_shape_is_an_error_of_ours(answer: object) -> None:
+    with pytest.raises(SleepClientError):
+        decode(Stats, answer)
+    with pytest.raises(SleepClientError):
+        page_reader(Event)(answer)
