@@ -111,6 +111,9 @@ class GuardedRoute(APIRoute):
                 if not {f"{method} {path}" for method in methods} & QUEUED_BY_THE_WRITER:
                     slot = Depends(take_write_slot)
                     options["dependencies"] = [*(options.get("dependencies") or ()), slot]
+        if path in COUNTED:
+            refusal = problem_responses(HTTPStatus.TOO_MANY_REQUESTS)
+            options["responses"] = {**(options.get("responses") or {}), **refusal}
         super().__init__(path, endpoint, **options)
         if unknown := set(self.param_convertors) - OWNED_PARAMETERS - OTHER_PARAMETERS:
             raise LookupError(f"{path}: whose {unknown} are, app/api/access.py does not know.")
