@@ -37,11 +37,13 @@ class SpoolSender:
 
     Attributes:
         last_error: Why the newest attempt did not deliver everything; None if it did.
+        is_away: Whether the newest attempt found no daemon, or none that takes anything from here.
     """
 
     def __init__(self, client: SleepClient, spool: Spool) -> None:
         self.spool = spool
         self.last_error: str | None = None
+        self.is_away = False
         self._client = client
         self._wake = threading.Event()
         self._stop = threading.Event()
@@ -79,39 +81,38 @@ class SpoolSender:
         Raises: SpoolFull, SpoolUnusable.
         """
         seq = self.spool.add(exchange)
-        if self.last_error is not None:
+        if self.is_away:
             return None
         try:
             found = self._deliver(until=seq, max_seconds=max_seconds).results.get(seq)
             if found is None and not self.spool.is_waiting(seq):
                 found = self._look_up(seq, exchange)
-        except SleepClientError as error:
-            self.last_error = str(error)
+        except SleepClientError:
             found = None
         if found is None:
             self._wake.set()
         return found
 
     def flush(self, max_seconds: float = FLUSH_SECONDS) -> bool:
-        """Deliver what waits, now; returns whether the spool is empty."""
+        """Deliver what waits, now, trying again for so long; returns whether the spool is empty."""
         ends_at = time.monotonic() + max_seconds
         attempt = 0
-        while True:
-            left = ends_at - time.monotonic()
-            with contextlib.suppress(SleepClientError):
+        while (left := ends_at - time.monotonic()) > 0:
+            try:
                 self._deliver(max_seconds=left)
-            pause = backoff_seconds(attempt)
-            if (is_empty := not len(self.spool)) or left < pause:
-                return is_empty
-            time.sleep(pause)
-            attempt += 1
+                break
+            except SleepClientError:
+                time.sleep(min(left, backoff_seconds(attempt)))
+                attempt += 1
+        return not len(self.spool)
 
     def close(self, max_seconds: float = CLOSE_SECONDS) -> None:
         """Deliver what can be delivered in so many seconds, and stop; the rest waits."""
         if self._stop.is_set():
             return
-        if self.last_error is None:
-            self.flush(max_seconds)
+        if not self.is_away:
+            with contextlib.suppress(SleepClientError):
+                self._deliver(max_seconds=max_seconds)
         self._stop.set()
         self._wake.set()
         self._thread.join(max_seconds)
@@ -122,9 +123,12 @@ class SpoolSender:
             self._wake.clear()
             try:
                 self._deliver()
-            except (SleepClientError, RuntimeError):
+            except SleepClientError:
+                pass
+            except RuntimeError:  # httpx's word for a client that was closed meanwhile
                 if self._client.is_closed:
                     return
+                raise
             if self.last_error is None:
                 failures = 0
                 self._wake.wait(LOOK_INTERVAL_SECONDS)
@@ -136,9 +140,9 @@ class SpoolSender:
         try:
             delivery = self._client.deliver(self.spool, until=until, max_seconds=max_seconds)
         except SleepClientError as error:
-            self.last_error = str(error)
+            self.is_away, self.last_error = True, str(error)
             raise
-        self.last_error = _first_reason(delivery)
+        self.is_away, self.last_error = False, _first_reason(delivery)
         return delivery
 
     def _look_up(self, seq: int, exchange: Exchange | Mapping[str, Any]) -> BatchItem:
@@ -153,11 +157,13 @@ class AsyncSpoolSender:
 
     Attributes:
         last_error: Why the newest attempt did not deliver everything; None if it did.
+        is_away: Whether the newest attempt found no daemon, or none that takes anything from here.
     """
 
     def __init__(self, client: AsyncSleepClient, spool: Spool) -> None:
         self.spool = spool
         self.last_error: str | None = None
+        self.is_away = False
         self._client = client
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -184,23 +190,23 @@ class AsyncSpoolSender:
         return seq
 
     async def flush(self, max_seconds: float = FLUSH_SECONDS) -> bool:
-        """Deliver what waits, now; returns whether the spool is empty."""
+        """Deliver what waits, now, trying again for so long; returns whether the spool is empty."""
         ends_at = time.monotonic() + max_seconds
         attempt = 0
-        while True:
-            left = ends_at - time.monotonic()
-            with contextlib.suppress(SleepClientError):
+        while (left := ends_at - time.monotonic()) > 0:
+            try:
                 await self._deliver(max_seconds=left)
-            pause = backoff_seconds(attempt)
-            if (is_empty := not await asyncio.to_thread(len, self.spool)) or left < pause:
-                return is_empty
-            await asyncio.sleep(pause)
-            attempt += 1
+                break
+            except SleepClientError:
+                await asyncio.sleep(min(left, backoff_seconds(attempt)))
+                attempt += 1
+        return not await asyncio.to_thread(len, self.spool)
 
     async def aclose(self, max_seconds: float = CLOSE_SECONDS) -> None:
         """Deliver what can be delivered in so many seconds, and stop; the rest waits."""
-        if self.last_error is None:
-            await self.flush(max_seconds)
+        if not self.is_away:
+            with contextlib.suppress(SleepClientError):
+                await self._deliver(max_seconds=max_seconds)
         if self._task is not None:
             self._task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -224,9 +230,9 @@ class AsyncSpoolSender:
         try:
             delivery = await self._client.deliver(self.spool, max_seconds=max_seconds)
         except SleepClientError as error:
-            self.last_error = str(error)
+            self.is_away, self.last_error = True, str(error)
             raise
-        self.last_error = _first_reason(delivery)
+        self.is_away, self.last_error = False, _first_reason(delivery)
         return delivery
 
 

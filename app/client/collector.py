@@ -140,7 +140,7 @@ class ExperienceCollector:
             metadata={**(metadata or {}), **origin} or None,
             tool_calls=tuple(_tool_call(call) for call in tool_calls or ()),
         )
-        if self._sender.last_error is None:
+        if not self._sender.is_away:
             self._ensure_instance()
         item = self._sender.post_and_wait(exchange, max_seconds=self._wait_seconds)
         if item is None:

@@ -51,11 +51,12 @@ def watch_current(
         OSError: The directory cannot be written to.
     """
     seen: str | None = ""
-    failures = 0
+    breaks = failures = 0
     live: LiveEvents | None = None
     while True:
         try:
             live = yield from _open_stream(instance)
+            breaks = 0
             while True:
                 now = yield from _find_current(instance)
                 if now != seen:
@@ -67,7 +68,7 @@ def watch_current(
                 elif (yield from next_events(live)) is None:
                     break
         except (httpx.TransportError, DaemonUnavailable):
-            failures += 1
+            breaks += 1
         except (DownloadCorrupt, RequestRefused) as error:
             failures += 1
             is_passing = isinstance(error, DownloadCorrupt) or error.status in _GONE
@@ -76,7 +77,7 @@ def watch_current(
         if live is not None:
             yield Close(live.opened)
             live = None
-        yield Pause(backoff_seconds(failures, longest=poll_seconds))
+        yield Pause(backoff_seconds(breaks + failures, longest=poll_seconds))
 
 
 def _open_stream(instance: str) -> Flow[LiveEvents | None]:

@@ -163,6 +163,16 @@ def test_without_a_daemon_a_session_runs_on_and_its_exchanges_arrive_later(
     assert not add(collector, 9)["spooled"]
 
 
+def test_exchange_of_another_instance_that_is_missing_holds_nothing_up(
+    collect: Collect, url: str
+) -> None:
+    collector = collect(url)
+    collector.spool.add(make_exchange(5, instance="nobody-yet"))
+    assert [add(collector, number)["stored"] for number in range(3)] == [True] * 3
+    assert not collector.flush(30)
+    assert len(collector.spool) == 1
+
+
 def test_refused_exchange_says_why_and_is_set_aside(collect: Collect, url: str) -> None:
     collector = collect(url)
     added = collector.add_exchange("p", "r" * 70_000)
