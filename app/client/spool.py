@@ -30,7 +30,7 @@ from app.client.errors import SpoolFull, SpoolUnusable
 from app.client.exchange import Exchange, to_wire
 
 MAX_BYTES = 256 * 1024 * 1024
-"""About 600,000 exchanges of sixty words: 420 bytes each, measured."""
+"""About 600,000 exchanges of fifty words: 420 bytes each, measured."""
 
 PAGE_BYTES = 4096
 LOCK_TIMEOUT_SECONDS = 30.0
