@@ -154,13 +154,15 @@ class Settings(BaseSettings):
     warmup_ratio: Annotated[float, Field(ge=0, le=1)] = 0.1
     max_grad_norm: Annotated[float, Field(gt=0)] = 1.0
     max_length: Annotated[int, Field(ge=16, le=32768, description="Tokens per example.")] = 1024
-    rehearsal_share: Annotated[float, Field(ge=0, le=1)] = 0.0
+    rehearsal_share: Annotated[
+        float, Field(ge=0, le=1, description="Earlier experiences for each new one trained.")
+    ] = 0.3
     anchor_weight: Annotated[
         float, Field(ge=0, le=100, description="Of the KL to the base on anchors; 0 for none.")
     ] = 1.0
     anchors_per_batch: Annotated[int, Field(ge=1, le=40)] = 2
     anchor_interval: Annotated[
-        int, Field(ge=1, le=1000, description="Anchors stand beside every batch of so many.")
+        int, Field(ge=1, le=1000, description="Anchors stand beside one batch of so many.")
     ] = 2
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     probe_prompts: tuple[str, ...] = Field(
@@ -186,6 +188,7 @@ class Settings(BaseSettings):
         min_length=1,
         description="Of the adapter, tried in turn before it is refused for forgetting.",
     )
+    gate_update_norm: Annotated[float, Field(ge=0, allow_inf_nan=False)] = GATE.update_norm
     gate_broken_kl: Nats = GATE.broken_kl
 
     scheduler_interval_seconds: Annotated[float, Field(gt=0)] = 30.0

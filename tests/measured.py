@@ -30,6 +30,7 @@ def make_training_report(
             before=base,
             after=base,
             held_out_gain=exactly(before - after),
+            update_norm=0.02,
             scale=1.0,
             trials=(),
         ),

@@ -42,6 +42,10 @@ class GatePolicy:
         disclaimers_rise: Share of replies with "as an AI" and its like.
         self_references_fall: Share of replies in which the speaker names itself as the instance.
         scales: Of the adapter, tried in this order before it is refused for forgetting.
+        update_norm: How far one cycle may move any layer, against the layer's own largest singular
+            value; measured on the adapter as it was trained, since a quarter of a training that
+            went wrong is not a small training that went well. On the demo's exchanges, 12 steps:
+            0.02 for a learning rate of 4e-4, 0.04 for 1e-3, 0.09 for 2e-3, 0.29 for 5e-3.
         broken_kl: Beyond this KL on general replies at full scale no smaller one is tried: a
             quarter of a training that went wrong is not a small training that went well.
 
@@ -68,6 +72,7 @@ class GatePolicy:
     disclaimers_rise: float = 0.2
     self_references_fall: float = 0.35
     scales: tuple[float, ...] = (1.0, 0.75, 0.5, 0.25)
+    update_norm: float = 0.15
     broken_kl: float = 0.4
 
 
@@ -132,6 +137,7 @@ class Evaluation:
         before: With the parent adapter; the base where there is none.
         after: With the published adapter, at its scale.
         held_out_gain: Held-out loss before less after, with the error of that difference.
+        update_norm: The largest relative update of a layer in this cycle, at full scale.
         scale: What B was multiplied by before it was saved.
         trials: Scales that were tried, in order.
     """
@@ -140,6 +146,7 @@ class Evaluation:
     before: ModelMeasures
     after: ModelMeasures
     held_out_gain: Measurement
+    update_norm: float
     scale: float
     trials: tuple[ScaleTrial, ...]
 
@@ -260,6 +267,7 @@ def judge(report: TrainingReport, policy: GatePolicy) -> Verdict:
             baseline=0.0,
             text=f"held-out log-probabilities moved by {report.effect_nats:.4f} nats on average",
         ),
+        update_check(evaluation.update_norm, policy),
         *retention_checks(evaluation.base.retention, evaluation.after.retention, policy),
         *reply_checks(evaluation.base.replies, evaluation.after.replies, policy),
     )
@@ -277,6 +285,17 @@ def held_out_check(before: HeldOutLoss, after: HeldOutLoss, policy: GatePolicy) 
         limit=first + policy.held_out_tolerance,
         baseline=first,
         text=f"held-out loss {first:.3f} -> {second:.3f} nats per token",
+    )
+
+
+def update_check(update_norm: float, policy: GatePolicy) -> Check:
+    """No layer may have moved so far that it is hardly the base's any more."""
+    return _at_most(
+        name="update_norm",
+        value=update_norm,
+        limit=policy.update_norm,
+        baseline=0.0,
+        text=f"a layer moved by {update_norm:.3f} of its own largest singular value in one cycle",
     )
 
 

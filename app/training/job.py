@@ -31,6 +31,7 @@ from app.domain.gate import (
     TrainingReport,
     held_out_check,
     retention_checks,
+    update_check,
 )
 from app.domain.replies import SeededReply, measure_replies, names_in
 from app.domain.sleep import Progress, Stage, TrainingJob
@@ -70,6 +71,7 @@ from app.training.measures import (
 from app.training.models import base_name, base_sha256
 from app.training.rehearsal import choose_surprising
 from app.training.snapshots import SnapshotFile
+from app.training.update_norm import update_norm
 
 EFFECT_EXAMPLES = 2
 """Examples that the effect is measured on, in fp32: 0.8 s each on 2 cores, before and after."""
@@ -97,6 +99,7 @@ class _Chosen:
     held_out: HeldOutLoss
     retention: Retention
     trials: tuple[ScaleTrial, ...]
+    update_norm: float
 
 
 def run_job(
@@ -195,6 +198,7 @@ def run_job(
             before=_measures(job, of_parent),
             after=_measures(job, of_adapter),
             held_out_gain=held_out_gain(before, reloaded, held_out),
+            update_norm=chosen.update_norm,
             scale=chosen.scale,
             trials=chosen.trials,
         ),
@@ -281,9 +285,11 @@ def _choose_scale(
         trained: The same with the adapter as it was trained, where they are known already.
 
     The smaller ones are tried only where the larger ones fail, and not where the adapter broke the
-    model (`GatePolicy.broken_kl`). Where all fail, it stays as it was trained, and the gate refuses
-    it.
+    model (`GatePolicy.broken_kl`, `update_norm`). Where all fail, it stays as it was trained, and
+    the gate refuses it.
     """
+    moved = update_norm(loop.adapted, job.parent_adapter)
+    is_sound = update_check(moved, job.gate).is_passed
     started_at = held_out_loss(before, yardsticks.held_out)
     trials: list[ScaleTrial] = []
     with rescaling(loop.adapted) as rescale:
@@ -304,7 +310,8 @@ def _choose_scale(
             trials.append(
                 ScaleTrial(scale=scale, held_out=held_out, retention=retention, failed=failed)
             )
-            if not failed or not retention.general_kl.value <= job.gate.broken_kl:
+            is_broken = not retention.general_kl.value <= job.gate.broken_kl
+            if not failed or is_broken or not is_sound:
                 break
         chosen = next((trial for trial in trials if not trial.failed), trials[0])
         rescale(chosen.scale)
@@ -315,6 +322,7 @@ def _choose_scale(
         held_out=chosen.held_out,
         retention=chosen.retention,
         trials=tuple(trials),
+        update_norm=moved,
     )
 
 

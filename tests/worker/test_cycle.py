@@ -112,6 +112,7 @@ def test_cycle_learned_and_says_how_it_knows(night: Night) -> None:
         "held_out_loss",
         "reload",
         "inertness",
+        "update_norm",
         "general_kl",
         "general_loss",
         "anchor_kl",
