@@ -380,11 +380,13 @@ def _peak_memory_bytes(device: torch.device) -> int:
 def _describe_environment(base: BaseModel, geometry: str) -> dict[str, str]:
     name = torch.cuda.get_device_name(base.device) if base.device.type == "cuda" else ""
     return {
+        "sage_sleep": version("sage-sleep"),
         "python": platform.python_version(),
         "torch": str(torch.__version__),
         "transformers": version("transformers"),
         "peft": version("peft"),
         "platform": f"{platform.system()} {platform.machine()}",
+        "cpu": str(torch.backends.cpu.get_cpu_capability()),
         "device": f"{base.device.type} {name}".strip(),
         "dtype": str(base.dtype).removeprefix("torch."),
         "threads": str(torch.get_num_threads()),

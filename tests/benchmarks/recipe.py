@@ -46,7 +46,8 @@ class Measured:
         gain_error: Standard error of that difference over experiences.
         general: By how much the loss on general pairs rose; they are neither anchors nor trained.
         general_kl: KL(base || model) on them.
-        seconds: Of the training steps alone.
+        seconds: Of the training alone.
+        cpu_seconds: Of all its threads: what other processes do to the wall time is not in it.
     """
 
     before: float
@@ -56,6 +57,7 @@ class Measured:
     general_kl: float
     anchor_kl: float
     seconds: float
+    cpu_seconds: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,15 +108,16 @@ def train_once(
     yardstick = Yardstick.load(model, kept)
     before = token_log_probabilities(yardstick.base, held_out)
     loop = SleepTrainingLoop(model, tempfile.mkdtemp(), recipe=recipe, base=yardstick.base)
-    run = loop.train_on_experiences(train, anchors=yardstick.references.anchors)
-    return measure(yardstick, before, held_out, run["train_seconds"])
+    clock = Clock()
+    loop.train_on_experiences(train, anchors=yardstick.references.anchors)
+    return measure(yardstick, before, held_out, clock.read())
 
 
 def measure(
     yardstick: Yardstick,
     before: torch.Tensor,
     held_out: Sequence[TrainingExample],
-    seconds: float,
+    seconds: tuple[float, float],
 ) -> Measured:
     """Measure the adapter that is attached to a yardstick's base."""
     after = token_log_probabilities(yardstick.base, held_out)
@@ -127,8 +130,20 @@ def measure(
         general=now.general_loss.value - yardstick.of_base.general_loss.value,
         general_kl=now.general_kl.value,
         anchor_kl=now.anchor_kl.value,
-        seconds=seconds,
+        seconds=seconds[0],
+        cpu_seconds=seconds[1],
     )
+
+
+class Clock:
+    """Wall and CPU seconds since it was made."""
+
+    def __init__(self) -> None:
+        self._started = time.monotonic(), time.process_time()
+
+    def read(self) -> tuple[float, float]:
+        """Both, so far."""
+        return time.monotonic() - self._started[0], time.process_time() - self._started[1]
 
 
 def train_in_a_row(
@@ -151,14 +166,14 @@ def train_in_a_row(
     store: list[TrainingExample] = []
     for number, (train, held_out) in enumerate(parts):
         on_cycle(number + 1)
-        started = time.monotonic()
+        clock = Clock()
         wanted = min(round(recipe.rehearsal_share * len(train)), len(store))
         drawn = random.Random(number).sample(  # noqa: S311  # a draw, not a secret
             store, min(REHEARSAL_CHOICE * wanted, len(store))
         )
         rehearsed = choose_surprising(yardstick.base, drawn, wanted)
         loop.train_on_experiences([*train, *rehearsed], anchors=yardstick.references.anchors)
-        seconds = time.monotonic() - started
+        seconds = clock.read()
         store += train
         yield (
             measure(yardstick, before[number], held_out, seconds),
