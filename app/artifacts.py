@@ -12,13 +12,15 @@ built by this project, never by a client.
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import io
 import json
 import os
 import shutil
+import stat
 import tarfile
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,12 +31,19 @@ from app.domain.checkpoint import (
     MANIFEST_FILE,
     CheckpointFile,
 )
-from app.errors import CheckpointFilesAltered, CheckpointFilesMissing
+from app.errors import (
+    CheckpointFilesAltered,
+    CheckpointFilesMissing,
+    CheckpointFilesUnreadable,
+)
 
 STAGING_DIRECTORY = ".staging"
 ORPHANS_DIRECTORY = ".orphans"
 SNAPSHOT_SUFFIX = ".safetensors"
 CHUNK_BYTES = 1 << 20
+
+Verify = Callable[[Path, str, Sequence[CheckpointFile]], None]
+"""How a checkpoint's files are looked at: `verify` or `verify_sizes`."""
 
 
 def stage(root: Path, staging_id: str) -> Path:
@@ -87,16 +96,45 @@ def publish(root: Path, staged: Path, name: str) -> Path:
 def verify(root: Path, name: str, files: Sequence[CheckpointFile]) -> None:
     """Check that every file is there, with its size and sha256.
 
-    Raises: CheckpointFilesMissing, CheckpointFilesAltered.
+    Raises: CheckpointFilesMissing, CheckpointFilesAltered, CheckpointFilesUnreadable.
     """
     for expected in files:
         path = root / name / expected.name
-        if not path.is_file():
-            raise CheckpointFilesMissing(f"{name}/{expected.name} is gone.", file=expected.name)
-        if describe_file(path) != expected:
-            raise CheckpointFilesAltered(
-                f"{name}/{expected.name} is not the file that was published.", file=expected.name
-            )
+        _check_size(path, name, expected)
+        with _translated_read_errors(name, expected.name):
+            found = describe_file(path)
+        if found != expected:
+            raise _altered(name, expected.name)
+
+
+def verify_sizes(root: Path, name: str, files: Sequence[CheckpointFile]) -> None:
+    """Check that every file is there with its size, without reading any.
+
+    Raises: as `verify`.
+    """
+    for expected in files:
+        _check_size(root / name / expected.name, name, expected)
+
+
+class VerifiedFiles:
+    """The files found to be what was published, so that none is hashed twice while it is untouched.
+
+    Hashing 20 MB takes about 15 ms, and a session asks for a checkpoint rarely, so nothing is
+    served that this process has not hashed. A file counts as untouched while size, inode and both
+    of its times are the same; a disk that changes bytes by itself is noticed at the next start.
+    """
+
+    def __init__(self) -> None:
+        self._stamps: dict[Path, tuple[int, ...]] = {}
+
+    def verify(self, root: Path, name: str, files: Sequence[CheckpointFile]) -> None:
+        """As `verify`, of those files alone that changed since they were last verified here."""
+        for expected in files:
+            path = root / name / expected.name
+            stamp = _stamp(_check_size(path, name, expected))
+            if self._stamps.get(path) != stamp:
+                verify(root, name, [expected])
+                self._stamps[path] = stamp
 
 
 def remove(root: Path, name: str) -> None:
@@ -138,8 +176,10 @@ def sweep_snapshots(directory: Path, active_cycle_ids: Collection[str]) -> list[
     return swept
 
 
-def sweep(root: Path, known_names: Collection[str]) -> list[str]:
-    """Delete staging leftovers, and set published directories aside that the registry lacks.
+def sweep(
+    root: Path, known_names: Collection[str], *, deleted_names: Collection[str] = ()
+) -> list[str]:
+    """Delete what is left of staging and of deletions; set aside what the registry lacks.
 
     Set aside, not deleted: the registry may be the wrong one (another database, an older backup),
     and each directory's manifest says what it is. Only for a moment without a running cycle: it
@@ -156,7 +196,7 @@ def sweep(root: Path, known_names: Collection[str]) -> list[str]:
             continue
         for directory in sorted(path for path in parent.iterdir() if path.is_dir()):
             name = f"{parent.name}/{directory.name}"
-            if parent.name == STAGING_DIRECTORY:
+            if parent.name == STAGING_DIRECTORY or name in deleted_names:
                 shutil.rmtree(directory)
             elif name not in known_names:
                 aside = root / ORPHANS_DIRECTORY / f"{parent.name}-{directory.name}"
@@ -233,6 +273,46 @@ def build_archive(directory: Path, archive_root: str, files: Sequence[Checkpoint
         sizes += [len(header), file.size_bytes, len(padding)]
     end = b"\0" * (2 * tarfile.BLOCKSIZE)
     return Archive(parts=(*parts, end), sizes=(*sizes, len(end)))
+
+
+def _check_size(path: Path, name: str, expected: CheckpointFile) -> os.stat_result:
+    try:
+        with _translated_read_errors(name, expected.name):
+            found = path.stat()
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise _missing(name, expected.name) from error
+    if not stat.S_ISREG(found.st_mode):
+        raise _missing(name, expected.name)
+    if found.st_size != expected.size_bytes:
+        raise _altered(name, expected.name)
+    return found
+
+
+def _stamp(found: os.stat_result) -> tuple[int, ...]:
+    return (found.st_size, found.st_ino, found.st_mtime_ns, found.st_ctime_ns)
+
+
+def _missing(name: str, file: str) -> CheckpointFilesMissing:
+    return CheckpointFilesMissing(f"{name}/{file} is gone.", file=file)
+
+
+def _altered(name: str, file: str) -> CheckpointFilesAltered:
+    return CheckpointFilesAltered(f"{name}/{file} is not the file that was published.", file=file)
+
+
+@contextlib.contextmanager
+def _translated_read_errors(name: str, file: str) -> Iterator[None]:
+    """What the disk cannot read is lost; what we may not read, or not now, may be whole."""
+    try:
+        yield
+    except (FileNotFoundError, NotADirectoryError):
+        raise
+    except OSError as error:
+        if error.errno == errno.EIO:
+            raise _altered(name, file) from error
+        raise CheckpointFilesUnreadable(
+            f"{name}/{file} cannot be read now: {error.strerror}.", file=file
+        ) from error
 
 
 def _sync(path: Path) -> None:

@@ -56,7 +56,9 @@ Must not know HTTP: statuses live in `app.api.problems`, and a test demands a ro
     |  `- TrainingStopped               asked to stop (cancel or shutdown)
     |- ArtifactError                    checkpoint files
     |  |- CheckpointFilesMissing
-    |  `- CheckpointFilesAltered
+    |  |- CheckpointFilesAltered
+    |  |- CheckpointFilesUnreadable     they may be whole, and cannot be looked at now
+    |  `- CheckpointDamaged             found gone or altered before
     |- StartRefused                     the daemon must not start with these settings
     |  |- AddressUnguarded              others could reach it and no token guards it
     |  `- CertificateUnusable
@@ -309,6 +311,14 @@ class CheckpointFilesMissing(ArtifactError):
 
 class CheckpointFilesAltered(ArtifactError):
     """Files of a checkpoint have another size or sha256 than its manifest says."""
+
+
+class CheckpointFilesUnreadable(ArtifactError):
+    """Files of a checkpoint cannot be looked at now; whether they are whole is not known."""
+
+
+class CheckpointDamaged(ArtifactError):
+    """Files of a checkpoint were found gone or altered, so it is not served."""
 
 
 class StartRefused(SageSleepError):

@@ -36,6 +36,7 @@ from app.db.engine import Database
 from app.errors import AddressUnguarded, DataDirectoryInUse
 from app.log import get_logger
 from app.services import consolidation, registry, tokens
+from app.services.file_guard import FileGuard
 from app.settings import Settings
 from app.worker.ingest_writer import IngestWriter
 from app.worker.scheduler import SleepScheduler
@@ -122,10 +123,16 @@ def run_daemon(settings: Settings) -> Iterator[Daemon]:
     with _hold(settings) as db:
         defaults = settings.instance_defaults()
         settled = consolidation.settle_all_running(db, defaults=defaults, now=utc_now())
-        swept = artifacts.sweep(settings.checkpoints_dir, registry.list_names(db))
+        swept = artifacts.sweep(
+            settings.checkpoints_dir,
+            registry.list_names(db),
+            deleted_names=registry.list_deleted_names(db),
+        )
         swept += artifacts.sweep_snapshots(
             settings.snapshots_dir, consolidation.list_active_ids(db)
         )
+        guard = FileGuard(db, root=settings.checkpoints_dir, defaults=defaults)
+        guard.check_all(now=utc_now())
         if settled or swept:
             _log.warning("daemon.recovered", cycles_requeued=settled, swept=swept)
         supervisor = Supervisor(
@@ -168,6 +175,7 @@ def run_daemon(settings: Settings) -> Iterator[Daemon]:
                 data_dir=settings.data_dir,
                 checkpoints_root=settings.checkpoints_dir,
                 kept_root=settings.kept_dir,
+                guard=guard,
                 defaults=defaults,
                 admission=admission,
                 writes=WriteSlots(),

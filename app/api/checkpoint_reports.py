@@ -44,6 +44,8 @@ def post_report(
         defaults=daemon.defaults,
         now=now,
     )
+    if is_new and view.row.has_rolled_back:
+        daemon.guard.check_named(now=now)
     if not is_new:
         response.status_code = HTTPStatus.OK
     return _report(view)

@@ -161,6 +161,7 @@ def promote_checkpoint(
 ) -> AliasesOut:
     """Make a checkpoint `current`; a refused one needs `force` and a reason."""
     wanted = body or PromoteIn()
+    daemon.guard.check_promotion(checkpoint_id, now=now)
     view = registry.promote(
         daemon.db,
         checkpoint_id,
@@ -182,12 +183,13 @@ def promote_checkpoint(
     responses=problem_responses(HTTPStatus.NOT_FOUND, HTTPStatus.GONE),
 )
 def get_checkpoint_file(
-    checkpoint_id: str, name: str, request: Request, daemon: DaemonDep
+    checkpoint_id: str, name: str, request: Request, daemon: DaemonDep, now: Now
 ) -> Response:
     """One file of a checkpoint; its ETag is its sha256, and ranges are served."""
     view = registry.get_checkpoint(daemon.db, checkpoint_id)
     # The path is made of the registry's own names; the client's only chooses among them.
     file = registry.find_file(view, name)
+    daemon.guard.require_intact(view.row, now=now)
     path = daemon.checkpoints_root / view.row.name / file.name
     media_type = MEDIA_TYPES.get(path.suffix, "application/octet-stream")
     content = Archive(parts=(path,), sizes=(file.size_bytes,))
@@ -200,10 +202,13 @@ def get_checkpoint_file(
     response_class=Response,
     responses=problem_responses(HTTPStatus.NOT_FOUND, HTTPStatus.GONE),
 )
-def get_checkpoint_archive(checkpoint_id: str, request: Request, daemon: DaemonDep) -> Response:
+def get_checkpoint_archive(
+    checkpoint_id: str, request: Request, daemon: DaemonDep, now: Now
+) -> Response:
     """The whole checkpoint as one tar; its ETag is its sha256, and a range is served."""
     view = registry.get_checkpoint(daemon.db, checkpoint_id)
     archive = registry.open_archive(view, daemon.checkpoints_root)
+    daemon.guard.require_intact(view.row, now=now)
     filename = view.row.name.replace("/", "-") + ".tar"
     return send(
         request,

@@ -16,6 +16,7 @@ from app.api.write_slots import WriteSlots
 from app.clock import utc_now
 from app.db.engine import Database
 from app.domain.sleep import InstanceDefaults
+from app.services.file_guard import FileGuard
 from app.services.ingest import IngestResult, Submission
 
 MAX_INTEGER = 2**53
@@ -31,6 +32,7 @@ class Daemon:
     Attributes:
         checkpoints_root: Directory of the published checkpoints.
         kept_root: Directory of what is measured of models once and kept.
+        guard: Looks at checkpoints' files before they are used.
         admission: Lets callers in.
         writes: Bounds the changes that are under way.
         submit: Stores one exchange; done when it is durable.
@@ -45,6 +47,7 @@ class Daemon:
     data_dir: Path
     checkpoints_root: Path
     kept_root: Path
+    guard: FileGuard
     defaults: InstanceDefaults
     admission: Admission
     writes: WriteSlots

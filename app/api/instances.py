@@ -137,6 +137,7 @@ def rollback_instance(
 ) -> AliasesOut:
     """Take `current` one promotion back; again and again, down to the bare base model."""
     wanted = body or RollbackIn()
+    daemon.guard.check_rollback(slug, now=now)
     view = registry.rollback(
         daemon.db,
         slug,

@@ -71,6 +71,8 @@ STATUSES: Mapping[type[errors.SageSleepError], HTTPStatus] = {
     errors.TrainingStopped: HTTPStatus.INTERNAL_SERVER_ERROR,
     errors.CheckpointFilesMissing: HTTPStatus.GONE,
     errors.CheckpointFilesAltered: HTTPStatus.GONE,
+    errors.CheckpointFilesUnreadable: HTTPStatus.SERVICE_UNAVAILABLE,
+    errors.CheckpointDamaged: HTTPStatus.GONE,
     errors.AddressUnguarded: HTTPStatus.INTERNAL_SERVER_ERROR,
     errors.CertificateUnusable: HTTPStatus.INTERNAL_SERVER_ERROR,
     errors.IngestOverloaded: HTTPStatus.SERVICE_UNAVAILABLE,

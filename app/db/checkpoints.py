@@ -17,6 +17,12 @@ from app.db.tables import AliasHistoryRow, AliasRow, CheckpointRow
 from app.domain.checkpoint import Alias, AliasAction, CheckpointStatus
 from app.errors import CheckpointNotFound
 
+_IN_FILE_CHECK = [
+    sa.orm.defer(column, raiseload=True)
+    for column in (CheckpointRow.verdict, CheckpointRow.metrics)
+]
+"""What no look at files needs."""
+
 
 def insert_checkpoint(session: Session, values: Mapping[str, Any]) -> CheckpointRow:
     """Add a published checkpoint."""
@@ -82,6 +88,33 @@ def list_names(session: Session) -> frozenset[str]:
     return frozenset(
         session.scalars(sa.select(CheckpointRow.name).where(CheckpointRow.deleted_at.is_(None)))
     )
+
+
+def list_deleted_names(session: Session) -> frozenset[str]:
+    """Directory names of all checkpoints whose files should be gone."""
+    return frozenset(
+        session.scalars(sa.select(CheckpointRow.name).where(CheckpointRow.deleted_at.is_not(None)))
+    )
+
+
+def list_undeleted(session: Session) -> Sequence[CheckpointRow]:
+    """All checkpoints whose files should be there, oldest first."""
+    return session.scalars(
+        sa.select(CheckpointRow)
+        .where(CheckpointRow.deleted_at.is_(None))
+        .options(*_IN_FILE_CHECK)
+        .order_by(CheckpointRow.seq)
+    ).all()
+
+
+def list_named(session: Session) -> Sequence[CheckpointRow]:
+    """The checkpoints that an alias names, oldest first."""
+    return session.scalars(
+        sa.select(CheckpointRow)
+        .where(CheckpointRow.id.in_(sa.select(AliasRow.checkpoint_id)))
+        .options(*_IN_FILE_CHECK)
+        .order_by(CheckpointRow.seq)
+    ).all()
 
 
 def update_checkpoint(session: Session, checkpoint_id: str, values: Mapping[str, Any]) -> None:

@@ -35,9 +35,10 @@ class AliasAction(StrEnum):
 
 
 class CheckpointStatus(StrEnum):
-    """Whether a checkpoint's files can be served."""
+    """Whether a checkpoint's files can be served; those of a damaged one are gone or altered."""
 
     READY = "ready"
+    DAMAGED = "damaged"
     DELETED = "deleted"
 
 

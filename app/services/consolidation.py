@@ -32,8 +32,8 @@ from app.domain.sleep import (
     Stage,
 )
 from app.errors import CycleOwnershipLost
+from app.services.alias_moves import promote_within, propose_within
 from app.services.instances import load_effective
-from app.services.registry import promote_within, propose_within
 from app.services.sleep import end_cancelled
 
 MAX_CYCLE_STARTS = 3

@@ -184,7 +184,9 @@ def _sample(session: Session, chosen: Sequence[Candidate]) -> Sample:
 
 def _registered(row: CheckpointRow) -> RegisteredFiles:
     if row.status != CheckpointStatus.READY:
-        raise CheckpointFilesMissing(f"The files of checkpoint {row.name} were deleted.")
+        raise CheckpointFilesMissing(
+            f"The files of checkpoint {row.name} are not there: {row.status}."
+        )
     files = tuple(CheckpointFile(**file) for file in row.files)
     return RegisteredFiles(name=row.name, base_sha256=row.base_sha256, files=files)
 

@@ -29,8 +29,8 @@ from app.domain.regression import (
 )
 from app.domain.sleep import InstanceDefaults, SleepPolicy
 from app.errors import IdempotencyKeyReused, ReportIdConflict
+from app.services.alias_moves import roll_back_within
 from app.services.instances import load_effective
-from app.services.registry import roll_back_within
 from app.services.sleep import cancel_within
 
 ACTOR = "live-regression"

@@ -19,27 +19,30 @@ from app.db.tables import (
     AliasRow,
     CheckpointRow,
     CycleExperienceRow,
-    InstanceRow,
 )
 from app.domain.checkpoint import (
     Alias,
     AliasAction,
     CheckpointFile,
     CheckpointStatus,
-    promotion_line,
-    rollback_targets,
 )
 from app.domain.experience import CycleRole
 from app.domain.gate import VerdictStatus
-from app.domain.sleep import CyclePlan, InstanceDefaults, Trigger
+from app.domain.sleep import CyclePlan, InstanceDefaults
 from app.errors import (
     AliasesChanged,
     ArtifactError,
+    CheckpointDamaged,
     CheckpointFileNotFound,
     CheckpointInUse,
     CheckpointNotPromotable,
     NoCandidate,
-    NoPreviousCheckpoint,
+)
+from app.services.alias_moves import (
+    give_back_within,
+    move_within,
+    promote_within,
+    roll_back_within,
 )
 from app.services.instances import load_effective
 
@@ -140,8 +143,9 @@ def list_checkpoints(
 def find_file(view: CheckpointView, name: str) -> CheckpointFile:
     """The checkpoint's file of this name, as the registry knows it.
 
-    Raises: CheckpointFileNotFound, also when the checkpoint was deleted.
+    Raises: CheckpointFileNotFound, also when the checkpoint was deleted; CheckpointDamaged.
     """
+    _demand_undamaged(view.row)
     for file in _files(view.row):
         if file.name == name and view.row.status == CheckpointStatus.READY:
             return file
@@ -152,7 +156,11 @@ def find_file(view: CheckpointView, name: str) -> CheckpointFile:
 
 
 def open_archive(view: CheckpointView, root: Path) -> artifacts.Archive:
-    """The checkpoint as one tar. Raises: CheckpointFileNotFound when it was deleted."""
+    """The checkpoint as one tar.
+
+    Raises: CheckpointFileNotFound when it was deleted, CheckpointDamaged.
+    """
+    _demand_undamaged(view.row)
     if view.row.status != CheckpointStatus.READY:
         raise CheckpointFileNotFound(f"The files of checkpoint {view.row.id} were deleted.")
     return artifacts.build_archive(
@@ -203,68 +211,6 @@ def promote(
         return _aliases(session, row.instance_id)
 
 
-def promote_within(
-    session: Session, row: CheckpointRow, *, actor: str, reason: str | None, now: datetime
-) -> None:
-    """Within a transaction: move `current` here, `previous` to where it was, drop `candidate`.
-
-    What its cycle trained on is consumed, if it was given back: the live model has learned it.
-    """
-    before = checkpoints.find_alias_target(session, row.instance_id, Alias.CURRENT)
-    if before == row.id:
-        return
-    moves: list[tuple[Alias, str | None]] = [(Alias.CURRENT, row.id), (Alias.PREVIOUS, before)]
-    if checkpoints.find_alias_target(session, row.instance_id, Alias.CANDIDATE) == row.id:
-        moves.append((Alias.CANDIDATE, None))
-    _move(session, row.instance_id, moves, AliasAction.PROMOTE, actor=actor, reason=reason, now=now)
-    experiences.consolidate_released(session, row.cycle_id)
-    events.append_event(
-        session,
-        type_="checkpoint.promoted",
-        instance_id=row.instance_id,
-        cycle_id=row.cycle_id,
-        checkpoint_id=row.id,
-        now=now,
-        data={"from": before, "to": row.id, "actor": actor},
-    )
-
-
-def propose_within(
-    session: Session,
-    row: CheckpointRow,
-    *,
-    min_salience: float,
-    actor: str,
-    reason: str,
-    now: datetime,
-) -> None:
-    """Within a transaction: make a checkpoint the `candidate`, for a person to promote.
-
-    An earlier candidate never went live, so what it learned goes back to the buffer.
-    """
-    earlier = checkpoints.find_alias_target(session, row.instance_id, Alias.CANDIDATE)
-    if earlier is not None:
-        _give_back(session, earlier, min_salience=min_salience, counts_attempt=False, reason="")
-    _move(
-        session,
-        row.instance_id,
-        [(Alias.CANDIDATE, row.id)],
-        AliasAction.PROPOSE,
-        actor=actor,
-        reason=reason,
-        now=now,
-    )
-    events.append_event(
-        session,
-        type_="checkpoint.proposed",
-        instance_id=row.instance_id,
-        cycle_id=row.cycle_id,
-        checkpoint_id=row.id,
-        now=now,
-        data={"actor": actor, "reason": reason},
-    )
-
-
 def dismiss_candidate(
     db: Database,
     slug: str,
@@ -286,7 +232,7 @@ def dismiss_candidate(
         if candidate is None:
             raise NoCandidate(f"{slug} has no candidate to dismiss.", instance=slug)
         moves: list[tuple[Alias, str | None]] = [(Alias.CANDIDATE, None)]
-        _move(
+        move_within(
             session,
             instance.row.id,
             moves,
@@ -295,7 +241,7 @@ def dismiss_candidate(
             reason=reason,
             now=now,
         )
-        _give_back(
+        give_back_within(
             session,
             candidate,
             min_salience=instance.policy.min_salience,
@@ -333,53 +279,6 @@ def rollback(
             session, instance, actor=actor, reason=reason, passes_over_tainted=False, now=now
         )
         return _aliases(session, instance.id)
-
-
-def roll_back_within(
-    session: Session,
-    instance: InstanceRow,
-    *,
-    actor: str,
-    reason: str | None,
-    passes_over_tainted: bool,
-    now: datetime,
-) -> str | None:
-    """Within a transaction: take `current` one promotion back; returns where it stands then.
-
-    Checkpoints that were deleted or that live reports took back are passed over.
-
-    Args:
-        passes_over_tainted: Also pass over those that hold something erased.
-
-    Raises: NoPreviousCheckpoint.
-    """
-    line = promotion_line(checkpoints.list_moves(session, instance.id, Alias.CURRENT))
-    unfit = checkpoints.list_unfit(session, instance.id, with_tainted=passes_over_tainted)
-    targets = rollback_targets(line, unfit)
-    if targets is None:
-        raise NoPreviousCheckpoint(
-            f"{instance.slug} runs the bare base model; there is nothing to roll back to.",
-            instance=instance.slug,
-        )
-    target, previous = targets
-    _move(
-        session,
-        instance.id,
-        [(Alias.CURRENT, target), (Alias.PREVIOUS, previous)],
-        AliasAction.ROLLBACK,
-        actor=actor,
-        reason=reason,
-        now=now,
-    )
-    events.append_event(
-        session,
-        type_="checkpoint.rolled_back",
-        instance_id=instance.id,
-        checkpoint_id=target,
-        now=now,
-        data={"from": line[-1], "to": target, "actor": actor},
-    )
-    return target
 
 
 def get_aliases(db: Database, slug: str) -> AliasesView:
@@ -429,7 +328,7 @@ def delete_checkpoint(db: Database, checkpoint_id: str, *, root: Path, now: date
         active = sleep_cycles.find_active(session, row.instance_id)
         if active is not None and active.plan["parent_checkpoint_id"] == checkpoint_id:
             raise CheckpointInUse(f"Cycle {active.number} starts from this checkpoint.")
-        if row.status == CheckpointStatus.READY:
+        if row.status != CheckpointStatus.DELETED:
             checkpoints.update_checkpoint(
                 session, row.id, {"status": CheckpointStatus.DELETED, "deleted_at": now}
             )
@@ -444,38 +343,25 @@ def delete_checkpoint(db: Database, checkpoint_id: str, *, root: Path, now: date
     artifacts.remove(root, name)
 
 
+def list_deleted_names(db: Database) -> frozenset[str]:
+    """Directory names of every checkpoint whose files should be gone."""
+    with db.read() as session:
+        return checkpoints.list_deleted_names(session)
+
+
 def list_names(db: Database) -> frozenset[str]:
     """Directory names of every checkpoint whose files belong there."""
     with db.read() as session:
         return checkpoints.list_names(session)
 
 
-def _move(
-    session: Session,
-    instance_id: int,
-    moves: Sequence[tuple[Alias, str | None]],
-    action: AliasAction,
-    *,
-    actor: str,
-    reason: str | None,
-    now: datetime,
-) -> None:
-    for alias, target in moves:
-        checkpoints.move_alias(
-            session,
-            instance_id=instance_id,
-            alias=alias,
-            to_checkpoint_id=target,
-            action=action,
-            actor=actor,
-            reason=reason,
-            now=now,
-        )
-
-
 def _check_promotable(row: CheckpointRow, *, is_forced: bool, reason: str | None) -> None:
     if row.status != CheckpointStatus.READY:
-        raise CheckpointNotPromotable(f"The files of checkpoint {row.id} were deleted.")
+        raise CheckpointNotPromotable(
+            f"The files of checkpoint {row.id} are gone or altered."
+            if row.status == CheckpointStatus.DAMAGED
+            else f"The files of checkpoint {row.id} were deleted."
+        )
     if is_forced and reason:
         return
     remedy = "to promote it all the same, send force and a reason."
@@ -495,6 +381,14 @@ def _check_promotable(row: CheckpointRow, *, is_forced: bool, reason: str | None
         )
 
 
+def _demand_undamaged(row: CheckpointRow) -> None:
+    if row.status == CheckpointStatus.DAMAGED:
+        raise CheckpointDamaged(
+            f"Files of checkpoint {row.id} are gone or altered, so it is not served; "
+            "`sage-sleep restore` brings them back from a backup."
+        )
+
+
 def _check_candidate(session: Session, row: CheckpointRow) -> None:
     if checkpoints.find_alias_target(session, row.instance_id, Alias.CANDIDATE) != row.id:
         return
@@ -508,22 +402,6 @@ def _check_candidate(session: Session, row: CheckpointRow) -> None:
             replaces=plan.replaces_checkpoint_id,
             current=current,
         )
-
-
-def _give_back(
-    session: Session, checkpoint_id: str, *, min_salience: float, counts_attempt: bool, reason: str
-) -> None:
-    """What a rebuild trains on was consolidated before it, and stays so."""
-    cycle_id = checkpoints.get_checkpoint(session, checkpoint_id).cycle_id
-    if sleep_cycles.get_cycle(session, cycle_id).trigger == Trigger.REBUILD:
-        return
-    experiences.release_consolidated(
-        session,
-        cycle_id,
-        min_salience=min_salience,
-        counts_attempt=counts_attempt,
-        reason=reason,
-    )
 
 
 def _verify_files(row: CheckpointRow, root: Path) -> None:

@@ -24,6 +24,7 @@ from app.domain.sleep import CycleStatus, InstanceDefaults, Progress, Stage, Tra
 from app.errors import CycleOwnershipLost, NoSupervisedTokens, SageSleepError, TrainingStopped
 from app.log import get_logger
 from app.services import consolidation
+from app.services.file_guard import FileGuard
 from app.training.models import base_name
 from app.training.trainer import Trainer
 from app.worker.progress import ProgressWriter
@@ -85,6 +86,7 @@ def run_cycle(
     Raises: CycleOwnershipLost when another worker has it.
     """
     worker_id = new_id()
+    FileGuard(db, root=root, defaults=defaults).check_parent(cycle_id, now=utc_now())
     order = consolidation.start_cycle(db, cycle_id, worker_id=worker_id, now=utc_now())
     _log.info("sleep_cycle.started", cycle_id=cycle_id, experiences=len(order.train))
     checkpoint_id = new_id()

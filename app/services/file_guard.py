@@ -1,0 +1,187 @@
+"""Whether checkpoints' files are what was published: whoever uses a checkpoint asks here first.
+
+Files are looked at outside of any transaction; what was found is written in one, and aliases fall
+back with it (`app.services.damage`). A damaged checkpoint whose files are whole again, from a
+backup perhaps, is ready again, but no alias moves to it by itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from app import artifacts
+from app.db import checkpoints, events, instances, sleep_cycles
+from app.db.engine import Database
+from app.db.tables import CheckpointRow
+from app.domain.checkpoint import CheckpointFile, CheckpointStatus
+from app.domain.sleep import CyclePlan, InstanceDefaults
+from app.errors import ArtifactError, CheckpointFilesUnreadable, StorageError
+from app.log import get_logger
+from app.services import damage
+
+_log = get_logger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FileCheck:
+    """What a look at checkpoints' files found: ids by what became of them."""
+
+    damaged: Sequence[str]
+    repaired: Sequence[str]
+    unreadable: Sequence[str]
+
+
+class FileGuard:
+    """Looks at the files of one data directory's checkpoints, and remembers what it hashed.
+
+    Args:
+        root: Where the checkpoints lie.
+        defaults: What an instance has as long as it does not override it.
+    """
+
+    def __init__(self, db: Database, *, root: Path, defaults: InstanceDefaults) -> None:
+        self._db = db
+        self._root = root
+        self._defaults = defaults
+        self._verified = artifacts.VerifiedFiles()
+
+    def check_all(self, *, now: datetime) -> FileCheck:
+        """Look for every file without reading it, so that a start costs the same at any size."""
+        with self._db.read() as session:
+            rows = checkpoints.list_undeleted(session)
+        return self._check(rows, artifacts.verify_sizes, now=now)
+
+    def check_named(self, *, now: datetime) -> FileCheck:
+        """Hash the files of the checkpoints that aliases name."""
+        with self._db.read() as session:
+            rows = checkpoints.list_named(session)
+        return self._check(rows, artifacts.verify, now=now)
+
+    def hash_all(self, *, now: datetime) -> FileCheck:
+        """Hash every file of every checkpoint."""
+        with self._db.read() as session:
+            rows = checkpoints.list_undeleted(session)
+        return self._check(rows, artifacts.verify, now=now)
+
+    def require_intact(self, row: CheckpointRow, *, now: datetime) -> None:
+        """Let a checkpoint be used, or mark it and raise what is wrong with its files.
+
+        Raises: CheckpointFilesMissing, CheckpointFilesAltered, CheckpointFilesUnreadable.
+        """
+        try:
+            self._verified.verify(self._root, row.name, row_files(row))
+        except CheckpointFilesUnreadable:
+            raise
+        except ArtifactError as error:
+            try:
+                self._mark(row.id, error, now=now)
+            except StorageError as unwritable:  # refused either way, and found again
+                _log.warning("checkpoint.not_marked", checkpoint_id=row.id, code=unwritable.code)
+            raise
+
+    def check_promotion(self, checkpoint_id: str, *, now: datetime) -> None:
+        """Mark a checkpoint that is to be promoted if it is damaged; the promotion then says so.
+
+        Raises: CheckpointNotFound, CheckpointFilesUnreadable.
+        """
+        with self._db.read() as session:
+            row = checkpoints.get_checkpoint(session, checkpoint_id)
+        if row.status == CheckpointStatus.READY:
+            self._is_intact(row, now=now)
+
+    def check_rollback(self, slug: str, *, now: datetime) -> None:
+        """Mark what a rollback would lead to as long as it is damaged.
+
+        Raises: InstanceNotFound, CheckpointFilesUnreadable.
+        """
+        while True:
+            with self._db.read() as session:
+                instance = instances.get_instance(session, slug)
+                target_id = damage.find_rollback_target(session, instance)
+                if target_id is None:
+                    return
+                row = checkpoints.get_checkpoint(session, target_id)
+            if self._is_intact(row, now=now):
+                return
+
+    def check_parent(self, cycle_id: str, *, now: datetime) -> None:
+        """Before a queued cycle starts: give it another parent as long as its own is damaged.
+
+        Raises: SleepCycleNotFound, CheckpointFilesUnreadable.
+        """
+        refused: str | None = None
+        while True:
+            with self._db.read() as session:
+                plan = CyclePlan.from_json(sleep_cycles.get_cycle(session, cycle_id).plan)
+                if plan.parent_checkpoint_id is None or plan.parent_checkpoint_id == refused:
+                    return  # refused and still there: no longer queued, and its worker finds out
+                row = checkpoints.get_checkpoint(session, plan.parent_checkpoint_id)
+            if row.status == CheckpointStatus.READY and self._is_intact(row, now=now):
+                return
+            refused = row.id
+            with self._db.write() as session:
+                damage.replan_within(session, row, now=now)
+
+    def _check(
+        self, rows: Sequence[CheckpointRow], verify: artifacts.Verify, *, now: datetime
+    ) -> FileCheck:
+        damaged: list[str] = []
+        repaired: list[str] = []
+        unreadable: list[str] = []
+        for row in rows:
+            is_marked = row.status == CheckpointStatus.DAMAGED
+            try:
+                (artifacts.verify if is_marked else verify)(self._root, row.name, row_files(row))
+            except CheckpointFilesUnreadable as error:
+                unreadable.append(row.id)
+                _log.warning("checkpoint.unreadable", checkpoint_id=row.id, error=error.message)
+            except ArtifactError as error:
+                if not is_marked:
+                    damaged.append(row.id)
+                    self._mark(row.id, error, now=now)
+            else:
+                if is_marked:
+                    repaired.append(row.id)
+                    self._unmark(row.id, now=now)
+        return FileCheck(damaged=damaged, repaired=repaired, unreadable=unreadable)
+
+    def _is_intact(self, row: CheckpointRow, *, now: datetime) -> bool:
+        try:
+            artifacts.verify(self._root, row.name, row_files(row))
+        except CheckpointFilesUnreadable:
+            raise
+        except ArtifactError as error:
+            self._mark(row.id, error, now=now)
+            return False
+        return True
+
+    def _mark(self, checkpoint_id: str, error: ArtifactError, *, now: datetime) -> None:
+        with self._db.write() as session:
+            row = checkpoints.get_checkpoint(session, checkpoint_id)
+            if row.status != CheckpointStatus.READY:  # deleted, or marked, meanwhile
+                return
+            damage.mark_within(session, row, error, defaults=self._defaults, now=now)
+        _log.error("checkpoint.damaged", checkpoint_id=checkpoint_id, code=error.code)
+
+    def _unmark(self, checkpoint_id: str, *, now: datetime) -> None:
+        with self._db.write() as session:
+            row = checkpoints.get_checkpoint(session, checkpoint_id)
+            if row.status != CheckpointStatus.DAMAGED:
+                return
+            checkpoints.update_checkpoint(session, row.id, {"status": CheckpointStatus.READY})
+            events.append_event(
+                session,
+                type_="checkpoint.repaired",
+                instance_id=row.instance_id,
+                checkpoint_id=row.id,
+                now=now,
+            )
+        _log.info("checkpoint.repaired", checkpoint_id=checkpoint_id)
+
+
+def row_files(row: CheckpointRow) -> list[CheckpointFile]:
+    """The files that belong to a checkpoint, as it was published."""
+    return [CheckpointFile(**file) for file in row.files]
