@@ -5,10 +5,10 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 BENCH_STAMP := $(VENV)/.installed-bench
 
-.PHONY: help install model migrate run demo check lint types imports schema test bench format clean
+.PHONY: help install model migrate run demo check lint types imports schema test torture bench format clean
 
 help:  ## Show the targets.
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
 
 $(STAMP): pyproject.toml requirements.lock
 	$(PYTHON) -m venv $(VENV)
@@ -53,6 +53,10 @@ schema: $(STAMP)
 
 test: check  ## All checks and all tests.
 	$(BIN)/pytest
+
+torture: $(STAMP)  ## Kill daemon and child 300 times, and 10 times in real cycles; look what is left.
+	$(BIN)/python -m tests.torture --kills 300
+	$(BIN)/python -m tests.torture --kills 10 --rigs 1 --model embedded
 
 bench: $(BENCH_STAMP)  ## Measure speed and memory against baselines in the same run.
 	$(BIN)/pytest tests/benchmarks --override-ini=addopts= -s -p no:randomly

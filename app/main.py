@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
 from importlib.metadata import version
 from typing import Any
 
@@ -40,17 +40,22 @@ from app.services.file_guard import FileGuard
 from app.settings import Settings
 from app.worker.ingest_writer import IngestWriter
 from app.worker.scheduler import SleepScheduler
-from app.worker.supervisor import Supervisor
+from app.worker.supervisor import CYCLE_COMMAND, Supervisor
+from app.worker.upkeep import DataPaths, Upkeep
 
 _log = get_logger(__name__)
 
 
-def create_app(settings: Settings) -> FastAPI:
-    """Build the application; nothing is opened or started before its lifespan begins."""
+def create_app(settings: Settings, *, child_command: Sequence[str] | None = None) -> FastAPI:
+    """Build the application; nothing is opened or started before its lifespan begins.
+
+    Args:
+        child_command: As in `run_daemon`.
+    """
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        running = run_daemon(settings)
+        running = run_daemon(settings, child_command=child_command)
         app.state.daemon = running.__enter__()
         try:
             yield
@@ -115,13 +120,18 @@ def _add_middleware(app: FastAPI, settings: Settings) -> None:
 
 
 @contextmanager
-def run_daemon(settings: Settings) -> Iterator[Daemon]:
+def run_daemon(
+    settings: Settings, *, child_command: Sequence[str] | None = None
+) -> Iterator[Daemon]:
     """Hold the data directory, settle what the last run left, and keep the worker running.
 
     Raises: as `check_startable`.
     """
     with _hold(settings) as db:
         defaults = settings.instance_defaults()
+    Args:
+        child_command: What runs a cycle, given its id; None for this program's own.
+
         settled = consolidation.settle_all_running(db, defaults=defaults, now=utc_now())
         swept = artifacts.sweep(
             settings.checkpoints_dir,
@@ -145,6 +155,7 @@ def run_daemon(settings: Settings) -> Iterator[Daemon]:
             stop_grace_seconds=settings.stop_grace_seconds,
         )
         scheduler = SleepScheduler(
+            child_command=child_command or CYCLE_COMMAND,
             db,
             defaults=defaults,
             interval_seconds=settings.scheduler_interval_seconds,

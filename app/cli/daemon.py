@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 from pathlib import Path
 
+from typing import TYPE_CHECKING
 import typer
 
 from app.cli.terminal import explained, fail, out, read_settings
@@ -12,12 +13,24 @@ from app.log import configure_logging
 
 app = typer.Typer()
 
+if TYPE_CHECKING:
+    from app.training.trainer import Trainer
+
 
 @app.command()
 def serve() -> None:
     """Run the daemon until it is stopped."""
     import uvicorn  # noqa: PLC0415  # only this command serves
 
+    serve_with()
+
+
+def serve_with(child_command: Sequence[str] | None = None) -> None:
+    """Run the daemon until it is stopped.
+
+    Args:
+        child_command: What runs a cycle, given its id; None for this program's own `run-cycle`.
+    """
     from app.api.connections import bounded, check_certificate  # noqa: PLC0415
     from app.main import check_startable, create_app  # noqa: PLC0415
 
@@ -28,7 +41,7 @@ def serve() -> None:
         if settings.tls_certificate is not None and settings.tls_key is not None:
             check_certificate(settings.tls_certificate, settings.tls_key)
         config = uvicorn.Config(
-            create_app(settings),
+            create_app(settings, child_command=child_command),
             host=settings.host,
             port=settings.port,
             http=bounded(
@@ -52,14 +65,20 @@ def serve() -> None:
 @app.command("run-cycle", hidden=True)
 def run_cycle(cycle_id: str) -> None:
     """Run one queued cycle; the daemon starts this as its child."""
-    from app.worker import cycle as worker  # noqa: PLC0415  # after the parent is watched
+    from app.training.trainer import LoraTrainer  # noqa: PLC0415  # only this command trains
+
+    run_child(cycle_id, LoraTrainer)
+
+
+def run_child(cycle_id: str, make_trainer: Callable[[], Trainer]) -> None:
+    """Be the daemon's child: run one queued cycle with a trainer."""
+    from app.worker import cycle as worker  # noqa: PLC0415  # its imports take a second
 
     worker.watch_parent()
     stop = worker.stop_on_signal()
     worker.yield_cores()
 
     from app.db.engine import Database  # noqa: PLC0415
-    from app.training.trainer import LoraTrainer  # noqa: PLC0415  # torch lives here alone
 
     with explained():
         settings = read_settings()
@@ -74,7 +93,7 @@ def run_cycle(cycle_id: str) -> None:
                 snapshots_directory=settings.snapshots_dir,
                 snapshot_interval_seconds=settings.snapshot_interval_seconds,
                 defaults=settings.instance_defaults(),
-                trainer=LoraTrainer(),
+                trainer=make_trainer(),
                 stop=stop,
             )
         finally:

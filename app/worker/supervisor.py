@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 
 from app.clock import utc_now
@@ -20,6 +20,10 @@ from app.domain.sleep import InstanceDefaults
 from app.errors import SageSleepError
 from app.log import get_logger
 from app.services import consolidation
+
+# -P: not whatever `app` lies in the directory that the daemon was started in.
+CYCLE_COMMAND = (sys.executable, "-P", "-m", "app", "run-cycle")
+"""Runs a cycle in a process of its own, given the cycle's id."""
 
 POLL_SECONDS = 0.5
 RESTART_DELAY_SECONDS = 0.5
@@ -39,11 +43,13 @@ class Supervisor:
         db: Database,
         *,
         defaults: InstanceDefaults,
+        child_command: Sequence[str],
         child_environment: Mapping[str, str],
         stop_grace_seconds: float,
     ) -> None:
         self._db = db
         self._defaults = defaults
+        self._child_command = child_command
         self._child_environment = child_environment
         self._stop_grace_seconds = stop_grace_seconds
         self._wake = threading.Event()
@@ -93,9 +99,8 @@ class Supervisor:
                 self._stopping.wait(IDLE_SECONDS)
 
     def _run_child(self, cycle_id: str) -> None:
-        # -P: not whatever `app` lies in the directory that the daemon was started in.
         child = subprocess.Popen(  # noqa: S603  # our own module, an id of our own
-            [sys.executable, "-P", "-m", "app", "run-cycle", cycle_id],
+            [*self._child_command, cycle_id],
             stdin=subprocess.PIPE,
             env={**os.environ, **self._child_environment},
             # A Ctrl-C in the daemon's terminal reaches the daemon alone, which decides.

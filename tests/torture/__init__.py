@@ -1,0 +1,1 @@
+"""Kills at random moments: `python -m tests.torture` (`make torture`)."""

@@ -1,0 +1,138 @@
+"""What must hold after every kill, read from the files themselves: the database and checkpoints."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections import Counter
+from collections.abc import Collection, Mapping
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from app import artifacts
+from app.domain.checkpoint import CheckpointFile
+from app.errors import ArtifactError
+
+ACTIVE = ("queued", "training", "evaluating")
+MAX_ATTEMPTS = 3
+
+
+@dataclass
+class Broken:
+    """What did not hold, by promise; all empty is well."""
+
+    lost: list[str] = field(default_factory=list)
+    consumed_twice: list[str] = field(default_factory=list)
+    astray: list[str] = field(default_factory=list)
+    half_checkpoints: list[str] = field(default_factory=list)
+    aliases: list[str] = field(default_factory=list)
+    database: list[str] = field(default_factory=list)
+
+    @property
+    def is_broken(self) -> bool:
+        """Whether anything is."""
+        return any(vars(self).values())
+
+
+def published_names(root: Path) -> set[str]:
+    """Names of all directories under a final name."""
+    return {
+        f"{path.parent.name}/{path.name}"
+        for path in root.glob("*/*")
+        if path.is_dir() and not path.parent.name.startswith(".")
+    }
+
+
+def check(
+    data_dir: Path,
+    acknowledged: Mapping[str, str],
+    *,
+    published_before: Collection[str] = (),
+    is_thorough: bool = False,
+) -> Broken:
+    """Check all promises.
+
+    Args:
+        acknowledged: Response by source id, as the client was told that they are stored.
+        published_before: Directories that stood under a final name while no daemon ran; the start
+            since then has registered them or set them aside.
+        is_thorough: Also what takes seconds: the database's own checks.
+    """
+    broken = Broken()
+    root = data_dir / "checkpoints"
+    with closing(sqlite3.connect(f"file:{data_dir / 'sage-sleep.db'}?mode=ro", uri=True)) as db:
+        db.execute("BEGIN")  # one state of everything
+        _check_acknowledged(db, acknowledged, broken)
+        _check_consumption(db, broken)
+        _check_checkpoints(db, root, published_before, broken)
+        _check_aliases(db, broken)
+        if is_thorough:
+            broken.database += [row[0] for row in db.execute("PRAGMA integrity_check")]
+            broken.database = [found for found in broken.database if found != "ok"]
+            broken.database += [str(row) for row in db.execute("PRAGMA foreign_key_check")]
+    return broken
+
+
+def _check_acknowledged(
+    db: sqlite3.Connection, acknowledged: Mapping[str, str], broken: Broken
+) -> None:
+    stored = dict(db.execute("SELECT source_id, response FROM experiences"))
+    broken.lost += [
+        source_id for source_id, text in acknowledged.items() if stored.get(source_id) != text
+    ]
+
+
+def _check_consumption(db: sqlite3.Connection, broken: Broken) -> None:
+    """Every experience was consumed by one succeeded cycle, or waits, or was given up on."""
+    consumers: Counter[int] = Counter()
+    claimers: Counter[int] = Counter()
+    uses = """SELECT u.experience_seq, c.status FROM cycle_experiences u
+        JOIN sleep_cycles c ON c.id = u.cycle_id
+        WHERE u.role = 'train' AND c.status IN ('succeeded', 'queued', 'training', 'evaluating')"""
+    for seq, status in db.execute(uses):
+        (consumers if status == "succeeded" else claimers)[seq] += 1
+    rows = db.execute("SELECT seq, id, status, attempts FROM experiences").fetchall()
+    for seq, id_, status, attempts in rows:
+        if consumers[seq] > 1:
+            broken.consumed_twice.append(id_)
+        expected = (status == "consolidated", status == "claimed")
+        if (consumers[seq] > 0, claimers[seq] > 0) != expected or claimers[seq] > 1:
+            broken.astray.append(
+                f"{id_} {status}, {consumers[seq]} consumers, {claimers[seq]} claimers"
+            )
+        if status == "quarantined" and attempts < MAX_ATTEMPTS:
+            broken.astray.append(f"{id_} quarantined after {attempts}")
+
+
+def _check_checkpoints(
+    db: sqlite3.Connection, root: Path, published_before: Collection[str], broken: Broken
+) -> None:
+    known = db.execute("SELECT name, files FROM checkpoints WHERE status = 'ready'").fetchall()
+    for name, files in known:
+        try:
+            artifacts.verify(root, name, [CheckpointFile(**file) for file in json.loads(files)])
+        except ArtifactError as error:
+            broken.half_checkpoints.append(f"{name}: {error.message}")
+    unknown = set(published_before) & published_names(root) - {name for name, _ in known}
+    broken.half_checkpoints += [f"{name}: not registered" for name in sorted(unknown)]
+    others = "SELECT name, status FROM checkpoints WHERE status != 'ready'"
+    broken.half_checkpoints += [f"{name}: {status}" for name, status in db.execute(others)]
+    succeeded = """SELECT c.id FROM sleep_cycles c LEFT JOIN checkpoints k ON k.cycle_id = c.id
+        WHERE c.status = 'succeeded' AND k.id IS NULL"""
+    broken.half_checkpoints += [f"cycle {row[0]}: no checkpoint" for row in db.execute(succeeded)]
+
+
+def _check_aliases(db: sqlite3.Connection, broken: Broken) -> None:
+    wrong = """SELECT a.name, k.id, k.status FROM aliases a
+        JOIN checkpoints k ON k.id = a.checkpoint_id
+        WHERE k.status != 'ready' OR k.instance_id != a.instance_id"""
+    broken.aliases += [f"{name} -> {id_}, {status}" for name, id_, status in db.execute(wrong)]
+
+
+def count_cycles(data_dir: Path) -> Counter[str]:
+    """How many cycles ended as what, over all instances."""
+    with closing(sqlite3.connect(f"file:{data_dir / 'sage-sleep.db'}?mode=ro", uri=True)) as db:
+        return Counter(
+            dict(db.execute("SELECT status, count(*) FROM sleep_cycles GROUP BY status"))
+        )

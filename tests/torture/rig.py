@@ -1,0 +1,263 @@
+"""One data directory under torture: a daemon, its traffic, and the kills.
+
+A rig ends as an unattended machine does: nobody looks at its files or helps it to start.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx
+import psutil
+
+from tests.support import free_port, run_command
+from tests.torture import invariants
+from tests.torture.traffic import INSTANCES, Traffic
+
+START_SECONDS = 60.0
+CHILD_END_SECONDS = 10.0
+"""A child may be in the middle of its imports when its daemon dies; it ends once they are done."""
+
+DRAIN_SECONDS = 10.0
+"""What issue and README promise of SIGTERM."""
+
+THOROUGH_EVERY = 10
+KINDS = ("daemon", "child", "both", "term", "starting")
+WEIGHTS = (3, 4, 2, 2, 1)
+
+QUICK_SETTINGS = {
+    "SAGE_MASS_THRESHOLD": "1.5",
+    "SAGE_MIN_EXPERIENCES": "3",
+    "SAGE_MAX_EXPERIENCES": "32",
+    "SAGE_MIN_SALIENCE": "0.2",
+    "SAGE_MIN_INTERVAL_SECONDS": "0",
+    "SAGE_IDLE_SECONDS": "0",
+    "SAGE_SCHEDULER_INTERVAL_SECONDS": "0.5",
+    "SAGE_PROBE_PROMPTS": "[]",
+}
+
+
+@dataclass
+class Outcome:
+    """What came of a rig; `broken` names what did not hold, and the kill it followed."""
+
+    kills: Counter[str] = field(default_factory=Counter)
+    broken: list[str] = field(default_factory=list)
+    lost: int = 0
+    consumed_twice: int = 0
+    half_checkpoints: int = 0
+    manual_steps: int = 0
+    acknowledged: int = 0
+    cycles: Counter[str] = field(default_factory=Counter)
+    slowest_start_seconds: float = 0.0
+    slowest_drain_seconds: float = 0.0
+    slowest_child_end_seconds: float = 0.0
+
+
+class Rig:
+    """A data directory, the daemon on it and what is done to both.
+
+    Args:
+        module: Run with `python -m` as the daemon.
+        lull_seconds: Least and most time between two kills.
+    """
+
+    def __init__(
+        self,
+        data_dir: Path,
+        *,
+        seed: str,
+        module: str = "tests.torture.daemon",
+        settings: Mapping[str, str] = QUICK_SETTINGS,
+        lull_seconds: tuple[float, float] = (0.0, 1.5),
+    ) -> None:
+        self._data_dir = data_dir
+        self._draw = random.Random(seed)  # noqa: S311  # a seeded draw, no secret
+        self._module = module
+        self._lull_seconds = lull_seconds
+        port = free_port()
+        self._url = f"http://127.0.0.1:{port}"
+        self._environment = {
+            **os.environ,
+            "SAGE_DATA_DIR": str(data_dir),
+            "SAGE_PORT": str(port),
+            **settings,
+        }
+        self._log_path = data_dir / "daemon.log"
+        self._traffic = Traffic(self._url, seed=seed)
+        self._daemon: subprocess.Popen[bytes] | None = None
+        self.outcome = Outcome()
+
+    def run(self, kills: int, *, settle_seconds: float = 240.0) -> Outcome:
+        """Kill so often, then let everything come to rest and look at it all once more."""
+        self._data_dir.mkdir(parents=True, exist_ok=True)
+        run_command("migrate", environment={"SAGE_DATA_DIR": str(self._data_dir)})
+        self._start()
+        self._make_instances()
+        self._traffic.start()
+        try:
+            for number in range(1, kills + 1):
+                kind = self._draw.choices(KINDS, WEIGHTS)[0]
+                self._kill(kind, number)
+                self.outcome.kills[kind] += 1
+        finally:
+            self._traffic.stop()
+        self._settle(settle_seconds)
+        self._end_daemon(signal.SIGTERM)
+        names = invariants.published_names(self._data_dir / "checkpoints")
+        self._start()
+        self._check("the end", names, is_thorough=True)
+        self._end_daemon(signal.SIGTERM)
+        self.outcome.broken += [f"answer: {found}" for found in self._traffic.unexpected]
+        self.outcome.acknowledged = len(self._traffic.acknowledged)
+        self.outcome.cycles = invariants.count_cycles(self._data_dir)
+        return self.outcome
+
+    def _kill(self, kind: str, number: int) -> None:
+        """One kill and, where the daemon went, its next start and the look at what is left."""
+        daemon = self._running()
+        if kind == "starting":  # the daemon is killed, and once more before it is up again
+            self._end_daemon(signal.SIGKILL)
+            self._spawn()
+            time.sleep(self._draw.uniform(0.0, 2.5))
+            daemon = self._running()
+        else:
+            time.sleep(self._draw.uniform(*self._lull_seconds))
+        children = self._children()
+        if kind == "child":
+            for child in children:
+                _kill_process(child)
+            if daemon.poll() is not None:
+                self._break(f"kill {number}: the daemon died with the child")
+                self._start()
+            return
+        if kind == "both":
+            for child in children:
+                _kill_process(child)
+        self._end_daemon(signal.SIGTERM if kind == "term" else signal.SIGKILL)
+        # Half of the starts come at once, while the old child may still be there.
+        if self._draw.random() < 0.5:
+            self._demand_no_children(f"kill {number} ({kind})")
+            names = invariants.published_names(self._data_dir / "checkpoints")
+        else:
+            names = set()
+        self._start()
+        what = f"kill {number} ({kind})"
+        self._check(what, names, is_thorough=number % THOROUGH_EVERY == 0)
+
+    def _running(self) -> subprocess.Popen[bytes]:
+        assert self._daemon is not None
+        return self._daemon
+
+    def _spawn(self) -> None:
+        with self._log_path.open("ab") as log:
+            self._daemon = subprocess.Popen(
+                [sys.executable, "-m", self._module, *(["serve"] if self._module == "app" else [])],
+                env=self._environment,
+                stdout=log,
+                stderr=log,
+            )
+
+    def _start(self) -> None:
+        """Start the daemon as an init system does: again, if it does not come up."""
+        started = time.monotonic()
+        while True:
+            self._spawn()
+            if self._is_up(started + START_SECONDS):
+                break
+            self._running().kill()
+            self._running().wait()
+            self.outcome.manual_steps += 1
+            self._break(f"the daemon did not start:\n{self._log_path.read_text()[-2000:]}")
+            if time.monotonic() - started > 2 * START_SECONDS:
+                raise TimeoutError("the daemon does not start any more")
+        taken = time.monotonic() - started
+        self.outcome.slowest_start_seconds = max(self.outcome.slowest_start_seconds, taken)
+
+    def _is_up(self, deadline: float) -> bool:
+        while time.monotonic() < deadline and self._running().poll() is None:
+            try:
+                if httpx.get(f"{self._url}/readyz").status_code == 200:
+                    return True
+            except httpx.TransportError:
+                pass
+            time.sleep(0.05)
+        return False
+
+    def _make_instances(self) -> None:
+        for slug in INSTANCES[1:]:
+            httpx.put(f"{self._url}/v1/instances/{slug}", json={}).raise_for_status()
+
+    def _end_daemon(self, number: signal.Signals) -> None:
+        daemon = self._running()
+        started = time.monotonic()
+        daemon.send_signal(number)
+        daemon.wait(timeout=60)
+        if number is signal.SIGTERM:
+            taken = time.monotonic() - started
+            self.outcome.slowest_drain_seconds = max(self.outcome.slowest_drain_seconds, taken)
+            if taken > DRAIN_SECONDS:
+                self._break(f"SIGTERM took {taken:.1f} s")
+            self._demand_no_children("SIGTERM", at_once=True)
+
+    def _children(self) -> list[psutil.Process]:
+        """Training children on this data directory, whoever's they are now."""
+        found = []
+        for process in psutil.process_iter(["cmdline"]):
+            command = process.info["cmdline"] or []
+            if not {"tests.torture.child", "run-cycle"} & set(command):
+                continue
+            try:
+                if process.environ().get("SAGE_DATA_DIR") == str(self._data_dir):
+                    found.append(process)
+            except (psutil.NoSuchProcess, psutil.AccessDenied, OSError):
+                continue
+        return found
+
+    def _demand_no_children(self, what: str, *, at_once: bool = False) -> None:
+        started = time.monotonic()
+        _, alive = psutil.wait_procs(self._children(), timeout=CHILD_END_SECONDS)
+        taken = time.monotonic() - started
+        self.outcome.slowest_child_end_seconds = max(self.outcome.slowest_child_end_seconds, taken)
+        if alive or (at_once and taken > 1.0):
+            self._break(f"{what}: the child outlived the daemon")
+
+    def _settle(self, timeout_seconds: float) -> None:
+        """Wait until no cycle is queued or running."""
+        deadline = time.monotonic() + timeout_seconds
+        while time.monotonic() < deadline:
+            counts = invariants.count_cycles(self._data_dir)
+            if not any(counts[status] for status in invariants.ACTIVE):
+                return
+            time.sleep(0.3)
+        self._break(f"the queue did not empty: {dict(counts)}")
+
+    def _check(self, what: str, names: set[str], *, is_thorough: bool) -> None:
+        acknowledged = dict(self._traffic.acknowledged)
+        found = invariants.check(
+            self._data_dir, acknowledged, published_before=names, is_thorough=is_thorough
+        )
+        self.outcome.lost = max(self.outcome.lost, len(found.lost))
+        self.outcome.consumed_twice = max(self.outcome.consumed_twice, len(found.consumed_twice))
+        self.outcome.half_checkpoints += len(found.half_checkpoints)
+        if found.is_broken:
+            self._break(f"{what}: {found}")
+
+    def _break(self, what: str) -> None:
+        self.outcome.broken.append(what[:2000])
+
+
+def _kill_process(process: psutil.Process) -> None:
+    try:
+        process.kill()
+    except psutil.NoSuchProcess:
+        return  # it ended by itself in this moment
