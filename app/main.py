@@ -16,6 +16,8 @@ from app import artifacts
 from app.api import (
     checkpoint_reports,
     checkpoints,
+    console,
+    cycle_figures,
     cycle_reports,
     experiences,
     instances,
@@ -75,10 +77,12 @@ def create_app(settings: Settings, *, child_command: Sequence[str] | None = None
         experiences,
         sleep_cycles,
         cycle_reports,
+        cycle_figures,
         checkpoints,
         checkpoint_reports,
         instances,
         operations,
+        console,
     ):
         app.include_router(part.router)
     return app

@@ -49,9 +49,11 @@ def end(
     root: Path,
     cycle: SleepCycleRow,
     measured: TrainingReport,
+    *,
+    now: datetime = NOW,
 ) -> tuple[str, CycleStatus]:
     """Start a queued cycle, publish two small files and judge; its checkpoint and its end."""
-    consolidation.start_cycle(db, cycle.id, worker_id="w", now=NOW)
+    consolidation.start_cycle(db, cycle.id, worker_id="w", now=now)
     checkpoint_id = new_id()
     staged = artifacts.stage(root, checkpoint_id)
     (staged / "adapter_model.safetensors").write_bytes(b"weights of " + checkpoint_id.encode())
@@ -75,7 +77,7 @@ def end(
         report=measured,
         verdict=judge(measured, GatePolicy()),
         defaults=defaults,
-        now=NOW,
+        now=now,
     )
     return checkpoint_id, status
 

@@ -43,8 +43,10 @@ NEEDED: dict[str, Scope | None] = {
     "GET /v1/instances/{slug}": Scope.READ,
     "GET /v1/instances/{slug}/aliases": Scope.READ,
     "GET /v1/instances/{slug}/aliases/history": Scope.READ,
+    "GET /v1/instances/{slug}/cycle-figures": Scope.READ,
     "GET /v1/instances/{slug}/events": Scope.READ,
     "GET /v1/instances/{slug}/experience-summary": Scope.READ,
+    "GET /v1/instances/{slug}/salience-distribution": Scope.READ,
     "GET /v1/instances/{slug}/sleep-decision": Scope.READ,
     "GET /stats": Scope.READ,
     "GET /metrics": Scope.READ,
@@ -62,6 +64,8 @@ NEEDED: dict[str, Scope | None] = {
     "GET /healthz": None,
     "GET /readyz": None,
     "GET /": None,
+    "GET /console/{name}": None,
+    "GET /console/vendor/{name}": None,
 }
 """What a caller's token must be for; None: anyone. HEAD needs what GET needs."""
 

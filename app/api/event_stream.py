@@ -29,7 +29,7 @@ ReadEvents = Callable[[int, int], tuple[Sequence[EventRow], bool]]
 
 
 async def list_events(read: ReadEvents, *, after_seq: int, limit: int) -> ListOut[EventOut]:
-    """One page of events, oldest first; `next` is the number to ask on after."""
+    """One page of events in the order they are read; `next` is the number to ask on after."""
     rows, _ = await run_in_threadpool(read, after_seq, limit + 1)
     data = [_event(row) for row in rows[:limit]]
     has_more = len(rows) > limit

@@ -35,13 +35,23 @@ from app.api.schemas import (
     ListOut,
     RebuildIn,
     RollbackIn,
+    SalienceDistributionOut,
     SleepCycleOut,
 )
 from app.api.sleep_cycles import cycle_out
+from app.db.events import EventFilter
 from app.db.tables import EventRow
 from app.domain.checkpoint import Alias
 from app.domain.exchange import SLUG_PATTERN
-from app.services import experience_summary, instance_events, instances, rebuild, registry, sleep
+from app.services import (
+    experience_summary,
+    instance_events,
+    instances,
+    rebuild,
+    registry,
+    salience_distribution,
+    sleep,
+)
 
 router = APIRouter(prefix="/v1/instances", tags=["instances"], route_class=GuardedRoute)
 
@@ -91,6 +101,15 @@ def get_experience_summary(
     """How many experiences counted, how salient they are, and since when."""
     found = experience_summary.summarise_experiences(daemon.db, slug, min_salience=min_salience)
     return ExperienceSummaryOut(**asdict(found), instance=slug, min_salience=min_salience)
+
+
+@router.get("/{slug}/salience-distribution", responses=problem_responses(HTTPStatus.NOT_FOUND))
+def get_salience_distribution(
+    slug: str, daemon: DaemonDep, newest: Annotated[int, Query(ge=1, le=5000)] = 1000
+) -> SalienceDistributionOut:
+    """How many of the newest experiences fall into each tenth of salience, by dimension."""
+    found = salience_distribution.distribute_salience(daemon.db, slug, newest=newest)
+    return SalienceDistributionOut(**asdict(found), instance=slug)
 
 
 @router.get("/{slug}/aliases", responses=problem_responses(HTTPStatus.NOT_FOUND))
@@ -228,23 +247,41 @@ async def list_instance_events(
         Literal["checkpoint", "experience", "instance", "sleep_cycle"] | None,
         Query(description="Only events about this."),
     ] = None,
-    after: Annotated[int | None, Query(ge=0, le=MAX_INTEGER)] = None,
+    progress: Annotated[
+        bool, Query(description="Whether running cycles' progress, once a second, is among them.")
+    ] = True,
+    order: Annotated[
+        Literal["oldest", "newest"], Query(description="Which a list begins with.")
+    ] = "oldest",
+    after: Annotated[
+        int | None,
+        Query(ge=0, le=MAX_INTEGER, description="Id of the last one known, in this order."),
+    ] = None,
     limit: Limit = 200,
 ) -> Any:
-    """What happened to an instance: a list from the first, or a stream of what comes from now on.
+    """What happened to an instance: a list, or a stream of what comes from now on.
 
     A stream is asked for with `Accept: text/event-stream`; it resumes after `Last-Event-ID` or
     `after`. A session that listens with `subject=checkpoint` learns of a rollback within a second.
     """
+    wanted = EventFilter(subject=subject, has_progress=progress)
 
     def read(after_seq: int, at_most: int) -> tuple[Sequence[EventRow], bool]:
         found = instance_events.list_events(
-            daemon.db, slug, subject=subject, after_seq=after_seq, limit=at_most
+            daemon.db, slug, wanted, after_seq=after_seq, limit=at_most
+        )
+        return found, False
+
+    def read_back(before_seq: int, at_most: int) -> tuple[Sequence[EventRow], bool]:
+        found = instance_events.list_newest_events(
+            daemon.db, slug, wanted, before_seq=before_seq, limit=at_most
         )
         return found, False
 
     start = last_event_id if last_event_id is not None else after
     if EVENT_STREAM not in accept:
+        if order == "newest":
+            return await list_events(read_back, after_seq=start or MAX_INTEGER, limit=limit)
         return await list_events(read, after_seq=start or 0, limit=limit)
     if start is None:
         start = await run_in_threadpool(instance_events.find_last_event, daemon.db, slug)

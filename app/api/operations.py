@@ -1,14 +1,14 @@
-"""What operators and their machines look at: /stats, /healthz, /readyz, /metrics, the console."""
+"""What operators and their machines look at: /stats, /healthz, /readyz, /metrics."""
 
 from __future__ import annotations
 
 import os
 from http import HTTPStatus
-from importlib import resources
 from pathlib import Path
+from typing import Annotated
 
-from fastapi import APIRouter, Response
-from fastapi.responses import HTMLResponse, PlainTextResponse
+from fastapi import APIRouter, Query, Response
+from fastapi.responses import PlainTextResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.core import CollectorRegistry, GaugeMetricFamily
 
@@ -41,6 +41,9 @@ def get_stats(
     access: AccessDep,
     now: Now,
     instance: str | None = None,
+    q: Annotated[
+        str | None, Query(min_length=1, max_length=128, description="Part of the name.")
+    ] = None,
     cursor: Cursor = None,
     limit: Limit = 100,
 ) -> StatsOut:
@@ -51,6 +54,7 @@ def get_stats(
         daemon.db,
         instance=instance,
         within=access.instances,
+        name_part=q,
         defaults=daemon.defaults,
         now=now,
         after=cursor,
@@ -102,13 +106,6 @@ def get_metrics(daemon: DaemonDep, access: AccessDep) -> Response:
     registry = CollectorRegistry()
     registry.register(_Figures(found, is_worker_alive=daemon.is_worker_alive()))
     return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
-
-
-@router.get("/", response_class=HTMLResponse, include_in_schema=False)
-def get_console() -> HTMLResponse:
-    """The operator's console."""
-    page = resources.files("app.web").joinpath("index.html").read_text(encoding="utf-8")
-    return HTMLResponse(page)
 
 
 class _Figures:

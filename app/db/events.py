@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -10,6 +11,8 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from app.db.tables import EventRow
+
+PROGRESS = "sleep_cycle.progress"
 
 
 def append_event(
@@ -36,18 +39,33 @@ def append_event(
     session.flush()
 
 
-def list_instance_events(
-    session: Session, instance_id: int, *, subject: str | None, after_seq: int, limit: int
-) -> Sequence[EventRow]:
-    """Events of an instance after a sequence number, oldest first.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EventFilter:
+    """Which events of an instance are wanted.
 
-    Args:
+    Attributes:
         subject: What stands before the type's dot, such as `checkpoint`; None for any.
+        has_progress: Whether the progress of running cycles is: one event a second.
     """
-    query = sa.select(EventRow).where(EventRow.instance_id == instance_id, EventRow.seq > after_seq)
-    if subject is not None:
-        query = query.where(EventRow.type.startswith(f"{subject}.", autoescape=True))
+
+    subject: str | None = None
+    has_progress: bool = True
+
+
+def list_instance_events(
+    session: Session, instance_id: int, wanted: EventFilter, *, after_seq: int, limit: int
+) -> Sequence[EventRow]:
+    """Events of an instance after a sequence number, oldest first."""
+    query = _of_instance(instance_id, wanted).where(EventRow.seq > after_seq)
     return session.scalars(query.order_by(EventRow.seq).limit(limit)).all()
+
+
+def list_newest_instance_events(
+    session: Session, instance_id: int, wanted: EventFilter, *, before_seq: int, limit: int
+) -> Sequence[EventRow]:
+    """Events of an instance before a sequence number, newest first."""
+    query = _of_instance(instance_id, wanted).where(EventRow.seq < before_seq)
+    return session.scalars(query.order_by(EventRow.seq.desc()).limit(limit)).all()
 
 
 def find_last_seq(session: Session, instance_id: int) -> int:
@@ -66,3 +84,10 @@ def list_cycle_events(
         .order_by(EventRow.seq)
         .limit(limit)
     ).all()
+
+
+def _of_instance(instance_id: int, wanted: EventFilter) -> sa.Select[EventRow]:
+    query = sa.select(EventRow).where(EventRow.instance_id == instance_id)
+    if wanted.subject is not None:
+        query = query.where(EventRow.type.startswith(f"{wanted.subject}.", autoescape=True))
+    return query if wanted.has_progress else query.where(EventRow.type != PROGRESS)

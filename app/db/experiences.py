@@ -21,7 +21,7 @@ from app.db.tables import (
     SleepCycleRow,
 )
 from app.domain.experience import MAX_ATTEMPTS, CycleRole, ExperienceStatus
-from app.domain.salience import distinct_words
+from app.domain.salience import COMPONENTS, distinct_words
 from app.domain.selection import Candidate
 from app.domain.sleep import ACTIVE_STATUSES
 from app.errors import ExperienceNotFound
@@ -94,6 +94,23 @@ def count_salient(
         ExperienceRow.total >= min_total,
     )
     return session.scalar(query) or 0
+
+
+def list_newest_scores(
+    session: Session, instance_id: int, statuses: Collection[str], *, limit: int
+) -> Sequence[sa.Row[float, float, float, float, float, float]]:
+    """The components and the total of the newest experiences of these statuses."""
+    query = (
+        sa.select(*(getattr(ExperienceRow, name) for name in (*COMPONENTS, "total")))
+        .where(
+            ExperienceRow.instance_id == instance_id,
+            # The + keeps SQLite from the selection index, by which all of them would be sorted.
+            sa.literal_column("+experiences.status").in_(sorted(statuses)),
+        )
+        .order_by(ExperienceRow.seq.desc())
+        .limit(limit)
+    )
+    return session.execute(query).all()
 
 
 def find_ends(
@@ -309,7 +326,7 @@ def regrade(session: Session, instance_id: int, min_salience: float) -> None:
         )
 
 
-def erase(session: Session, experience_seq: int, *, now: datetime) -> None:
+def erase(session: Session, experience_seq: int, *, reason: str, now: datetime) -> None:
     """Remove every text of an experience; hash, scores, provenance and its words' hashes stay."""
     instance_id, response = session.execute(
         sa.select(ExperienceRow.instance_id, ExperienceRow.response).where(
@@ -329,7 +346,7 @@ def erase(session: Session, experience_seq: int, *, now: datetime) -> None:
             tool_calls=[],
             extra={},
             status=ExperienceStatus.ERASED,
-            reason="erased",
+            reason=reason,
             erased_at=now,
         )
         .execution_options(synchronize_session=False)

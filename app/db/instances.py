@@ -70,13 +70,16 @@ def list_instances(
     session: Session,
     *,
     within: Collection[str] | None = None,
+    name_part: str | None = None,
     after: str | None = None,
     limit: int | None = None,
 ) -> Sequence[InstanceRow]:
-    """Instances by slug: all or those of these slugs, or so many of those that come after one."""
+    """Instances by slug: all or those within or named so, or so many of those after one."""
     query = sa.select(InstanceRow).order_by(InstanceRow.slug).limit(limit)
     if within is not None:
         query = query.where(InstanceRow.slug.in_(within))
+    if name_part is not None:
+        query = query.where(InstanceRow.slug.icontains(name_part, autoescape=True))
     if after is not None:
         query = query.where(InstanceRow.slug > after)
     return session.scalars(query).all()

@@ -9,7 +9,7 @@ Must not know where earlier responses are kept.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from app.domain.words import ReplyWords, reply_words
@@ -56,6 +56,7 @@ class Salience:
 
 
 COMPONENTS = ("surprise", "novelty", "arousal", "reward", "conflict")
+BINS = 10
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -128,3 +129,12 @@ def _reward(terms: frozenset[str]) -> float:
 
 def _conflict(terms: frozenset[str]) -> float:
     return min(len(terms & CONFLICT_TERMS) / 6, 1.0)
+
+
+def count_bins(values: Iterable[float]) -> list[int]:
+    """How many values of 0..1 fall into each of `BINS` equal parts; 1 belongs to the last."""
+    counts = [0] * BINS
+    for value in values:
+        # Rounded, or 0.3 * 10 and its like would fall below where they belong.
+        counts[min(int(round(value * BINS, 9)), BINS - 1)] += 1
+    return counts

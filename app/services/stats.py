@@ -62,6 +62,7 @@ def collect_stats(
     defaults: InstanceDefaults,
     now: datetime,
     within: Collection[str] | None = None,
+    name_part: str | None = None,
     after: str | None = None,
     limit: int | None = None,
 ) -> list[InstanceStats]:
@@ -69,6 +70,7 @@ def collect_stats(
 
     Args:
         within: Only of these slugs; None for all.
+        name_part: Only slugs that hold this; None for all.
         after: Begin behind this slug.
         limit: None for all.
     """
@@ -76,7 +78,9 @@ def collect_stats(
         rows = (
             [instances.get_instance(session, instance)]
             if instance
-            else instances.list_instances(session, within=within, after=after, limit=limit)
+            else instances.list_instances(
+                session, within=within, name_part=name_part, after=after, limit=limit
+            )
         )
         return _summarise(session, rows, defaults, now=now)
 

@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
+from app.db.engine import Database
+from app.db.events import PROGRESS, append_event
+from app.db.instances import get_instance
+from app.domain.sleep import InstanceDefaults
+from tests.publishing import NOW, publish
 from tests.support import RunningDaemon, StartDaemon
 
 
@@ -91,3 +98,22 @@ def test_young_instance_has_no_aliases_and_nothing_to_roll_back(daemon: RunningD
     assert rollback.status_code == 409
     assert rollback.json()["type"].endswith("no-previous-checkpoint")
     assert daemon.http.get("/v1/instances/nobody/aliases").status_code == 404
+
+
+def test_events_are_listed_from_the_newest_back_and_without_progress(
+    start_daemon: StartDaemon, db: Database, defaults: InstanceDefaults, data_dir: Path
+) -> None:
+    publish(db, defaults, data_dir / "checkpoints", range(40))
+    with db.write() as session:
+        instance_id = get_instance(session, "default").id
+        append_event(session, type_=PROGRESS, instance_id=instance_id, now=NOW)
+    http = start_daemon(scheduler_interval_seconds=3600).http
+    path = "/v1/instances/default/events"
+    ids = [event["id"] for event in http.get(path).json()["data"]]
+    page = http.get(f"{path}?order=newest&limit=2").json()
+    assert [event["id"] for event in page["data"]] == ids[:-3:-1]
+    rest = http.get(f"{path}?order=newest&after={page['next']}").json()
+    assert [event["id"] for event in rest["data"]] == ids[-3::-1]
+    assert not rest["has_more"]
+    quiet = http.get(f"{path}?progress=false").json()["data"]
+    assert [event["id"] for event in quiet] == ids[:-1]

@@ -1,4 +1,4 @@
-"""Health, readiness, statistics, metrics, the console, and unknown addresses."""
+"""Health, readiness, statistics, metrics, and unknown addresses."""
 
 from __future__ import annotations
 
@@ -27,8 +27,24 @@ def test_ready_daemon_and_its_statistics(start_daemon: StartDaemon, tmp_path: Pa
     metrics = daemon.http.get("/metrics").text
     assert 'sage_sleep_mass_threshold{instance="default"} 20.0' in metrics
     assert "sage_sleep_worker_up 1.0" in metrics
-    assert "SAGE Sleep" in daemon.http.get("/").text
     assert daemon.http.get("/docs").status_code == 200
+
+
+def test_statistics_are_searched_by_part_of_a_name_and_paged(start_daemon: StartDaemon) -> None:
+    http = start_daemon().http
+    for name in ("sprout-a", "sprout-b", "other_x"):
+        http.put(f"/v1/instances/{name}", json={})
+    first = http.get("/stats?q=SPROUT&limit=1").json()
+    assert ([item["instance"] for item in first["instances"]], first["next"]) == (
+        ["sprout-a"],
+        "sprout-a",
+    )
+    second = http.get("/stats?q=SPROUT&limit=1&cursor=sprout-a").json()
+    assert [item["instance"] for item in second["instances"]] == ["sprout-b"]
+    assert not second["has_more"]
+    found = http.get("/stats", params={"q": "r_x"}).json()["instances"]
+    assert [item["instance"] for item in found] == ["other_x"]
+    assert http.get("/stats", params={"q": "%"}).json()["instances"] == []
 
 
 def test_missing_base_model_degrades_and_says_what_to_do(

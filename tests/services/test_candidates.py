@@ -10,6 +10,7 @@ import pytest
 
 from app.db import experiences
 from app.db.engine import Database
+from app.db.events import EventFilter
 from app.domain.sleep import CycleStatus, InstanceDefaults, Promotion, Trigger
 from app.errors import CheckpointInUse, CheckpointNotPromotable, NoCandidate
 from app.services import instance_events, registry, sleep
@@ -79,7 +80,9 @@ def test_accepted_checkpoint_becomes_candidate_and_current_stays(
     candidate, status = publish(db, manual, root, range(20, 40))
     assert status is CycleStatus.SUCCEEDED
     assert aliases(db) == {"current": live, "candidate": candidate}
-    told = instance_events.list_events(db, "default", subject="checkpoint", after_seq=0, limit=100)
+    told = instance_events.list_events(
+        db, "default", EventFilter(subject="checkpoint"), after_seq=0, limit=100
+    )
     assert [event.type for event in told] == ["checkpoint.promoted", "checkpoint.proposed"]
 
 

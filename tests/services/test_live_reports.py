@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from app.db.engine import Database
+from app.db.events import EventFilter
 from app.db.tables import EventRow
 from app.domain.sleep import CycleStatus, InstanceDefaults, Trigger
 from app.errors import CheckpointNotPromotable, IdempotencyKeyReused, ReportIdConflict
@@ -46,7 +47,11 @@ def tell_often(db: Database, defaults: InstanceDefaults, checkpoint_id: str, tim
 
 
 def events_of(db: Database, subject: str) -> list[EventRow]:
-    return list(instance_events.list_events(db, "default", subject=subject, after_seq=0, limit=100))
+    return list(
+        instance_events.list_events(
+            db, "default", EventFilter(subject=subject), after_seq=0, limit=100
+        )
+    )
 
 
 def promote(db: Database, root: Path, checkpoint_id: str, *, force: bool = False) -> None:

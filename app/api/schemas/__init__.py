@@ -27,6 +27,7 @@ from app.api.schemas.experiences import (
     ExperienceSummaryOut,
     ExperienceUseOut,
     ReceiptOut,
+    SalienceDistributionOut,
     SalienceOut,
 )
 from app.api.schemas.instances import InstanceIn, InstanceOut, PolicyIn, RebuildIn, RecipeIn
@@ -41,6 +42,7 @@ from app.api.schemas.operations import (
 from app.api.schemas.sleep_cycles import (
     CheckOut,
     ComparisonOut,
+    CycleFiguresOut,
     CycleReportOut,
     DecisionOut,
     DryRunOut,
@@ -65,6 +67,7 @@ __all__ = [
     "CheckpointPatch",
     "CheckpointSummaryOut",
     "ComparisonOut",
+    "CycleFiguresOut",
     "CycleReportOut",
     "CycleSummaryOut",
     "DecisionOut",
@@ -98,6 +101,7 @@ __all__ = [
     "ReportOut",
     "RequestModel",
     "RollbackIn",
+    "SalienceDistributionOut",
     "SalienceOut",
     "SleepCycleIn",
     "SleepCycleOut",

@@ -112,11 +112,15 @@ class ErasedOut(BaseModel):
 
     A checkpoint learned from it if its own cycle or an ancestor's trained on it. To be rid of it
     in the weights too: `POST /v1/instances/{slug}/rebuild`.
+
+    `purged` is false while the database's log still holds bytes of the text, for a reader that
+    needs it; the daemon empties it as soon as it can.
     """
 
     id: str
     status: ExperienceStatus
     erased_at: datetime | None
+    purged: bool
     checkpoints: list[str]
 
 
@@ -134,3 +138,14 @@ class ExperienceSummaryOut(BaseModel):
     averages: SalienceOut | None
     oldest_at: datetime | None
     newest_at: datetime | None
+
+
+class SalienceDistributionOut(BaseModel):
+    """How salience is spread over the newest experiences, filtered and erased ones left out.
+
+    `dimensions`: by component, and `total`, how many fall into each tenth of 0..1, lowest first.
+    """
+
+    instance: str
+    count: int
+    dimensions: dict[str, list[int]]

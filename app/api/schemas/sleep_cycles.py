@@ -183,6 +183,25 @@ class CycleReportOut(BaseModel):
     progress: dict[str, Any] | None
 
 
+class CycleFiguresOut(BaseModel):
+    """A cycle in figures: what was measured of it, without its plan, its texts and its curve."""
+
+    id: str
+    number: int
+    status: CycleStatus
+    trigger: str
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    trained: int
+    checkpoint_id: str | None
+    verdict: str | None
+    failed_checks: list[str]
+    error: dict[str, Any] | None
+    learned: list[ComparisonOut]
+    kept: list[ComparisonOut]
+
+
 class EventOut(BaseModel):
     """One fact of a cycle's course; `id` is what Last-Event-ID resumes from."""
 

@@ -1,0 +1,36 @@
+"""How the console looks: on a desk and on a phone, light and dark, full and empty."""
+
+from __future__ import annotations
+
+import pytest
+
+from app.db.engine import Database
+from app.domain.sleep import InstanceDefaults
+from tests.support import RunningDaemon, StartDaemon
+from tests.web.conftest import OpenConsole, picture
+from tests.web.scenery import live
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+@pytest.mark.parametrize("dark", [False, True])
+def test_nothing_is_wider_than_the_page(
+    start_daemon: StartDaemon,
+    open_console: OpenConsole,
+    db: Database,
+    defaults: InstanceDefaults,
+    width: int,
+    dark: bool,
+) -> None:
+    daemon: RunningDaemon = start_daemon(scheduler_interval_seconds=3600)
+    name = f"{width}-{'dark' if dark else 'light'}"
+    page = open_console(daemon, dark=dark, width=width)
+    page.get_by_text("No cycle has used").or_(page.get_by_text("No exchange yet. A")).wait_for()
+    picture(page, f"empty-{name}")
+    live(db, defaults, daemon.data_dir / "checkpoints")
+    page.reload()
+    page.get_by_role("article").first.wait_for()
+    page.locator("#plots canvas").nth(3).wait_for()
+    page.locator("#list summary").nth(2).click()
+    picture(page, f"lived-{name}")
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    assert page.title().endswith("SAGE Sleep")
