@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager
 from importlib.metadata import version
 from typing import Any
 
@@ -16,8 +16,6 @@ from app import artifacts
 from app.api import (
     checkpoint_reports,
     checkpoints,
-    console,
-    cycle_figures,
     cycle_reports,
     experiences,
     instances,
@@ -43,7 +41,6 @@ from app.settings import Settings
 from app.worker.ingest_writer import IngestWriter
 from app.worker.scheduler import SleepScheduler
 from app.worker.supervisor import CYCLE_COMMAND, Supervisor
-from app.worker.upkeep import DataPaths, Upkeep
 
 _log = get_logger(__name__)
 
@@ -77,12 +74,10 @@ def create_app(settings: Settings, *, child_command: Sequence[str] | None = None
         experiences,
         sleep_cycles,
         cycle_reports,
-        cycle_figures,
         checkpoints,
         checkpoint_reports,
         instances,
         operations,
-        console,
     ):
         app.include_router(part.router)
     return app
@@ -129,13 +124,13 @@ def run_daemon(
 ) -> Iterator[Daemon]:
     """Hold the data directory, settle what the last run left, and keep the worker running.
 
+    Args:
+        child_command: What runs a cycle, given its id; None for this program's own.
+
     Raises: as `check_startable`.
     """
     with _hold(settings) as db:
         defaults = settings.instance_defaults()
-    Args:
-        child_command: What runs a cycle, given its id; None for this program's own.
-
         settled = consolidation.settle_all_running(db, defaults=defaults, now=utc_now())
         swept = artifacts.sweep(
             settings.checkpoints_dir,
@@ -152,6 +147,7 @@ def run_daemon(
         supervisor = Supervisor(
             db,
             defaults=defaults,
+            child_command=child_command or CYCLE_COMMAND,
             child_environment={
                 "SAGE_DATA_DIR": str(settings.data_dir),
                 "SAGE_DATABASE_URL": settings.effective_database_url,
@@ -159,7 +155,6 @@ def run_daemon(
             stop_grace_seconds=settings.stop_grace_seconds,
         )
         scheduler = SleepScheduler(
-            child_command=child_command or CYCLE_COMMAND,
             db,
             defaults=defaults,
             interval_seconds=settings.scheduler_interval_seconds,

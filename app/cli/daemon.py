@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Callable, Sequence
 from pathlib import Path
-
 from typing import TYPE_CHECKING
+
 import typer
 
 from app.cli.terminal import explained, fail, out, read_settings
 from app.log import configure_logging
 
-app = typer.Typer()
-
 if TYPE_CHECKING:
     from app.training.trainer import Trainer
+
+app = typer.Typer()
 
 
 @app.command()
 def serve() -> None:
     """Run the daemon until it is stopped."""
-    import uvicorn  # noqa: PLC0415  # only this command serves
-
     serve_with()
 
 
@@ -31,6 +30,8 @@ def serve_with(child_command: Sequence[str] | None = None) -> None:
     Args:
         child_command: What runs a cycle, given its id; None for this program's own `run-cycle`.
     """
+    import uvicorn  # noqa: PLC0415  # only this command serves
+
     from app.api.connections import bounded, check_certificate  # noqa: PLC0415
     from app.main import check_startable, create_app  # noqa: PLC0415
 
