@@ -25,6 +25,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
+
 from app.domain.checkpoint import (
     ADAPTER_FILE,
     CONFIG_FILE,
@@ -40,6 +42,7 @@ from app.errors import (
 STAGING_DIRECTORY = ".staging"
 ORPHANS_DIRECTORY = ".orphans"
 SNAPSHOT_SUFFIX = ".safetensors"
+EXPERIMENT_LOCK = ".lock"
 CHUNK_BYTES = 1 << 20
 
 Verify = Callable[[Path, str, Sequence[CheckpointFile]], None]
@@ -163,15 +166,34 @@ def snapshot_path(directory: Path, cycle_id: str) -> Path:
     return directory / f"{cycle_id}{SNAPSHOT_SUFFIX}"
 
 
-def sweep_snapshots(directory: Path, active_cycle_ids: Collection[str]) -> list[str]:
-    """Delete snapshots, and halves of them, of cycles that will not go on; returns their names.
+def is_experiment_active(scratch: Path) -> bool:
+    """Whether reproduce or calibrate is training in its scratch directory."""
+    lock = FileLock(scratch / EXPERIMENT_LOCK)
+    if not scratch.is_dir():
+        return False
+    try:
+        with lock.acquire(timeout=0):
+            return False
+    except Timeout:
+        return True
 
-    Only for a moment without a running cycle.
-    """
+
+def sweep_scratch(scratch: Path) -> list[str]:
+    """Delete what a killed experiment left; returns the names. Nothing while one is training."""
+    if is_experiment_active(scratch):
+        return []
+    left = sorted(path for path in scratch.glob("*/") if path.is_dir())
+    for directory in left:
+        shutil.rmtree(directory, ignore_errors=True)
+    return [directory.name for directory in left]
+
+
+def sweep_snapshots(directory: Path, active_cycle_ids: Collection[str]) -> list[str]:
+    """Delete snapshots, and halves of them, of cycles that will not go on; returns their names."""
     swept = []
     for path in sorted(directory.iterdir()) if directory.is_dir() else ():
-        if path.name.removesuffix(SNAPSHOT_SUFFIX) not in active_cycle_ids:
-            path.unlink()
+        if not any(cycle_id in path.name for cycle_id in active_cycle_ids):
+            path.unlink(missing_ok=True)
             swept.append(path.name)
     return swept
 

@@ -65,7 +65,13 @@ Must not know HTTP: statuses live in `app.api.problems`, and a test demands a ro
     `- StorageError                     the place where the daemon keeps its state
        |- IngestOverloaded              more exchanges wait to be written than are let in
        |- WritesOverloaded              more changes wait to be written than are let in
-       |- DatabaseUnavailable
+       |- DatabaseUnavailable            it cannot be used, and none of these says why
+       |  |- DatabaseLocked              another process, or another write, holds it for too long
+       |  |- DatabaseReadOnly            it may not be written, or not even opened
+       |  |- DatabaseCorrupt             the file is damaged, or is no database
+       |  `- DatabaseFull                the disk has no room left
+       |- DiskFull                       no room left for files
+       |- DirectoryReadOnly              files may not be written
        |- DatabaseNotMigrated
        `- DataDirectoryInUse
 """
@@ -346,7 +352,31 @@ class WritesOverloaded(StorageError):
 
 
 class DatabaseUnavailable(StorageError):
-    """The database is locked, unreadable or full."""
+    """The database cannot be used."""
+
+
+class DatabaseLocked(DatabaseUnavailable):
+    """Another process, or another write, holds the database for too long."""
+
+
+class DatabaseReadOnly(DatabaseUnavailable):
+    """The database may not be written, or not even opened."""
+
+
+class DatabaseCorrupt(DatabaseUnavailable):
+    """The database file is damaged, or is no database."""
+
+
+class DatabaseFull(DatabaseUnavailable):
+    """The disk has no room left for the database."""
+
+
+class DiskFull(StorageError):
+    """The disk has no room left for files."""
+
+
+class DirectoryReadOnly(StorageError):
+    """Files may not be written where the daemon keeps them."""
 
 
 class DatabaseNotMigrated(StorageError):

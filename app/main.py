@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from importlib.metadata import version
 from typing import Any
 
@@ -33,13 +33,14 @@ from app.api.same_origin import SameOrigin
 from app.api.write_slots import WriteSlots
 from app.clock import utc_now
 from app.db.engine import Database
-from app.errors import AddressUnguarded, DataDirectoryInUse
+from app.errors import AddressUnguarded, DatabaseUnavailable, DataDirectoryInUse
 from app.log import get_logger
 from app.services import consolidation, registry, tokens
 from app.services.file_guard import FileGuard
 from app.settings import Settings
 from app.worker.ingest_writer import IngestWriter
 from app.worker.scheduler import SleepScheduler
+from app.worker.upkeep import DataPaths, Upkeep
 from app.worker.supervisor import CYCLE_COMMAND, Supervisor
 
 _log = get_logger(__name__)
@@ -142,6 +143,9 @@ def run_daemon(
         )
         guard = FileGuard(db, root=settings.checkpoints_dir, defaults=defaults)
         guard.check_all(now=utc_now())
+        swept += artifacts.sweep_scratch(settings.scratch_dir)
+        with suppress(DatabaseUnavailable):  # read-only, or full: what can be answered, is
+            db.purge()
         if settled or swept:
             _log.warning("daemon.recovered", cycles_requeued=settled, swept=swept)
         supervisor = Supervisor(
@@ -159,6 +163,18 @@ def run_daemon(
             defaults=defaults,
             interval_seconds=settings.scheduler_interval_seconds,
             on_queued=supervisor.wake,
+            upkeep=Upkeep(
+                db,
+                guard=guard,
+                paths=DataPaths(
+                    checkpoints=settings.checkpoints_dir,
+                    kept=settings.kept_dir,
+                    snapshots=settings.snapshots_dir,
+                    scratch=settings.scratch_dir,
+                ),
+                defaults=defaults,
+            ),
+            upkeep_interval_seconds=settings.upkeep_interval_seconds,
         )
         writer = IngestWriter(
             db,
@@ -185,6 +201,7 @@ def run_daemon(
                 data_dir=settings.data_dir,
                 checkpoints_root=settings.checkpoints_dir,
                 kept_root=settings.kept_dir,
+                snapshots_root=settings.snapshots_dir,
                 guard=guard,
                 defaults=defaults,
                 admission=admission,

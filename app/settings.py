@@ -136,6 +136,13 @@ class Settings(BaseSettings):
     min_report_score: Annotated[
         float, Field(ge=0, le=1, description="A session report below it is bad.")
     ] = 0.25
+    retain_text_days: Annotated[
+        int,
+        Field(ge=0, le=36500, description="Until texts that wait for no cycle go; 0: they stay."),
+    ] = 0
+    retain_checkpoints: Annotated[
+        int, Field(ge=0, le=100_000, description="Of the newest, those that keep files; 0: all.")
+    ] = 10
 
     preset: Preset = Field(
         default=Preset.STANDARD,
@@ -192,6 +199,9 @@ class Settings(BaseSettings):
     gate_broken_kl: Nats = GATE.broken_kl
 
     scheduler_interval_seconds: Annotated[float, Field(gt=0)] = 30.0
+    upkeep_interval_seconds: Annotated[
+        float, Field(gt=0, description="Between looks at files and at what may go by policy.")
+    ] = 24 * 3600
     max_body_bytes: Annotated[int, Field(ge=1024)] = 8 * 1024 * 1024
     max_held_bytes: Annotated[
         int, Field(ge=1024, description="Of bodies whose requests are not answered yet.")

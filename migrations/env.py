@@ -19,6 +19,7 @@ def run_migrations() -> None:
     with engine.connect() as connection:
         connection.exec_driver_sql("PRAGMA foreign_keys=OFF")
         connection.exec_driver_sql("PRAGMA journal_mode=WAL")
+        connection.exec_driver_sql("PRAGMA secure_delete=ON")
         connection.commit()
         context.configure(
             connection=connection, target_metadata=Table.metadata, render_as_batch=True

@@ -32,6 +32,7 @@ class Daemon:
     Attributes:
         checkpoints_root: Directory of the published checkpoints.
         kept_root: Directory of what is measured of models once and kept.
+        snapshots_root: Directory of what running trainings would go on from.
         guard: Looks at checkpoints' files before they are used.
         admission: Lets callers in.
         writes: Bounds the changes that are under way.
@@ -47,6 +48,7 @@ class Daemon:
     data_dir: Path
     checkpoints_root: Path
     kept_root: Path
+    snapshots_root: Path
     guard: FileGuard
     defaults: InstanceDefaults
     admission: Admission

@@ -7,7 +7,6 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
 
-from app import artifacts
 from app.api.access import AccessDep, GuardedRoute
 from app.api.deps import MAX_INTEGER, Cursor, DaemonDep, Limit, Now
 from app.api.problems import problem_responses
@@ -21,7 +20,7 @@ from app.api.schemas import (
 )
 from app.db.tables import ExperienceRow
 from app.domain.experience import ExperienceStatus
-from app.services import experiences
+from app.services import erasure, experiences
 
 router = APIRouter(prefix="/v1/experiences", tags=["experiences"], route_class=GuardedRoute)
 
@@ -95,11 +94,14 @@ def get_experience(experience_id: str, daemon: DaemonDep) -> ExperienceDetailOut
 def delete_experience(experience_id: str, daemon: DaemonDep, now: Now) -> ErasedOut:
     """Erase an experience's text, and name the checkpoints that were trained on it."""
     row, trained = experiences.erase_experience(daemon.db, experience_id, now=now)
-    artifacts.forget_replies(daemon.kept_root)
+    is_purged = erasure.purge_traces(
+        daemon.db, kept_root=daemon.kept_root, snapshots_root=daemon.snapshots_root
+    )
     return ErasedOut(
         id=row.id,
         status=ExperienceStatus(row.status),
         erased_at=row.erased_at,
+        purged=is_purged,
         checkpoints=[checkpoint.id for checkpoint in trained],
     )
 

@@ -78,6 +78,12 @@ STATUSES: Mapping[type[errors.SageSleepError], HTTPStatus] = {
     errors.IngestOverloaded: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.WritesOverloaded: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.DatabaseUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
+    errors.DatabaseLocked: HTTPStatus.SERVICE_UNAVAILABLE,
+    errors.DatabaseReadOnly: HTTPStatus.SERVICE_UNAVAILABLE,
+    errors.DatabaseCorrupt: HTTPStatus.SERVICE_UNAVAILABLE,
+    errors.DatabaseFull: HTTPStatus.SERVICE_UNAVAILABLE,
+    errors.DiskFull: HTTPStatus.SERVICE_UNAVAILABLE,
+    errors.DirectoryReadOnly: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.DatabaseNotMigrated: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.DataDirectoryInUse: HTTPStatus.SERVICE_UNAVAILABLE,
 }

@@ -108,14 +108,19 @@ def migrate() -> None:
     from alembic.config import Config  # noqa: PLC0415
 
     import migrations  # noqa: PLC0415
+    from app.clock import utc_now  # noqa: PLC0415
+    from app.db.copies import keep_before_change  # noqa: PLC0415
     from app.db.engine import Database, translated_errors  # noqa: PLC0415
 
     with explained():
         settings = read_settings()
         settings.data_dir.mkdir(parents=True, exist_ok=True)
+        db = Database(settings.effective_database_url)
         config = Config()
         config.set_main_option("script_location", str(Path(migrations.__file__).parent))
-        config.attributes["url"] = Database(settings.effective_database_url).url
+        config.attributes["url"] = db.url
+        if copy := keep_before_change(db, now=utc_now()):
+            typer.echo(f"The database as it was is kept as {copy}", err=True)
         with translated_errors():
             command.upgrade(config, "head")
         out.print(f"The database {settings.effective_database_url} is up to date.")

@@ -11,23 +11,33 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
 import sqlalchemy as sa
 from sqlalchemy import event
-from sqlalchemy.exc import DatabaseError, OperationalError
+from sqlalchemy.exc import DatabaseError
 from sqlalchemy.orm import Session, sessionmaker
 
 from app.db.seen_words import SeenWords
-from app.errors import DatabaseNotMigrated, DatabaseUnavailable
+from app.errors import (
+    DatabaseCorrupt,
+    DatabaseFull,
+    DatabaseLocked,
+    DatabaseNotMigrated,
+    DatabaseReadOnly,
+    DatabaseUnavailable,
+)
 
 SCHEMA_REVISION = "0003"
 """The Alembic revision this code needs; a test keeps it equal to the migrations' head."""
 
 BUSY_TIMEOUT_SECONDS = 10.0
+PURGE_TIMEOUT_SECONDS = 2.0
+"""How long a purge waits for readers of older states; then it is tried again later. A guess."""
+
 INGEST_CACHE_KIB = 16_384
 
 
@@ -52,6 +62,8 @@ class Database:
         self._write_lock = threading.Lock()
         self._kept: sa.PoolProxiedConnection | None = None
         self.seen_words = SeenWords()
+        self._failure: DatabaseUnavailable | None = None
+        self._is_purge_due = False
 
     @property
     def path(self) -> Path | None:
@@ -61,17 +73,18 @@ class Database:
     @contextmanager
     def read(self) -> Iterator[Session]:
         """Open a read transaction: one consistent view, never written to."""
-        with translated_errors(), self._read_sessions() as session:
+        with self._noted(), self._read_sessions() as session:
             yield session
 
     @contextmanager
     def write(self) -> Iterator[Session]:
         """Open a write transaction (BEGIN IMMEDIATE); it commits when the block ends well.
 
-        Raises: DatabaseUnavailable when the file stays locked, is full or cannot be read.
+        Raises: DatabaseUnavailable, as the leaf that says why.
         """
-        with self._turn(), translated_errors(), self._write_sessions.begin() as session:
+        with self._noted(), self._turn(), self._write_sessions.begin() as session:
             yield session
+        self._note_success()
 
     @contextmanager
     def write_driver(self) -> Iterator[sqlite3.Connection]:
@@ -81,7 +94,7 @@ class Database:
         every page anew on one that did not write last. Its cache is larger than
         SQLite's 2 MB, with which batches took a sixth longer among 30,000 experiences.
         """
-        with self._turn(), translated_errors():
+        with self._noted(), self._turn():
             kept = self._kept = self._kept or self._engine.raw_connection()
             try:
                 connection = cast("sqlite3.Connection", kept.driver_connection)
@@ -95,11 +108,68 @@ class Database:
                 self._kept = None
                 kept.close()  # back to the pool, which rolls back
                 raise
+        self._note_success()
+
+    @property
+    def failure(self) -> DatabaseUnavailable | None:
+        """What kept the last write, or a read meanwhile, from being done; None if all is well.
+
+        A later write that is done takes it back; damage to the file stays until a restart.
+        """
+        return self._failure
+
+    def retry_failed(self) -> None:
+        """After a failure: write nothing new, to learn whether writes go through again.
+
+        Raises: DatabaseUnavailable.
+        """
+        if self._failure is not None and not isinstance(self._failure, DatabaseCorrupt):
+            with self.write() as session:
+                session.execute(sa.text("PRAGMA user_version = 0"))
+
+    def purge(self) -> bool:
+        """Empty the write-ahead log into the file, so that what was deleted stands in neither.
+
+        SQLite overwrites deleted content with zeros (secure_delete), in the file as soon as the
+        log is moved into it. Returns False where a reader still needs the log: try again later.
+
+        Raises: DatabaseUnavailable.
+        """
+        self._is_purge_due = True
+        with self._noted(), self._turn():
+            borrowed = self._engine.raw_connection()
+            try:
+                connection = cast("sqlite3.Connection", borrowed.driver_connection)
+                _set_timeout(connection, PURGE_TIMEOUT_SECONDS)
+                (is_busy, _, _) = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+                _set_timeout(connection, BUSY_TIMEOUT_SECONDS)
+            finally:
+                borrowed.close()
+        self._is_purge_due = bool(is_busy)
+        return not is_busy
+
+    def finish_purge(self) -> None:
+        """Purge again if the last purge was kept from its end. Raises: DatabaseUnavailable."""
+        if self._is_purge_due:
+            self.purge()
+
+    @contextmanager
+    def _noted(self) -> Iterator[None]:
+        try:
+            with translated_errors():
+                yield
+        except DatabaseUnavailable as error:
+            self._failure = error
+            raise
+
+    def _note_success(self) -> None:
+        if not isinstance(self._failure, DatabaseCorrupt):
+            self._failure = None
 
     @contextmanager
     def _turn(self) -> Iterator[None]:
         if not self._write_lock.acquire(timeout=BUSY_TIMEOUT_SECONDS):
-            raise DatabaseUnavailable("Other writes take too long; try again shortly.")
+            raise DatabaseLocked("Other writes take too long; try again shortly.")
         try:
             yield
         finally:
@@ -109,15 +179,22 @@ class Database:
         """Raise DatabaseNotMigrated unless the schema is the one this code needs."""
         if self.path is None or not self.path.exists():
             raise DatabaseNotMigrated("There is no database yet: run `sage-sleep migrate`.")
-        with self.read() as session:
-            if not sa.inspect(session.connection()).has_table("alembic_version"):
-                raise DatabaseNotMigrated("The database has no schema: run `sage-sleep migrate`.")
-            found = session.scalar(sa.text("SELECT version_num FROM alembic_version"))
+        found = self.find_revision()
+        if found is None:
+            raise DatabaseNotMigrated("The database has no schema: run `sage-sleep migrate`.")
         if found != SCHEMA_REVISION:
             raise DatabaseNotMigrated(
                 f"The database is at revision {found}, this version needs {SCHEMA_REVISION}: "
                 "run `sage-sleep migrate`."
             )
+
+    def find_revision(self) -> str | None:
+        """The revision of the schema; None without one. Raises: DatabaseUnavailable."""
+        with self.read() as session:
+            if not sa.inspect(session.connection()).has_table("alembic_version"):
+                return None
+            found: str | None = session.scalar(sa.text("SELECT version_num FROM alembic_version"))
+            return found
 
     def close(self) -> None:
         """Close all connections."""
@@ -138,6 +215,10 @@ def _set_pragmas(connection: sqlite3.Connection, _record: Any) -> None:
         connection.execute(f"PRAGMA {pragma}")
 
 
+def _set_timeout(connection: sqlite3.Connection, seconds: float) -> None:
+    connection.execute(f"PRAGMA busy_timeout={round(seconds * 1000)}")
+
+
 def _begin(connection: sa.Connection) -> None:
     is_write = connection.get_execution_options().get("is_write", False)
     connection.exec_driver_sql("BEGIN IMMEDIATE" if is_write else "BEGIN")
@@ -153,13 +234,31 @@ def translated_errors() -> Iterator[None]:
         yield
     except sa.exc.ArgumentError as error:
         raise DatabaseUnavailable("SAGE_DATABASE_URL must look like sqlite:///path.") from error
-    except OperationalError as error:
-        raise DatabaseUnavailable(f"The database cannot be used: {error.orig}") from error
-    except DatabaseError as error:
-        if isinstance(error, sa.exc.IntegrityError):
-            raise
-        raise DatabaseUnavailable(f"The database cannot be used: {error.orig}") from error
-    except sqlite3.IntegrityError:
+    except (sa.exc.IntegrityError, sqlite3.IntegrityError):
         raise
+    except DatabaseError as error:
+        raise _translate(error.orig) from error
     except sqlite3.DatabaseError as error:
-        raise DatabaseUnavailable(f"The database cannot be used: {error}") from error
+        raise _translate(error) from error
+
+
+_CAUSES: Mapping[int, tuple[type[DatabaseUnavailable], str]] = {
+    sqlite3.SQLITE_BUSY: (DatabaseLocked, "Another process holds the database for too long"),
+    sqlite3.SQLITE_LOCKED: (DatabaseLocked, "Another connection holds the database"),
+    sqlite3.SQLITE_READONLY: (DatabaseReadOnly, "The database may not be written"),
+    sqlite3.SQLITE_PERM: (DatabaseReadOnly, "The database may not be used"),
+    sqlite3.SQLITE_CANTOPEN: (DatabaseReadOnly, "The database cannot be opened"),
+    sqlite3.SQLITE_CORRUPT: (
+        DatabaseCorrupt,
+        "The database file is damaged; stop the daemon and see `sage-sleep doctor`",
+    ),
+    sqlite3.SQLITE_NOTADB: (DatabaseCorrupt, "The database file is no database"),
+    sqlite3.SQLITE_FULL: (DatabaseFull, "The disk has no room left for the database"),
+}
+"""By SQLite's primary result code."""
+
+
+def _translate(error: BaseException | None) -> DatabaseUnavailable:
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    kind, words = _CAUSES.get(code, (DatabaseUnavailable, "The database cannot be used"))
+    return kind(f"{words} ({error}).")

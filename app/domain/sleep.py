@@ -121,6 +121,10 @@ class SleepPolicy:
         max_repetition_ratio: A report above it is bad. A guess: of the 8 replies of the field's
             collapse 6 were identical, 0.75.
         min_report_score: A report below it is bad. A guess.
+        retain_text_days: Texts of experiences that wait for no cycle go after so many days; 0 keeps
+            them.
+        retain_checkpoints: So many of the newest keep their files, beside those in use, pinned,
+            or best (`app.domain.retention`); 0 keeps all. A guess.
     """
 
     mass_threshold: float = 20.0
@@ -136,6 +140,8 @@ class SleepPolicy:
     regression_window: int = 5
     max_repetition_ratio: float = 0.5
     min_report_score: float = 0.25
+    retain_text_days: int = 0
+    retain_checkpoints: int = 10
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

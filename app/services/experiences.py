@@ -92,7 +92,7 @@ def erase_experience(
         trained = lineage.list_trained_on(session, row.seq)
         if row.status != ExperienceStatus.ERASED:
             _taint(session, row, trained, now=now)
-            experiences.erase(session, row.seq, now=now)
+            experiences.erase(session, row.seq, reason="erased", now=now)
             events.append_event(
                 session,
                 type_="experience.erased",

@@ -7,7 +7,7 @@ backup perhaps, is ready again, but no alias moves to it by itself.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -34,6 +34,13 @@ class FileCheck:
     unreadable: Sequence[str]
 
 
+ShouldStop = Callable[[], bool]
+
+
+def _never() -> bool:
+    return False
+
+
 class FileGuard:
     """Looks at the files of one data directory's checkpoints, and remembers what it hashed.
 
@@ -54,11 +61,11 @@ class FileGuard:
             rows = checkpoints.list_undeleted(session)
         return self._check(rows, artifacts.verify_sizes, now=now)
 
-    def check_named(self, *, now: datetime) -> FileCheck:
+    def check_named(self, *, now: datetime, should_stop: ShouldStop = _never) -> FileCheck:
         """Hash the files of the checkpoints that aliases name."""
         with self._db.read() as session:
             rows = checkpoints.list_named(session)
-        return self._check(rows, artifacts.verify, now=now)
+        return self._check(rows, artifacts.verify, now=now, should_stop=should_stop)
 
     def hash_all(self, *, now: datetime) -> FileCheck:
         """Hash every file of every checkpoint."""
@@ -126,12 +133,19 @@ class FileGuard:
                 damage.replan_within(session, row, now=now)
 
     def _check(
-        self, rows: Sequence[CheckpointRow], verify: artifacts.Verify, *, now: datetime
+        self,
+        rows: Sequence[CheckpointRow],
+        verify: artifacts.Verify,
+        *,
+        now: datetime,
+        should_stop: ShouldStop = _never,
     ) -> FileCheck:
         damaged: list[str] = []
         repaired: list[str] = []
         unreadable: list[str] = []
         for row in rows:
+            if should_stop():
+                break
             is_marked = row.status == CheckpointStatus.DAMAGED
             try:
                 (artifacts.verify if is_marked else verify)(self._root, row.name, row_files(row))

@@ -309,7 +309,9 @@ def annotate_checkpoint(
         return _view(session, checkpoints.get_checkpoint(session, checkpoint_id))
 
 
-def delete_checkpoint(db: Database, checkpoint_id: str, *, root: Path, now: datetime) -> None:
+def delete_checkpoint(
+    db: Database, checkpoint_id: str, *, root: Path, now: datetime, actor: str = "api"
+) -> None:
     """Delete a checkpoint's files; its row stays for the record. Twice is the same as once.
 
     Raises: CheckpointNotFound, CheckpointInUse.
@@ -338,6 +340,7 @@ def delete_checkpoint(db: Database, checkpoint_id: str, *, root: Path, now: date
                 instance_id=row.instance_id,
                 checkpoint_id=checkpoint_id,
                 now=now,
+                data={"actor": actor},
             )
         name = row.name
     artifacts.remove(root, name)

@@ -92,7 +92,7 @@ def experiment_room(scratch: Path, kept: Path) -> Iterator[Room]:
     Raises: ExperimentActive.
     """
     scratch.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(scratch / ".lock")
+    lock = FileLock(scratch / artifacts.EXPERIMENT_LOCK)
     try:
         lock.acquire(timeout=0)
     except Timeout as error:

@@ -18,15 +18,19 @@ from app.domain.sleep import InstanceDefaults, Trigger
 from app.errors import Conflict, InstanceNotFound, StorageError
 from app.log import get_logger
 from app.services import sleep
+from app.worker.upkeep import Upkeep
 
 NUDGE_DELAY_SECONDS = 0.2
 """Exchanges that come in within this time cause one evaluation together."""
+
+UPKEEP_DELAY_SECONDS = 5.0
+"""After the start, which answers first."""
 
 _log = get_logger(__name__)
 
 
 class SleepScheduler:
-    """APScheduler with one interval job over all instances and one-off jobs for the nudged."""
+    """APScheduler: a job over all instances, one-off jobs for the nudged, and the daily upkeep."""
 
     def __init__(
         self,
@@ -35,6 +39,8 @@ class SleepScheduler:
         defaults: InstanceDefaults,
         interval_seconds: float,
         on_queued: Callable[[], None],
+        upkeep: Upkeep,
+        upkeep_interval_seconds: float,
     ) -> None:
         self._db = db
         self._defaults = defaults
@@ -49,6 +55,14 @@ class SleepScheduler:
         self._scheduler.add_job(
             self.evaluate_all, "interval", seconds=interval_seconds, id="evaluate"
         )
+        self._upkeep = upkeep
+        self._scheduler.add_job(
+            upkeep.run,
+            "interval",
+            seconds=upkeep_interval_seconds,
+            next_run_time=utc_now() + timedelta(seconds=UPKEEP_DELAY_SECONDS),
+            id="upkeep",
+        )
 
     @property
     def is_alive(self) -> bool:
@@ -61,6 +75,7 @@ class SleepScheduler:
 
     def stop(self) -> None:
         """End, waiting for an evaluation that is under way."""
+        self._upkeep.stop()
         self._scheduler.shutdown(wait=True)
 
     def nudge(self, slugs: set[str]) -> None:
@@ -79,7 +94,16 @@ class SleepScheduler:
 
     def evaluate_all(self) -> None:
         """Evaluate every instance, and queue a cycle for each that is due."""
+        self._mend()
         self._evaluate(None)
+
+    def _mend(self) -> None:
+        """Find out whether a database that failed works again, and end a purge that could not."""
+        try:
+            self._db.retry_failed()
+            self._db.finish_purge()
+        except StorageError as error:
+            _log.warning("scheduler.storage_unavailable", error=error.message)
 
     def _evaluate_nudged(self) -> None:
         with self._lock:

@@ -36,6 +36,8 @@ class PolicyIn(RequestModel):
     regression_window: Annotated[int, Field(ge=1, le=1000)] | None = None
     max_repetition_ratio: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] | None = None
     min_report_score: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] | None = None
+    retain_text_days: Annotated[int, Field(ge=0, le=36500)] | None = None
+    retain_checkpoints: Annotated[int, Field(ge=0, le=100_000)] | None = None
 
     @field_validator("quiet_hours")
     @classmethod

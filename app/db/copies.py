@@ -1,0 +1,78 @@
+"""Whole copies of the database file, consistent beside a running daemon.
+
+    <database>.before-<revision>-<instant>   kept when a migration changes the database
+
+A copy is made by VACUUM INTO: one read transaction, which keeps no writer waiting, and nothing of
+what was deleted before. Copies beside the database hold the texts of their time, so that erasing
+deletes them; backups, which lie elsewhere, are the operator's.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from contextlib import closing
+from datetime import UTC, datetime
+from pathlib import Path
+
+from app.db.engine import BUSY_TIMEOUT_SECONDS, SCHEMA_REVISION, Database, translated_errors
+
+KEPT_COPIES = 3
+"""Of those that migrations left; a guess."""
+
+_MARK = ".before-"
+
+
+def copy_database(source: Path, target: Path) -> None:
+    """Copy a database into a new file, readable by its owner alone and synced to disk.
+
+    Raises: DatabaseUnavailable.
+    """
+    # Not through a URI with mode=ro: beside a WAL even a reader writes into the -shm file.
+    with (
+        translated_errors(),
+        closing(sqlite3.connect(source, timeout=BUSY_TIMEOUT_SECONDS)) as connection,
+    ):
+        connection.execute("VACUUM INTO ?", (str(target),))
+    target.chmod(0o600)
+    descriptor = os.open(target, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def keep_before_change(db: Database, *, now: datetime) -> Path | None:
+    """Copy a database whose schema is not this code's, and delete all but the newest copies.
+
+    Returns the copy; None where there is nothing to change. Closes the database.
+
+    Raises: DatabaseUnavailable.
+    """
+    database = db.path
+    if database is None or not database.exists():
+        return None
+    revision = db.find_revision()
+    db.close()
+    if revision is None or revision == SCHEMA_REVISION:
+        return None
+    stamp = now.astimezone(UTC).strftime("%Y%m%dT%H%M%S%fZ")
+    target = database.with_name(f"{database.name}{_MARK}{revision}-{stamp}")
+    copy_database(database, target)
+    for old in list_copies(database)[:-KEPT_COPIES]:
+        old.unlink()
+    return target
+
+
+def list_copies(database: Path) -> list[Path]:
+    """The copies that migrations left beside a database, oldest first."""
+    found = database.parent.glob(f"{database.name}{_MARK}*")
+    return sorted(found, key=lambda path: path.name.rpartition("-")[2])
+
+
+def forget_copies(database: Path) -> int:
+    """Delete the copies that migrations left, since they hold what was erased; returns how many."""
+    copies = list_copies(database)
+    for copy in copies:
+        copy.unlink(missing_ok=True)
+    return len(copies)

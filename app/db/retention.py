@@ -1,0 +1,149 @@
+"""Queries on what may go by policy: old texts, old replies, checkpoints' files."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from app.db.tables import (
+    AliasRow,
+    CheckpointRow,
+    CycleExperienceRow,
+    ExperienceRow,
+    SleepCycleRow,
+)
+from app.domain.checkpoint import CheckpointStatus
+from app.domain.experience import ExperienceStatus
+from app.domain.gate import VerdictStatus
+from app.domain.retention import StoredCheckpoint
+from app.domain.sleep import ACTIVE_STATUSES
+
+
+def count_expired_texts(
+    session: Session, instance_id: int, statuses: Collection[ExperienceStatus], before: datetime
+) -> int:
+    """How many experiences of these statuses arrived before, and no active cycle uses."""
+    query = sa.select(sa.func.count()).where(*_is_expired(instance_id, statuses, before))
+    return session.scalar(query) or 0
+
+
+def list_expired_texts(
+    session: Session,
+    instance_id: int,
+    statuses: Collection[ExperienceStatus],
+    before: datetime,
+    *,
+    limit: int,
+) -> list[tuple[int, str]]:
+    """Sequence numbers and ids of the oldest of them."""
+    query = (
+        sa.select(ExperienceRow.seq, ExperienceRow.id)
+        .where(*_is_expired(instance_id, statuses, before))
+        .order_by(ExperienceRow.seq)
+        .limit(limit)
+    )
+    return [(row.seq, row.id) for row in session.execute(query)]
+
+
+def count_old_replies(session: Session, instance_id: int, before: datetime) -> int:
+    """How many cycles that ended before still quote replies in their report."""
+    query = sa.select(sa.func.count()).select_from(SleepCycleRow)
+    return session.scalar(query.where(*_quotes(instance_id, before))) or 0
+
+
+def forget_old_replies(session: Session, instance_id: int, before: datetime) -> int:
+    """Take the replies out of the reports of cycles that ended before; returns of how many."""
+    cycles = list(session.scalars(sa.select(SleepCycleRow.id).where(*_quotes(instance_id, before))))
+    for table, key in ((SleepCycleRow, SleepCycleRow.id), (CheckpointRow, CheckpointRow.cycle_id)):
+        for cycle_id in cycles:
+            session.execute(
+                sa.update(table)
+                .where(key == cycle_id)
+                .values(metrics=sa.func.json_set(table.metrics, "$.replies", sa.func.json("[]")))
+                .execution_options(synchronize_session=False)
+            )
+    return len(cycles)
+
+
+def list_stored(session: Session, instance_id: int) -> list[StoredCheckpoint]:
+    """The checkpoints of an instance whose files take room, oldest first."""
+    query = (
+        sa.select(
+            CheckpointRow.id,
+            CheckpointRow.parent_id,
+            CheckpointRow.is_pinned,
+            CheckpointRow.status,
+            CheckpointRow.archive_size_bytes,
+            sa.func.json_extract(CheckpointRow.verdict, "$.status").label("verdict"),
+            _loss("held_out_before").label("before"),
+            _loss("held_out_reloaded").label("after"),
+        )
+        .where(CheckpointRow.instance_id == instance_id, CheckpointRow.deleted_at.is_(None))
+        .order_by(CheckpointRow.seq)
+    )
+    return [
+        StoredCheckpoint(
+            id=row.id,
+            parent_id=row.parent_id,
+            is_accepted=row.verdict == VerdictStatus.ACCEPTED,
+            is_pinned=row.is_pinned,
+            is_ready=row.status == CheckpointStatus.READY,
+            gain=None if None in (row.before, row.after) else row.before - row.after,
+            size_bytes=row.archive_size_bytes,
+        )
+        for row in session.execute(query)
+    ]
+
+
+def list_in_use(session: Session, instance_id: int) -> frozenset[str]:
+    """Checkpoints that an alias names, or that an active cycle goes on from or replaces."""
+    named = session.scalars(
+        sa.select(AliasRow.checkpoint_id).where(AliasRow.instance_id == instance_id)
+    )
+    plans = session.scalars(
+        sa.select(SleepCycleRow.plan).where(
+            SleepCycleRow.instance_id == instance_id, SleepCycleRow.status.in_(ACTIVE_STATUSES)
+        )
+    )
+    needed = (
+        plan.get(key)
+        for plan in plans
+        for key in ("parent_checkpoint_id", "replaces_checkpoint_id")
+    )
+    return frozenset(item for item in (*named, *needed) if item)
+
+
+def _is_expired(
+    instance_id: int, statuses: Collection[ExperienceStatus], before: datetime
+) -> Sequence[sa.ColumnElement[bool]]:
+    is_used = (
+        sa.select(CycleExperienceRow.cycle_id)
+        .join(SleepCycleRow, SleepCycleRow.id == CycleExperienceRow.cycle_id)
+        .where(
+            CycleExperienceRow.experience_seq == ExperienceRow.seq,
+            SleepCycleRow.status.in_(ACTIVE_STATUSES),
+        )
+        .exists()
+    )
+    return (
+        ExperienceRow.instance_id == instance_id,
+        ExperienceRow.status.in_(statuses),
+        ExperienceRow.received_at < before,
+        ~is_used,
+    )
+
+
+def _quotes(instance_id: int, before: datetime) -> Sequence[sa.ColumnElement[bool]]:
+    return (
+        SleepCycleRow.instance_id == instance_id,
+        SleepCycleRow.finished_at < before,
+        sa.func.json_array_length(SleepCycleRow.metrics, "$.replies") > 0,
+    )
+
+
+def _loss(name: str) -> sa.ColumnElement[Any]:
+    return sa.func.json_extract(CheckpointRow.metrics, f"$.{name}.nats_per_token")

@@ -1,0 +1,98 @@
+"""What the daemon does for its data directory once a day: look at files, let old things go."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from app import artifacts
+from app.clock import utc_now
+from app.db.engine import Database
+from app.domain.sleep import InstanceDefaults
+from app.errors import SageSleepError
+from app.log import get_logger
+from app.services import erasure, retention
+from app.services.file_guard import FileGuard
+
+_log = get_logger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DataPaths:
+    """The directories that upkeep works on."""
+
+    checkpoints: Path
+    kept: Path
+    snapshots: Path
+    scratch: Path
+
+
+class Upkeep:
+    """The daily look; ends early when told to stop."""
+
+    def __init__(
+        self, db: Database, *, guard: FileGuard, paths: DataPaths, defaults: InstanceDefaults
+    ) -> None:
+        self._db = db
+        self._guard = guard
+        self._paths = paths
+        self._defaults = defaults
+        self._stopping = threading.Event()
+
+    def stop(self) -> None:
+        """End after what is under way."""
+        self._stopping.set()
+
+    def run(self) -> None:
+        """Hash what aliases name, and prune every instance."""
+        try:
+            self._guard.check_named(now=utc_now(), should_stop=self._stopping.is_set)
+            prune(
+                self._db,
+                instance=None,
+                paths=self._paths,
+                defaults=self._defaults,
+                should_stop=self._stopping.is_set,
+            )
+        except SageSleepError as error:
+            _log.warning("upkeep.ended_early", code=error.code, error=error.message)
+
+
+def prune(
+    db: Database,
+    *,
+    instance: str | None,
+    paths: DataPaths,
+    defaults: InstanceDefaults,
+    should_stop: Callable[[], bool],
+) -> list[retention.Prunable]:
+    """Let go what the policy of one instance, or of each, no longer keeps; returns what it was.
+
+    While an experiment runs, which may train from any checkpoint, none is deleted.
+
+    Raises: InstanceNotFound, DatabaseUnavailable, DiskFull, DirectoryReadOnly.
+    """
+    wanted = retention.list_prunable(db, instance=instance, defaults=defaults, now=utc_now())
+    done = [item for item in wanted if not item.is_empty]
+    for item in done:
+        if should_stop():
+            break
+        while retention.remove_expired_texts(db, item.instance, defaults=defaults, now=utc_now()):
+            if should_stop():
+                break
+        if not artifacts.is_experiment_active(paths.scratch):
+            retention.delete_expired_checkpoints(
+                db, item.instance, root=paths.checkpoints, defaults=defaults, now=utc_now()
+            )
+        _log.info(
+            "upkeep.pruned",
+            instance=item.instance,
+            texts=item.texts,
+            reports=item.reports,
+            checkpoints=len(item.checkpoints),
+        )
+    if any(item.texts or item.reports for item in done):
+        erasure.purge_traces(db, kept_root=paths.kept, snapshots_root=paths.snapshots)
+    return done

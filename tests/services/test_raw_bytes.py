@@ -1,0 +1,160 @@
+"""After erasing, no file of the data directory holds a byte of the text."""
+
+from __future__ import annotations
+
+import random
+import sqlite3
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from app.clock import utc_now
+from app.db.copies import keep_before_change, list_copies
+from app.db.engine import SCHEMA_REVISION, Database
+from app.db.tables import ExperienceRow
+from app.domain.exchange import Exchange
+from app.domain.sleep import InstanceDefaults, Trigger
+from app.services import erasure, retention, sleep
+from app.services.experiences import erase_experience
+from app.services.ingest import Submission, ingest_many
+from tests.publishing import NOW, end, fill, publish, report
+from tests.support import make_exchange
+
+SECRET = "the harbour master hid a brass key beneath the ninth step"
+
+
+def secret(number: int) -> str:
+    return f"{SECRET} {number:05d}."
+
+
+def ingest(db: Database, defaults: InstanceDefaults, number: int, filler: int = 0) -> str:
+    exchange = make_exchange(number)
+    exchange["prompt"] += f" And {secret(number)}"
+    exchange["response"] += " " + "further " * filler + secret(number)
+    exchange["history"] = [{"role": "user", "content": secret(number)}]
+    exchange["metadata"] = {"note": secret(number)}
+    submission = Submission(exchange=Exchange(**exchange))
+    (result,) = ingest_many(db, [submission], defaults=defaults, now=NOW)
+    assert result.experience is not None
+    experience_id: str = result.experience["id"]
+    return experience_id
+
+
+def files_that_hold(data_dir: Path, text: str) -> list[str]:
+    return [
+        str(path.relative_to(data_dir))
+        for path in sorted(data_dir.rglob("*"))
+        if path.is_file() and text.encode() in path.read_bytes()
+    ]
+
+
+def purge(db: Database, data_dir: Path) -> bool:
+    return erasure.purge_traces(
+        db, kept_root=data_dir / "kept", snapshots_root=data_dir / "snapshots"
+    )
+
+
+@pytest.mark.parametrize("filler", [0, 40, 600], ids=["short", "page", "overflow"])
+def test_erased_rows_that_grew_and_moved_leave_no_byte(
+    db: Database, defaults: InstanceDefaults, data_dir: Path, filler: int
+) -> None:
+    rng = random.Random(filler)  # noqa: S311  # reproducible, not secret
+    ids = [ingest(db, defaults, n, rng.randrange(filler + 1)) for n in range(150)]
+    for status in ("claimed", "consolidated", "quarantined", "buffered"):
+        for experience_id in rng.sample(ids, 100):
+            with db.write() as session:
+                session.execute(
+                    sa.update(ExperienceRow)
+                    .where(ExperienceRow.id == experience_id)
+                    .values(status=status, reason="r" * rng.randrange(200))
+                )
+    with db.write() as session:
+        session.execute(sa.update(ExperienceRow).values(status="buffered"))
+    assert files_that_hold(data_dir, secret(7))
+    erased = rng.sample(range(150), 30)
+    for number in erased:
+        erase_experience(db, ids[number], now=NOW)
+    assert purge(db, data_dir)
+    assert [number for number in erased if files_that_hold(data_dir, secret(number))] == []
+    kept = next(number for number in range(150) if number not in erased)
+    assert files_that_hold(data_dir, secret(kept)) == ["sage-sleep.db"]
+
+
+def test_nothing_is_left_in_reports_snapshots_kept_measures_copies_or_checkpoints(
+    db: Database, defaults: InstanceDefaults, data_dir: Path
+) -> None:
+    root = data_dir / "checkpoints"
+    fill(db, defaults, range(20))
+    experience_id = ingest(db, defaults, 99)
+    request = sleep.CycleRequest(instance="default", trigger=Trigger.REQUEST, is_forced=True)
+    cycle = sleep.request_cycle(db, request, defaults=defaults, now=NOW)
+    with db.read() as session:
+        words = session.scalar(
+            sa.select(ExperienceRow.response).where(ExperienceRow.id == experience_id)
+        )
+    end(db, defaults, root, cycle, report(2.0, reply=f"I said: {words}"))
+    (data_dir / "kept" / "base").mkdir(parents=True)
+    (data_dir / "kept" / "base" / "measures-1.json").write_text(secret(99))
+    (data_dir / "snapshots").mkdir()
+    (data_dir / "snapshots" / f"{cycle.id}.safetensors").write_text(secret(99))
+    with db.write() as session:
+        session.execute(sa.text("UPDATE alembic_version SET version_num = '0002'"))
+    assert keep_before_change(db, now=NOW) is not None
+    with db.write() as session:
+        wanted = {"r": SCHEMA_REVISION}
+        session.execute(sa.text("UPDATE alembic_version SET version_num = :r"), wanted)
+    assert len(files_that_hold(data_dir, secret(99))) >= 4
+    erase_experience(db, experience_id, now=NOW)
+    assert purge(db, data_dir)
+    assert files_that_hold(data_dir, SECRET) == []
+    assert list_copies(data_dir / "sage-sleep.db") == []
+    connection = sqlite3.connect(data_dir / "sage-sleep.db")
+    assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+    connection.close()
+
+
+def test_text_that_expired_leaves_no_byte(
+    db: Database, defaults: InstanceDefaults, data_dir: Path
+) -> None:
+    ingest(db, defaults, 5)
+    publish(db, defaults, data_dir / "checkpoints", range(20, 40))
+    monthly = replace(defaults, policy=replace(defaults.policy, retain_text_days=30))
+    later = NOW + timedelta(days=31)
+    while retention.remove_expired_texts(db, "default", defaults=monthly, now=later):
+        pass
+    assert purge(db, data_dir)
+    assert files_that_hold(data_dir, SECRET) == []
+
+
+def test_reader_of_an_older_state_postpones_the_purge_and_no_longer(
+    db: Database, defaults: InstanceDefaults, data_dir: Path
+) -> None:
+    experience_id = ingest(db, defaults, 1)
+    reader = sqlite3.connect(data_dir / "sage-sleep.db", isolation_level=None)
+    reader.execute("BEGIN")
+    reader.execute("SELECT count(*) FROM experiences").fetchone()
+    erase_experience(db, experience_id, now=utc_now())
+    assert not purge(db, data_dir)
+    reader.close()
+    db.finish_purge()
+    assert files_that_hold(data_dir, SECRET) == []
+
+
+def test_what_an_active_cycle_would_go_on_from_stays(
+    db: Database, defaults: InstanceDefaults, data_dir: Path
+) -> None:
+    fill(db, defaults, range(20))
+    request = sleep.CycleRequest(instance="default", trigger=Trigger.REQUEST, is_forced=True)
+    cycle = sleep.request_cycle(db, request, defaults=defaults, now=NOW)
+    snapshots = data_dir / "snapshots"
+    snapshots.mkdir()
+    for name in (f"{cycle.id}.safetensors", f".{cycle.id}.safetensors.part", "dead.safetensors"):
+        (snapshots / name).touch()
+    purge(db, data_dir)
+    assert {path.name for path in snapshots.iterdir()} == {
+        f"{cycle.id}.safetensors",
+        f".{cycle.id}.safetensors.part",
+    }

@@ -1,0 +1,181 @@
+"""What the policy lets go: texts of old experiences, replies of old reports, checkpoints' files."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from filelock import FileLock
+
+from app import artifacts
+from app.db.engine import Database
+from app.db.tables import EventRow, ExperienceRow
+from app.domain.sleep import InstanceDefaults, Trigger
+from app.services import registry, retention, sleep
+from app.worker import upkeep
+from tests.publishing import NOW, aliases, fill, publish
+
+LATER = NOW + timedelta(days=31)
+
+
+@pytest.fixture
+def paths(tmp_path: Path) -> upkeep.DataPaths:
+    return upkeep.DataPaths(
+        checkpoints=tmp_path / "checkpoints",
+        kept=tmp_path / "kept",
+        snapshots=tmp_path / "snapshots",
+        scratch=tmp_path / "scratch",
+    )
+
+
+@pytest.fixture
+def _later(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(upkeep, "utc_now", lambda: LATER)
+
+
+def policy(defaults: InstanceDefaults, **values: Any) -> InstanceDefaults:
+    return replace(defaults, policy=replace(defaults.policy, **values))
+
+
+def prune(
+    db: Database, paths: upkeep.DataPaths, defaults: InstanceDefaults
+) -> list[retention.Prunable]:
+    return upkeep.prune(
+        db, instance=None, paths=paths, defaults=defaults, should_stop=lambda: False
+    )
+
+
+def statuses_with_text(db: Database) -> set[str]:
+    with db.read() as session:
+        return set(
+            session.scalars(sa.select(ExperienceRow.status).where(ExperienceRow.prompt != ""))
+        )
+
+
+def events(db: Database, type_: str) -> list[dict[str, Any]]:
+    with db.read() as session:
+        return list(session.scalars(sa.select(EventRow.data).where(EventRow.type == type_)))
+
+
+@pytest.mark.usefixtures("_later")
+def test_texts_are_kept_by_default(
+    db: Database, defaults: InstanceDefaults, paths: upkeep.DataPaths
+) -> None:
+    publish(db, defaults, paths.checkpoints, range(20))
+    assert prune(db, paths, defaults) == []
+    assert "consolidated" in statuses_with_text(db)
+
+
+@pytest.mark.usefixtures("_later")
+def test_old_texts_go_and_what_waits_or_measures_stays(
+    db: Database, defaults: InstanceDefaults, paths: upkeep.DataPaths
+) -> None:
+    publish(db, defaults, paths.checkpoints, range(20))
+    fill(db, defaults, range(20, 40))
+    monthly = policy(defaults, retain_text_days=30)
+    (found,) = retention.list_prunable(db, instance=None, defaults=monthly, now=LATER)
+    assert found.texts > 10
+    assert found.reports == 1
+    (done,) = prune(db, paths, monthly)
+    assert done == found
+    assert statuses_with_text(db) == {"buffered", "held_out"}
+    (event,) = events(db, "experience.expired")
+    assert len(event["experience_ids"]) == found.texts
+    cycles, _, _ = sleep.list_cycles(db, instance=None, status=None, cursor=None, limit=9)
+    assert [row.metrics["replies"] for row in cycles.rows if row.metrics] == [[]]
+    assert prune(db, paths, monthly) == []
+    assert events(db, "checkpoint.tainted") == []
+
+
+@pytest.mark.usefixtures("_later")
+def test_text_that_an_active_cycle_uses_stays(
+    db: Database, defaults: InstanceDefaults, paths: upkeep.DataPaths
+) -> None:
+    publish(db, defaults, paths.checkpoints, range(20))
+    fill(db, defaults, range(20, 40))
+    request = sleep.CycleRequest(
+        instance="default",
+        trigger=Trigger.REQUEST,
+        is_forced=True,
+        recipe={"rehearsal_share": 1.0},
+    )
+    cycle = sleep.request_cycle(db, request, defaults=defaults, now=NOW)
+    rehearsed = cycle.plan["rehearsal_ids"]
+    assert rehearsed
+    prune(db, paths, policy(defaults, retain_text_days=30))
+    with db.read() as session:
+        texts = session.scalars(
+            sa.select(ExperienceRow.prompt).where(ExperienceRow.id.in_(rehearsed))
+        ).all()
+    assert all(texts)
+
+
+@pytest.mark.usefixtures("_later")
+def test_checkpoints_beyond_the_policy_lose_their_files_and_keep_their_rows(
+    db: Database, defaults: InstanceDefaults, paths: upkeep.DataPaths
+) -> None:
+    root = paths.checkpoints
+    ids = [publish(db, defaults, root, range(n, n + 20), after=2.5)[0] for n in range(0, 120, 20)]
+    registry.annotate_checkpoint(db, ids[1], {"is_pinned": True})
+    few = policy(defaults, retain_checkpoints=1)
+    (found,) = retention.list_prunable(db, instance=None, defaults=few, now=NOW)
+    wanted = [item.id for item in found.checkpoints]
+    assert found.size_bytes > 0
+    # Kept: the best is the first of equals, the pinned and its parent, current, previous, parents.
+    assert wanted == [ids[2]]
+    names = {item: registry.get_checkpoint(db, item).row.name for item in ids}
+    prune(db, paths, few)
+    assert [item for item in ids if not (root / names[item]).exists()] == wanted
+    assert registry.get_checkpoint(db, ids[2]).row.status == "deleted"
+    assert events(db, "checkpoint.deleted") == [{"actor": "retention"}]
+    assert aliases(db) == {"current": ids[5], "previous": ids[4]}
+
+
+@pytest.mark.usefixtures("_later")
+def test_parent_that_a_queued_cycle_needs_stays(
+    db: Database, defaults: InstanceDefaults, paths: upkeep.DataPaths
+) -> None:
+    root = paths.checkpoints
+    ids = [publish(db, defaults, root, range(n, n + 20))[0] for n in range(0, 60, 20)]
+    registry.rollback(db, "default", actor="t", reason=None, expected_revisions=None, now=NOW)
+    registry.rollback(db, "default", actor="t", reason=None, expected_revisions=None, now=NOW)
+    fill(db, defaults, range(60, 80))
+    request = sleep.CycleRequest(instance="default", trigger=Trigger.REQUEST, is_forced=True)
+    cycle = sleep.request_cycle(db, request, defaults=defaults, now=NOW)
+    assert cycle.plan["parent_checkpoint_id"] == ids[0]
+    registry.rollback(db, "default", actor="t", reason=None, expected_revisions=None, now=NOW)
+    assert aliases(db) == {}
+    prune(db, paths, policy(defaults, retain_checkpoints=1))
+    assert registry.get_checkpoint(db, ids[0]).row.status == "ready"
+
+
+@pytest.mark.usefixtures("_later")
+def test_nothing_is_deleted_under_an_experiment(
+    db: Database, defaults: InstanceDefaults, paths: upkeep.DataPaths
+) -> None:
+    for n in range(0, 120, 20):
+        publish(db, defaults, paths.checkpoints, range(n, n + 20))
+    paths.scratch.mkdir()
+    few = policy(defaults, retain_checkpoints=1)
+    with FileLock(paths.scratch / artifacts.EXPERIMENT_LOCK):
+        prune(db, paths, few)
+        assert events(db, "checkpoint.deleted") == []
+    prune(db, paths, few)
+    assert events(db, "checkpoint.deleted") != []
+
+
+def test_instance_may_have_its_own_policy(
+    db: Database, defaults: InstanceDefaults, paths: upkeep.DataPaths
+) -> None:
+    from app.services import instances
+
+    for n in range(0, 120, 20):
+        publish(db, defaults, paths.checkpoints, range(n, n + 20))
+    instances.put_instance(
+        db, "default", {"policy": {"retain_checkpoints": 1}}, defaults=defaults, now=NOW
+    )
+    assert prune(db, paths, defaults) != []
