@@ -10,10 +10,27 @@ from __future__ import annotations
 
 import typer
 
-from app.cli import checkpoints, cycles, daemon, exchanges, experiments, instances, models, tokens
+from app.cli import (
+    checkpoints,
+    cycles,
+    daemon,
+    exchanges,
+    experiments,
+    export,
+    instances,
+    models,
+    tokens,
+    watch,
+)
+from app.cli.terminal import EXIT_CODES
 
-app = typer.Typer(no_args_is_help=True, help="SAGE Sleep: sleep for small language models.")
-for noun in (daemon, exchanges, cycles, checkpoints, experiments, instances, models):
+app = typer.Typer(
+    no_args_is_help=True,
+    help="SAGE Sleep: sleep for small language models.",
+    epilog=EXIT_CODES,
+)
+for noun in (daemon, exchanges, export, cycles, checkpoints, experiments, instances, watch, models):
     app.add_typer(noun.app)
+app.add_typer(instances.instances_app, name="instances")
 app.add_typer(models.model_app, name="model")
 app.add_typer(tokens.app, name="tokens")

@@ -1,4 +1,4 @@
-"""Commands about checkpoints: list, promote, roll back."""
+"""Commands about checkpoints: list, promote, dismiss, roll back."""
 
 from __future__ import annotations
 
@@ -15,11 +15,14 @@ from app.cli.terminal import (
     daemon,
     losses,
     make_table,
+    print_aliases,
     print_json,
     print_table,
 )
 
 app = typer.Typer()
+
+Why = Annotated[str | None, typer.Option(help="Kept with the move of the alias.")]
 
 
 @app.command()
@@ -50,25 +53,51 @@ def checkpoints(
 def promote(
     checkpoint_id: str,
     force: Annotated[bool, typer.Option(help="Although the gate refused it.")] = False,
-    reason: str | None = None,
+    reason: Why = None,
     url: Url = None,
     token: Token = None,
+    as_json: Json = False,
 ) -> None:
     """Make a checkpoint current."""
     with daemon(url, token) as client:
         aliases = client.promote(
             checkpoint_id, force=force, reason=reason, actor="sage-sleep promote"
         )
-        print_json(aliases)
+    print_aliases(aliases, as_json=as_json, next_step=_take_back(aliases.instance))
 
 
 @app.command()
 def rollback(
     instance: Instance = "default",
-    reason: str | None = None,
+    reason: Why = None,
     url: Url = None,
     token: Token = None,
+    as_json: Json = False,
 ) -> None:
     """Take current one promotion back."""
     with daemon(url, token) as client:
-        print_json(client.rollback(instance, reason=reason, actor="sage-sleep rollback"))
+        aliases = client.rollback(instance, reason=reason, actor="sage-sleep rollback")
+    print_aliases(
+        aliases,
+        as_json=as_json,
+        next_step="Sessions that watch load it now; `sage-sleep promote ID` goes forward again.",
+    )
+
+
+@app.command()
+def dismiss(
+    instance: Instance = "default",
+    reason: Why = None,
+    url: Url = None,
+    token: Token = None,
+    as_json: Json = False,
+) -> None:
+    """Refuse the candidate that waits for a person; its experiences go back to the buffer."""
+    with daemon(url, token) as client:
+        aliases = client.dismiss_candidate(instance, reason=reason, actor="sage-sleep dismiss")
+    next_step = f"`sage-sleep sleep -i {instance} --force` tries again."
+    print_aliases(aliases, as_json=as_json, next_step=next_step)
+
+
+def _take_back(instance: str) -> str:
+    return f"Sessions that watch load it now; `sage-sleep rollback -i {instance}` takes it back."

@@ -1,4 +1,4 @@
-"""Commands about sleep cycles: ask for one, list them."""
+"""Commands about sleep cycles: ask for one, list them, cancel one."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from app.cli.terminal import (
     Url,
     daemon,
     err,
+    fail,
     losses,
     make_table,
     out,
@@ -21,10 +22,13 @@ from app.cli.terminal import (
     print_reasons,
     print_table,
 )
-from app.client import SleepPreview
+from app.client import SleepClient, SleepCycle, SleepPreview
 from app.domain.presets import Preset
 
 app = typer.Typer()
+
+INTERRUPTED = 130
+"""What shells say of a program that Ctrl-C ended."""
 
 
 @app.command()
@@ -32,7 +36,10 @@ def sleep(
     instance: Instance = "default",
     force: Annotated[bool, typer.Option(help="Skip the waiting rules, never the gate.")] = False,
     dry_run: Annotated[bool, typer.Option(help="Only say what would be done.")] = False,
-    follow: Annotated[bool, typer.Option(help="Watch the cycle to its end.")] = False,
+    follow: Annotated[
+        bool,
+        typer.Option(help="Watch the cycle to its end; exit code 1 unless it succeeded."),
+    ] = False,
     preset: Annotated[
         Preset | None, typer.Option(help="Recipe by name; single fields lie over it.")
     ] = None,
@@ -64,15 +71,41 @@ def sleep(
             return
         cycle = client.request_sleep(instance, force=force, overrides=overrides)
         if follow:
-            from app.follow import follow_cycle  # noqa: PLC0415
-
-            cycle = follow_cycle(err if as_json else out, client, cycle.id)
+            cycle = _follow(client, cycle, as_json=as_json)
     if as_json:
         print_json(cycle)
     else:
-        out.print(f"Cycle {cycle.number} ({cycle.id}) is {cycle.status}.")
+        out.print(f"Cycle {cycle.number} ({cycle.id}) is {cycle.status}.", soft_wrap=True)
+        if words := _next_step(cycle):
+            err.print(words, markup=False, soft_wrap=True)
     if follow and cycle.status in {"failed", "rejected", "cancelled"}:
         raise typer.Exit(1)
+
+
+@app.command()
+def cancel(
+    cycle_id: Annotated[
+        str | None, typer.Argument(help="Default: the one that is queued or running.")
+    ] = None,
+    instance: Instance = "default",
+    url: Url = None,
+    token: Token = None,
+    as_json: Json = False,
+) -> None:
+    """Cancel a queued cycle, or ask a running one to stop; its experiences go back."""
+    with daemon(url, token) as client:
+        if cycle_id is None:
+            (found,) = client.get_stats(instance).instances
+            if found.running_cycle is None:
+                fail(f"No cycle of {instance} is queued or running; `sage-sleep cycles` lists all.")
+            cycle_id = found.running_cycle.id
+        cycle = client.cancel_sleep_cycle(cycle_id)
+    if as_json:
+        print_json(cycle)
+    elif cycle.is_ended:
+        out.print(f"Cycle {cycle.number} is {cycle.status}; its experiences are free again.")
+    else:
+        out.print(f"Cycle {cycle.number} is {cycle.status} and stops within seconds.")
 
 
 @app.command()
@@ -99,6 +132,35 @@ def cycles(
             cycle.checkpoint_id or "",
         )
     print_table(table, "No cycle yet; start one with `sage-sleep sleep --force`.")
+
+
+def _follow(client: SleepClient, cycle: SleepCycle, *, as_json: bool) -> SleepCycle:
+    from app.follow import follow_cycle  # noqa: PLC0415
+
+    try:
+        return follow_cycle(err if as_json else out, client, cycle.id)
+    except KeyboardInterrupt:
+        err.print(f"\nThe cycle goes on; `sage-sleep cancel {cycle.id}` ends it.", soft_wrap=True)
+        raise typer.Exit(INTERRUPTED) from None
+
+
+def _next_step(cycle: SleepCycle) -> str | None:
+    """What a person may want to do after a cycle came to this state."""
+    match cycle.status:
+        case "queued":
+            return "`sage-sleep watch` shows it live."
+        case "failed":
+            why = (cycle.error or {}).get("message", "")
+            return f"{why} Its experiences are free again.".strip()
+        case "rejected":
+            checks = (cycle.verdict or {}).get("checks", ())
+            why = "; ".join(check["text"] for check in checks if not check["passed"])
+            return (
+                f"The gate refused it: {why}. `sage-sleep promote {cycle.checkpoint_id} --force "
+                "--reason ...` overrules it."
+            )
+        case _:
+            return None
 
 
 def _print_preview(preview: SleepPreview, *, as_json: bool) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from app.cli.terminal import explained, fail, out, read_settings
+from app.cli.terminal import Json, err, explained, fail, out, print_json, read_settings
 from app.log import configure_logging
 
 if TYPE_CHECKING:
@@ -102,10 +102,11 @@ def run_child(cycle_id: str, make_trainer: Callable[[], Trainer]) -> None:
 
 
 @app.command()
-def migrate() -> None:
+def migrate(as_json: Json = False) -> None:
     """Create the database, or bring its schema up to date."""
     from alembic import command  # noqa: PLC0415
     from alembic.config import Config  # noqa: PLC0415
+    from alembic.script import ScriptDirectory  # noqa: PLC0415
 
     import migrations  # noqa: PLC0415
     from app.clock import utc_now  # noqa: PLC0415
@@ -123,7 +124,12 @@ def migrate() -> None:
             typer.echo(f"The database as it was is kept as {copy}", err=True)
         with translated_errors():
             command.upgrade(config, "head")
-        out.print(f"The database {settings.effective_database_url} is up to date.")
+    if as_json:
+        revision = ScriptDirectory.from_config(config).get_current_head()
+        print_json({"database_url": settings.effective_database_url, "revision": revision})
+        return
+    out.print(f"The database {settings.effective_database_url} is up to date.", soft_wrap=True)
+    err.print("`sage-sleep serve` starts the daemon.")
 
 
 def _bind(host: str, port: int) -> socket.socket:

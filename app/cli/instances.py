@@ -1,12 +1,31 @@
-"""Commands about instances."""
+"""Commands about instances: their settings, and how each stands."""
 
 from __future__ import annotations
 
+import json
+from typing import Annotated, Any
+
 import typer
 
-from app.cli.terminal import AnyInstance, Json, Token, Url, daemon, out, print_json, print_reasons
+from app.cli.terminal import (
+    AnyInstance,
+    Json,
+    Token,
+    Url,
+    daemon,
+    make_table,
+    out,
+    print_json,
+    print_reasons,
+    print_table,
+)
+from app.client import Instance
 
 app = typer.Typer()
+instances_app = typer.Typer(invoke_without_command=True, help="Instances and their settings.")
+
+SECTIONS = frozenset({"policy", "recipe"})
+OWN_FIELDS = frozenset({"base_model", "system_prompt", "timezone"})
 
 
 @app.command()
@@ -15,7 +34,7 @@ def stats(
 ) -> None:
     """Show every instance at a glance."""
     with daemon(url, token) as client:
-        answer = client.get_stats(instance)
+        answer = client.get_stats(instance) if instance else client.get_all_stats()
     if as_json:
         print_json(answer)
         return
@@ -27,3 +46,85 @@ def stats(
             out.print(f"  last cycle {item.last_cycle.number}: {item.last_cycle.status}")
         if item.current_checkpoint:
             out.print(f"  current checkpoint {item.current_checkpoint.name}")
+
+
+@instances_app.callback()
+def instances(
+    context: typer.Context, url: Url = None, token: Token = None, as_json: Json = False
+) -> None:
+    """List all instances with what they set themselves; `put` creates or changes one."""
+    if context.invoked_subcommand is not None:
+        return
+    with daemon(url, token) as client:
+        answer = client.list_instances()
+    if as_json:
+        print_json(answer)
+        return
+    table = make_table("instance", "base model", "sleeps at mass", "own settings", "last exchange")
+    for item in answer.data:
+        table.add_row(
+            item.instance,
+            item.base_model,
+            f"{item.policy['mass_threshold']:g}",
+            ", ".join(_own_settings(item)),
+            f"{item.last_exchange_at:%Y-%m-%d %H:%M}" if item.last_exchange_at else "never",
+        )
+    print_table(table, "No instance yet; `sage-sleep instances put NAME` makes one.")
+
+
+@instances_app.command("put")
+def put_instance(
+    slug: Annotated[str, typer.Argument(help="<machine>-<model>, such as sprout-qwen2.5-0.5b.")],
+    settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="NAME=VALUE",
+            help="Such as policy.mass_threshold=12, recipe.epochs=1 or timezone=Europe/Lisbon; "
+            "may be given several times.",
+        ),
+    ] = None,
+    url: Url = None,
+    token: Token = None,
+    as_json: Json = False,
+) -> None:
+    """Create an instance, or replace its settings: what is not named follows the daemon's."""
+    values: dict[str, Any] = {}
+    for setting in settings or ():
+        _lay(values, setting)
+    with daemon(url, token) as client:
+        instance = client.put_instance(slug, **values)
+    if as_json:
+        print_json(instance)
+        return
+    own = ", ".join(_own_settings(instance))
+    out.print(f"{instance.instance} has {own or 'every setting from the daemon'}.", soft_wrap=True)
+
+
+def _lay(values: dict[str, Any], setting: str) -> None:
+    """Add one `name=value` to the settings; a value that is no JSON is text."""
+    name, equals, text = setting.partition("=")
+    section, dot, field = name.partition(".")
+    is_known = section in SECTIONS and field if dot else name in OWN_FIELDS
+    if not equals or not is_known:
+        raise typer.BadParameter(
+            f"{setting!r}; write policy.NAME=VALUE, recipe.NAME=VALUE, "
+            f"or one of {', '.join(sorted(OWN_FIELDS))}.",
+            param_hint="--set",
+        )
+    if not dot:
+        values[name] = text
+        return
+    try:
+        value = json.loads(text)
+    except ValueError:
+        value = text
+    values.setdefault(section, {})[field] = value
+
+
+def _own_settings(instance: Instance) -> list[str]:
+    return [
+        f"{section}.{name}={value}"
+        for section in sorted(SECTIONS)
+        for name, value in instance.overrides.get(section, {}).items()
+    ]

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from app.cli.terminal import err, explained, fail, out, read_settings
+from app.cli.terminal import Json, err, explained, fail, out, print_json, read_settings
 from app.domain.sleep import EMBEDDED_MODEL_NAME
 
 app = typer.Typer()
@@ -14,7 +14,7 @@ model_app = typer.Typer(no_args_is_help=True, help="Base models.")
 
 
 @model_app.command("fetch")
-def fetch_model() -> None:
+def fetch_model(as_json: Json = False) -> None:
     """Fetch the base model unless it is there already: the embedded one, or SAGE_BASE_MODEL."""
     from app.training.models import fetch_base_model, fetch_embedded_model  # noqa: PLC0415
 
@@ -24,6 +24,9 @@ def fetch_model() -> None:
             path = fetch_embedded_model(settings.models_dir, on_step=err.print)
         else:
             path = fetch_base_model(settings.base_model, settings.models_dir, on_step=err.print)
+    if as_json:
+        print_json({"base_model": str(path)})
+    else:
         out.print(f"The base model is ready in {path}.", soft_wrap=True)
 
 

@@ -20,9 +20,16 @@ from pydantic_settings import SettingsError
 from rich.console import Console
 from rich.table import Table
 
-from app.client import Decision, Result, SleepClient, SleepClientError
+from app.client import Aliases, DaemonUnavailable, Decision, Result, SleepClient, SleepClientError
 from app.errors import SageSleepError
 from app.settings import CONFIG_FILE_VARIABLE, Settings
+
+EXIT_CODES = (
+    "Exit codes: 0 done; 1 refused or failed, and the message says what to do; "
+    "2 wrong usage; 3 no daemon answers."
+)
+NO_DAEMON = 3
+BASE = "the bare base model"
 
 out = Console()
 err = Console(stderr=True)
@@ -77,7 +84,8 @@ def daemon(url: str | None, token: str | None = None) -> Iterator[SleepClient]:
             yield client
     except SleepClientError as error:
         err.print(str(error), style="red", markup=False, soft_wrap=True)
-        raise typer.Exit(3 if error.status is None else 1) from error
+        is_away = isinstance(error, DaemonUnavailable) and error.status is None
+        raise typer.Exit(NO_DAEMON if is_away else 1) from error
 
 
 def _address(settings: Settings) -> str:
@@ -126,6 +134,18 @@ def print_reasons(decision: Decision) -> None:
     out.print(f"  sleep is {'due' if decision.due else 'not due'}:")
     for reason in decision.reasons:
         out.print(f"    {'+' if reason.met else '-'} {reason.text}", markup=False)
+
+
+def print_aliases(aliases: Aliases, *, as_json: bool, next_step: str) -> None:
+    """Print what the aliases name after a move of them, and what can be done next."""
+    if as_json:
+        print_json(aliases)
+        return
+    out.print(f"{aliases.instance}: current is {aliases.current or BASE}.", soft_wrap=True)
+    for name in ("previous", "candidate"):
+        if target := getattr(aliases, name):
+            out.print(f"  {name} is {target}", soft_wrap=True)
+    err.print(next_step, markup=False, soft_wrap=True)
 
 
 def losses(metrics: Mapping[str, Any] | None) -> str:

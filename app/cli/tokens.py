@@ -113,13 +113,16 @@ def list_(as_json: Json = False) -> None:
 
 
 @app.command("revoke")
-def revoke(token_id: str) -> None:
+def revoke(token_id: str, as_json: Json = False) -> None:
     """Take a token back for good; a running daemon refuses it within a second."""
     from app.services import tokens  # noqa: PLC0415
 
     with _database() as db:
         row = tokens.revoke_token(db, token_id, now=utc_now())
-    out.print(f"Token {row.id} ({row.name}) is revoked.", markup=False)
+    if as_json:
+        print_json(_public(row))
+    else:
+        out.print(f"Token {row.id} ({row.name}) is revoked.", markup=False)
 
 
 @contextmanager

@@ -112,6 +112,7 @@ class AsyncSleepClient:
     watch_current = _iterating(watching.watch_current)
 
     get_stats = _awaited(instances.get_stats)
+    get_all_stats = _awaited(instances.get_all_stats)
     get_readiness = _awaited(instances.get_readiness)
     is_ready = _awaited(instances.is_ready)
 

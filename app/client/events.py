@@ -70,11 +70,25 @@ def list_instance_events(
     instance: str = "default",
     *,
     subject: str | None = None,
-    after: int = 0,
+    progress: bool = True,
+    newest_first: bool = False,
+    after: int | None = None,
     limit: int | None = None,
 ) -> Flow[Page[Event]]:
-    """Return one page of an instance's events, oldest first; `subject` such as `checkpoint`."""
-    params = {"subject": subject, "after": after, "limit": limit}
+    """Return one page of an instance's events; `next` goes into `after`.
+
+    Args:
+        subject: Only events about this, such as `checkpoint`.
+        progress: Whether running cycles' progress, once a second, is among them.
+        newest_first: Begin with the last event instead of the first.
+    """
+    params = {
+        "subject": subject,
+        "progress": None if progress else "false",
+        "order": "newest" if newest_first else None,
+        "after": after,
+        "limit": limit,
+    }
     path = f"/v1/instances/{segment(instance)}/events"
     return call(Request(method="GET", path=path, params=params), page_reader(Event))
 

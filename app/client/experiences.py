@@ -89,14 +89,29 @@ def iterate_experiences(
     *,
     instance: str | None = None,
     status: str | None = None,
+    session: str | None = None,
+    session_number: int | None = None,
+    phase: str | None = None,
     min_salience: float | None = None,
+    text: str | None = None,
     limit: int = 500,
 ) -> Emitting[Experience]:
-    """Yield all experiences, newest first, a page of `limit` at a time."""
+    """Yield all experiences, newest first, a page of `limit` at a time.
+
+    One that arrives meanwhile is not among them; each is as it was when its page was read.
+    """
     cursor: str | None = None
     while True:
         page = yield from list_experiences(
-            instance=instance, status=status, min_salience=min_salience, cursor=cursor, limit=limit
+            instance=instance,
+            status=status,
+            session=session,
+            session_number=session_number,
+            phase=phase,
+            min_salience=min_salience,
+            text=text,
+            cursor=cursor,
+            limit=limit,
         )
         for experience in page.data:
             yield Emit(experience)

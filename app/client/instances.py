@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import httpx
@@ -23,6 +24,7 @@ from app.client.results import (
 from app.client.sending import call, json_of
 
 AT_WORK_STATUSES = frozenset({"ready", "degraded"})
+STATS_PER_PAGE = 200
 
 
 def list_instances() -> Flow[Page[Instance]]:
@@ -148,6 +150,16 @@ def get_stats(
     """Return the statistics of one instance or of a page of all."""
     params = {"instance": instance, "cursor": cursor, "limit": limit}
     return call(Request(method="GET", path="/stats", params=params), reader(Stats))
+
+
+def get_all_stats() -> Flow[Stats]:
+    """Return the statistics of every instance, asked for page by page."""
+    found = page = yield from get_stats(limit=STATS_PER_PAGE)
+    while page.next is not None:
+        page = yield from get_stats(cursor=page.next, limit=STATS_PER_PAGE)
+        found = replace(found, instances=(*found.instances, *page.instances))
+    raw = {**found.raw, "instances": [item.raw for item in found.instances]}
+    return replace(found, raw={**raw, "has_more": False, "next": None}, has_more=False, next=None)
 
 
 def get_readiness() -> Flow[Readiness]:

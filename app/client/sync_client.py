@@ -117,6 +117,7 @@ class SleepClient:
     watch_current = _iterating(watching.watch_current)
 
     get_stats = _blocking(instances.get_stats)
+    get_all_stats = _blocking(instances.get_all_stats)
     get_readiness = _blocking(instances.get_readiness)
     is_ready = _blocking(instances.is_ready)
 

@@ -1,0 +1,33 @@
+"""A daemon, and the commands as a person or a script runs them against it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.support import RunningDaemon, StartDaemon, make_exchange, run_command
+
+Command = Callable[..., str]
+
+
+@pytest.fixture
+def daemon(start_daemon: StartDaemon, tmp_path: Path) -> RunningDaemon:
+    """A daemon that never sleeps by itself, whose base model is not there, with 20 exchanges."""
+    started = start_daemon(base_model=tmp_path / "no-model", scheduler_interval_seconds=3600)
+    started.http.post("/v1/experiences/batch", json=[make_exchange(n) for n in range(20)])
+    return started
+
+
+@pytest.fixture
+def command(daemon: RunningDaemon) -> Command:
+    """Run a command against the daemon; returns standard output, and demands the exit code."""
+
+    def run(*arguments: str, code: int = 0, stream: str = "stdout") -> str:
+        environment = {"SAGE_PORT": str(daemon.http.base_url.port), "COLUMNS": "160"}
+        result = run_command(*arguments, environment=environment, check=False)
+        assert result.returncode == code, result.stdout + result.stderr
+        return str(getattr(result, stream))
+
+    return run
