@@ -37,6 +37,8 @@ from app.errors import (
     CheckpointFilesAltered,
     CheckpointFilesMissing,
     CheckpointFilesUnreadable,
+    DirectoryReadOnly,
+    DiskFull,
 )
 
 STAGING_DIRECTORY = ".staging"
@@ -44,6 +46,9 @@ ORPHANS_DIRECTORY = ".orphans"
 SNAPSHOT_SUFFIX = ".safetensors"
 EXPERIMENT_LOCK = ".lock"
 CHUNK_BYTES = 1 << 20
+
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+READ_ONLY = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})
 
 Verify = Callable[[Path, str, Sequence[CheckpointFile]], None]
 """How a checkpoint's files are looked at: `verify` or `verify_sizes`."""
@@ -141,13 +146,17 @@ class VerifiedFiles:
 
 
 def remove(root: Path, name: str) -> None:
-    """Delete a published checkpoint's files; renamed away first, so that no half is ever seen."""
+    """Delete a published checkpoint's files; renamed away first, so that no half is ever seen.
+
+    Raises: DiskFull, DirectoryReadOnly.
+    """
     directory = root / name
-    if directory.exists():
-        doomed = root / STAGING_DIRECTORY / f"removed-{directory.name}"
-        doomed.parent.mkdir(parents=True, exist_ok=True)
-        directory.rename(doomed)
-        shutil.rmtree(doomed)
+    with translated_file_errors():
+        if directory.exists():
+            doomed = root / STAGING_DIRECTORY / f"removed-{directory.name}"
+            doomed.parent.mkdir(parents=True, exist_ok=True)
+            directory.rename(doomed)
+            shutil.rmtree(doomed)
 
 
 def forget_replies(kept: Path) -> int:
@@ -180,22 +189,34 @@ def is_experiment_active(scratch: Path) -> bool:
 
 def sweep_scratch(scratch: Path) -> list[str]:
     """Delete what a killed experiment left; returns the names. Nothing while one is training."""
+    left = list_scratch(scratch)
+    for name in left:
+        shutil.rmtree(scratch / name, ignore_errors=True)
+    return left
+
+
+def list_scratch(scratch: Path) -> list[str]:
+    """Names of the directories that a killed experiment left; none while one is training."""
     if is_experiment_active(scratch):
         return []
-    left = sorted(path for path in scratch.glob("*/") if path.is_dir())
-    for directory in left:
-        shutil.rmtree(directory, ignore_errors=True)
-    return [directory.name for directory in left]
+    return sorted(path.name for path in scratch.glob("*/") if path.is_dir())
 
 
 def sweep_snapshots(directory: Path, active_cycle_ids: Collection[str]) -> list[str]:
     """Delete snapshots, and halves of them, of cycles that will not go on; returns their names."""
-    swept = []
-    for path in sorted(directory.iterdir()) if directory.is_dir() else ():
-        if not any(cycle_id in path.name for cycle_id in active_cycle_ids):
-            path.unlink(missing_ok=True)
-            swept.append(path.name)
-    return swept
+    dead = list_dead_snapshots(directory, active_cycle_ids)
+    for name in dead:
+        (directory / name).unlink(missing_ok=True)
+    return dead
+
+
+def list_dead_snapshots(directory: Path, active_cycle_ids: Collection[str]) -> list[str]:
+    """Names of snapshots, and halves of them, of cycles that will not go on."""
+    return [
+        path.name
+        for path in (sorted(directory.iterdir()) if directory.is_dir() else ())
+        if not any(cycle_id in path.name for cycle_id in active_cycle_ids)
+    ]
 
 
 def sweep(
@@ -210,24 +231,28 @@ def sweep(
     Returns:
         Names of what was deleted or set aside.
     """
-    swept: list[str] = []
+    leftovers = list_leftovers(root, known_names)
+    for name in leftovers:
+        if name.startswith(f"{STAGING_DIRECTORY}/") or name in deleted_names:
+            shutil.rmtree(root / name)
+        else:
+            aside = root / ORPHANS_DIRECTORY / name.replace("/", "-")
+            aside.parent.mkdir(exist_ok=True)
+            (root / name).rename(aside)
+    return leftovers
+
+
+def list_leftovers(root: Path, known_names: Collection[str]) -> list[str]:
+    """Names of directories in staging, and of published ones that the registry lacks."""
     if not root.is_dir():
-        return swept
-    for parent in sorted(path for path in root.iterdir() if path.is_dir()):
-        if parent.name == ORPHANS_DIRECTORY:
-            continue
-        for directory in sorted(path for path in parent.iterdir() if path.is_dir()):
-            name = f"{parent.name}/{directory.name}"
-            if parent.name == STAGING_DIRECTORY or name in deleted_names:
-                shutil.rmtree(directory)
-            elif name not in known_names:
-                aside = root / ORPHANS_DIRECTORY / f"{parent.name}-{directory.name}"
-                aside.parent.mkdir(exist_ok=True)
-                directory.rename(aside)
-            else:
-                continue
-            swept.append(name)
-    return swept
+        return []
+    return [
+        name
+        for parent in sorted(path for path in root.iterdir() if path.is_dir())
+        if parent.name != ORPHANS_DIRECTORY
+        for directory in sorted(path for path in parent.iterdir() if path.is_dir())
+        if (name := f"{parent.name}/{directory.name}") not in known_names
+    ]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -295,6 +320,32 @@ def build_archive(directory: Path, archive_root: str, files: Sequence[Checkpoint
         sizes += [len(header), file.size_bytes, len(padding)]
     end = b"\0" * (2 * tarfile.BLOCKSIZE)
     return Archive(parts=(*parts, end), sizes=(*sizes, len(end)))
+
+
+def sync_tree(directory: Path, *, recursive: bool = True) -> None:
+    """Sync a directory, and all that is in it, to disk."""
+    if recursive:
+        for path in directory.rglob("*"):
+            _sync(path)
+    _sync(directory)
+
+
+@contextlib.contextmanager
+def translated_file_errors() -> Iterator[None]:
+    """Turn a full or read-only disk into an error of ours; any other stays what it is.
+
+    Raises: DiskFull, DirectoryReadOnly.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno in FULL:
+            raise DiskFull("The disk has no room left; free some, then try again.") from error
+        if error.errno in READ_ONLY:
+            raise DirectoryReadOnly(
+                f"Files cannot be written ({error.strerror}): see `sage-sleep doctor`."
+            ) from error
+        raise
 
 
 def _check_size(path: Path, name: str, expected: CheckpointFile) -> os.stat_result:

@@ -43,6 +43,8 @@ Must not know HTTP: statuses live in `app.api.problems`, and a test demands a ro
     |  |- ExperimentActive              another reproduce or calibrate is running
     |  |- ExperienceInUse               a running cycle trains on it
     |  |- AliasesChanged                If-Match did not match
+    |  |- BackupTargetInUse             there is something where the backup should go
+    |  |- DataDirectoryNotEmpty         there is a state where a backup should be restored
     |  `- CycleOwnershipLost            another worker or a cancel took the cycle over
     |- TrainingError                    a cycle cannot go on; `code` is stored with the cycle
     |  |- BaseModelNotFound
@@ -58,7 +60,8 @@ Must not know HTTP: statuses live in `app.api.problems`, and a test demands a ro
     |  |- CheckpointFilesMissing
     |  |- CheckpointFilesAltered
     |  |- CheckpointFilesUnreadable     they may be whole, and cannot be looked at now
-    |  `- CheckpointDamaged             found gone or altered before
+    |  |- CheckpointDamaged             found gone or altered before
+    |  `- BackupUnusable                no backup, a damaged one, or one of a newer version
     |- StartRefused                     the daemon must not start with these settings
     |  |- AddressUnguarded              others could reach it and no token guards it
     |  `- CertificateUnusable
@@ -263,6 +266,14 @@ class AliasesChanged(Conflict):
     """The aliases moved since the caller read them (If-Match)."""
 
 
+class BackupTargetInUse(Conflict):
+    """There is something where the backup should go."""
+
+
+class DataDirectoryNotEmpty(Conflict):
+    """There is a state already where a backup should be restored."""
+
+
 class CycleOwnershipLost(Conflict):
     """Another worker, or a cancel, took the cycle over."""
 
@@ -325,6 +336,10 @@ class CheckpointFilesUnreadable(ArtifactError):
 
 class CheckpointDamaged(ArtifactError):
     """Files of a checkpoint were found gone or altered, so it is not served."""
+
+
+class BackupUnusable(ArtifactError):
+    """It is no backup, or a damaged one, or one of a newer version."""
 
 
 class StartRefused(SageSleepError):

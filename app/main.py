@@ -8,11 +8,10 @@ from importlib.metadata import version
 from typing import Any
 
 from fastapi import FastAPI
-from filelock import FileLock, Timeout
 from starlette.concurrency import run_in_threadpool
 from starlette.middleware.cors import CORSMiddleware
 
-from app import artifacts
+from app import artifacts, data_lock
 from app.api import (
     checkpoint_reports,
     checkpoints,
@@ -33,7 +32,7 @@ from app.api.same_origin import SameOrigin
 from app.api.write_slots import WriteSlots
 from app.clock import utc_now
 from app.db.engine import Database
-from app.errors import AddressUnguarded, DatabaseUnavailable, DataDirectoryInUse
+from app.errors import AddressUnguarded, DatabaseUnavailable
 from app.log import get_logger
 from app.services import consolidation, registry, tokens
 from app.services.file_guard import FileGuard
@@ -223,7 +222,8 @@ def run_daemon(
 def check_startable(settings: Settings) -> None:
     """Raise what would keep the daemon from starting, before a server is set up for it.
 
-    Raises: DataDirectoryInUse, DatabaseNotMigrated, DatabaseUnavailable, AddressUnguarded.
+    Raises: DataDirectoryInUse, DirectoryReadOnly, DatabaseNotMigrated, DatabaseUnavailable,
+        AddressUnguarded.
     """
     with _hold(settings):
         pass
@@ -241,19 +241,11 @@ def _check_guarded(settings: Settings, db: Database) -> None:
 
 @contextmanager
 def _hold(settings: Settings) -> Iterator[Database]:
-    settings.data_dir.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(settings.data_dir / "daemon.lock", timeout=0, thread_local=False)
-    try:
-        lock.acquire()
-    except Timeout as error:
-        raise DataDirectoryInUse(
-            f"Another daemon runs on {settings.data_dir}; stop it, or set SAGE_DATA_DIR."
-        ) from error
-    db = Database(settings.effective_database_url)
-    try:
-        db.check_migrated()
-        _check_guarded(settings, db)
-        yield db
-    finally:
-        db.close()
-        lock.release()
+    with data_lock.hold(settings.data_dir):
+        db = Database(settings.effective_database_url)
+        try:
+            db.check_migrated()
+            _check_guarded(settings, db)
+            yield db
+        finally:
+            db.close()

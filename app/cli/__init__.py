@@ -20,6 +20,7 @@ from app.cli import (
     instances,
     models,
     tokens,
+    upkeep,
     watch,
 )
 from app.cli.terminal import EXIT_CODES
@@ -34,3 +35,4 @@ for noun in (daemon, exchanges, export, cycles, checkpoints, experiments, instan
 app.add_typer(instances.instances_app, name="instances")
 app.add_typer(models.model_app, name="model")
 app.add_typer(tokens.app, name="tokens")
+app.add_typer(upkeep.app)

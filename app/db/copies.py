@@ -9,6 +9,7 @@ deletes them; backups, which lie elsewhere, are the operator's.
 
 from __future__ import annotations
 
+import json
 import os
 import sqlite3
 from contextlib import closing
@@ -16,6 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from app.db.engine import BUSY_TIMEOUT_SECONDS, SCHEMA_REVISION, Database, translated_errors
+from app.domain.checkpoint import CheckpointFile, CheckpointStatus
 
 KEPT_COPIES = 3
 """Of those that migrations left; a guess."""
@@ -40,6 +42,30 @@ def copy_database(source: Path, target: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def list_ready_checkpoints(database: Path) -> dict[str, list[CheckpointFile]]:
+    """The files of each checkpoint that a database lists as ready, by name.
+
+    Raises: DatabaseUnavailable.
+    """
+    query = "SELECT name, files FROM checkpoints WHERE status = ? ORDER BY seq"
+    with (
+        translated_errors(),
+        closing(sqlite3.connect(database, timeout=BUSY_TIMEOUT_SECONDS)) as connection,
+    ):
+        rows = connection.execute(query, (CheckpointStatus.READY.value,)).fetchall()
+    return {name: [CheckpointFile(**file) for file in json.loads(files)] for name, files in rows}
+
+
+def read_revision(database: Path) -> str:
+    """The revision of a database's schema. Raises: DatabaseUnavailable."""
+    with (
+        translated_errors(),
+        closing(sqlite3.connect(database, timeout=BUSY_TIMEOUT_SECONDS)) as connection,
+    ):
+        (revision,) = connection.execute("SELECT version_num FROM alembic_version").fetchone()
+    return str(revision)
 
 
 def keep_before_change(db: Database, *, now: datetime) -> Path | None:

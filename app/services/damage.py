@@ -38,7 +38,6 @@ def mark_within(
     now: datetime,
 ) -> None:
     """Within a transaction: mark a ready checkpoint, and let what stands on it fall back."""
-    instance = instances.get_instance_by_id(session, row.instance_id)
     named = checkpoints.list_aliases_of(session, row.id)
     checkpoints.update_checkpoint(session, row.id, {"status": CheckpointStatus.DAMAGED})
     events.append_event(
@@ -51,6 +50,21 @@ def mark_within(
         data={"code": error.code, **error.facts, "aliases": named},
     )
     reason = f"files of {row.name} are gone or altered: {error.message}"
+    fall_back_within(session, row, reason, defaults=defaults, now=now)
+    replan_within(session, row, now=now)
+
+
+def fall_back_within(
+    session: Session,
+    row: CheckpointRow,
+    reason: str,
+    *,
+    defaults: InstanceDefaults,
+    now: datetime,
+) -> None:
+    """Within a transaction: move the aliases away from a checkpoint that is not ready."""
+    instance = instances.get_instance_by_id(session, row.instance_id)
+    named = checkpoints.list_aliases_of(session, row.id)
     if Alias.CURRENT in named:
         roll_back_within(
             session,
@@ -74,7 +88,6 @@ def mark_within(
             counts_attempt=False,
             reason="",
         )
-    replan_within(session, row, now=now)
 
 
 def replan_within(session: Session, row: CheckpointRow, *, now: datetime) -> None:

@@ -67,10 +67,10 @@ class FileGuard:
             rows = checkpoints.list_named(session)
         return self._check(rows, artifacts.verify, now=now, should_stop=should_stop)
 
-    def hash_all(self, *, now: datetime) -> FileCheck:
-        """Hash every file of every checkpoint."""
+    def hash_one(self, checkpoint_id: str, *, now: datetime) -> FileCheck:
+        """Hash the files of one checkpoint. Raises: CheckpointNotFound."""
         with self._db.read() as session:
-            rows = checkpoints.list_undeleted(session)
+            rows = [checkpoints.get_checkpoint(session, checkpoint_id)]
         return self._check(rows, artifacts.verify, now=now)
 
     def require_intact(self, row: CheckpointRow, *, now: datetime) -> None:

@@ -1,0 +1,216 @@
+"""Commands that look after the data directory: backup, restore, doctor, prune."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from app.cli.terminal import (
+    AnyInstance,
+    Json,
+    explained,
+    fail,
+    make_table,
+    out,
+    print_json,
+    print_table,
+    read_settings,
+)
+from app.clock import utc_now
+
+if TYPE_CHECKING:
+    from app.db.engine import Database
+    from app.settings import Settings
+
+app = typer.Typer()
+
+
+@app.command()
+def backup(
+    directory: Annotated[Path, typer.Argument(help="Where to; empty, or not there yet.")],
+    copy: Annotated[
+        bool, typer.Option("--copy", help="Copy checkpoints also where they could be linked.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Back up database and checkpoints, consistently, while the daemon runs or not."""
+    from importlib.metadata import version  # noqa: PLC0415
+
+    from app.services import backup as backups  # noqa: PLC0415
+
+    with _database() as (settings, db):
+        if db.path is None:
+            fail("The database is not a file.")
+        made = backups.make_backup(
+            directory.absolute(),
+            database=db.path,
+            root=settings.checkpoints_dir,
+            links=not copy,
+            version=version("sage-sleep"),
+            now=utc_now(),
+        )
+    if as_json:
+        print_json(asdict(made))
+    else:
+        out.print(
+            f"{directory}: the database and {len(made.checkpoints)} checkpoints, "
+            f"{made.size_bytes / 1e6:.1f} MB. It holds every text and every token's hash.",
+            markup=False,
+        )
+    if made.left_out:
+        fail(f"Left out, since their files are gone or altered: {', '.join(made.left_out)}")
+
+
+@app.command()
+def restore(
+    directory: Annotated[Path, typer.Argument(help="A backup.")],
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Move what is there aside, within the data directory.")
+    ] = False,
+) -> None:
+    """Put a backup in place, after verifying all of it; no daemon may run."""
+    from app.data_lock import hold  # noqa: PLC0415
+    from app.db.engine import SCHEMA_REVISION, Database  # noqa: PLC0415
+    from app.services import backup as backups  # noqa: PLC0415
+
+    with explained():
+        settings = read_settings()
+        database = Database(settings.effective_database_url).path
+        if database is None:
+            fail("The database is not a file.")
+        with hold(settings.data_dir):
+            restored, aside = backups.restore(
+                directory.absolute(),
+                places=backups.DataPlaces(
+                    data_dir=settings.data_dir,
+                    database=database,
+                    checkpoints=settings.checkpoints_dir,
+                    snapshots=settings.snapshots_dir,
+                    kept=settings.kept_dir,
+                ),
+                replaces=replace,
+                now=utc_now(),
+            )
+    out.print(
+        f"Restored the state of {restored.created_at}: {len(restored.checkpoints)} checkpoints. "
+        "What was erased, and tokens that were revoked, since then are back.",
+        markup=False,
+    )
+    if aside:
+        out.print(f"What was there lies in {aside}.", markup=False, soft_wrap=True)
+    if restored.revision != SCHEMA_REVISION:
+        out.print("Run `sage-sleep migrate`: the backup is of an older version.", markup=False)
+
+
+@app.command()
+def doctor(
+    fix: Annotated[
+        bool, typer.Option("--fix", help="Do what is safe about it; no daemon may run.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Look for what is wrong with settings, database and files; exit code 1 if something is."""
+    from app.data_lock import hold, is_held  # noqa: PLC0415
+    from app.db.engine import Database  # noqa: PLC0415
+    from app.domain.finding import Severity  # noqa: PLC0415
+    from app.services import doctor as doctors  # noqa: PLC0415
+
+    with explained():
+        settings = read_settings()
+        db = Database(settings.effective_database_url)
+        patient = doctors.Patient(
+            data_dir=settings.data_dir,
+            db=db,
+            checkpoints=settings.checkpoints_dir,
+            snapshots=settings.snapshots_dir,
+            scratch=settings.scratch_dir,
+            base_model=settings.effective_base_model,
+            defaults=settings.instance_defaults(),
+            has_daemon=not fix and is_held(settings.data_dir),
+        )
+        try:
+            if fix:
+                with hold(settings.data_dir):
+                    findings = doctors.mend(patient, now=utc_now())
+            else:
+                findings = doctors.examine(patient, now=utc_now())
+        finally:
+            db.close()
+    if as_json:
+        print_json([asdict(finding) for finding in findings])
+    else:
+        table = make_table("", "what", "found", "done" if fix else "what to do")
+        for finding in findings:
+            remedy = finding.fixed or (
+                "`sage-sleep doctor --fix`" if finding.is_fixable else finding.remedy
+            )
+            table.add_row(finding.severity.value, finding.check, finding.text, remedy)
+        print_table(table, "Nothing is wrong.")
+    if any(item.severity is Severity.ERROR and item.fixed is None for item in findings):
+        raise typer.Exit(1)
+
+
+@app.command()
+def prune(
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would go, and delete nothing.")
+    ] = False,
+    instance: AnyInstance = None,
+    as_json: Json = False,
+) -> None:
+    """Let go what the policy no longer keeps: old texts, old checkpoints' files."""
+    from app.services import retention  # noqa: PLC0415
+    from app.worker.upkeep import DataPaths  # noqa: PLC0415
+    from app.worker.upkeep import prune as prune_now  # noqa: PLC0415
+
+    with _database() as (settings, db):
+        defaults = settings.instance_defaults()
+        found = (
+            retention.list_prunable(db, instance=instance, defaults=defaults, now=utc_now())
+            if dry_run
+            else prune_now(
+                db,
+                instance=instance,
+                paths=DataPaths(
+                    checkpoints=settings.checkpoints_dir,
+                    kept=settings.kept_dir,
+                    snapshots=settings.snapshots_dir,
+                    scratch=settings.scratch_dir,
+                ),
+                defaults=defaults,
+                should_stop=lambda: False,
+            )
+        )
+    if as_json:
+        print_json([asdict(item) for item in found])
+        return
+    table = make_table("instance", "texts", "reports", "checkpoints", "MB")
+    for item in found:
+        if not item.is_empty:
+            table.add_row(
+                item.instance,
+                str(item.texts),
+                str(item.reports),
+                str(len(item.checkpoints)),
+                f"{item.size_bytes / 1e6:.1f}",
+            )
+    print_table(table, "There is nothing to prune.")
+
+
+@contextmanager
+def _database() -> Iterator[tuple[Settings, Database]]:
+    from app.db.engine import Database  # noqa: PLC0415
+
+    with explained():
+        settings = read_settings()
+        db = Database(settings.effective_database_url)
+        try:
+            db.check_migrated()
+            yield settings, db
+        finally:
+            db.close()

@@ -1,0 +1,256 @@
+"""Backups: a consistent copy of the database, and the checkpoints it lists, each file verified.
+
+    <target>/backup.json              what it is, with size and sha256 of every file
+    <target>/sage-sleep.db            one consistent state, without a write-ahead log
+    <target>/checkpoints/<name>/      published files, which never change: linked where they can be
+
+A target appears under its name only when all of it is complete and synced. A backup holds every
+text of its time, erased since or not, and every token, revoked since or not: it is the operator's
+to guard and to delete. Must not know HTTP or settings.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from app import artifacts
+from app.clock import new_id
+from app.db import copies
+from app.db.engine import SCHEMA_REVISION
+from app.domain.checkpoint import CheckpointFile
+from app.errors import (
+    ArtifactError,
+    BackupTargetInUse,
+    BackupUnusable,
+    DataDirectoryNotEmpty,
+)
+
+MANIFEST_FILE = "backup.json"
+DATABASE_FILE = "sage-sleep.db"
+CHECKPOINTS = "checkpoints"
+FORMAT = 1
+MAX_TRIES = 3
+"""A checkpoint that is deleted while it is copied makes the state an older one: taken again."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Backup:
+    """What a backup holds.
+
+    Attributes:
+        revision: Of the database's schema.
+        left_out: Names of checkpoints whose files were gone or altered when it was made.
+    """
+
+    created_at: str
+    version: str
+    revision: str
+    database: CheckpointFile
+    checkpoints: dict[str, list[CheckpointFile]]
+    left_out: Sequence[str]
+
+    @property
+    def size_bytes(self) -> int:
+        """All files together."""
+        files = (file for listed in self.checkpoints.values() for file in listed)
+        return self.database.size_bytes + sum(file.size_bytes for file in files)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DataPlaces:
+    """Where a data directory keeps what a backup holds, and what belongs to that state alone."""
+
+    data_dir: Path
+    database: Path
+    checkpoints: Path
+    snapshots: Path
+    kept: Path
+
+
+def make_backup(
+    target: Path, *, database: Path, root: Path, links: bool, version: str, now: datetime
+) -> Backup:
+    """Back up into a directory that is empty or not there; a daemon may run.
+
+    Args:
+        root: Where the checkpoints lie.
+        links: Link checkpoints' files where the disk is the same one, instead of copying them.
+
+    Raises: BackupTargetInUse, DatabaseUnavailable, DiskFull, DirectoryReadOnly.
+    """
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise BackupTargetInUse(f"{target} is not empty; name a directory that is not there yet.")
+    with artifacts.translated_file_errors():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        for attempt in range(1, MAX_TRIES + 1):
+            staged = target.with_name(f".{target.name}.part-{new_id()}")
+            staged.mkdir(mode=0o700)
+            try:
+                backup = _stage(staged, database, root, links=links, version=version, now=now)
+                if attempt < MAX_TRIES and _were_deleted(database, backup.left_out):
+                    continue
+                artifacts.sync_tree(staged)
+                staged.rename(target)
+                artifacts.sync_tree(target.parent, recursive=False)
+                return backup
+            finally:
+                shutil.rmtree(staged, ignore_errors=True)
+    raise AssertionError("the last attempt returns")
+
+
+def read_backup(source: Path) -> Backup:
+    """Read a backup and verify every file of it. Raises: BackupUnusable."""
+    try:
+        found = json.loads((source / MANIFEST_FILE).read_text(encoding="utf-8"))
+        if found["format"] != FORMAT:
+            raise BackupUnusable(f"{source} has format {found['format']!r}, not {FORMAT}.")
+        backup = Backup(
+            created_at=found["created_at"],
+            version=found["version"],
+            revision=found["revision"],
+            database=CheckpointFile(**found["database"]),
+            checkpoints={
+                name: [CheckpointFile(**file) for file in files]
+                for name, files in found["checkpoints"].items()
+            },
+            left_out=found["left_out"],
+        )
+    except FileNotFoundError as error:
+        raise BackupUnusable(f"{source} is no backup: it has no {MANIFEST_FILE}.") from error
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise BackupUnusable(f"{source / MANIFEST_FILE} cannot be read.") from error
+    for name in backup.checkpoints:
+        if Path(name).is_absolute() or ".." in Path(name).parts:
+            raise BackupUnusable(f"{source} names a checkpoint {name!r}, which is none.")
+    if backup.revision > SCHEMA_REVISION:
+        raise BackupUnusable(
+            f"{source} is of a newer version: revision {backup.revision}, and this one knows "
+            f"{SCHEMA_REVISION}."
+        )
+    try:
+        artifacts.verify(source, ".", [backup.database])
+        for name, files in backup.checkpoints.items():
+            artifacts.verify(source / CHECKPOINTS, name, files)
+    except ArtifactError as error:
+        raise BackupUnusable(f"{source} is damaged: {error.message}") from error
+    return backup
+
+
+def restore(
+    source: Path, *, places: DataPlaces, replaces: bool, now: datetime
+) -> tuple[Backup, Path | None]:
+    """Put a backup in place, after every file of it is verified; no daemon may run.
+
+    Args:
+        replaces: Move what is there aside; without it, it must not be there.
+
+    Returns:
+        The backup, and where the old state lies; None where there was none.
+
+    Raises: BackupUnusable, DataDirectoryNotEmpty, DiskFull, DirectoryReadOnly.
+    """
+    backup = read_backup(source)
+    present = _present(places)
+    if present and not replaces:
+        raise DataDirectoryNotEmpty(
+            f"{places.data_dir} holds a state already ({present[0].name}); with --replace it is "
+            "moved aside."
+        )
+    stamp = now.astimezone(UTC).strftime("%Y%m%dT%H%M%SZ")
+    staged = places.data_dir / f".restoring-{stamp}"
+    aside = places.data_dir / f"replaced-{stamp}"
+    with artifacts.translated_file_errors():
+        try:
+            staged.mkdir(parents=True, mode=0o700)
+            shutil.copyfile(source / DATABASE_FILE, staged / DATABASE_FILE)
+            (staged / DATABASE_FILE).chmod(0o600)
+            for name, files in backup.checkpoints.items():
+                _bring(source / CHECKPOINTS / name, staged / CHECKPOINTS / name, files, links=True)
+            artifacts.sync_tree(staged)
+            if present:
+                aside.mkdir(mode=0o700)
+                for path in present:
+                    shutil.move(path, aside / path.name)
+            if (staged / CHECKPOINTS).exists():
+                (staged / CHECKPOINTS).rename(places.checkpoints)
+            # Last: without a database no daemon starts on a half of it.
+            places.database.parent.mkdir(parents=True, exist_ok=True)
+            shutil.move(staged / DATABASE_FILE, places.database)
+            artifacts.sync_tree(places.data_dir, recursive=False)
+        finally:
+            shutil.rmtree(staged, ignore_errors=True)
+    return backup, aside if present else None
+
+
+def _stage(
+    staged: Path, database: Path, root: Path, *, links: bool, version: str, now: datetime
+) -> Backup:
+    copies.copy_database(database, staged / DATABASE_FILE)
+    listed = copies.list_ready_checkpoints(staged / DATABASE_FILE)
+    left_out = []
+    for name, files in listed.items():
+        try:
+            _bring(root / name, staged / CHECKPOINTS / name, files, links=links)
+            artifacts.verify(staged / CHECKPOINTS, name, files)
+        except (FileNotFoundError, ArtifactError):
+            shutil.rmtree(staged / CHECKPOINTS / name, ignore_errors=True)
+            left_out.append(name)
+    backup = Backup(
+        created_at=now.isoformat(),
+        version=version,
+        revision=copies.read_revision(staged / DATABASE_FILE),
+        database=artifacts.describe_file(staged / DATABASE_FILE),
+        checkpoints={name: files for name, files in listed.items() if name not in left_out},
+        left_out=left_out,
+    )
+    (staged / MANIFEST_FILE).write_text(json.dumps(_to_json(backup), indent=2), encoding="utf-8")
+    return backup
+
+
+def _to_json(backup: Backup) -> dict[str, object]:
+    return {
+        "format": FORMAT,
+        "created_at": backup.created_at,
+        "version": backup.version,
+        "revision": backup.revision,
+        "database": backup.database.to_json(),
+        "checkpoints": {
+            name: [file.to_json() for file in files] for name, files in backup.checkpoints.items()
+        },
+        "left_out": list(backup.left_out),
+    }
+
+
+def _bring(source: Path, target: Path, files: Iterable[CheckpointFile], *, links: bool) -> None:
+    target.mkdir(parents=True)
+    for file in files:
+        if links:
+            try:
+                os.link(source / file.name, target / file.name)
+                continue
+            except FileNotFoundError:
+                raise
+            except OSError:  # another disk, or one without links
+                pass
+        shutil.copyfile(source / file.name, target / file.name)
+
+
+def _were_deleted(database: Path, names: Sequence[str]) -> bool:
+    return bool(names) and not set(names) <= set(copies.list_ready_checkpoints(database))
+
+
+def _present(places: DataPlaces) -> list[Path]:
+    """What belongs to the state that is there; the base model belongs to any."""
+    beside = [places.database.with_name(places.database.name + end) for end in ("-wal", "-shm")]
+    directories = [places.checkpoints, places.snapshots, places.kept]
+    return [
+        path
+        for path in (places.database, *beside, *directories)
+        if path.exists() and (path.is_file() or any(path.iterdir()))
+    ]

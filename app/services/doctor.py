@@ -1,0 +1,320 @@
+"""Looking for what is wrong with a data directory, and mending what can be mended safely.
+
+Nothing is deleted that is not a leftover, no text and no checkpoint is touched, and an alias moves
+only away from files that are gone. Each look is a generator, so that the next still happens when
+one has found much. Must not know HTTP or settings.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+
+from app import artifacts
+from app.db import checkpoints, experiences, health, instances, sleep_cycles
+from app.db.copies import list_copies
+from app.db.engine import Database
+from app.db.tables import CheckpointRow
+from app.domain.checkpoint import MANIFEST_FILE, CheckpointStatus
+from app.domain.finding import Finding, Severity
+from app.domain.sleep import InstanceDefaults
+from app.errors import ArtifactError, DatabaseNotMigrated, DatabaseUnavailable
+from app.services import consolidation, damage
+from app.services.file_guard import FileGuard, row_files
+from app.services.instances import effective
+
+LOW_DISK_BYTES = 1 << 30
+"""A guess: some forty checkpoints of the embedded model."""
+
+Fix = Callable[[], str]
+_Found = tuple[Finding, Fix | None]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Patient:
+    """What is looked at.
+
+    Attributes:
+        base_model: Hub id or directory.
+        has_daemon: A daemon runs on it, so what a daemon does at its start is no leftover.
+    """
+
+    data_dir: Path
+    db: Database
+    checkpoints: Path
+    snapshots: Path
+    scratch: Path
+    base_model: str
+    defaults: InstanceDefaults
+    has_daemon: bool
+
+
+def examine(patient: Patient, *, now: datetime) -> list[Finding]:
+    """Look at everything and change nothing."""
+    return [finding for finding, _ in _look(patient, now=now)]
+
+
+def mend(patient: Patient, *, now: datetime) -> list[Finding]:
+    """Look at everything, and do what is safe about each finding; what was done stands in it.
+
+    Only while no daemon runs.
+    """
+    return [
+        finding if fix is None else replace(finding, fixed=fix())
+        for finding, fix in _look(patient, now=now)
+    ]
+
+
+def _look(patient: Patient, *, now: datetime) -> Iterator[_Found]:
+    yield from _look_at_directory(patient)
+    yield from _look_at_base_model(patient)
+    is_usable = True
+    for found in _look_at_database(patient):
+        is_usable = is_usable and found[0].severity is not Severity.ERROR
+        yield found
+    if not is_usable:
+        return
+    yield from _look_at_states(patient, now=now)
+    yield from _look_at_checkpoints(patient, now=now)
+    yield from _look_at_leftovers(patient)
+
+
+def _look_at_directory(patient: Patient) -> Iterator[_Found]:
+    directory = patient.data_dir
+    if not directory.is_dir():
+        yield _error("directory", f"{directory} is not there", "run `sage-sleep migrate`"), None
+        return
+    is_read_only = bool(os.statvfs(directory).f_flag & os.ST_RDONLY)
+    if is_read_only or not os.access(directory, os.W_OK | os.X_OK):
+        yield (
+            _error(
+                "directory", f"{directory} cannot be written to", "make it writable, or remount"
+            ),
+            None,
+        )
+    mode = directory.stat().st_mode
+    if mode & 0o007 and not is_read_only:
+        text = "others on this machine may look into the data directory, where conversations are"
+        yield (
+            _warning("directory", text, f"chmod o-rwx {directory}", is_fixable=True),
+            lambda: _close_to_others(directory, mode),
+        )
+    free = shutil.disk_usage(directory).free
+    if free < LOW_DISK_BYTES:
+        yield (
+            _warning(
+                "disk",
+                f"{free / 1e6:.0f} MB are free",
+                "free some, or lower SAGE_RETAIN_CHECKPOINTS and run `sage-sleep prune`",
+            ),
+            None,
+        )
+
+
+def _look_at_base_model(patient: Patient) -> Iterator[_Found]:
+    path = Path(patient.base_model)
+    if path.is_absolute() and not (path / "config.json").is_file():
+        remedy = "run `sage-sleep model fetch`, or set SAGE_BASE_MODEL"
+        yield _warning("base_model", f"{path} is not on this machine", remedy), None
+
+
+def _look_at_database(patient: Patient) -> Iterator[_Found]:
+    db = patient.db
+    from_backup = "restore a backup (`sage-sleep restore --replace`)"
+    if db.path is not None and (copies := list_copies(db.path)):
+        from_backup += f", or take {copies[-1].name}, which a migration left"
+    try:
+        db.check_migrated()
+        with db.read() as session:
+            damages = health.find_damage(session)
+            broken = health.find_broken_references(session)
+            mode = health.find_journal_mode(session)
+    except DatabaseNotMigrated as error:
+        yield _error("database", error.message, "run `sage-sleep migrate`"), None
+        return
+    except DatabaseUnavailable as error:
+        yield _error("database", error.message, from_backup), None
+        return
+    for text in damages:
+        yield _error("database", text, from_backup), None
+    for text in broken:
+        yield _error("references", text, from_backup), None
+    if mode != "wal":
+        yield _warning("database", f"its journal mode is {mode}, not wal", "start the daemon"), None
+
+
+def _look_at_states(patient: Patient, *, now: datetime) -> Iterator[_Found]:
+    db = patient.db
+    with db.read() as session:
+        running = [cycle.id for cycle in sleep_cycles.list_running(session)]
+        unowned = health.count_unowned_claims(session)
+        unclaimed = health.count_unclaimed_plans(session)
+        misplaced = health.list_misplaced_aliases(session)
+        wrong_totals = health.list_wrong_totals(session)
+    if running and not patient.has_daemon:
+        text = f"{len(running)} sleep cycles are marked as running, and no daemon is"
+        yield (
+            _warning("sleep_cycles", text, "start the daemon", is_fixable=True),
+            lambda: _settle(patient, now=now),
+        )
+    if unowned:
+        text = f"{unowned} experiences are claimed, and by no cycle that is queued or running"
+        yield (
+            _error("experiences", text, "run `sage-sleep doctor --fix`", is_fixable=True),
+            lambda: _release(patient),
+        )
+    if unclaimed:
+        text = f"{unclaimed} experiences that a cycle is to train on are not claimed by it"
+        yield _error("experiences", text, "cancel the cycle"), None
+    for row in misplaced:
+        text = f"an alias names {row.name}, which is {row.status}"
+        yield (
+            _error("aliases", text, "run `sage-sleep doctor --fix`", is_fixable=True),
+            _fix_alias(patient, row, now=now),
+        )
+    if wrong_totals:
+        text = f"the running totals of {len(wrong_totals)} statuses are not what adds up"
+        yield (
+            _error("totals", text, "run `sage-sleep doctor --fix`", is_fixable=True),
+            lambda: _count_again(patient),
+        )
+
+
+def _look_at_checkpoints(patient: Patient, *, now: datetime) -> Iterator[_Found]:
+    with patient.db.read() as session:
+        rows = checkpoints.list_undeleted(session)
+    for row in rows:
+        try:
+            artifacts.verify(patient.checkpoints, row.name, row_files(row))
+        except ArtifactError as error:
+            if row.status == CheckpointStatus.DAMAGED:
+                remedy = "restore its files from a backup, or delete it"
+                yield _warning("checkpoints", error.message, remedy), None
+                continue
+            yield (
+                _error("checkpoints", error.message, "start the daemon", is_fixable=True),
+                _fix_files(patient, row, "marked as damaged; its aliases fell back", now=now),
+            )
+            continue
+        if row.status == CheckpointStatus.DAMAGED:
+            text = f"{row.name} is marked as damaged, and its files are whole"
+            yield (
+                _warning("checkpoints", text, "start the daemon", is_fixable=True),
+                _fix_files(patient, row, "marked as ready", now=now),
+            )
+        if problem := _find_contradiction(patient.checkpoints, row):
+            yield _error("manifests", problem, "restore it from a backup, or delete it"), None
+
+
+def _look_at_leftovers(patient: Patient) -> Iterator[_Found]:
+    root, db = patient.checkpoints, patient.db
+    with db.read() as session:
+        known = checkpoints.list_names(session)
+        deleted = checkpoints.list_deleted_names(session)
+        active = sleep_cycles.list_active_ids(session)
+    if (aside := root / artifacts.ORPHANS_DIRECTORY).is_dir() and (found := list(aside.iterdir())):
+        text = f"{len(found)} directories that no row names were set aside in {aside}"
+        yield _notice("orphans", text, "look at their manifest.json, then delete them"), None
+    if patient.has_daemon:  # what looks left over may be under way
+        return
+    leftovers = artifacts.list_leftovers(root, known)
+    leftovers += artifacts.list_dead_snapshots(patient.snapshots, active)
+    leftovers += artifacts.list_scratch(patient.scratch)
+    if leftovers:
+        text = f"{len(leftovers)} leftovers: {', '.join(leftovers[:5])}"
+        yield (
+            _warning("leftovers", text, "start the daemon", is_fixable=True),
+            lambda: _sweep(patient, known, deleted, active),
+        )
+
+
+def _find_contradiction(root: Path, row: CheckpointRow) -> str | None:
+    """What a manifest, which is whole, says otherwise than the registry; None for nothing."""
+    try:
+        manifest = json.loads((root / row.name / MANIFEST_FILE).read_text(encoding="utf-8"))
+        files = manifest["files"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return f"the manifest of {row.name} cannot be read"
+    if manifest.get("id", row.id) != row.id:
+        return f"the manifest of {row.name} is that of {manifest['id']}"
+    listed = {
+        file.name: {"size_bytes": file.size_bytes, "sha256": file.sha256} for file in row_files(row)
+    }
+    if any(listed.get(name) != said for name, said in files.items()):
+        return f"the manifest of {row.name} lists other files than the registry"
+    return None
+
+
+def _close_to_others(directory: Path, mode: int) -> str:
+    directory.chmod(mode & ~0o007)
+    return "closed to others"
+
+
+def _settle(patient: Patient, *, now: datetime) -> str:
+    count = consolidation.settle_all_running(patient.db, defaults=patient.defaults, now=now)
+    return f"{count} put back into the queue, cancelled or failed"
+
+
+def _release(patient: Patient) -> str:
+    with patient.db.write() as session:
+        count = health.release_unowned_claims(session)
+        for row in instances.list_instances(session):
+            policy = effective(row, patient.defaults).policy
+            experiences.regrade(session, row.id, policy.min_salience)
+    return f"{count} put back into the buffer"
+
+
+def _count_again(patient: Patient) -> str:
+    with patient.db.write() as session:
+        health.count_totals_again(session)
+    return "counted again"
+
+
+def _fix_alias(patient: Patient, row: CheckpointRow, *, now: datetime) -> Fix:
+    def fix() -> str:
+        with patient.db.write() as session:
+            again = checkpoints.get_checkpoint(session, row.id)
+            reason = f"{row.name} is {row.status}"
+            damage.fall_back_within(session, again, reason, defaults=patient.defaults, now=now)
+        return "fell back to the last good one"
+
+    return fix
+
+
+def _fix_files(patient: Patient, row: CheckpointRow, done: str, *, now: datetime) -> Fix:
+    def fix() -> str:
+        guard = FileGuard(patient.db, root=patient.checkpoints, defaults=patient.defaults)
+        guard.hash_one(row.id, now=now)
+        return done
+
+    return fix
+
+
+def _sweep(
+    patient: Patient, known: frozenset[str], deleted: frozenset[str], active: Sequence[str]
+) -> str:
+    swept = artifacts.sweep(patient.checkpoints, known, deleted_names=deleted)
+    swept += artifacts.sweep_snapshots(patient.snapshots, active)
+    swept += artifacts.sweep_scratch(patient.scratch)
+    return f"{len(swept)} deleted, or set aside in {artifacts.ORPHANS_DIRECTORY}"
+
+
+def _error(check: str, text: str, remedy: str, *, is_fixable: bool = False) -> Finding:
+    return Finding(
+        severity=Severity.ERROR, check=check, text=text, remedy=remedy, is_fixable=is_fixable
+    )
+
+
+def _warning(check: str, text: str, remedy: str, *, is_fixable: bool = False) -> Finding:
+    return Finding(
+        severity=Severity.WARNING, check=check, text=text, remedy=remedy, is_fixable=is_fixable
+    )
+
+
+def _notice(check: str, text: str, remedy: str) -> Finding:
+    return Finding(severity=Severity.NOTICE, check=check, text=text, remedy=remedy)

@@ -1,0 +1,246 @@
+"""Backups: consistent beside writers, verified, and restored to the same state."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sqlite3
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from app import artifacts
+from app.db.engine import Database
+from app.domain.sleep import InstanceDefaults
+from app.errors import BackupTargetInUse, BackupUnusable, DataDirectoryNotEmpty
+from app.services import backup, registry
+from app.services.file_guard import FileGuard
+from app.services.stats import collect_stats
+from tests.publishing import NOW, aliases, fill, publish
+from tests.support import StartDaemon, run_command
+
+
+@pytest.fixture
+def root(data_dir: Path) -> Path:
+    return data_dir / "checkpoints"
+
+
+@pytest.fixture
+def two(db: Database, defaults: InstanceDefaults, root: Path) -> list[str]:
+    return [publish(db, defaults, root, range(n, n + 20))[0] for n in (0, 20)]
+
+
+def make(data_dir: Path, target: Path, *, links: bool = True) -> backup.Backup:
+    return backup.make_backup(
+        target,
+        database=data_dir / "sage-sleep.db",
+        root=data_dir / "checkpoints",
+        links=links,
+        version="test",
+        now=NOW,
+    )
+
+
+def places(data_dir: Path) -> backup.DataPlaces:
+    return backup.DataPlaces(
+        data_dir=data_dir,
+        database=data_dir / "sage-sleep.db",
+        checkpoints=data_dir / "checkpoints",
+        snapshots=data_dir / "snapshots",
+        kept=data_dir / "kept",
+    )
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_restored_state_is_the_one_that_was_backed_up(
+    db: Database,
+    defaults: InstanceDefaults,
+    data_dir: Path,
+    tmp_path: Path,
+    two: list[str],
+    *,
+    links: bool,
+) -> None:
+    made = make(data_dir, tmp_path / "backup", links=links)
+    assert len(made.checkpoints) == 2
+    fill(db, defaults, range(40, 60))
+    other = tmp_path / "elsewhere"
+    restored, aside = backup.restore(
+        tmp_path / "backup", places=places(other), replaces=False, now=NOW
+    )
+    assert (restored, aside) == (made, None)
+    assert {path.name for path in other.iterdir()} == {"sage-sleep.db", "checkpoints"}
+    again = Database(f"sqlite:///{other / 'sage-sleep.db'}")
+    again.check_migrated()
+    assert aliases(again) == {"current": two[1], "previous": two[0]}
+    guard = FileGuard(again, root=other / "checkpoints", defaults=defaults)
+    assert guard.check_named(now=NOW).damaged == []
+    (before,) = collect_stats(db, instance="default", defaults=defaults, now=NOW)
+    (after,) = collect_stats(again, instance="default", defaults=defaults, now=NOW)
+    assert after.counts["consolidated"] == before.counts["consolidated"]
+    assert after.counts["buffered"] == 0 < before.counts["buffered"]
+    again.close()
+
+
+def test_backup_while_posts_come_in_holds_whole_batches(
+    db: Database, defaults: InstanceDefaults, data_dir: Path, tmp_path: Path
+) -> None:
+    stop = threading.Event()
+
+    def post() -> None:
+        number = 0
+        while not stop.is_set():
+            fill(db, defaults, range(number, number + 5))
+            number += 5
+
+    thread = threading.Thread(target=post)
+    thread.start()
+    try:
+        for number in range(4):
+            make(data_dir, tmp_path / f"backup-{number}")
+    finally:
+        stop.set()
+        thread.join()
+    for number in range(4):
+        connection = sqlite3.connect(tmp_path / f"backup-{number}" / "sage-sleep.db")
+        (count,) = connection.execute("SELECT count(*) FROM experiences").fetchone()
+        (kept,) = connection.execute("SELECT sum(count) FROM status_totals").fetchone()
+        assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+        connection.close()
+        assert count % 5 == 0
+        assert count == (kept or 0)
+
+
+def test_target_that_holds_something_is_refused_and_untouched(
+    db: Database, data_dir: Path, tmp_path: Path
+) -> None:
+    del db
+    target = tmp_path / "backup"
+    target.mkdir()
+    make(data_dir, target)
+    with pytest.raises(BackupTargetInUse):
+        make(data_dir, target)
+    assert not list(tmp_path.glob(".backup*"))
+
+
+def test_checkpoint_deleted_meanwhile_makes_it_start_again(
+    db: Database,
+    data_dir: Path,
+    root: Path,
+    tmp_path: Path,
+    two: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    registry.rollback(db, "default", actor="t", reason=None, expected_revisions=None, now=NOW)
+    list_ready = backup.copies.list_ready_checkpoints
+    called: list[Path] = []
+
+    def delete_after_the_first(database: Path) -> dict[str, list[artifacts.CheckpointFile]]:
+        found = list_ready(database)
+        if not called:
+            registry.delete_checkpoint(db, two[1], root=root, now=NOW)
+        called.append(database)
+        return found
+
+    monkeypatch.setattr(backup.copies, "list_ready_checkpoints", delete_after_the_first)
+    made = make(data_dir, tmp_path / "backup")
+    assert len(made.checkpoints) == 1
+    assert made.left_out == []
+    backup.read_backup(tmp_path / "backup")
+
+
+def test_damaged_checkpoint_is_left_out_and_named(
+    db: Database, data_dir: Path, root: Path, tmp_path: Path, two: list[str]
+) -> None:
+    name = registry.get_checkpoint(db, two[0]).row.name
+    (root / name / "adapter_config.json").write_text("[]")
+    made = make(data_dir, tmp_path / "backup")
+    assert made.left_out == [name]
+    said = run_command(
+        "backup", str(tmp_path / "again"), environment={"SAGE_DATA_DIR": str(data_dir)}, check=False
+    )
+    assert said.returncode == 1
+    assert name in said.stderr.replace("\n", "")
+
+
+def alter_database(source: Path) -> None:
+    path = source / "sage-sleep.db"
+    path.write_bytes(path.read_bytes()[:-1] + b"x")
+
+
+def alter_checkpoint(source: Path) -> None:
+    next(source.rglob("adapter_model.safetensors")).unlink()
+
+
+def point_outside(source: Path) -> None:
+    path = source / "backup.json"
+    manifest = json.loads(path.read_text())
+    manifest["checkpoints"]["../../x"] = []
+    path.write_text(json.dumps(manifest))
+
+
+def make_newer(source: Path) -> None:
+    path = source / "backup.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "revision": "9999"}))
+
+
+@pytest.mark.parametrize(
+    "harm",
+    [
+        alter_database,
+        alter_checkpoint,
+        point_outside,
+        make_newer,
+        lambda source: (source / "backup.json").write_text("{"),
+        lambda source: (source / "backup.json").unlink(),
+    ],
+)
+@pytest.mark.usefixtures("two")
+def test_backup_that_is_not_whole_restores_nothing(
+    harm: Callable[[Path], object], data_dir: Path, tmp_path: Path
+) -> None:
+    make(data_dir, tmp_path / "backup", links=False)
+    harm(tmp_path / "backup")
+    with pytest.raises(BackupUnusable):
+        backup.restore(
+            tmp_path / "backup", places=places(tmp_path / "new"), replaces=False, now=NOW
+        )
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.usefixtures("two")
+def test_state_that_is_there_is_moved_aside_only_when_asked(
+    db: Database, defaults: InstanceDefaults, data_dir: Path, tmp_path: Path
+) -> None:
+    make(data_dir, tmp_path / "backup")
+    fill(db, defaults, range(40, 60))
+    db.close()
+    with pytest.raises(DataDirectoryNotEmpty):
+        backup.restore(tmp_path / "backup", places=places(data_dir), replaces=False, now=NOW)
+    (data_dir / "models").mkdir()
+    _, aside = backup.restore(tmp_path / "backup", places=places(data_dir), replaces=True, now=NOW)
+    assert aside is not None
+    assert (aside / "sage-sleep.db").is_file()
+    assert (data_dir / "models").is_dir()
+    assert not (data_dir / "sage-sleep.db-wal").exists()
+    shutil.rmtree(aside)
+
+
+def test_restore_refuses_beside_a_running_daemon(
+    start_daemon: StartDaemon, data_dir: Path, tmp_path: Path
+) -> None:
+    daemon = start_daemon(base_model=tmp_path / "none")
+    environment = {"SAGE_DATA_DIR": str(data_dir)}
+    run_command("backup", str(tmp_path / "backup"), environment=environment)
+    said = run_command(
+        "restore", str(tmp_path / "backup"), "--replace", environment=environment, check=False
+    )
+    assert said.returncode == 1
+    assert "Another daemon runs" in said.stderr.replace("\n", " ")
+    assert run_command("doctor", environment=environment).returncode == 0
+    assert run_command("doctor", "--fix", environment=environment, check=False).returncode == 1
+    assert daemon.http.get("/healthz").status_code == 200
+    daemon.stop()
+    run_command("restore", str(tmp_path / "backup"), "--replace", environment=environment)

@@ -1,0 +1,214 @@
+"""The doctor finds what is wrong, says what to do, and mends what is safe to mend."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from app import artifacts
+from app.clock import new_id
+from app.db import checkpoints
+from app.db.engine import Database
+from app.domain.finding import Finding
+from app.domain.sleep import InstanceDefaults, Trigger
+from app.services import consolidation, doctor, registry, sleep
+from app.services.stats import collect_stats
+from tests.publishing import NOW, aliases, fill, publish
+from tests.support import run_command
+
+
+@pytest.fixture
+def patient(db: Database, defaults: InstanceDefaults, data_dir: Path) -> doctor.Patient:
+    data_dir.chmod(0o700)
+    return doctor.Patient(
+        data_dir=data_dir,
+        db=db,
+        checkpoints=data_dir / "checkpoints",
+        snapshots=data_dir / "snapshots",
+        scratch=data_dir / "scratch",
+        base_model="owner/hub-id",
+        defaults=defaults,
+        has_daemon=False,
+    )
+
+
+def checks(findings: list[Finding]) -> list[str]:
+    return [f"{item.severity} {item.check}" for item in findings if item.check != "disk"]
+
+
+def write(db: Database, statement: str) -> None:
+    with db.write() as session:
+        session.execute(sa.text(statement))
+
+
+def test_nothing_is_wrong_with_a_data_directory_that_was_used(
+    patient: doctor.Patient, defaults: InstanceDefaults
+) -> None:
+    for n in (0, 20):
+        publish(patient.db, defaults, patient.checkpoints, range(n, n + 20))
+    fill(patient.db, defaults, range(40, 60))
+    request = sleep.CycleRequest(instance="default", trigger=Trigger.REQUEST, is_forced=True)
+    sleep.request_cycle(patient.db, request, defaults=defaults, now=NOW)
+    assert checks(doctor.examine(patient, now=NOW)) == []
+
+
+def test_altered_checkpoint_falls_back_and_one_that_came_back_is_ready(
+    patient: doctor.Patient, defaults: InstanceDefaults
+) -> None:
+    first, second = (
+        publish(patient.db, defaults, patient.checkpoints, range(n, n + 20))[0] for n in (0, 20)
+    )
+    path = patient.checkpoints / registry.get_checkpoint(patient.db, second).row.name
+    content = (path / "adapter_config.json").read_text()
+    (path / "adapter_config.json").write_text("[]")
+    assert checks(doctor.examine(patient, now=NOW)) == ["error checkpoints"]
+    assert aliases(patient.db)["current"] == second
+    (found,) = doctor.mend(patient, now=NOW)
+    assert found.fixed
+    assert aliases(patient.db) == {"current": first}
+    assert checks(doctor.examine(patient, now=NOW)) == ["warning checkpoints"]
+    (path / "adapter_config.json").write_text(content)
+    doctor.mend(patient, now=NOW)
+    assert registry.get_checkpoint(patient.db, second).row.status == "ready"
+    assert checks(doctor.examine(patient, now=NOW)) == []
+
+
+def test_manifest_that_says_otherwise_than_the_registry_is_found(
+    patient: doctor.Patient, defaults: InstanceDefaults
+) -> None:
+    only, _ = publish(patient.db, defaults, patient.checkpoints, range(20))
+    row = registry.get_checkpoint(patient.db, only).row
+    manifest = patient.checkpoints / row.name / "manifest.json"
+    manifest.write_text(json.dumps({"files": {"adapter_config.json": {"size_bytes": 1}}}))
+    described = artifacts.describe_file(manifest).to_json()
+    files = [described if file["name"] == "manifest.json" else file for file in row.files]
+    with patient.db.write() as session:
+        session.execute(
+            sa.text("UPDATE checkpoints SET files = :files"), {"files": json.dumps(files)}
+        )
+    assert checks(doctor.examine(patient, now=NOW)) == ["error manifests"]
+
+
+def test_leftovers_are_swept_and_what_nobody_knows_is_set_aside(
+    patient: doctor.Patient, defaults: InstanceDefaults
+) -> None:
+    publish(patient.db, defaults, patient.checkpoints, range(20))
+    artifacts.stage(patient.checkpoints, "killed")
+    (patient.checkpoints / "default" / "9-orphan").mkdir()
+    patient.snapshots.mkdir()
+    (patient.snapshots / f"{new_id()}.safetensors").touch()
+    (patient.scratch / "killed").mkdir(parents=True)
+    (found,) = doctor.mend(patient, now=NOW)
+    assert found.check == "leftovers"
+    assert "4 leftovers" in found.text
+    assert checks(doctor.examine(patient, now=NOW)) == ["notice orphans"]
+    assert (patient.checkpoints / ".orphans" / "default-9-orphan").is_dir()
+    assert list(patient.scratch.glob("*/")) == list(patient.snapshots.iterdir()) == []
+
+
+def test_claims_of_no_cycle_are_released_and_totals_counted_again(
+    patient: doctor.Patient, defaults: InstanceDefaults
+) -> None:
+    fill(patient.db, defaults, range(20))
+    (before,) = collect_stats(patient.db, instance=None, defaults=defaults, now=NOW)
+    write(patient.db, "UPDATE experiences SET status = 'claimed' WHERE status = 'buffered'")
+    write(patient.db, "UPDATE status_totals SET count = 3, total = 77 WHERE status = 'held_out'")
+    assert checks(doctor.examine(patient, now=NOW)) == ["error experiences", "error totals"]
+    assert all(item.fixed for item in doctor.mend(patient, now=NOW))
+    assert checks(doctor.examine(patient, now=NOW)) == []
+    (after,) = collect_stats(patient.db, instance=None, defaults=defaults, now=NOW)
+    assert after.counts == before.counts
+    assert after.decision.mass == pytest.approx(before.decision.mass)
+
+
+def test_cycle_that_nobody_runs_is_queued_again(
+    patient: doctor.Patient, defaults: InstanceDefaults
+) -> None:
+    fill(patient.db, defaults, range(20))
+    request = sleep.CycleRequest(instance="default", trigger=Trigger.REQUEST, is_forced=True)
+    cycle = sleep.request_cycle(patient.db, request, defaults=defaults, now=NOW)
+    consolidation.start_cycle(patient.db, cycle.id, worker_id="gone", now=NOW)
+    assert checks(doctor.examine(patient, now=NOW)) == ["warning sleep_cycles"]
+    doctor.mend(patient, now=NOW)
+    assert sleep.get_cycle(patient.db, cycle.id)[0].status == "queued"
+    write(patient.db, "UPDATE experiences SET status = 'buffered' WHERE status = 'claimed'")
+    assert checks(doctor.examine(patient, now=NOW)) == ["error experiences"]
+
+
+def test_alias_of_a_deleted_checkpoint_falls_back(
+    patient: doctor.Patient, defaults: InstanceDefaults
+) -> None:
+    first, second = (
+        publish(patient.db, defaults, patient.checkpoints, range(n, n + 20))[0] for n in (0, 20)
+    )
+    # As a deletion would leave it that forgot the alias.
+    with patient.db.write() as session:
+        checkpoints.update_checkpoint(session, second, {"status": "deleted", "deleted_at": NOW})
+    assert "error aliases" in checks(doctor.examine(patient, now=NOW))
+    doctor.mend(patient, now=NOW)
+    assert aliases(patient.db) == {"current": first}
+    assert checks(doctor.examine(patient, now=NOW)) == []
+
+
+def test_broken_reference_is_an_error_that_is_not_mended(patient: doctor.Patient) -> None:
+    assert patient.db.path is not None
+    connection = sqlite3.connect(patient.db.path)
+    connection.execute(
+        "INSERT INTO aliases VALUES (1, 'current', 'nobody', '2026-01-18T00:00:00+00:00')"
+    )
+    connection.commit()
+    connection.close()
+    (found,) = doctor.mend(patient, now=NOW)
+    assert found.check == "references"
+    assert found.fixed is None
+
+
+def test_damaged_file_is_found_and_a_backup_recommended(data_dir: Path) -> None:
+    path = data_dir / "sage-sleep.db"
+    content = bytearray(path.read_bytes())
+    content[4096 * 3 : 4096 * 12] = b"\xff" * 4096 * 9
+    path.write_bytes(content)
+    said = run_command(
+        "doctor", "--json", environment={"SAGE_DATA_DIR": str(data_dir)}, check=False
+    )
+    assert said.returncode == 1
+    found = [item for item in json.loads(said.stdout) if item["check"] == "database"]
+    assert found
+    assert all("restore" in item["remedy"] for item in found)
+
+
+def test_command_says_what_it_found_and_what_it_did(data_dir: Path) -> None:
+    environment = {"SAGE_DATA_DIR": str(data_dir), "SAGE_BASE_MODEL": "owner/hub-id"}
+    data_dir.chmod(0o755)
+    assert "others on this machine" in " ".join(
+        run_command("doctor", environment=environment).stdout.replace("│", " ").split()
+    )
+    run_command("doctor", "--fix", environment=environment)
+    assert data_dir.stat().st_mode & 0o007 == 0
+    connection = sqlite3.connect(data_dir / "sage-sleep.db")
+    connection.execute("UPDATE alembic_version SET version_num = '0001'")
+    connection.commit()
+    connection.close()
+    said = run_command("doctor", environment=environment, check=False)
+    assert said.returncode == 1
+    assert "sage-sleep migrate" in " ".join(said.stdout.replace("│", " ").split())
+
+
+def test_prune_says_what_would_go_and_then_lets_it_go(
+    db: Database, defaults: InstanceDefaults, data_dir: Path
+) -> None:
+    for n in range(0, 120, 20):
+        publish(db, defaults, data_dir / "checkpoints", range(n, n + 20))
+    environment = {"SAGE_DATA_DIR": str(data_dir), "SAGE_RETAIN_CHECKPOINTS": "1"}
+    (said,) = json.loads(
+        run_command("prune", "--dry-run", "--json", environment=environment).stdout
+    )
+    assert len(said["checkpoints"]) == 2
+    assert len(list((data_dir / "checkpoints" / "default").iterdir())) == 6
+    assert "default" in run_command("prune", environment=environment).stdout
+    assert len(list((data_dir / "checkpoints" / "default").iterdir())) == 4
+    assert "nothing to prune" in run_command("prune", environment=environment).stdout
