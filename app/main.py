@@ -156,6 +156,7 @@ def run_daemon(
                 "SAGE_DATABASE_URL": settings.effective_database_url,
             },
             stop_grace_seconds=settings.stop_grace_seconds,
+            stall_seconds=settings.stall_seconds,
         )
         scheduler = SleepScheduler(
             db,

@@ -210,6 +210,9 @@ class Settings(BaseSettings):
         int, Field(ge=1, description="Single posts that wait to be written.")
     ] = 4096
     stop_grace_seconds: Annotated[float, Field(ge=0)] = 8.0
+    stall_seconds: Annotated[
+        float, Field(gt=0, description="A training process silent for so long is killed.")
+    ] = 1800.0
     snapshot_interval_seconds: Annotated[
         float, Field(ge=0, description="Training time that a killed cycle repeats at most.")
     ] = 30.0

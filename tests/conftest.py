@@ -85,18 +85,21 @@ def start_daemon(data_dir: Path, tmp_path: Path) -> Iterator[StartDaemon]:
     """Start real daemons over real sockets; they are stopped after the test.
 
     Keyword arguments are settings: `start_daemon(idle_seconds=0)`; with `tls`, a context that
-    trusts its certificate, the daemon is spoken to over TLS.
+    trusts its certificate, the daemon is spoken to over TLS. With `module`, that is run in place of
+    `sage-sleep serve`.
     """
     started: list[RunningDaemon] = []
 
-    def start(*, tls: ssl.SSLContext | None = None, **settings: Any) -> RunningDaemon:
+    def start(
+        *, tls: ssl.SSLContext | None = None, module: str | None = None, **settings: Any
+    ) -> RunningDaemon:
         port = settings.pop("port", None) or free_port()
         environment = {"SAGE_DATA_DIR": str(data_dir), "SAGE_PORT": str(port)}
         environment |= {f"SAGE_{name.upper()}": str(value) for name, value in settings.items()}
         log_path = tmp_path / f"daemon-{len(started)}.log"
         with log_path.open("wb") as log:
             process = subprocess.Popen(
-                [sys.executable, "-m", "app", "serve"],
+                [sys.executable, "-m", *([module] if module else ["app", "serve"])],
                 env={**os.environ, **environment},
                 stdout=log,
                 stderr=log,

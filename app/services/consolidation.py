@@ -31,6 +31,7 @@ from app.domain.sleep import (
     SleepPolicy,
     Stage,
 )
+from app.domain.worker_end import WorkerEnd
 from app.errors import CycleOwnershipLost
 from app.services.alias_moves import promote_within, propose_within
 from app.services.instances import load_effective
@@ -108,9 +109,18 @@ def start_cycle(db: Database, cycle_id: str, *, worker_id: str, now: datetime) -
 
 
 def record_progress(
-    db: Database, cycle_id: str, *, worker_id: str, progress: Progress, now: datetime
+    db: Database,
+    cycle_id: str,
+    *,
+    worker_id: str,
+    progress: Progress,
+    heartbeat_at: datetime,
+    now: datetime,
 ) -> bool:
     """Store how far a cycle is; returns whether someone asked for its cancel.
+
+    Args:
+        heartbeat_at: When the thread that does the work last gave a sign.
 
     Raises: CycleOwnershipLost.
     """
@@ -122,7 +132,7 @@ def record_progress(
             worker_id,
             {
                 "progress": progress.to_json(),
-                "heartbeat_at": now,
+                "heartbeat_at": heartbeat_at,
                 "status": CycleStatus.EVALUATING if is_evaluating else CycleStatus.TRAINING,
             },
         )
@@ -219,7 +229,7 @@ def stop_cycle(
 
 
 def settle_dead_worker(
-    db: Database, cycle_id: str, *, exit_code: int, defaults: InstanceDefaults, now: datetime
+    db: Database, cycle_id: str, *, end: WorkerEnd, defaults: InstanceDefaults, now: datetime
 ) -> int:
     """After a worker is known to be dead: requeue its cycle, or fail it at the third death.
 
@@ -236,9 +246,7 @@ def settle_dead_worker(
                 {"status": CycleStatus.TRAINING},
                 from_statuses=(CycleStatus.QUEUED,),
             )
-        _settle(
-            session, cycle_id, defaults, worker_id=None, is_crash=True, now=now, exit_code=exit_code
-        )
+        _settle(session, cycle_id, defaults, worker_id=None, is_crash=True, now=now, end=end)
         cycle = sleep_cycles.get_cycle(session, cycle_id)
         return cycle.attempts if cycle.status == CycleStatus.QUEUED else 0
 
@@ -262,10 +270,22 @@ def list_active_ids(db: Database) -> list[str]:
         return sleep_cycles.list_active_ids(session)
 
 
-def find_cancel_request(db: Database, cycle_id: str) -> datetime | None:
-    """When a running cycle was asked to stop, or None."""
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CycleSigns:
+    """What the supervisor looks at while a worker runs."""
+
+    is_cancel_requested: bool
+    heartbeat_at: datetime | None
+
+
+def read_signs(db: Database, cycle_id: str) -> CycleSigns:
+    """Whether a cycle was asked to stop, and when its worker last gave a sign."""
     with db.read() as session:
-        return sleep_cycles.get_cycle(session, cycle_id).cancel_requested_at
+        cycle = sleep_cycles.get_cycle(session, cycle_id)
+        return CycleSigns(
+            is_cancel_requested=cycle.cancel_requested_at is not None,
+            heartbeat_at=cycle.heartbeat_at,
+        )
 
 
 def _order(session: Session, cycle: SleepCycleRow) -> CycleOrder:
@@ -383,17 +403,28 @@ def _settle(
     worker_id: str | None,
     is_crash: bool,
     now: datetime,
-    exit_code: int | None = None,
+    end: WorkerEnd | None = None,
 ) -> None:
     cycle = sleep_cycles.get_cycle(session, cycle_id)
     is_lost = worker_id is not None and cycle.worker_id != worker_id
     if CycleStatus(cycle.status) not in RUNNING_STATUSES or is_lost:
         return
+    if end is not None:
+        events.append_event(
+            session,
+            type_=end.event_type,
+            instance_id=cycle.instance_id,
+            cycle_id=cycle_id,
+            now=now,
+            data={"exit_code": end.exit_code, "attempt": cycle.attempts, "detail": end.message},
+        )
     if cycle.cancel_requested_at is not None:
         end_cancelled(session, cycle, defaults=defaults, now=now)
     elif is_crash and cycle.attempts >= MAX_CYCLE_STARTS:
-        message = f"The training process died {cycle.attempts} times (exit {exit_code})."
-        _fail(session, cycle_id, "worker-died", message, defaults=defaults, now=now)
+        code = "worker-died" if end is None else end.code
+        last = "The daemon went down with the training process." if end is None else end.message
+        message = f"Started {cycle.attempts} times without an end. {last}"
+        _fail(session, cycle_id, code, message, defaults=defaults, now=now)
     else:
         sleep_cycles.update_cycle(
             session,
@@ -411,7 +442,7 @@ def _settle(
             instance_id=cycle.instance_id,
             cycle_id=cycle_id,
             now=now,
-            data={"exit_code": exit_code},
+            data={"exit_code": None if end is None else end.exit_code},
         )
 
 

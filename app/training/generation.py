@@ -19,6 +19,7 @@ from transformers import DynamicCache, PreTrainedModel
 
 from app.training.lanes import LANES, even_ranges, open_lanes
 from app.training.loss import logits_of
+from app.training.pulse import beat
 
 TEMPERATURE = 0.7
 
@@ -71,6 +72,7 @@ def _continue_rows(
         written: list[list[int]] = [[] for _ in draws]
         open_rows = set(range(len(draws)))
         for step in range(new_tokens):
+            beat()
             tokens = rows.choose(step).tolist()
             for row in sorted(open_rows):
                 written[row].append(tokens[row])

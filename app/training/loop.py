@@ -149,7 +149,7 @@ class SleepTrainingLoop:
             gradients: Gradients = (
                 StackGradients(self.stack, lanes) if self.stack else AutogradGradients(self.base)
             )
-            for step in steps[state.steps :]:
+            for step in [] if state.is_past_best else steps[state.steps :]:
                 if should_stop():
                     if snapshots is not None:
                         snapshots.keep(state.snapshot())
@@ -165,6 +165,8 @@ class SleepTrainingLoop:
                     break
                 if snapshots is not None and snapshots.is_due:
                     snapshots.keep(state.snapshot())
+        if snapshots is not None and should_stop():
+            snapshots.keep(state.snapshot())
         trained_at = time.monotonic()
         state.go_back_to_best()
         self.adapted.eval()

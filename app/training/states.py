@@ -18,6 +18,7 @@ from app.training.decoder import find_stack
 from app.training.lanes import open_lanes
 from app.training.loading import BaseModel
 from app.training.packing import Packing, pack_rows
+from app.training.pulse import beat
 from app.training.stack import Stack, last_states
 
 OWN_BATCH_SIZE = 8
@@ -39,12 +40,14 @@ def supervised_states(
     with torch.no_grad():
         if stack is None:
             for start in range(0, len(by_length), OWN_BATCH_SIZE):
+                beat()
                 members = by_length[start : start + OWN_BATCH_SIZE]
                 found |= zip(
                     members, _own_states(base, [examples[i] for i in members]), strict=True
                 )
         else:
             for members in _packs([len(examples[i]["input_ids"]) for i in by_length]):
+                beat()
                 wanted = [by_length[i] for i in members]
                 states = _packed_states(stack, [examples[i] for i in wanted])
                 found |= zip(wanted, states, strict=True)

@@ -16,6 +16,8 @@ from typing import Protocol
 
 from app.domain.gate import TrainingReport
 from app.domain.sleep import Progress, Stage, TrainingJob
+from app.errors import TrainingStopped
+from app.training.pulse import heard_by
 
 KEPT_KERNELS = "128"
 """One kernel takes 640 KB and serves one shape. With oneDNN's own 1,024, memory grew for as long as
@@ -32,7 +34,13 @@ class Trainer(Protocol):
         on_progress: Callable[[Progress], None],
         should_stop: Callable[[], bool],
     ) -> TrainingReport:
-        """Train one adapter into `job.output_directory`. Raises: TrainingError, ArtifactError."""
+        """Train one adapter into `job.output_directory`.
+
+        Calls `on_progress` often, also where nothing changed since the last call: it is the sign
+        that the work goes on.
+
+        Raises: TrainingError, ArtifactError.
+        """
 
 
 class LoraTrainer:
@@ -73,10 +81,37 @@ class LoraTrainer:
         started = time.monotonic()
         run_job = _import_job().run_job
         imports_seconds = time.monotonic() - started
-        report: TrainingReport = run_job(
-            job, on_progress=on_progress, should_stop=should_stop, imports_seconds=imports_seconds
-        )
+        spoken = _Spoken(on_progress, should_stop)
+        with heard_by(spoken.repeat):
+            report: TrainingReport = run_job(
+                job, on_progress=spoken, should_stop=should_stop, imports_seconds=imports_seconds
+            )
         return report
+
+
+class _Spoken:
+    """What was told of the progress last, told again at every beat between."""
+
+    def __init__(
+        self, on_progress: Callable[[Progress], None], should_stop: Callable[[], bool]
+    ) -> None:
+        self._on_progress = on_progress
+        self._should_stop = should_stop
+        self._latest = Progress(stage=Stage.LOADING)
+
+    def __call__(self, progress: Progress) -> None:
+        self._latest = progress
+        self._on_progress(progress)
+
+    def repeat(self) -> None:
+        """Say that the work goes on.
+
+        Raises: TrainingStopped; but not in training, whose loop stops at a step, where it can keep
+            a snapshot.
+        """
+        if self._latest.stage is not Stage.TRAINING and self._should_stop():
+            raise TrainingStopped(f"stopped in {self._latest.stage.value}")
+        self._on_progress(self._latest)
 
 
 def _import_job() -> ModuleType:

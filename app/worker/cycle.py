@@ -7,6 +7,7 @@ end of this process's standard input, which closes however the daemon ends.
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import sys
@@ -241,8 +242,21 @@ def _demand_running(stop: threading.Event) -> None:
 
 def _explain(error: Exception) -> tuple[str, str]:
     """Code and message of a failed cycle; of a foreign error only the type, its text may quote."""
+    if _is_out_of_memory(error):
+        return "out-of-memory", "The training process ran out of memory; lower batch_size."
     if isinstance(error, SageSleepError):
         return error.code, error.message
-    if isinstance(error, MemoryError) or "out of memory" in str(error).lower():
-        return "out-of-memory", "The training process ran out of memory; lower batch_size."
     return "unexpected-error", f"The training process failed with {type(error).__name__}."
+
+
+def _is_out_of_memory(error: BaseException | None) -> bool:
+    """Whether the error, or one that it was translated from, says that memory ran out."""
+    while error is not None:
+        if isinstance(error, MemoryError) or getattr(error, "errno", None) == errno.ENOMEM:
+            return True
+        # torch's allocators for the GPU and for the CPU say so in a RuntimeError's words alone.
+        words = str(error).lower()
+        if "out of memory" in words or "can't allocate memory" in words:
+            return True
+        error = error.__cause__
+    return False

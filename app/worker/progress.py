@@ -1,7 +1,8 @@
 """A running cycle's progress on its way to the database: the latest, at most once a second.
 
-A thread of the child writes, so that a stage in which the trainer says nothing is seen, counts as
-alive and can be cancelled. Must not know what the trainer does.
+A thread of the child writes, so that a cancel is seen while the trainer says nothing. The heartbeat
+it writes is the instant at which the trainer last spoke, so a trainer that hangs has none. Must not
+know what the trainer does.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ class ProgressWriter:
         self._worker_id = worker_id
         self._stop = stop
         self._latest: Progress | None = None
+        self._spoken_at = utc_now()
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name="progress", daemon=True)
 
@@ -53,7 +55,8 @@ class ProgressWriter:
         self._thread.join()
 
     def __call__(self, progress: Progress) -> None:
-        """Take the latest progress; costs nothing."""
+        """Take the latest progress, and that the trainer lives; costs nothing."""
+        self._spoken_at = utc_now()
         self._latest = progress
 
     def _run(self) -> None:
@@ -68,6 +71,7 @@ class ProgressWriter:
                 self._cycle_id,
                 worker_id=self._worker_id,
                 progress=progress,
+                heartbeat_at=self._spoken_at,
                 now=utc_now(),
             )
         except CycleOwnershipLost:

@@ -11,12 +11,12 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
-from datetime import timedelta
+from collections.abc import Callable, Mapping, Sequence
 
 from app.clock import utc_now
 from app.db.engine import Database
 from app.domain.sleep import InstanceDefaults
+from app.domain.worker_end import WorkerEnd
 from app.errors import SageSleepError
 from app.log import get_logger
 from app.services import consolidation
@@ -35,6 +35,30 @@ IDLE_SECONDS = 30.0
 _log = get_logger(__name__)
 
 
+class Stopwatch:
+    """Time that passed since something changed, as far as this process saw it pass.
+
+    Between two looks at most twice `POLL_SECONDS` count: while the machine is suspended, or this
+    process is stopped, the child does nothing either. A clock that jumps does not matter.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._looked_at = clock()
+        self._seen: object = None
+        self.seconds = 0.0
+
+    def look(self, seen: object) -> float:
+        """Note what is seen now; returns for how many seconds it has been the same."""
+        now = self._clock()
+        self.seconds += min(now - self._looked_at, 2 * POLL_SECONDS)
+        self._looked_at = now
+        if seen != self._seen:
+            self._seen = seen
+            self.seconds = 0.0
+        return self.seconds
+
+
 class Supervisor:
     """The daemon's one worker slot, alive from `start` to `stop`."""
 
@@ -46,16 +70,18 @@ class Supervisor:
         child_command: Sequence[str],
         child_environment: Mapping[str, str],
         stop_grace_seconds: float,
+        stall_seconds: float,
     ) -> None:
         self._db = db
         self._defaults = defaults
         self._child_command = child_command
         self._child_environment = child_environment
         self._stop_grace_seconds = stop_grace_seconds
+        self._stall_seconds = stall_seconds
         self._wake = threading.Event()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="supervisor")
-        self._unsettled: tuple[str, int] | None = None
+        self._unsettled: tuple[str, WorkerEnd] | None = None
 
     @property
     def is_alive(self) -> bool:
@@ -108,46 +134,52 @@ class Supervisor:
         )
         _log.info("worker.started", cycle_id=cycle_id, pid=child.pid)
         with child:
-            exit_code = self._wait(child, cycle_id)
-        _log.info("worker.ended", cycle_id=cycle_id, exit_code=exit_code)
-        self._unsettled = (cycle_id, exit_code)
+            end = self._wait(child, cycle_id)
+        _log.info("worker.ended", cycle_id=cycle_id, exit_code=end.exit_code)
+        self._unsettled = (cycle_id, end)
 
     def _settle(self) -> None:
         """Settle in the database what the last child left there; kept until it has succeeded."""
         if self._unsettled is None:
             return
-        cycle_id, exit_code = self._unsettled
+        cycle_id, end = self._unsettled
         if self._stopping.is_set():
             consolidation.stop_cycle(
                 self._db, cycle_id, worker_id=None, defaults=self._defaults, now=utc_now()
             )
         else:
             starts = consolidation.settle_dead_worker(
-                self._db, cycle_id, exit_code=exit_code, defaults=self._defaults, now=utc_now()
+                self._db, cycle_id, end=end, defaults=self._defaults, now=utc_now()
             )
             if starts:
                 self._stopping.wait(RESTART_DELAY_SECONDS * 2**starts)
         self._unsettled = None
 
-    def _wait(self, child: subprocess.Popen[bytes], cycle_id: str) -> int:
-        """Wait for the child's end, and bring it about when the daemon stops or a cancel hangs."""
+    def _wait(self, child: subprocess.Popen[bytes], cycle_id: str) -> WorkerEnd:
+        """Wait for the child's end, and bring it about where a stop, a cancel or silence asks."""
+        silence, cancel = Stopwatch(), Stopwatch()
         while True:
             try:
-                return child.wait(timeout=POLL_SECONDS)
+                return WorkerEnd(exit_code=child.wait(timeout=POLL_SECONDS))
             except subprocess.TimeoutExpired:
-                if self._stopping.is_set():
-                    return self._end(child)
-                if self._is_cancel_overdue(cycle_id):
-                    _log.warning("worker.cancel_overdue", cycle_id=cycle_id)
-                    return self._end(child)
-
-    def _is_cancel_overdue(self, cycle_id: str) -> bool:
-        try:
-            asked_at = consolidation.find_cancel_request(self._db, cycle_id)
-        except SageSleepError:
-            return False  # looked at again in a moment
-        grace = timedelta(seconds=self._stop_grace_seconds)
-        return asked_at is not None and utc_now() - asked_at > grace
+                pass
+            if self._stopping.is_set():
+                return WorkerEnd(exit_code=self._end(child))
+            try:
+                signs = consolidation.read_signs(self._db, cycle_id)
+            except SageSleepError:
+                continue  # looked at again in a moment
+            overdue_seconds = cancel.look(signs.is_cancel_requested)
+            if signs.is_cancel_requested and overdue_seconds > self._stop_grace_seconds:
+                _log.warning("worker.cancel_overdue", cycle_id=cycle_id)
+                return WorkerEnd(exit_code=self._end(child))
+            silent_seconds = silence.look(signs.heartbeat_at)
+            if silent_seconds > self._stall_seconds:
+                _log.error(
+                    "sleep_cycle.stalled", cycle_id=cycle_id, silent_seconds=round(silent_seconds)
+                )
+                child.kill()
+                return WorkerEnd(exit_code=child.wait(), silent_seconds=silent_seconds)
 
     def _end(self, child: subprocess.Popen[bytes]) -> int:
         """Ask the child to stop, wait for the grace, then kill it."""

@@ -14,6 +14,7 @@ from app.db.tables import SleepCycleRow
 from app.domain.exchange import Exchange
 from app.domain.experience import MAX_ATTEMPTS, CycleRole
 from app.domain.sleep import CycleStatus, InstanceDefaults, Progress, Stage, Trigger
+from app.domain.worker_end import WorkerEnd
 from app.errors import (
     CycleOwnershipLost,
     ExperienceInUse,
@@ -31,6 +32,7 @@ from tests.support import make_exchange
 
 NOW = datetime(2026, 1, 18, 12, tzinfo=UTC)
 LATER = NOW + timedelta(minutes=2)
+KILLED = WorkerEnd(exit_code=-9)
 
 
 @pytest.fixture(autouse=True)
@@ -182,7 +184,8 @@ def test_running_cycle_learns_of_its_cancel_from_its_progress(
     cycle = ask(db, defaults)
     consolidation.start_cycle(db, cycle.id, worker_id="w", now=LATER)
     step = Progress(stage=Stage.TRAINING, step=1, total_steps=9, loss=3.0)
-    arguments: dict[str, Any] = {"worker_id": "w", "progress": step, "now": LATER}
+    arguments: dict[str, Any] = {"worker_id": "w", "progress": step}
+    arguments |= {"heartbeat_at": LATER, "now": LATER}
     assert not consolidation.record_progress(db, cycle.id, **arguments)
     sleep.cancel_cycle(db, cycle.id, defaults=defaults, now=LATER)
     assert consolidation.record_progress(db, cycle.id, **arguments)
@@ -234,10 +237,17 @@ def test_killed_cycle_is_queued_again_and_failed_at_the_third_death(
     statuses = []
     for _ in range(consolidation.MAX_CYCLE_STARTS):
         consolidation.start_cycle(db, cycle.id, worker_id="w", now=LATER)
-        consolidation.settle_dead_worker(db, cycle.id, exit_code=-9, defaults=defaults, now=LATER)
+        consolidation.settle_dead_worker(db, cycle.id, end=KILLED, defaults=defaults, now=LATER)
         statuses.append(sleep.get_cycle(db, cycle.id)[0].status)
     assert statuses == ["queued", "queued", "failed"]
     assert "claimed" not in counts(db)
+    found, _, _ = sleep.get_cycle(db, cycle.id)
+    assert found.error is not None
+    assert found.error["code"] == "worker-killed"
+    rows, _ = sleep.list_events(db, cycle.id, after_seq=0, limit=100)
+    hints = [row.data["detail"] for row in rows if row.type == "sleep_cycle.worker_killed"]
+    assert len(hints) == 3
+    assert "memory" in hints[0]
 
 
 def test_orderly_restart_of_the_daemon_costs_a_cycle_no_start(
@@ -265,7 +275,9 @@ def test_worker_that_dies_before_it_takes_its_cycle_is_not_started_for_ever(
 ) -> None:
     cycle = ask(db, defaults)
     waiting = [
-        consolidation.settle_dead_worker(db, cycle.id, exit_code=1, defaults=defaults, now=LATER)
+        consolidation.settle_dead_worker(
+            db, cycle.id, end=WorkerEnd(exit_code=1), defaults=defaults, now=LATER
+        )
         for _ in range(3)
     ]
     assert waiting == [1, 2, 0]

@@ -1,0 +1,46 @@
+"""How a worker's process ended without settling its cycle, and what that means for a person."""
+
+from __future__ import annotations
+
+import signal
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WorkerEnd:
+    """The end of a worker that nobody asked to stop.
+
+    Attributes:
+        exit_code: As `subprocess` gives it: below zero for a signal.
+        silent_seconds: For how long the worker had given no sign when it was killed for that.
+    """
+
+    exit_code: int
+    silent_seconds: float | None = None
+
+    @property
+    def code(self) -> str:
+        """What a cycle that ended so has as its error's code."""
+        if self.silent_seconds is not None:
+            return "worker-stalled"
+        return "worker-killed" if self.exit_code == -signal.SIGKILL else "worker-died"
+
+    @property
+    def event_type(self) -> str:
+        """The event that says so."""
+        return f"sleep_cycle.{self.code.replace('-', '_')}"
+
+    @property
+    def message(self) -> str:
+        """What happened, and what helps."""
+        if self.silent_seconds is not None:
+            return (
+                f"The training process gave no sign for {self.silent_seconds:.0f} s and was "
+                "killed; SAGE_STALL_SECONDS sets how long a step may take."
+            )
+        if self.exit_code == -signal.SIGKILL:
+            return (
+                "The training process was killed from outside (SIGKILL), as the kernel does where "
+                "memory runs out: lower SAGE_BATCH_SIZE or SAGE_MAX_LENGTH, or free memory."
+            )
+        return f"The training process died (exit {self.exit_code})."

@@ -1,0 +1,159 @@
+"""What the supervisor does about a child that hangs, is killed or runs out of memory."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import torch
+
+from app.db.engine import Database
+from app.domain.sleep import InstanceDefaults, Trigger
+from app.errors import BaseModelNotFound
+from app.services import sleep
+from app.worker import supervisor
+from app.worker.cycle import _explain
+from app.worker.supervisor import POLL_SECONDS, Stopwatch, Supervisor
+from tests.publishing import NOW, fill
+from tests.support import StartDaemon, make_exchange
+
+pytestmark = pytest.mark.timeout(180)
+
+StartSupervisor = Callable[..., str]
+
+
+@pytest.fixture
+def run_badly(
+    db: Database, data_dir: Path, defaults: InstanceDefaults, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[StartSupervisor]:
+    """Queue a cycle and start a supervisor whose child goes wrong; returns the cycle's id."""
+    monkeypatch.setattr(supervisor, "RESTART_DELAY_SECONDS", 0.0)
+    started: list[Supervisor] = []
+
+    def start(way: str, *, stall_seconds: float = 60.0) -> str:
+        fill(db, defaults, range(12))
+        request = sleep.CycleRequest(instance="default", trigger=Trigger.REQUEST, is_forced=True)
+        cycle = sleep.request_cycle(db, request, defaults=defaults, now=NOW)
+        running = Supervisor(
+            db,
+            defaults=defaults,
+            child_command=(sys.executable, "-m", "tests.worker.children", way),
+            child_environment={
+                "SAGE_DATA_DIR": str(data_dir),
+                "SAGE_DATABASE_URL": f"sqlite:///{data_dir / 'sage-sleep.db'}",
+            },
+            stop_grace_seconds=1.0,
+            stall_seconds=stall_seconds,
+        )
+        running.start()
+        started.append(running)
+        return cycle.id
+
+    yield start
+    for running in started:
+        running.stop()
+
+
+def events_of(db: Database, cycle_id: str) -> list[Any]:
+    return list(sleep.list_events(db, cycle_id, after_seq=0, limit=500)[0])
+
+
+def wait_for_event(db: Database, cycle_id: str, type_: str) -> dict[str, Any]:
+    for _ in range(600):
+        for event in events_of(db, cycle_id):
+            if event.type == type_:
+                data: dict[str, Any] = event.data
+                return data
+        time.sleep(0.1)
+    pytest.fail(f"no {type_} among {[event.type for event in events_of(db, cycle_id)]}")
+
+
+def test_child_that_hangs_is_killed_and_counted_as_a_crash(
+    db: Database, run_badly: StartSupervisor
+) -> None:
+    cycle_id = run_badly("hang", stall_seconds=4.0)
+    data = wait_for_event(db, cycle_id, "sleep_cycle.worker_stalled")
+    assert data["exit_code"] == -signal.SIGKILL
+    assert "SAGE_STALL_SECONDS" in data["detail"]
+    wait_for_event(db, cycle_id, "sleep_cycle.requeued")
+    assert sleep.get_cycle(db, cycle_id)[0].attempts >= 1
+
+
+def test_child_killed_from_outside_leaves_a_hint_of_memory(
+    db: Database, run_badly: StartSupervisor
+) -> None:
+    cycle_id = run_badly("be_killed")
+    failed = wait_for_event(db, cycle_id, "sleep_cycle.failed")
+    assert failed["code"] == "worker-killed"
+    assert "memory" in failed["message"]
+
+
+def test_child_without_memory_fails_the_cycle_by_name(
+    db: Database, run_badly: StartSupervisor
+) -> None:
+    cycle_id = run_badly("swell")
+    assert wait_for_event(db, cycle_id, "sleep_cycle.failed")["code"] == "out-of-memory"
+    counts = sleep.get_cycle(db, cycle_id)[0].attempts
+    assert counts == 1
+
+
+def test_memory_that_torch_does_not_get_is_named_too() -> None:
+    with pytest.raises(RuntimeError) as raised:
+        torch.empty(1 << 56)
+    assert _explain(raised.value)[0] == "out-of-memory"
+    with pytest.raises(BaseModelNotFound) as translated:
+        _translate(OSError(12, "Cannot allocate memory"))
+    assert _explain(translated.value)[0] == "out-of-memory"
+
+
+def _translate(error: OSError) -> None:
+    try:
+        raise error
+    except OSError as found:
+        raise BaseModelNotFound("does not load") from found
+
+
+def test_silence_counts_only_what_this_process_saw_pass() -> None:
+    now = 100.0
+    silence = Stopwatch(lambda: now)
+    silence.look("beat 1")
+    for _ in range(4):
+        now += POLL_SECONDS
+        silence.look("beat 1")
+    assert silence.seconds == 4 * POLL_SECONDS
+    now += 8 * 3600  # the lid was closed
+    assert silence.look("beat 1") == 6 * POLL_SECONDS
+    now += POLL_SECONDS
+    assert silence.look("beat 2") == 0.0
+
+
+def test_daemon_and_child_stopped_for_longer_than_the_stall_limit_go_on(
+    start_daemon: StartDaemon,
+) -> None:
+    daemon = start_daemon(
+        module="tests.worker.plodding_daemon", stall_seconds=4, scheduler_interval_seconds=3600
+    )
+    daemon.http.post("/v1/experiences/batch", json=[make_exchange(n) for n in range(12)])
+    cycle_id = daemon.http.post("/v1/sleep-cycles", json={"force": True}).json()["id"]
+    for _ in range(300):
+        cycle = daemon.http.get(f"/v1/sleep-cycles/{cycle_id}").json()
+        if (cycle["progress"] or {}).get("step"):
+            break
+        time.sleep(0.1)
+    family = [psutil.Process(daemon.process.pid)]
+    family += family[0].children()
+    assert len(family) == 2
+    for process in family:
+        process.suspend()
+    time.sleep(7)
+    for process in reversed(family):
+        process.resume()
+    ended = daemon.wait_for_cycle(cycle_id)
+    assert (ended["attempts"], ended["error"]["code"]) == (1, "unexpected-error")
+    assert "stalled" not in daemon.log
