@@ -15,6 +15,8 @@ from app import artifacts, data_lock
 from app.api import (
     checkpoint_reports,
     checkpoints,
+    console,
+    cycle_figures,
     cycle_reports,
     experiences,
     instances,
@@ -26,6 +28,7 @@ from app.api.access import SECURITY_SCHEME
 from app.api.admission import Admission
 from app.api.body_limit import BodyLimit
 from app.api.deps import Daemon
+from app.api.docs import install_docs
 from app.api.problems import install_problem_handlers
 from app.api.rate_limit import RateLimit
 from app.api.same_origin import SameOrigin
@@ -39,8 +42,8 @@ from app.services.file_guard import FileGuard
 from app.settings import Settings
 from app.worker.ingest_writer import IngestWriter
 from app.worker.scheduler import SleepScheduler
-from app.worker.upkeep import DataPaths, Upkeep
 from app.worker.supervisor import CYCLE_COMMAND, Supervisor
+from app.worker.upkeep import DataPaths, Upkeep
 
 _log = get_logger(__name__)
 
@@ -66,7 +69,10 @@ def create_app(settings: Settings, *, child_command: Sequence[str] | None = None
         version=version("sage-sleep"),
         summary="Gives small language models sleep: what mattered becomes a LoRA checkpoint.",
         lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
     )
+    install_docs(app)
     install_problem_handlers(app)
     _add_middleware(app, settings)
     for part in (
@@ -74,10 +80,12 @@ def create_app(settings: Settings, *, child_command: Sequence[str] | None = None
         experiences,
         sleep_cycles,
         cycle_reports,
+        cycle_figures,
         checkpoints,
         checkpoint_reports,
         instances,
         operations,
+        console,
     ):
         app.include_router(part.router)
     return app

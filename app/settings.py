@@ -163,14 +163,14 @@ class Settings(BaseSettings):
     max_length: Annotated[int, Field(ge=16, le=32768, description="Tokens per example.")] = 1024
     rehearsal_share: Annotated[
         float, Field(ge=0, le=1, description="Earlier experiences for each new one trained.")
-    ] = 0.3
+    ] = 0.5
     anchor_weight: Annotated[
         float, Field(ge=0, le=100, description="Of the KL to the base on anchors; 0 for none.")
     ] = 1.0
     anchors_per_batch: Annotated[int, Field(ge=1, le=40)] = 2
     anchor_interval: Annotated[
         int, Field(ge=1, le=1000, description="Anchors stand beside one batch of so many.")
-    ] = 2
+    ] = 3
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     probe_prompts: tuple[str, ...] = Field(
         default=("Who are you?",), description="Answered before and after each cycle."

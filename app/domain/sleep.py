@@ -177,10 +177,10 @@ class Recipe:
     warmup_ratio: float = 0.1
     max_grad_norm: float = 1.0
     max_length: int = 1024
-    rehearsal_share: float = 0.3
+    rehearsal_share: float = 0.5
     anchor_weight: float = 1.0
     anchors_per_batch: int = 2
-    anchor_interval: int = 2
+    anchor_interval: int = 3
     seed: int = 0
 
 

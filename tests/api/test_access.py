@@ -103,7 +103,7 @@ def test_application_has_no_route_that_is_not_guarded(tmp_path: Path) -> None:
             assert isinstance(route, GuardedRoute), route.path
         else:
             others.add(getattr(route, "path", ""))
-    assert others == {"/openapi.json", "/docs", "/docs/oauth2-redirect", "/redoc"}
+    assert others == {"/openapi.json", "/docs", "/docs/files"}
 
 
 def test_bound_token_touches_and_sees_only_its_own(

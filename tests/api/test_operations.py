@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -27,7 +28,11 @@ def test_ready_daemon_and_its_statistics(start_daemon: StartDaemon, tmp_path: Pa
     metrics = daemon.http.get("/metrics").text
     assert 'sage_sleep_mass_threshold{instance="default"} 20.0' in metrics
     assert "sage_sleep_worker_up 1.0" in metrics
-    assert daemon.http.get("/docs").status_code == 200
+    page = daemon.http.get("/docs").text
+    assert "http://" not in page
+    assert "https://" not in page
+    for name in re.findall(r"/docs/files/[\w.-]+", page):
+        assert daemon.http.get(name).raise_for_status().content
 
 
 def test_statistics_are_searched_by_part_of_a_name_and_paged(start_daemon: StartDaemon) -> None:

@@ -51,15 +51,15 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_recipe_teaches_and_forgets_nothing(embedded_model: Path, kept: Path) -> None:
     train, held_out = trainings.split_by_time(examples(embedded_model, "gemma3-12b"))
     print(f"\n  {len(train)} exchanges trained, the {len(held_out)} after them held out")
-    print(
-        f"  {'':16} {'held-out':>17} {'gain':>16} {'general':>8} {'KL':>7} {'seconds':>8} {'CPU':>8}"
-    )
+    header = ("held-out", "gain", "general", "KL", "seconds", "CPU")
+    print("  {:16} {:>17} {:>16} {:>8} {:>7} {:>8} {:>8}".format("", *header))
     found: dict[str, Measured] = {}
     for name, recipe in CONTENDERS.items():
         found[name] = m = trainings.train_once(embedded_model, kept, recipe, train, held_out)
         print(
             f"  {name:16} {m.before:7.3f} -> {m.before - m.gain:6.3f} {m.gain:8.3f} ± "
-            f"{m.gain_error:.3f} {m.general:+8.3f} {m.general_kl:7.3f} {m.seconds:8.1f} {m.cpu_seconds:8.1f}"
+            f"{m.gain_error:.3f} {m.general:+8.3f} {m.general_kl:7.3f} "
+            f"{m.seconds:8.1f} {m.cpu_seconds:8.1f}"
         )
     ours, plain = found["the default"], found["without anchors"]
     print(
