@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from http import HTTPStatus
 from pathlib import Path
 from typing import Annotated
@@ -29,8 +30,11 @@ from app.errors import SageSleepError
 from app.services import stats
 
 OK = "ok"
-DEGRADING_CHECKS = frozenset({"base_model"})
+DEGRADING_CHECKS = frozenset({"base_model", "disk"})
 """Checks without which exchanges are still taken; any other makes the daemon unavailable."""
+
+MIN_FREE_BYTES = 128 << 20
+"""A guess: some checkpoints of the embedded model, and a snapshot."""
 
 router = APIRouter(tags=["operations"], route_class=GuardedRoute)
 
@@ -87,6 +91,7 @@ def get_readiness(response: Response, daemon: DaemonDep) -> ReadyOut:
     checks = {
         "database": _check_database(daemon),
         "data_directory": _check_directory(daemon.data_dir),
+        "disk": _check_disk(daemon.data_dir),
         "worker": OK
         if daemon.is_worker_alive()
         else "scheduler, supervisor or ingest writer is not running",
@@ -144,12 +149,28 @@ def _check_database(daemon: Daemon) -> str:
         daemon.db.check_migrated()
     except SageSleepError as error:
         return error.message
-    return OK
+    failure = daemon.db.failure
+    return OK if failure is None else failure.message
 
 
 def _check_directory(directory: Path) -> str:
-    is_writable = os.access(directory, os.W_OK | os.X_OK)
-    return OK if is_writable else "SAGE_DATA_DIR cannot be written to"
+    try:
+        is_read_only = bool(os.statvfs(directory).f_flag & os.ST_RDONLY)
+    except OSError as error:
+        return f"SAGE_DATA_DIR cannot be looked at: {error.strerror}"
+    if is_read_only or not os.access(directory, os.W_OK | os.X_OK):
+        return "SAGE_DATA_DIR cannot be written to"
+    return OK
+
+
+def _check_disk(directory: Path) -> str:
+    try:
+        free = shutil.disk_usage(directory).free
+    except OSError as error:
+        return f"SAGE_DATA_DIR cannot be looked at: {error.strerror}"
+    if free >= MIN_FREE_BYTES:
+        return OK
+    return f"{free / 1e6:.0f} MB are free: a cycle may fail, and soon exchanges are refused"
 
 
 def _check_base_model(base_model: str) -> str:

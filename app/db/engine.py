@@ -260,5 +260,8 @@ _CAUSES: Mapping[int, tuple[type[DatabaseUnavailable], str]] = {
 
 def _translate(error: BaseException | None) -> DatabaseUnavailable:
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    if str(error).startswith("Could not decode to UTF-8"):  # the driver's own, without a code
+        code = sqlite3.SQLITE_CORRUPT
     kind, words = _CAUSES.get(code, (DatabaseUnavailable, "The database cannot be used"))
-    return kind(f"{words} ({error}).")
+    # What could not be decoded is somebody's text.
+    return kind(f"{words}." if code == sqlite3.SQLITE_CORRUPT else f"{words} ({error}).")

@@ -244,9 +244,26 @@ def _explain(error: Exception) -> tuple[str, str]:
     """Code and message of a failed cycle; of a foreign error only the type, its text may quote."""
     if _is_out_of_memory(error):
         return "out-of-memory", "The training process ran out of memory; lower batch_size."
+    if _is_disk_full(error):
+        return "disk-full", "The disk has no room left; free some, and see `sage-sleep prune`."
     if isinstance(error, SageSleepError):
         return error.code, error.message
     return "unexpected-error", f"The training process failed with {type(error).__name__}."
+
+
+def _is_disk_full(error: BaseException | None) -> bool:
+    """Whether the error, or one that it was translated from, says that the disk is full.
+
+    safetensors raises an error of its own, with the system's number in its text.
+    """
+    while error is not None:
+        text = str(error)
+        if getattr(error, "errno", None) in artifacts.FULL or any(
+            f"os error {number})" in text for number in artifacts.FULL
+        ):
+            return True
+        error = error.__cause__
+    return False
 
 
 def _is_out_of_memory(error: BaseException | None) -> bool:

@@ -18,6 +18,7 @@ from app.domain.sleep import InstanceDefaults, Trigger
 from app.errors import Conflict, InstanceNotFound, StorageError
 from app.log import get_logger
 from app.services import sleep
+from app.worker.clock_watch import ClockWatch
 from app.worker.upkeep import Upkeep
 
 NUDGE_DELAY_SECONDS = 0.2
@@ -56,6 +57,7 @@ class SleepScheduler:
             self.evaluate_all, "interval", seconds=interval_seconds, id="evaluate"
         )
         self._upkeep = upkeep
+        self._clock_watch = ClockWatch(interval_seconds=interval_seconds, on_jump=self._on_jump)
         self._scheduler.add_job(
             upkeep.run,
             "interval",
@@ -72,9 +74,11 @@ class SleepScheduler:
     def start(self) -> None:
         """Start evaluating."""
         self._scheduler.start()
+        self._clock_watch.start()
 
     def stop(self) -> None:
         """End, waiting for an evaluation that is under way."""
+        self._clock_watch.stop()
         self._upkeep.stop()
         self._scheduler.shutdown(wait=True)
 
@@ -96,6 +100,12 @@ class SleepScheduler:
         """Evaluate every instance, and queue a cycle for each that is due."""
         self._mend()
         self._evaluate(None)
+
+    def _on_jump(self, seconds: float) -> None:
+        """Run now what was planned by the old clock."""
+        _log.warning("scheduler.clock_jumped", seconds=round(seconds))
+        for job in self._scheduler.get_jobs():
+            job.modify(next_run_time=utc_now())
 
     def _mend(self) -> None:
         """Find out whether a database that failed works again, and end a purge that could not."""

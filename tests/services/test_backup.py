@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from app import artifacts
+from app.db import copies
 from app.db.engine import Database
+from app.domain.checkpoint import CheckpointFile
 from app.domain.sleep import InstanceDefaults
 from app.errors import BackupTargetInUse, BackupUnusable, DataDirectoryNotEmpty
 from app.services import backup, registry
@@ -134,17 +135,17 @@ def test_checkpoint_deleted_meanwhile_makes_it_start_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     registry.rollback(db, "default", actor="t", reason=None, expected_revisions=None, now=NOW)
-    list_ready = backup.copies.list_ready_checkpoints
+    list_ready = copies.list_ready_checkpoints
     called: list[Path] = []
 
-    def delete_after_the_first(database: Path) -> dict[str, list[artifacts.CheckpointFile]]:
+    def delete_after_the_first(database: Path) -> dict[str, list[CheckpointFile]]:
         found = list_ready(database)
         if not called:
             registry.delete_checkpoint(db, two[1], root=root, now=NOW)
         called.append(database)
         return found
 
-    monkeypatch.setattr(backup.copies, "list_ready_checkpoints", delete_after_the_first)
+    monkeypatch.setattr(copies, "list_ready_checkpoints", delete_after_the_first)
     made = make(data_dir, tmp_path / "backup")
     assert len(made.checkpoints) == 1
     assert made.left_out == []

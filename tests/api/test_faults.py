@@ -1,0 +1,181 @@
+"""Full disk, locked or corrupt database, read-only directory: each has a name and a way on."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import httpx
+import pytest
+
+from app import data_lock
+from app.db import instances
+from app.db.engine import Database
+from app.errors import DatabaseReadOnly, DatabaseUnavailable, DirectoryReadOnly
+from tests.publishing import NOW
+from tests.small_disk import fill_up, make_read_only, small_disk
+from tests.support import StartDaemon, make_exchange, run_command
+
+QUICK = {"base_model": "owner/hub-id", "scheduler_interval_seconds": 0.5}
+
+
+@pytest.fixture
+def disk(tmp_path: Path, migrated_file: Path) -> Iterator[Path]:
+    """A data directory with a migrated database, on a disk of 8 MB."""
+    with small_disk(tmp_path / "small", megabytes=8) as path:
+        shutil.copy(migrated_file, path / "sage-sleep.db")
+        yield path
+
+
+def problem(answer: httpx.Response) -> tuple[int, str]:
+    return answer.status_code, answer.json()["type"].rpartition(":")[2]
+
+
+def wait_until_ready(http: httpx.Client) -> str:
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        ready = http.get("/readyz").json()
+        if ready["checks"]["database"] == "ok":
+            break
+        time.sleep(0.1)
+    word: str = ready["checks"]["database"]
+    return word
+
+
+def test_full_disk_refuses_exchanges_by_name_and_takes_them_when_there_is_room(
+    start_daemon: StartDaemon, disk: Path
+) -> None:
+    http = start_daemon(data_dir=disk, **QUICK).http
+    assert http.post("/v1/experiences", json=make_exchange(0)).status_code == 201
+    filler = fill_up(disk)
+    refused = [http.post("/v1/experiences", json=make_exchange(n)) for n in range(1, 40)]
+    assert problem(refused[-1]) == (503, "database-full")
+    assert refused[-1].headers["retry-after"]
+    ready = http.get("/readyz")
+    assert ready.status_code == 503
+    assert "no room left" in ready.json()["checks"]["database"]
+    assert "MB are free" in ready.json()["checks"]["disk"]
+    assert http.get("/healthz").status_code == 200
+    stored = sum(answer.status_code == 201 for answer in refused) + 1
+    counts = http.get("/stats").json()["instances"][0]["counts"]
+    assert sum(counts.values()) == stored
+    filler.unlink()
+    assert wait_until_ready(http) == "ok"
+    assert http.post("/v1/experiences", json=make_exchange(50)).status_code == 201
+    with closing(sqlite3.connect(disk / "sage-sleep.db")) as connection:
+        assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+        counted = connection.execute("SELECT count(*) FROM experiences").fetchone()
+    assert counted == (stored + 1,)
+
+
+def test_database_locked_by_another_process_is_said_and_passes(
+    start_daemon: StartDaemon, data_dir: Path
+) -> None:
+    http = start_daemon(**QUICK).http
+    with closing(sqlite3.connect(data_dir / "sage-sleep.db", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        assert problem(http.post("/v1/experiences", json=make_exchange(0))) == (
+            503,
+            "database-locked",
+        )
+        ready = http.get("/readyz")
+        assert ready.status_code == 503
+        assert "holds the database" in ready.json()["checks"]["database"]
+        assert http.get("/healthz").status_code == http.get("/stats").status_code == 200
+    assert wait_until_ready(http) == "ok"
+    assert http.post("/v1/experiences", json=make_exchange(0)).status_code == 201
+
+
+def test_file_that_is_damaged_under_a_running_daemon_is_said_and_the_rest_answers(
+    start_daemon: StartDaemon, data_dir: Path
+) -> None:
+    http = start_daemon(**QUICK).http
+    for n in range(0, 400, 100):
+        batch = [make_exchange(k, prompt=f"{k} " + "word " * 4000) for k in range(n, n + 100)]
+        assert http.post("/v1/experiences/batch", json=batch).status_code == 200
+    path = data_dir / "sage-sleep.db"
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    size = path.stat().st_size
+    with path.open("r+b") as file:
+        file.seek(size // 2 // 4096 * 4096)
+        file.write(b"\xff" * (size // 4))
+    answers = [http.get("/v1/experiences?limit=500") for _ in range(3)]
+    assert (503, "database-corrupt") in [
+        problem(answer) for answer in answers if answer.status_code != 200
+    ]
+    ready = http.get("/readyz")
+    assert ready.status_code == 503
+    assert "damaged" in ready.json()["checks"]["database"]
+    assert str(data_dir) not in ready.text
+    assert http.get("/healthz").status_code == 200
+    assert http.get("/v1/instances").status_code == 200
+
+
+def test_daemon_does_not_start_on_a_file_that_is_no_database(data_dir: Path) -> None:
+    (data_dir / "sage-sleep.db").write_bytes(b"no database at all" * 500)
+    said = run_command("serve", environment={"SAGE_DATA_DIR": str(data_dir)}, check=False)
+    assert said.returncode == 1
+    assert "is no database" in said.stderr
+
+
+def test_daemon_does_not_start_in_a_read_only_directory(disk: Path) -> None:
+    make_read_only(disk)
+    for command in ("serve", "migrate"):
+        said = run_command(command, environment={"SAGE_DATA_DIR": str(disk)}, check=False)
+        assert said.returncode == 1
+        assert "Traceback" not in said.stderr
+        assert "cannot be written to" in said.stderr or "cannot be opened" in said.stderr
+    found = run_command("doctor", environment={"SAGE_DATA_DIR": str(disk)}, check=False)
+    assert found.returncode == 1
+    assert "cannot be written to" in " ".join(found.stdout.replace("│", " ").split())
+    with pytest.raises(DirectoryReadOnly), data_lock.hold(disk / "deeper"):
+        pass
+
+
+def test_database_that_may_not_be_written_has_its_own_name(disk: Path) -> None:
+    make_read_only(disk)
+    db = Database(f"sqlite:///{disk / 'sage-sleep.db'}")
+    with pytest.raises(DatabaseReadOnly), db.write() as session:
+        instances.insert_instance(session, slug="new", now=NOW)
+    assert isinstance(db.failure, DatabaseReadOnly)
+    db.close()
+
+
+LIMITED = """
+import resource, sys
+from app.db import instances
+from app.db.engine import Database
+from tests.publishing import NOW
+
+db = Database(f"sqlite:///{sys.argv[1]}")
+db.check_migrated()
+resource.setrlimit(resource.RLIMIT_FSIZE, (64 << 10, 64 << 10))
+stored = 0
+try:
+    while True:
+        with db.write() as session:
+            instances.insert_instance(session, slug=f"i{stored}" + "x" * 3000, now=NOW)
+        stored += 1
+except Exception as error:
+    print(stored, type(error).__name__, type(db.failure).__name__)
+"""
+
+
+def test_write_past_a_limit_on_file_size_is_named_and_loses_nothing(data_dir: Path) -> None:
+    path = data_dir / "sage-sleep.db"
+    ran = subprocess.run(
+        [sys.executable, "-c", LIMITED, str(path)], capture_output=True, text=True, check=True
+    )
+    stored, name, noted = ran.stdout.split()
+    assert int(stored) > 0
+    assert name == noted == DatabaseUnavailable.__name__
+    with closing(sqlite3.connect(path)) as connection:
+        (count,) = connection.execute("SELECT count(*) FROM instances").fetchone()
+    assert count == int(stored) + 1

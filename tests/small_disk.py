@@ -1,0 +1,46 @@
+"""A disk of a few megabytes of its own, for tests that fill it or make it read-only."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+
+@contextmanager
+def small_disk(path: Path, *, megabytes: int) -> Iterator[Path]:
+    """Mount a disk at an empty directory; only root may, so that others skip and say so."""
+    path.mkdir()
+    size = f"size={megabytes}m"
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", size, "tmpfs", str(path)], capture_output=True, check=False
+    )
+    if mounted.returncode:
+        pytest.skip(f"only root may mount a small disk (uid {os.geteuid()})")
+    try:
+        yield path
+    finally:
+        subprocess.run(["umount", "--lazy", str(path)], check=True)
+
+
+def make_read_only(path: Path) -> None:
+    """Make a mounted disk read-only, for root too."""
+    subprocess.run(["mount", "-o", "remount,ro", str(path)], check=True)
+
+
+def fill_up(path: Path) -> Path:
+    """Leave no byte free; deleting the file that is returned frees all."""
+    filler = path / "filler"
+    with filler.open("wb", buffering=0) as file:
+        for size in (1 << 20, 1 << 12, 1):
+            try:
+                while True:
+                    if file.write(b"\0" * size) < size:
+                        break
+            except OSError:
+                continue
+    return filler

@@ -1,0 +1,64 @@
+"""A wall clock that jumps by hours holds no job up."""
+
+from __future__ import annotations
+
+import threading
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.clock import utc_now
+from app.db.engine import Database
+from app.domain.sleep import InstanceDefaults
+from app.services.file_guard import FileGuard
+from app.worker.clock_watch import MAX_DRIFT_SECONDS, ClockWatch
+from app.worker.scheduler import SleepScheduler
+from app.worker.upkeep import DataPaths, Upkeep
+
+
+@given(st.lists(st.floats(-1e6, 1e6), max_size=10))
+def test_each_jump_is_told_once_and_by_its_size(jumps: list[float]) -> None:
+    wall, steady, told = [1e9], [0.0], []
+    watch = ClockWatch(
+        interval_seconds=1,
+        on_jump=told.append,
+        wall=lambda: wall[0],
+        steady=lambda: steady[0],
+    )
+    for jump in jumps:
+        wall[0] += 30.0 + jump
+        steady[0] += 30.0
+        watch.look()
+        watch.look()
+    wanted = [jump for jump in jumps if abs(jump) > MAX_DRIFT_SECONDS]
+    assert told == pytest.approx(wanted, abs=1e-3)
+
+
+def test_jobs_planned_by_the_old_clock_run_now(
+    db: Database, defaults: InstanceDefaults, data_dir: Path
+) -> None:
+    guard = FileGuard(db, root=data_dir, defaults=defaults)
+    paths = DataPaths(checkpoints=data_dir, kept=data_dir, snapshots=data_dir, scratch=data_dir)
+    scheduler = SleepScheduler(
+        db,
+        defaults=defaults,
+        interval_seconds=3600,
+        on_queued=lambda: None,
+        upkeep=Upkeep(db, guard=guard, paths=paths, defaults=defaults),
+        upkeep_interval_seconds=3600,
+    )
+    ran = threading.Event()
+    job = scheduler._scheduler.get_job("evaluate")
+    job.modify(func=ran.set)
+    scheduler.start()
+    try:
+        # As the job stands after the clock went back by five hours.
+        job.modify(next_run_time=utc_now() + timedelta(hours=6))
+        assert not ran.wait(0.5)
+        scheduler._on_jump(-5 * 3600)
+        assert ran.wait(5)
+    finally:
+        scheduler.stop()
