@@ -20,6 +20,7 @@ from app.api import (
     cycle_reports,
     experiences,
     instances,
+    metrics,
     operations,
     posting,
     sleep_cycles,
@@ -27,8 +28,10 @@ from app.api import (
 from app.api.access import SECURITY_SCHEME
 from app.api.admission import Admission
 from app.api.body_limit import BodyLimit
+from app.api.cycle_texts import CycleTexts
 from app.api.deps import Daemon
 from app.api.docs import install_docs
+from app.api.ingest_meter import IngestMeter
 from app.api.problems import install_problem_handlers
 from app.api.rate_limit import RateLimit
 from app.api.same_origin import SameOrigin
@@ -38,6 +41,7 @@ from app.db.engine import Database
 from app.errors import AddressUnguarded, DatabaseUnavailable
 from app.log import get_logger
 from app.services import consolidation, registry, tokens
+from app.services.figures import FigureReader
 from app.services.file_guard import FileGuard
 from app.settings import Settings
 from app.worker.ingest_writer import IngestWriter
@@ -86,6 +90,7 @@ def create_app(settings: Settings, *, child_command: Sequence[str] | None = None
         instances,
         operations,
         console,
+        metrics,
     ):
         app.include_router(part.router)
     return app
@@ -220,6 +225,9 @@ def run_daemon(
                 is_worker_alive=lambda: all(
                     part.is_alive for part in (scheduler, supervisor, writer)
                 ),
+                figures=FigureReader(db, defaults=defaults),
+                cycle_texts=CycleTexts(),
+                ingest_meter=IngestMeter(),
             )
         finally:
             writer.stop()

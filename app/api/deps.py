@@ -12,10 +12,13 @@ from typing import Annotated
 from fastapi import Depends, Header, Query, Request
 
 from app.api.admission import Admission
+from app.api.cycle_texts import CycleTexts
+from app.api.ingest_meter import IngestMeter
 from app.api.write_slots import WriteSlots
 from app.clock import utc_now
 from app.db.engine import Database
 from app.domain.sleep import InstanceDefaults
+from app.services.figures import FigureReader
 from app.services.file_guard import FileGuard
 from app.services.ingest import IngestResult, Submission
 
@@ -40,6 +43,9 @@ class Daemon:
         on_ingested: To be called with the slugs that received exchanges.
         on_queued: To be called when a cycle was queued.
         is_worker_alive: Whether scheduler, supervisor and ingest writer run.
+        figures: What a scrape reads.
+        cycle_texts: What of it was rendered before.
+        ingest_meter: Counts what comes in.
     """
 
     version: str
@@ -57,6 +63,9 @@ class Daemon:
     on_ingested: Callable[[set[str]], None]
     on_queued: Callable[[], None]
     is_worker_alive: Callable[[], bool]
+    figures: FigureReader
+    cycle_texts: CycleTexts
+    ingest_meter: IngestMeter
 
 
 async def get_daemon(request: Request) -> Daemon:

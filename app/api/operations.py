@@ -1,4 +1,4 @@
-"""What operators and their machines look at: /stats, /healthz, /readyz, /metrics."""
+"""What operators and their machines look at: /stats, /healthz, /readyz."""
 
 from __future__ import annotations
 
@@ -9,9 +9,6 @@ from pathlib import Path
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
-from fastapi.responses import PlainTextResponse
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
-from prometheus_client.core import CollectorRegistry, GaugeMetricFamily
 
 from app.api.access import AccessDep, GuardedRoute
 from app.api.deps import Cursor, Daemon, DaemonDep, Limit, Now
@@ -102,46 +99,6 @@ def get_readiness(response: Response, daemon: DaemonDep) -> ReadyOut:
         response.status_code = HTTPStatus.SERVICE_UNAVAILABLE
         return ReadyOut(status="unavailable", checks=checks)
     return ReadyOut(status="degraded" if failing else "ready", checks=checks)
-
-
-@router.get("/metrics", response_class=PlainTextResponse)
-def get_metrics(daemon: DaemonDep, access: AccessDep) -> Response:
-    """The figures of all instances in the Prometheus text format."""
-    found = stats.collect_figures(daemon.db, within=access.instances, defaults=daemon.defaults)
-    registry = CollectorRegistry()
-    registry.register(_Figures(found, is_worker_alive=daemon.is_worker_alive()))
-    return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
-
-
-class _Figures:
-    """A Prometheus collector over one reading of the statistics."""
-
-    def __init__(self, found: list[stats.InstanceFigures], *, is_worker_alive: bool) -> None:
-        self._found = found
-        self._is_worker_alive = is_worker_alive
-
-    def collect(self) -> list[GaugeMetricFamily]:
-        """Yield the figures."""
-        label = ["instance"]
-        mass = GaugeMetricFamily("sage_sleep_salience_mass", "Unconsolidated mass.", labels=label)
-        threshold = GaugeMetricFamily(
-            "sage_sleep_mass_threshold", "Mass at which sleep is due.", labels=label
-        )
-        counts = GaugeMetricFamily(
-            "sage_sleep_experiences", "Experiences by status.", labels=["instance", "status"]
-        )
-        running = GaugeMetricFamily(
-            "sage_sleep_cycle_active", "1 while a cycle is queued or running.", labels=label
-        )
-        for item in self._found:
-            mass.add_metric([item.instance], item.mass)
-            threshold.add_metric([item.instance], item.mass_threshold)
-            running.add_metric([item.instance], float(item.has_active_cycle))
-            for status, count in item.counts.items():
-                counts.add_metric([item.instance, status], count)
-        worker = GaugeMetricFamily("sage_sleep_worker_up", "1 while the worker slot is served.")
-        worker.add_metric([], float(self._is_worker_alive))
-        return [mass, threshold, counts, running, worker]
 
 
 def _check_database(daemon: Daemon) -> str:

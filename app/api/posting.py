@@ -22,6 +22,7 @@ from starlette.requests import ClientDisconnect
 
 from app.api.access import AccessDep, GuardedRoute
 from app.api.deps import Daemon, DaemonDep, IdempotencyKey, Now
+from app.api.ingest_meter import IngestMeter
 from app.api.problems import problem_of, problem_responses, validation_problem
 from app.api.schemas import BatchOut, ReceiptOut
 from app.clock import utc_now
@@ -49,6 +50,11 @@ class PostRoute(GuardedRoute):
         go_fastapis_way = super().get_route_handler()
 
         async def handle(request: Request) -> Response:
+            meter: IngestMeter = request.app.state.daemon.ingest_meter
+            with meter.timed(is_batch=self.endpoint is post_batch):
+                return await take(request)
+
+        async def take(request: Request) -> Response:
             media_type = request.headers.get("content-type", "").partition(";")[0]
             key = request.headers.get("idempotency-key")
             if media_type == "application/json" and (key is None or 1 <= len(key) <= 256):
@@ -150,6 +156,7 @@ async def _store(
 ) -> dict[str, Any]:
     access.require_instance(exchange.instance)
     result = await daemon.submit(ingest.Submission(exchange=exchange, idempotency_key=key))
+    daemon.ingest_meter.count((result.outcome.value,))
     return _receipt(exchange.instance, result)
 
 
@@ -196,6 +203,7 @@ def _store_batch(
         if result.experience is not None:
             place["experience"] = _receipt(submission.exchange.instance, result)
     outcomes = [result["result"] for result in results]
+    daemon.ingest_meter.count(outcomes)
     return {
         **{outcome.value: outcomes.count(outcome.value) for outcome in ingest.IngestOutcome},
         "results": results,

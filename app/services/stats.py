@@ -44,17 +44,6 @@ class InstanceStats:
     current_checkpoint: CheckpointRow | None
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class InstanceFigures:
-    """What a machine reads of one instance; `counts` lacks statuses that never occurred."""
-
-    instance: str
-    counts: Mapping[str, int]
-    mass: float
-    mass_threshold: float
-    has_active_cycle: bool
-
-
 def collect_stats(
     db: Database,
     *,
@@ -83,28 +72,6 @@ def collect_stats(
             )
         )
         return _summarise(session, rows, defaults, now=now)
-
-
-def collect_figures(
-    db: Database, *, defaults: InstanceDefaults, within: Collection[str] | None = None
-) -> list[InstanceFigures]:
-    """The figures of every instance, or of those within, by slug."""
-    with db.read() as session:
-        rows = instances.list_instances(session, within=within)
-        totals = instances.totals_by_status(session, [row.id for row in rows])
-        active = sleep_cycles.list_active_instances(session)
-        return [
-            InstanceFigures(
-                instance=row.slug,
-                counts={status: total.count for status, total in totals[row.id].items()},
-                mass=totals[row.id][ExperienceStatus.BUFFERED].total
-                if ExperienceStatus.BUFFERED in totals[row.id]
-                else 0.0,
-                mass_threshold=effective(row, defaults).policy.mass_threshold,
-                has_active_cycle=row.id in active,
-            )
-            for row in rows
-        ]
 
 
 def _summarise(

@@ -14,7 +14,7 @@ from app.domain.sleep import InstanceDefaults, Trigger
 from app.services import sleep
 from app.services.ingest import Submission, ingest_many
 from app.services.instances import put_instance
-from app.services.stats import collect_figures, collect_stats
+from app.services.stats import collect_stats
 from tests.support import make_exchange
 
 NOW = datetime(2026, 1, 18, 12, tzinfo=UTC)
@@ -83,14 +83,3 @@ def test_pages_of_statistics_are_the_statistics_of_each(
     assert by_slug["asleep"].last_cycle is not None
     assert by_slug["asleep"].last_cycle.number == 1
     assert by_slug["heavy"].running_cycle is by_slug["heavy"].last_cycle is None
-
-
-def test_figures_agree_with_the_statistics(db: Database, defaults: InstanceDefaults) -> None:
-    figures = collect_figures(db, defaults=defaults)
-    summaries = collect_stats(db, instance=None, defaults=defaults, now=LATER)
-    for figure, summary in zip(figures, summaries, strict=True):
-        assert figure.instance == summary.instance
-        assert figure.mass == summary.decision.mass
-        assert figure.mass_threshold == summary.decision.mass_threshold
-        assert figure.has_active_cycle == (summary.running_cycle is not None)
-        assert {status: figure.counts.get(status, 0) for status in summary.counts} == summary.counts
