@@ -35,6 +35,7 @@ from app.api.ingest_meter import IngestMeter
 from app.api.problems import install_problem_handlers
 from app.api.rate_limit import RateLimit
 from app.api.same_origin import SameOrigin
+from app.api.tracing import install_tracing
 from app.api.write_slots import WriteSlots
 from app.clock import utc_now
 from app.db.engine import Database
@@ -67,6 +68,7 @@ def create_app(settings: Settings, *, child_command: Sequence[str] | None = None
             yield
         finally:
             await run_in_threadpool(running.__exit__, None, None, None)
+            await run_in_threadpool(app.state.end_tracing)
 
     app = _Application(
         title="SAGE Sleep",
@@ -93,6 +95,7 @@ def create_app(settings: Settings, *, child_command: Sequence[str] | None = None
         metrics,
     ):
         app.include_router(part.router)
+    app.state.end_tracing = install_tracing(app)
     return app
 
 
