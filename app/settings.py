@@ -163,7 +163,7 @@ class Settings(BaseSettings):
     max_length: Annotated[int, Field(ge=16, le=32768, description="Tokens per example.")] = 1024
     rehearsal_share: Annotated[
         float, Field(ge=0, le=1, description="Earlier experiences for each new one trained.")
-    ] = 0.5
+    ] = 0.3
     anchor_weight: Annotated[
         float, Field(ge=0, le=100, description="Of the KL to the base on anchors; 0 for none.")
     ] = 1.0
