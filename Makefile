@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 BENCH_STAMP := $(VENV)/.installed-bench
 
-.PHONY: help install model migrate run demo check lint types imports schema test torture bench format clean
+.PHONY: help install model migrate run demo check lint types imports schema test torture fuzz-api bench format clean
 
 help:  ## Show the targets.
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -57,6 +57,9 @@ test: check  ## All checks and all tests.
 torture: $(STAMP)  ## Kill daemon and child 300 times, and 10 times in real cycles; look what is left.
 	$(BIN)/python -m tests.torture --kills 300
 	$(BIN)/python -m tests.torture --kills 10 --rigs 1 --model embedded
+
+fuzz-api: $(STAMP)  ## Ask a daemon all that its OpenAPI document allows, and what it forbids.
+	$(BIN)/python -m tests.fuzz.api
 
 bench: $(BENCH_STAMP)  ## Measure speed and memory against baselines in the same run.
 	$(BIN)/pytest tests/benchmarks --override-ini=addopts= -s -p no:randomly

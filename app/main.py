@@ -18,6 +18,7 @@ from app.api import (
     console,
     cycle_figures,
     cycle_reports,
+    document,
     experiences,
     instances,
     metrics,
@@ -25,7 +26,6 @@ from app.api import (
     posting,
     sleep_cycles,
 )
-from app.api.access import SECURITY_SCHEME
 from app.api.admission import Admission
 from app.api.body_limit import BodyLimit
 from app.api.cycle_texts import CycleTexts
@@ -100,12 +100,12 @@ def create_app(settings: Settings, *, child_command: Sequence[str] | None = None
 
 
 class _Application(FastAPI):
-    """FastAPI whose document says how a token is sent."""
+    """FastAPI whose document says what stands around the routes, too."""
 
     def openapi(self) -> dict[str, Any]:
-        schema = super().openapi()
-        schema["components"]["securitySchemes"] = {"token": SECURITY_SCHEME}
-        return schema
+        if self.openapi_schema is None:
+            document.complete(super().openapi())
+        return super().openapi()
 
 
 def _add_middleware(app: FastAPI, settings: Settings) -> None:
@@ -225,6 +225,7 @@ def run_daemon(
                 submit=writer.submit,
                 on_ingested=scheduler.nudge,
                 on_queued=supervisor.wake,
+                begin_stop=supervisor.begin_stop,
                 is_worker_alive=lambda: all(
                     part.is_alive for part in (scheduler, supervisor, writer)
                 ),

@@ -6,12 +6,12 @@ from dataclasses import asdict
 from http import HTTPStatus
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Header, Query, Response
+from fastapi import APIRouter, Query, Response
 from fastapi.responses import HTMLResponse
 
 from app.api.accept import prefers_html
 from app.api.access import GuardedRoute
-from app.api.deps import DaemonDep
+from app.api.deps import Accept, DaemonDep
 from app.api.problems import problem_responses
 from app.api.report_page import render_report
 from app.api.schemas import CycleReportOut, UsedExperienceOut
@@ -34,7 +34,7 @@ def get_cycle_report(
     cycle_id: str,
     response: Response,
     daemon: DaemonDep,
-    accept: Annotated[str, Header()] = "",
+    accept: Accept = "",
     shape: Annotated[
         Literal["html", "json"] | None,
         Query(alias="format", description="Wins over the Accept header."),

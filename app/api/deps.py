@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Annotated
 
 from fastapi import Depends, Header, Query, Request
+from pydantic.json_schema import SkipJsonSchema
 
 from app.api.admission import Admission
 from app.api.cycle_texts import CycleTexts
@@ -42,6 +43,7 @@ class Daemon:
         submit: Stores one exchange; done when it is durable.
         on_ingested: To be called with the slugs that received exchanges.
         on_queued: To be called when a cycle was queued.
+        begin_stop: Tells the running cycle's process to end; may be called in a signal handler.
         is_worker_alive: Whether scheduler, supervisor and ingest writer run.
         figures: What a scrape reads.
         cycle_texts: What of it was rendered before.
@@ -62,6 +64,7 @@ class Daemon:
     submit: Callable[[Submission], Awaitable[IngestResult]]
     on_ingested: Callable[[set[str]], None]
     on_queued: Callable[[], None]
+    begin_stop: Callable[[], None]
     is_worker_alive: Callable[[], bool]
     figures: FigureReader
     cycle_texts: CycleTexts
@@ -114,4 +117,8 @@ Cursor = Annotated[
     str | None, Query(max_length=64, description="`next` of the page before; none for the first.")
 ]
 EventNumber = Annotated[int, Query(ge=0, le=MAX_INTEGER, description="Id of the last one known.")]
-LastEventId = Annotated[int | None, Header(ge=0, le=MAX_INTEGER, alias="Last-Event-ID")]
+LastEventId = Annotated[
+    int | SkipJsonSchema[None], Header(ge=0, le=MAX_INTEGER, alias="Last-Event-ID")
+]
+Accept = Annotated[str, Header(include_in_schema=False)]
+"""OpenAPI says by an answer's content what may be asked for, and ignores such a parameter."""

@@ -7,12 +7,13 @@ from dataclasses import asdict
 from http import HTTPStatus
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Header, Path, Query, Request, Response
+from fastapi import APIRouter, Path, Query, Request, Response
 from starlette.concurrency import run_in_threadpool
 
 from app.api.access import AccessDep, GuardedRoute
 from app.api.deps import (
     MAX_INTEGER,
+    Accept,
     DaemonDep,
     ExpectedRevisions,
     IdempotencyKey,
@@ -241,7 +242,7 @@ async def list_instance_events(
     slug: str,
     request: Request,
     daemon: DaemonDep,
-    accept: Annotated[str, Header()] = "",
+    accept: Accept = "",
     last_event_id: LastEventId = None,
     subject: Annotated[
         Literal["checkpoint", "experience", "instance", "sleep_cycle"] | None,

@@ -15,7 +15,7 @@ from http import HTTPStatus
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Request, Response
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError, WithJsonSchema
 from pydantic_core import to_json
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
@@ -38,6 +38,20 @@ MAX_BATCH = 1000
 BATCH_EXAMPLES: dict[str, Any] = {
     "list": {"value": [{"prompt": "How was today?", "response": "We learned something."}]},
 }
+
+_LIST = {"type": "array", "maxItems": MAX_BATCH}
+BATCH_SCHEMA: dict[str, Any] = {
+    "anyOf": [
+        _LIST,
+        {
+            "type": "object",
+            "properties": {"experiences": _LIST},
+            "required": ["experiences"],
+            "additionalProperties": False,
+        },
+    ]
+}
+"""Of exchanges, each of which is judged by itself."""
 
 _BATCH = TypeAdapter(Annotated[list[Exchange], Field(max_length=MAX_BATCH)])
 
@@ -119,7 +133,7 @@ async def _post_experience(
     ),
 )
 def post_batch(
-    body: Annotated[Any, Body(openapi_examples=BATCH_EXAMPLES)],
+    body: Annotated[Any, Body(openapi_examples=BATCH_EXAMPLES), WithJsonSchema(BATCH_SCHEMA)],
     daemon: DaemonDep,
     access: AccessDep,
     now: Now,

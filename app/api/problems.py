@@ -14,6 +14,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
+from starlette.routing import compile_path
 
 from app import errors
 
@@ -238,11 +239,29 @@ def _on_validation_error(request: Request, error: Exception) -> JSONResponse:
     return _respond(validation_problem(details))
 
 
-def _on_http_exception(_request: Request, error: Exception) -> JSONResponse:
+def _on_http_exception(request: Request, error: Exception) -> JSONResponse:
     if not isinstance(error, HTTPException):
         raise error
     status = HTTPStatus(error.status_code)
-    return _respond(_plain(status, SENTENCES.get(status, str(error.detail))), error.headers)
+    headers = error.headers
+    if status is HTTPStatus.METHOD_NOT_ALLOWED and (methods := _methods_of(request)):
+        headers = {"Allow": ", ".join(sorted(methods))}
+    return _respond(_plain(status, SENTENCES.get(status, str(error.detail))), headers)
+
+
+def _methods_of(request: Request) -> set[str]:
+    """What the document says can be asked of an address; Starlette names one route's methods."""
+    path, documented = request.url.path, request.app.openapi()["paths"]
+    found = (
+        [documented[path]]
+        if path in documented
+        else [
+            operations
+            for template, operations in documented.items()
+            if compile_path(template)[0].match(path)
+        ]
+    )
+    return {method.upper() for operations in found for method in operations}
 
 
 def _on_unexpected(_request: Request, _error: Exception) -> JSONResponse:

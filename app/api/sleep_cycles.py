@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from http import HTTPStatus
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import APIRouter, Header, Request, Response
+from fastapi import APIRouter, Request, Response
 
 from app.api.access import AccessDep, GuardedRoute
 from app.api.deps import (
+    Accept,
     Cursor,
     DaemonDep,
     EventNumber,
@@ -145,7 +146,7 @@ async def list_sleep_cycle_events(
     cycle_id: str,
     request: Request,
     daemon: DaemonDep,
-    accept: Annotated[str, Header()] = "",
+    accept: Accept = "",
     last_event_id: LastEventId = None,
     after: EventNumber = 0,
     limit: Limit = 200,

@@ -13,6 +13,11 @@ from app.cli.terminal import Json, err, explained, fail, out, print_json, read_s
 from app.log import configure_logging
 
 if TYPE_CHECKING:
+    from types import FrameType
+
+    import uvicorn
+    from fastapi import FastAPI
+
     from app.training.trainer import Trainer
 
 app = typer.Typer()
@@ -41,8 +46,9 @@ def serve_with(child_command: Sequence[str] | None = None) -> None:
         check_startable(settings)
         if settings.tls_certificate is not None and settings.tls_key is not None:
             check_certificate(settings.tls_certificate, settings.tls_key)
+        application = create_app(settings, child_command=child_command)
         config = uvicorn.Config(
-            create_app(settings, child_command=child_command),
+            application,
             host=settings.host,
             port=settings.port,
             http=bounded(
@@ -60,7 +66,9 @@ def serve_with(child_command: Sequence[str] | None = None) -> None:
             timeout_graceful_shutdown=3,
         )
         with _bind(settings.host, settings.port) as listener:
-            uvicorn.Server(config).run(sockets=[listener])
+            server = uvicorn.Server(config)
+            _stop_child_with(server, application)
+            server.run(sockets=[listener])
 
 
 @app.command("run-cycle", hidden=True)
@@ -130,6 +138,19 @@ def migrate(as_json: Json = False) -> None:
         return
     out.print(f"The database {settings.effective_database_url} is up to date.", soft_wrap=True)
     err.print("`sage-sleep serve` starts the daemon.")
+
+
+def _stop_child_with(server: uvicorn.Server, application: FastAPI) -> None:
+    """Tell the child of the signal at once: its grace runs while the server answers the last."""
+    handle_exit = server.handle_exit
+
+    def handle(sig: int, frame: FrameType | None) -> None:
+        daemon = getattr(application.state, "daemon", None)
+        if daemon is not None:
+            daemon.begin_stop()
+        handle_exit(sig, frame)
+
+    server.handle_exit = handle  # type: ignore[method-assign]  # uvicorn has no hook for it
 
 
 def _bind(host: str, port: int) -> socket.socket:

@@ -96,6 +96,10 @@ class Supervisor:
         """Look at the queue now."""
         self._wake.set()
 
+    def begin_stop(self) -> None:
+        """Ask for `stop` without waiting; may be called in a signal handler."""
+        self._stopping.set()
+
     def stop(self) -> None:
         """Stop the child, put its cycle back into the queue, and end; waits for all of it."""
         self._stopping.set()

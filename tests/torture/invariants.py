@@ -14,7 +14,6 @@ from app import artifacts
 from app.domain.checkpoint import CheckpointFile
 from app.errors import ArtifactError
 
-ACTIVE = ("queued", "training", "evaluating")
 MAX_ATTEMPTS = 3
 
 
@@ -128,6 +127,13 @@ def _check_aliases(db: sqlite3.Connection, broken: Broken) -> None:
         JOIN checkpoints k ON k.id = a.checkpoint_id
         WHERE k.status != 'ready' OR k.instance_id != a.instance_id"""
     broken.aliases += [f"{name} -> {id_}, {status}" for name, id_, status in db.execute(wrong)]
+
+
+def active_cycles(data_dir: Path) -> set[str]:
+    """Ids of the cycles that are queued or running, over all instances."""
+    with closing(sqlite3.connect(f"file:{data_dir / 'sage-sleep.db'}?mode=ro", uri=True)) as db:
+        query = "SELECT id FROM sleep_cycles WHERE status IN ('queued', 'training', 'evaluating')"
+        return {row[0] for row in db.execute(query)}
 
 
 def count_cycles(data_dir: Path) -> Counter[str]:

@@ -37,7 +37,7 @@ WEIGHTS = (3, 4, 2, 2, 1)
 QUICK_SETTINGS = {
     "SAGE_MASS_THRESHOLD": "1.5",
     "SAGE_MIN_EXPERIENCES": "3",
-    "SAGE_MAX_EXPERIENCES": "32",
+    "SAGE_MAX_EXPERIENCES": "256",
     "SAGE_MIN_SALIENCE": "0.2",
     "SAGE_MIN_INTERVAL_SECONDS": "0",
     "SAGE_IDLE_SECONDS": "0",
@@ -101,6 +101,18 @@ class Rig:
         """Kill so often, then let everything come to rest and look at it all once more."""
         self._data_dir.mkdir(parents=True, exist_ok=True)
         run_command("migrate", environment={"SAGE_DATA_DIR": str(self._data_dir)})
+        try:
+            self._torture(kills, settle_seconds)
+        finally:
+            if self._daemon is not None:
+                self._daemon.kill()
+                self._daemon.wait()
+        self.outcome.broken += [f"answer: {found}" for found in self._traffic.unexpected]
+        self.outcome.acknowledged = len(self._traffic.acknowledged)
+        self.outcome.cycles = invariants.count_cycles(self._data_dir)
+        return self.outcome
+
+    def _torture(self, kills: int, settle_seconds: float) -> None:
         self._start()
         self._make_instances()
         self._traffic.start()
@@ -117,10 +129,6 @@ class Rig:
         self._start()
         self._check("the end", names, is_thorough=True)
         self._end_daemon(signal.SIGTERM)
-        self.outcome.broken += [f"answer: {found}" for found in self._traffic.unexpected]
-        self.outcome.acknowledged = len(self._traffic.acknowledged)
-        self.outcome.cycles = invariants.count_cycles(self._data_dir)
-        return self.outcome
 
     def _kill(self, kind: str, number: int) -> None:
         """One kill and, where the daemon went, its next start and the look at what is left."""
@@ -232,14 +240,15 @@ class Rig:
             self._break(f"{what}: the child outlived the daemon")
 
     def _settle(self, timeout_seconds: float) -> None:
-        """Wait until no cycle is queued or running."""
+        """Wait until every cycle that was queued or running has ended; others may have begun."""
         deadline = time.monotonic() + timeout_seconds
+        waiting = invariants.active_cycles(self._data_dir)
         while time.monotonic() < deadline:
-            counts = invariants.count_cycles(self._data_dir)
-            if not any(counts[status] for status in invariants.ACTIVE):
+            waiting &= invariants.active_cycles(self._data_dir)
+            if not waiting:
                 return
             time.sleep(0.3)
-        self._break(f"the queue did not empty: {dict(counts)}")
+        self._break(f"cycles that did not end: {sorted(waiting)}")
 
     def _check(self, what: str, names: set[str], *, is_thorough: bool) -> None:
         acknowledged = dict(self._traffic.acknowledged)

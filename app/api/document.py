@@ -1,0 +1,48 @@
+"""The OpenAPI document: what FastAPI writes of the routes, and what stands around them answers.
+
+Middleware and the handlers of `app.api.problems` answer for every route; no route says so itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from http import HTTPStatus
+from typing import Any
+
+from app.api.access import SECURITY_SCHEME
+from app.api.problems import MEDIA_TYPE, problem_responses
+
+_METHODS = frozenset({"get", "head", "post", "put", "patch", "delete"})
+_UNUSED_SCHEMAS = ("HTTPValidationError", "ValidationError")
+
+
+def complete(schema: dict[str, Any]) -> None:
+    """Add to FastAPI's document what it does not know; in place."""
+    components = schema["components"]
+    components["securitySchemes"] = {"token": SECURITY_SCHEME}
+    for name in _UNUSED_SCHEMAS:
+        components["schemas"].pop(name, None)
+    for method, operation in _operations(schema):
+        responses = operation["responses"]
+        wanted = [HTTPStatus.MISDIRECTED_REQUEST]
+        if "422" in responses:
+            wanted.append(HTTPStatus.UNPROCESSABLE_ENTITY)
+        if "requestBody" in operation:
+            wanted.append(HTTPStatus.BAD_REQUEST)
+        responses |= {str(status): answer for status, answer in problem_responses(*wanted).items()}
+        for answer in responses.values():
+            answer.pop("model", None)
+            if MEDIA_TYPE in answer.get("content", ()):
+                answer["content"] = {MEDIA_TYPE: answer["content"][MEDIA_TYPE]}
+        if method == "head":  # FastAPI gives GET and HEAD of one route the same id
+            name = operation["operationId"].removesuffix("_get").removesuffix("_head")
+            operation["operationId"] = f"{name}_head"
+        elif operation["operationId"].endswith("_head"):
+            operation["operationId"] = operation["operationId"].removesuffix("_head") + f"_{method}"
+
+
+def _operations(schema: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    for path in schema["paths"].values():
+        for method, operation in path.items():
+            if method in _METHODS:
+                yield method, operation
