@@ -53,7 +53,7 @@ def end(
     now: datetime = NOW,
 ) -> tuple[str, CycleStatus]:
     """Start a queued cycle, publish two small files and judge; its checkpoint and its end."""
-    consolidation.start_cycle(db, cycle.id, worker_id="w", now=now)
+    consolidation.start_cycle(db, cycle.id, worker_id="w", now=cycle.created_at)
     checkpoint_id = new_id()
     staged = artifacts.stage(root, checkpoint_id)
     (staged / "adapter_model.safetensors").write_bytes(b"weights of " + checkpoint_id.encode())

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
+from random import Random
+from typing import Any
 
 from app.clock import utc_now
 from app.db.engine import Database
@@ -39,10 +41,20 @@ SAID = (
 def take_in(db: Database, defaults: InstanceDefaults, numbers: range, *, now: datetime) -> None:
     """Take in exchanges of a session, a minute apart, the last of them now."""
     told = json.loads(SESSION.read_text())
+    chance = Random(numbers.start)  # noqa: S311  # figures to look at
     exchanges = []
     for number in numbers:
         phase = ("grounding", "relating", "questioning")[number // 7 % 3]
-        values = {"session": f"s-{number // 12}", "session_number": number // 12, "phase": phase}
+        scores = {
+            name: round(min(1.0, chance.betavariate(2 + lean, 3)), 3)
+            for lean, name in enumerate(("conflict", "arousal", "reward", "surprise", "novelty"))
+        }
+        values: dict[str, Any] = {
+            "session": f"s-{number // 12}",
+            "session_number": number // 12,
+            "phase": phase,
+            "salience": scores,
+        }
         at = now - timedelta(minutes=numbers.stop - number)
         if number < len(told):
             prompt, response = told[number]
@@ -103,7 +115,9 @@ def live(db: Database, defaults: InstanceDefaults, root: Path) -> list[str]:
         take_in(db, defaults, range(40 * index, 40 * index + 40), now=at)
         request = sleep.CycleRequest(instance="default", trigger=Trigger.REQUEST, is_forced=True)
         cycle = sleep.request_cycle(db, request, defaults=defaults, now=at)
-        checkpoint_id, _ = publishing.end(db, defaults, root, cycle, report, now=at)
+        checkpoint_id, _ = publishing.end(
+            db, defaults, root, cycle, report, now=at + timedelta(minutes=3)
+        )
         published.append(checkpoint_id)
     take_in(db, defaults, range(200, 224), now=now - timedelta(hours=2))
     fail_one(db, defaults, now=now - timedelta(hours=1))

@@ -12,9 +12,9 @@ matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => char
  * A figure with its title, a key that follows the pointer, and what it shows in words.
  *
  * `series`: [{label, color, dash?, points?}], `color` a custom property of the style sheet.
- * `format` writes one value of y; `xLabel` one of x. Call `update(columns)` with x first.
+ * `format` writes one value of y, `tick` one of its axis; `xLabel` one of x. Call `update(columns)` with x first.
  */
-export function lineChart({ title, note, series, format = (value) => number(value, 3), xLabel = (x) => String(x), isSparse = true }) {
+export function lineChart({ title, note, series, format = (value) => number(value, 3), tick = shortest, xLabel = (x) => String(x), isSparse = true }) {
   const key = el("ul", { class: "key" });
   const place = el("div", { class: "plot", role: "img" });
   const node = el("figure", { class: "figure" },
@@ -72,8 +72,8 @@ export function lineChart({ title, note, series, format = (value) => number(valu
       cursor: { y: false, points: { size: 7 }, drag: { x: false, y: false } },
       scales: { x: { time: false, range: pad }, y: { range: (_, low, high) => spread(low, high) } },
       axes: [
-        { ...axis, grid: { show: false }, size: 26, incrs: [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 5000], values: (_, ticks) => ticks.map((tick) => (Number.isInteger(tick) ? tick : "")) },
-        { ...axis, size: 46, values: (_, ticks) => ticks.map((tick) => shortest(tick)) },
+        { ...axis, grid: { show: false }, size: 26, incrs: [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 5000], values: (_, ticks) => ticks.map((at) => (Number.isInteger(at) ? at : "")) },
+        { ...axis, size: 46, values: (_, ticks) => ticks.map(tick) },
       ],
       series: [{}, ...series.map((line) => ({
         label: line.label,

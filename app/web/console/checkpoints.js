@@ -32,10 +32,10 @@ function picture(row, lanes, checkpoint, aliases) {
   const isLive = row.id === BASE ? aliases.current === null : row.id === aliases.current;
   const isWanted = row.id === BASE || checkpoint.verdict.status === "accepted";
   return svg("svg", { class: "lanes", width: lanes * LANE, "aria-hidden": "true" },
-    row.through.map((lane) => svg("line", { x1: x(lane), x2: x(lane), y1: 0, y2: "100%" })),
-    row.isTip ? null : svg("line", { x1: x(row.lane), x2: x(row.lane), y1: 0, y2: NODE_Y }),
+    row.through.map((lane) => svg("line", { x1: x(lane), x2: x(lane), y1: -1, y2: "101%" })),
+    row.isTip ? null : svg("line", { x1: x(row.lane), x2: x(row.lane), y1: -1, y2: NODE_Y }),
     row.into.map((lane) => svg("path", { d: `M${x(lane)} 0C${x(lane)} ${NODE_Y} ${x(lane)} ${NODE_Y} ${x(row.lane)} ${NODE_Y}` })),
-    row.goesOn ? svg("line", { x1: x(row.lane), x2: x(row.lane), y1: NODE_Y, y2: "100%" }) : null,
+    row.goesOn ? svg("line", { x1: x(row.lane), x2: x(row.lane), y1: NODE_Y, y2: "101%" }) : null,
     isLive ? svg("circle", { class: "halo", cx: x(row.lane), cy: NODE_Y, r: 8 }) : null,
     svg("circle", { class: `node ${isLive ? "current" : ""} ${isWanted ? "" : "refused"}`, cx: x(row.lane), cy: NODE_Y, r: 5 }));
 }

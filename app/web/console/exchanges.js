@@ -6,7 +6,7 @@ import { byId, el, empty, replace } from "./dom.js";
 import { ago, count, number, words } from "./format.js";
 
 const COMPONENTS = ["surprise", "novelty", "arousal", "reward", "conflict"];
-const PAGE = 20;
+const PAGE = 15;
 const TONES = { buffered: "live", claimed: "live", consolidated: "good", filtered: "warn", quarantined: "bad", erased: "bad" };
 
 /** The exchanges of one instance. */
@@ -27,8 +27,14 @@ export class Exchanges {
     form.elements.status.onchange = () => this.load();
   }
 
-  /** Read the first page anew. */
-  async load() {
+  /** Read the first page, as it is filtered now. */
+  load() {
+    this.#rows = [];
+    return this.refresh();
+  }
+
+  /** Read the first page anew; what was loaded behind it stays. */
+  async refresh() {
     const turn = ++this.#turn;
     const page = await this.#page(null);
     if (turn !== this.#turn) return;
@@ -68,13 +74,14 @@ export class Exchanges {
     const isErased = row.status === "erased";
     const where = [row.session ? `session ${row.session}` : null, row.session_number === null ? null : `number ${row.session_number}`, row.phase].filter(Boolean).join(", ");
     const details = el("details", { "data-id": row.id, open: isOpen, ontoggle: () => details.open && this.#showUses(row.id, uses) },
-      el("summary", { "data-key": `open-${row.id}` }, el("span", { class: "said clip" }, isErased ? "(erased)" : row.prompt), el("span", { class: "said clip faint" }, row.response)));
+      el("summary", { "data-key": `open-${row.id}` }, el("span", { class: "said clip one" }, isErased ? "(erased)" : row.prompt), el("span", { class: "said clip faint" }, row.response), el("span", { class: "less" }, "Show less")));
     const uses = el("div", {});
-    details.append(
-      el("h4", {}, "prompt"), el("p", { class: "said" }, row.prompt), el("h4", {}, "response"), el("p", { class: "said" }, row.response),
+    details.append(...[
+      isErased ? null : [el("h4", {}, "prompt"), el("p", { class: "said" }, row.prompt), el("h4", {}, "response"), el("p", { class: "said" }, row.response)],
       el("ul", { class: "dimensions" }, COMPONENTS.map((name) => el("li", {}, el("span", {}, name), el("span", { class: "bar", "aria-hidden": "true" }, el("i", { "width%": 100 * row.salience[name] })), el("b", {}, number(row.salience[name]))))),
       uses,
-      isErased ? null : el("div", { class: "actions left" }, el("button", { class: "danger small", "data-key": `erase-${row.id}`, onclick: () => this.#erase(row) }, "Erase")));
+      isErased ? null : el("div", { class: "actions left" }, el("button", { class: "danger small", "data-key": `erase-${row.id}`, onclick: () => this.#erase(row) }, "Erase")),
+    ].flat().filter(Boolean));
     return el("li", {},
       el("div", { class: "row-head" }, el("b", { class: "score", title: "salience" }, number(row.salience.total)), el("span", { class: `chip ${TONES[row.status] ?? ""}` }, words(row.status)), row.truncated ? el("span", { class: "chip warn" }, "cut") : null,
         el("span", { class: "hint end" }, where ? `${where}, ` : "", ago(row.occurred_at ?? row.received_at))),

@@ -30,7 +30,7 @@ export class Figures {
       columns: [(cycle) => measure(cycle.kept, "general_kl")?.after, (cycle) => measure(cycle.kept, "anchor_kl")?.after],
     },
     {
-      chart: lineChart({ title: "Collapse", note: "share of replies; near zero is healthy", xLabel, format: share, series: [
+      chart: lineChart({ title: "Collapse", note: "share of replies; near zero is healthy", xLabel, format: share, tick: (value) => `${Math.round(100 * value)} %`, series: [
         { label: "repeated phrases", color: "accent" }, { label: "alike", color: "bad" }, { label: "looping", color: "third" }] }),
       columns: ["repeated_ngrams", "similar_pairs", "looping"].map((name) => (cycle) => measure(cycle.kept, name)?.after),
     },

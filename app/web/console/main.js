@@ -76,7 +76,7 @@ class Shown {
     const signature = JSON.stringify([stats.counts, stats.last_exchange_at]);
     if (signature === this.#signature) return;
     this.#signature = signature;
-    this.#soon("exchanges", () => this.#exchanges.load());
+    this.#soon("exchanges", () => this.#exchanges.refresh());
     this.#soon("salience", () => showSalience(this.instance, stats.salience_averages));
   }
 
@@ -127,7 +127,7 @@ class Shown {
       this.#soon("cycles", () => this.#readCycles());
       this.#soon("checkpoints", () => this.#readCheckpoints());
     }
-    if (subject === "experience") this.#soon("exchanges", () => this.#exchanges.load());
+    if (subject === "experience") this.#soon("exchanges", () => this.#exchanges.refresh());
   }
 
   /** Do a reading shortly, once for all that ask for it meanwhile. */

@@ -20,6 +20,7 @@ export function showMass(stats, onChange) {
     el("div", { class: "meter", role: "meter", "aria-label": "Salience mass", "aria-valuemin": 0, "aria-valuemax": stats.mass_threshold,
       "aria-valuenow": Math.min(stats.mass, stats.mass_threshold), "aria-valuetext": `${number(stats.mass, 1)} of ${number(stats.mass_threshold, 1)}` },
       el("div", { class: decision.due ? "full" : "", "width%": share })),
+    el("p", { class: "hint" }, decision.due ? "Every rule is met; a cycle starts by itself." : "A cycle starts by itself when every rule is met; ", decision.due ? null : `${count(decision.reasons.filter((reason) => !reason.met).length, "is not", "are not")} yet:`),
     el("ul", { class: "reasons" }, decision.reasons.map((reason) =>
       el("li", { class: reason.met ? "met" : "unmet" }, el("span", { class: "visually-hidden" }, reason.met ? "met: " : "not met: "), reason.text))),
     el("div", { class: "actions left" },

@@ -1,0 +1,374 @@
+"""The console in a real browser: what it shows, what its buttons do; a text stays a text."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import httpx
+import pytest
+from playwright.sync_api import Page, Request, Route, expect
+
+from app.db.engine import Database
+from app.domain.access import Scope
+from app.domain.sleep import InstanceDefaults
+from tests.api.test_access import grant
+from tests.support import RunningDaemon, StartDaemon, make_exchange
+from tests.web.conftest import OpenConsole, picture
+from tests.web.scenery import HOSTILE, live
+
+QUIET = {"scheduler_interval_seconds": 3600}
+
+
+@pytest.fixture
+def lived(start_daemon: StartDaemon, db: Database, defaults: InstanceDefaults) -> RunningDaemon:
+    """A daemon whose instance `default` has slept six times."""
+    daemon = start_daemon(**QUIET)
+    live(db, defaults, daemon.data_dir / "checkpoints")
+    return daemon
+
+
+def post_session(daemon: RunningDaemon, numbers: range) -> None:
+    exchanges = [make_exchange(number) for number in numbers]
+    assert daemon.http.post("/v1/experiences/batch", json=exchanges).status_code == 200
+
+
+def aliases(daemon: RunningDaemon) -> dict[str, Any]:
+    found: dict[str, Any] = daemon.http.get("/v1/instances/default/aliases").json()
+    return found
+
+
+def wait_until_live(page: Page) -> None:
+    expect(page.locator("#link")).to_have_text("live")
+
+
+def checkpoint(page: Page, cycle: int) -> Any:
+    return page.locator(".line > li").filter(has=page.get_by_text(f"Cycle {cycle}", exact=True))
+
+
+def test_posted_session_fills_the_mass_while_it_is_watched(
+    start_daemon: StartDaemon, open_console: OpenConsole
+) -> None:
+    daemon = start_daemon(**QUIET)
+    page = open_console(daemon)
+    expect(page.locator("#mass")).to_contain_text("0.0 of 20.0")
+    expect(page.locator("#list")).to_contain_text("No exchange yet")
+    post_session(daemon, range(12))
+    mass = daemon.http.get("/stats").json()["instances"][0]["mass"]
+    expect(page.locator("#mass")).to_contain_text(f"{mass:.1f} of 20.0")
+    expect(page.get_by_role("meter")).to_have_attribute("aria-valuetext", f"{mass:.1f} of 20.0")
+    expect(page.locator("#mass .unmet").first).to_contain_text("mass")
+    expect(page.locator("#list > ol > li")).to_have_count(12)
+    expect(page.locator("#spread")).to_contain_text("The newest 12 exchanges")
+
+
+def test_dry_run_shows_the_plan_and_starts_nothing(
+    start_daemon: StartDaemon, open_console: OpenConsole
+) -> None:
+    daemon = start_daemon(**QUIET)
+    post_session(daemon, range(24))
+    page = open_console(daemon)
+    page.get_by_role("button", name="Dry run").click()
+    dialog = page.get_by_role("dialog")
+    expect(dialog).to_contain_text("Nothing was started")
+    expect(dialog.locator("ol li")).to_have_count(5)
+    expect(dialog).to_contain_text("What did we learn about")
+    picture(page, "dry-run")
+    dialog.get_by_role("button", name="Close").click()
+    expect(dialog).to_have_count(0)
+    assert daemon.http.get("/v1/sleep-cycles").json()["data"] == []
+
+
+@pytest.mark.timeout(240)
+def test_sleep_is_watched_live_to_its_end_and_another_is_cancelled(
+    start_daemon: StartDaemon, open_console: OpenConsole
+) -> None:
+    daemon = start_daemon(module="tests.web.dreaming_daemon", **QUIET)
+    post_session(daemon, range(40))
+    page = open_console(daemon)
+    wait_until_live(page)
+    page.get_by_role("button", name="Sleep now").click()
+    running = page.locator("#running")
+    expect(running.get_by_role("progressbar")).to_be_visible()
+    expect(page.get_by_role("button", name="Sleep now")).to_be_disabled()
+    expect(running.locator("canvas")).to_be_visible()
+    expect(running).to_contain_text(re.compile(r"step [1-9]\d* of 60loss\d\.\d{3}"))
+    expect(running).to_contain_text(re.compile(r"tokens per second3\d\dtraining ends in\d+ s"))
+    expect(running.locator("[aria-current=step]")).to_have_text("train")
+    picture(page, "running-1280")
+    page.set_viewport_size({"width": 390, "height": 900})
+    picture(page, "running-390")
+    expect(running.locator(".chip")).to_have_text("succeeded")
+    expect(running).to_contain_text("Its checkpoint is live.")
+    expect(page.locator("#history > ol > li")).to_have_count(1)
+    expect(page.locator("#feed")).to_contain_text("Cycle 1 succeeded")
+    expect(page.locator("#sides article")).to_have_count(3)
+    expect(page.locator("#plots canvas")).to_have_count(4)
+    expect(checkpoint(page, 1)).to_contain_text("current")
+
+    post_session(daemon, range(40, 80))
+    page.get_by_role("button", name="Sleep now").click()
+    page.get_by_role("button", name="Cancel").click()
+    page.get_by_role("button", name="Cancel the cycle").click()
+    expect(running.locator(".chip")).to_have_text("cancelled")
+    expect(page.locator("#history > ol > li").first).to_contain_text("cancelled")
+    assert daemon.http.get("/v1/sleep-cycles").json()["data"][0]["status"] == "cancelled"
+
+
+def test_promotion_and_rollback_ask_for_a_reason_and_keep_it(
+    lived: RunningDaemon, open_console: OpenConsole
+) -> None:
+    page = open_console(lived)
+    wait_until_live(page)
+    expect(checkpoint(page, 5)).to_contain_text("current")
+    page.get_by_role("button", name="Promote the checkpoint of cycle 2").click()
+    dialog = page.get_by_role("dialog")
+    picture(page, "promote")
+    dialog.get_by_role("button", name="Promote").click()
+    expect(dialog).to_be_visible()  # a reason is demanded
+    dialog.get_by_label("Reason").fill("it spoke more plainly")
+    dialog.get_by_role("button", name="Promote").click()
+    expect(dialog).to_have_count(0)
+    expect(checkpoint(page, 2)).to_contain_text("current")
+    expect(checkpoint(page, 5)).to_contain_text("previous")
+    page.get_by_role("button", name="Roll back").click()
+    dialog.get_by_label("Reason").fill("no, it did not")
+    dialog.get_by_role("button", name="Roll back").click()
+    expect(checkpoint(page, 5)).to_contain_text("current")
+    moves = lived.http.get("/v1/instances/default/aliases/history").json()["data"]
+    kept = [(move["reason"], move["actor"]) for move in moves if move["alias"] == "current"]
+    assert kept[:2] == [("no, it did not", "console"), ("it spoke more plainly", "console")]
+
+
+def test_refused_checkpoint_is_promoted_only_by_force(
+    lived: RunningDaemon, open_console: OpenConsole
+) -> None:
+    page = open_console(lived)
+    page.get_by_role("button", name="Promote the checkpoint of cycle 3").click()
+    dialog = page.get_by_role("dialog")
+    expect(dialog).to_contain_text("The gate did not accept it")
+    dialog.get_by_label("Reason").fill("to look at it")
+    dialog.get_by_role("button", name="Promote").click()
+    expect(dialog).to_be_visible()
+    dialog.get_by_label("Promote it all the same").check()
+    dialog.get_by_role("button", name="Promote").click()
+    expect(checkpoint(page, 3)).to_contain_text("current")
+
+
+def test_move_of_somebody_else_in_between_is_not_overwritten(
+    lived: RunningDaemon, open_console: OpenConsole
+) -> None:
+    page = open_console(lived)
+    page.get_by_role("button", name="Roll back").click()
+    lived.http.post("/v1/instances/default/rollback", json={"reason": "I was first"})
+    before = aliases(lived)
+    dialog = page.get_by_role("dialog")
+    dialog.get_by_label("Reason").fill("me too")
+    dialog.get_by_role("button", name="Roll back").click()
+    expect(dialog.get_by_role("alert")).not_to_be_empty()
+    assert aliases(lived) == before
+
+
+def test_filter_and_search_find_exchanges_and_one_is_erased(
+    lived: RunningDaemon, open_console: OpenConsole
+) -> None:
+    page = open_console(lived)
+    rows = page.locator("#list > ol > li")
+    expect(rows).to_have_count(15)
+    page.get_by_role("button", name="Older exchanges").click()
+    expect(rows).to_have_count(30)
+    page.get_by_label("Search").fill("number222")
+    page.get_by_label("Search").press("Enter")
+    expect(rows).to_have_count(1)
+    page.get_by_role("button", name="Clear").click()
+    page.get_by_label("Status").select_option("filtered")
+    expect(rows).to_have_count(1)
+    expect(rows).to_contain_text("error_text: the reply is an error message")
+    page.get_by_label("Salience at least").fill("0.99")
+    page.get_by_role("button", name="Search", exact=True).click()
+    expect(page.locator("#list")).to_contain_text("No exchange is like that")
+    page.get_by_role("button", name="Clear").click()
+    page.get_by_label("Search").fill("Good morning, SAGE")
+    page.get_by_role("button", name="Search", exact=True).click()
+    expect(rows).to_have_count(1)
+    page.locator("#list summary").click()
+    expect(rows).to_contain_text("Cycle 1: train, succeeded.")
+    page.get_by_role("button", name="Erase").click()
+    page.get_by_role("dialog").get_by_role("button", name="Erase").click()
+    expect(page.locator("#toast")).to_contain_text("learned from it")
+    expect(page.locator("#list")).to_contain_text("No exchange is like that")
+    expect(checkpoint(page, 5)).to_contain_text("holds something erased")
+    expect(page.locator("#feed")).to_contain_text("An exchange was erased")
+
+
+def test_text_of_an_exchange_is_never_markup(
+    lived: RunningDaemon, open_console: OpenConsole
+) -> None:
+    page = open_console(lived)
+    expect(page.locator("#list")).to_contain_text(HOSTILE)
+    expect(page.locator("#sides")).to_contain_text(HOSTILE)
+    page.locator("#list summary").filter(has_text="<img").click()
+    assert page.locator("main img, main b:text-is('bold')").count() == 0
+    assert page.title() == "default · SAGE Sleep"
+
+
+def test_token_is_asked_for_and_kept_for_this_tab_alone(
+    start_daemon: StartDaemon, open_console: OpenConsole, db: Database, defaults: InstanceDefaults
+) -> None:
+    daemon = start_daemon(require_tokens="true", **QUIET)
+    live(db, defaults, daemon.data_dir / "checkpoints")
+    token = grant(db, Scope.READ)["Authorization"].removeprefix("Bearer ")
+    page = open_console(daemon)
+    dialog = page.get_by_role("dialog")
+    dialog.get_by_label("Token").fill("sage_x_y")
+    picture(page, "token")
+    dialog.get_by_role("button", name="Look").click()
+    expect(dialog).to_contain_text("token")
+    dialog.get_by_label("Token").fill(token)
+    dialog.get_by_role("button", name="Look").click()
+    wait_until_live(page)
+    expect(checkpoint(page, 5)).to_contain_text("current")
+    assert page.evaluate("localStorage.length") == 0
+    assert page.context.cookies() == []
+    page.get_by_role("button", name="Sleep now").click()
+    expect(page.locator("#toast")).to_contain_text("operate")
+    with page.context.expect_page() as opened:
+        page.get_by_role("link", name="Report of cycle 5").click()
+    report = opened.value
+    expect(report.get_by_role("heading", level=1)).to_contain_text("5")
+    assert report.evaluate("getComputedStyle(document.body).maxWidth") == "896px"
+    other = page.context.new_page()
+    other.goto("/")
+    expect(other.get_by_role("dialog").get_by_label("Token")).to_be_visible()
+    page.get_by_role("button", name="Forget token").click()
+    expect(page.get_by_role("dialog").get_by_label("Token")).to_be_visible()
+
+
+def test_report_opens_from_its_link(lived: RunningDaemon, open_console: OpenConsole) -> None:
+    page = open_console(lived)
+    with page.context.expect_page() as opened:
+        page.get_by_role("link", name="Report of cycle 3").click()
+    expect(opened.value.locator("body")).to_contain_text("The gate refused cycle 3")
+
+
+def test_every_instance_can_be_found_and_chosen(
+    start_daemon: StartDaemon, open_console: OpenConsole
+) -> None:
+    daemon = start_daemon(**QUIET)
+    for number in range(130):
+        daemon.http.put(f"/v1/instances/m{number:03d}-qwen", json={})
+    page = open_console(daemon)
+    page.get_by_role("button", name="Instance:").click()
+    choices = page.locator(".choices li")
+    expect(choices).to_have_count(30)
+    more = page.get_by_role("button", name="More instances")
+    for shown in (60, 90, 120, 131):
+        more.click()
+        expect(choices).to_have_count(shown)
+    expect(more).to_have_count(0)
+    page.get_by_role("dialog").get_by_label("Search").fill("M129")
+    expect(choices).to_have_count(1)
+    choices.get_by_role("button").click()
+    expect(page.locator("#chosen")).to_have_text("m129-qwen")
+    post = make_exchange(1, instance="m129-qwen")
+    daemon.http.post("/v1/experiences", json=post)
+    expect(page.locator("#list > ol > li")).to_have_count(1)
+    page.reload()
+    expect(page.locator("#chosen")).to_have_text("m129-qwen")
+
+
+def test_where_no_stream_gets_through_it_asks_instead(
+    lived: RunningDaemon, open_console: OpenConsole
+) -> None:
+    def hold_streams(route: Route, request: Request) -> None:
+        if request.headers.get("accept") != "text/event-stream":
+            route.continue_()
+
+    page = open_console(lived, path="/healthz")
+    page.route("**/events*", hold_streams)
+    page.goto("/")
+    expect(page.locator("#link")).to_have_text("asking every few seconds")
+    lived.http.post("/v1/instances/default/rollback", json={"reason": "seen all the same"})
+    expect(checkpoint(page, 4)).to_contain_text("current")
+
+
+def test_daemon_that_goes_and_comes_back_is_noticed(
+    lived: RunningDaemon, start_daemon: StartDaemon, open_console: OpenConsole
+) -> None:
+    page = open_console(lived)
+    wait_until_live(page)
+    lived.stop()
+    expect(page.locator("#link")).to_have_text("the daemon does not answer")
+    again = start_daemon(port=httpx.URL(lived.http.base_url).port, **QUIET)
+    wait_until_live(page)
+    post_session(again, range(3))
+    expect(page.locator("#feed li").first).to_be_visible()
+
+
+def tab_to(page: Page, selector: str, *, back: bool = False) -> None:
+    """Press Tab until the focus, which must be seen, stands there."""
+    for _ in range(120):
+        page.keyboard.press("Shift+Tab" if back else "Tab")
+        if page.evaluate(f"document.activeElement.matches({selector!r})"):
+            style = page.evaluate("getComputedStyle(document.activeElement).outlineStyle")
+            assert style == "solid", selector
+            return
+    raise AssertionError(f"no key leads to {selector}")
+
+
+def test_choosing_sleeping_and_promoting_by_keyboard_alone(
+    lived: RunningDaemon, open_console: OpenConsole
+) -> None:
+    lived.http.put("/v1/instances/other", json={})
+    page = open_console(lived)
+    wait_until_live(page)
+    keys = page.keyboard
+    tab_to(page, ".skip")
+    tab_to(page, "#choose")
+    keys.press("Enter")
+    expect(page.get_by_role("dialog")).to_be_visible()
+    keys.type("default")
+    expect(page.locator(".choices li")).to_have_count(1)
+    tab_to(page, ".choices button")
+    keys.press("Enter")
+    wait_until_live(page)
+    tab_to(page, "[data-key=dry]")
+    keys.press("Enter")
+    expect(page.get_by_role("dialog")).to_contain_text("Nothing was started")
+    keys.press("Escape")
+    expect(page.get_by_role("dialog")).to_have_count(0)
+    fourth = lived.http.get("/v1/checkpoints").json()["data"][1]["id"]
+    tab_to(page, f"[data-key=promote-{fourth}]")
+    keys.press("Enter")
+    keys.type("typed")
+    keys.press("Enter")
+    expect(checkpoint(page, 4)).to_contain_text("current")
+    tab_to(page, "[data-key=rollback]", back=True)
+    keys.press("Enter")
+    keys.type("typed back")
+    keys.press("Enter")
+    expect(checkpoint(page, 5)).to_contain_text("current")
+    tab_to(page, "[data-key=sleep]", back=True)
+    keys.press("Enter")
+    expect(page.locator("#toast")).to_contain_text("Cycle 7 is queued")
+    assert lived.http.get("/v1/sleep-cycles?limit=1").json()["data"][0]["number"] == 7
+
+
+def test_searching_and_erasing_by_keyboard_alone(
+    lived: RunningDaemon, open_console: OpenConsole
+) -> None:
+    page = open_console(lived)
+    wait_until_live(page)
+    keys = page.keyboard
+    tab_to(page, "#filter [name=q]")
+    keys.type("number222")
+    keys.press("Enter")
+    expect(page.locator("#list > ol > li")).to_have_count(1)
+    tab_to(page, "summary")
+    keys.press("Enter")
+    tab_to(page, "[data-key^=erase-]")
+    keys.press("Enter")
+    expect(page.get_by_role("dialog")).to_be_visible()
+    tab_to(page, ".dialog .danger")
+    keys.press("Enter")
+    expect(page.locator("#toast")).to_contain_text("Erased.")
