@@ -9,6 +9,7 @@ from tests.benchmarks.growth import Constants, Workload, in_percent, strain_of, 
 CONSTANTS = Constants(
     cycle_seconds=43_200.0,
     checkpoint_bytes=1e9,
+    bytes_per_cycle=1e6,
     bytes_per_experience=1e6,
     posts_per_second=1.0,
     scheduler_seconds_per_instance=0.003,
@@ -25,6 +26,7 @@ WORKLOAD = Workload(
     page_seconds=1.0,
     disk_gb=1.0,
     disk_days=10.0,
+    kept_checkpoints=4.0,
 )
 
 
@@ -36,7 +38,7 @@ def test_each_resource_is_demand_over_what_there_is() -> None:
     assert used(1) == pytest.approx(
         {
             "training slot": 0.5,
-            "disk": 18.64,
+            "disk": 12.65,
             "ingest at peak": 0.1,
             "scheduler": 1e-4,
             "/stats, all pages": 0.0,
@@ -58,5 +60,5 @@ def test_what_breaks_first_is_named_first() -> None:
     assert strains[0].resource == "disk"
     assert [s.used for s in strains] == sorted((s.used for s in strains), reverse=True)
     text = table(CONSTANTS, WORKLOAD, (10, 1000))
-    assert "1,000 instances: breaks first: disk, 1,864,000 %" in text
+    assert "1,000 instances: breaks first: disk, 1,265,000 %" in text
     assert in_percent(0.000123) == "0.012 %"

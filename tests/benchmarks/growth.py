@@ -48,7 +48,10 @@ CYCLE_EXPERIENCES = 32
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Workload:
-    """What one instance does and what the machine has; assumptions, each an option."""
+    """What one instance does and what the machine has; assumptions, each an option.
+
+    `kept_checkpoints`: `retain_checkpoints`, the best, and the parents of it and of the oldest.
+    """
 
     exchanges_per_day: float = 100.0
     cycles_per_day: float = 2.0
@@ -58,6 +61,7 @@ class Workload:
     page_seconds: float = 1.0
     disk_gb: float = 256.0
     disk_days: float = 365.0
+    kept_checkpoints: float = 13.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -66,6 +70,7 @@ class Constants:
 
     cycle_seconds: float
     checkpoint_bytes: float
+    bytes_per_cycle: float
     bytes_per_experience: float
     posts_per_second: float
     scheduler_seconds_per_instance: float
@@ -85,13 +90,16 @@ class Strain:
 
 def strain_of(constants: Constants, workload: Workload, instances: int) -> list[Strain]:
     """The strain on every resource, the greatest first."""
-    disk_bytes_per_day = (
-        workload.exchanges_per_day * constants.bytes_per_experience
-        + workload.cycles_per_day * constants.checkpoint_bytes
+    cycles = workload.cycles_per_day * workload.disk_days
+    exchanges = workload.exchanges_per_day * workload.disk_days
+    disk_bytes = (
+        exchanges * constants.bytes_per_experience
+        + cycles * constants.bytes_per_cycle
+        + min(cycles, workload.kept_checkpoints) * constants.checkpoint_bytes
     )
     per_instance = {
         "training slot": workload.cycles_per_day * constants.cycle_seconds / DAY,
-        "disk": disk_bytes_per_day * workload.disk_days / (workload.disk_gb * 1e9),
+        "disk": disk_bytes / (workload.disk_gb * 1e9),
         "ingest at peak": workload.exchanges_per_day
         * workload.peak_factor
         / (DAY * constants.posts_per_second),
@@ -161,20 +169,20 @@ def measure_ingest(directory: Path) -> tuple[float, float]:
         for start in range(0, STORED, 500):
             batch = [exchange(number) for number in range(start, start + 500)]
             daemon.http.post("/v1/experiences/batch", json=batch).raise_for_status()
-        with closing(sqlite3.connect(path)) as connection:
-            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        size = path.stat().st_size
+        size = emptied_size(path)
         port = daemon.http.base_url.port
         assert port is not None
         load = run_load(port, prepared_posts(STORED, 40_000), connections=16, seconds=5.0)
     return (size - empty) / STORED, load.rate
 
 
-def measure_cycle(directory: Path, base_model: Path) -> tuple[float, float]:
-    """Seconds of one cycle of `CYCLE_EXPERIENCES`, and bytes of the checkpoint it publishes."""
+def measure_cycle(directory: Path, base_model: Path) -> tuple[float, float, float]:
+    """Seconds of one cycle of `CYCLE_EXPERIENCES`, bytes of its checkpoint, and in the database."""
+    path = directory / "sage-sleep.db"
     with running_daemon(directory, mass_threshold=1e9, base_model=base_model) as daemon:
         batch = [make_exchange(number) for number in range(2 * CYCLE_EXPERIENCES)]
         daemon.http.post("/v1/experiences/batch", json=batch).raise_for_status()
+        before = emptied_size(path)
         asked = {"force": True, "overrides": {"max_experiences": CYCLE_EXPERIENCES}}
         started = time.perf_counter()
         cycle = daemon.http.post("/v1/sleep-cycles", json=asked).raise_for_status().json()
@@ -183,7 +191,15 @@ def measure_cycle(directory: Path, base_model: Path) -> tuple[float, float]:
         if ended["status"] not in {"succeeded", "rejected"}:
             raise SystemExit(f"the cycle {ended['status']}: {ended['error']}")
         size = sum(f.stat().st_size for f in (directory / "checkpoints").rglob("*") if f.is_file())
-    return seconds, float(size)
+        grown = emptied_size(path) - before
+    return seconds, float(size), float(grown)
+
+
+def emptied_size(path: Path) -> int:
+    """Size of a database file with all of its log in it."""
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    return path.stat().st_size
 
 
 def measure_instances(directory: Path) -> Mapping[str, float]:
@@ -242,6 +258,7 @@ def main() -> None:
     parser.add_argument("--base-model", type=Path)
     parser.add_argument("--cycle-seconds", type=float, help="instead of running a cycle")
     parser.add_argument("--checkpoint-bytes", type=float, help="with --cycle-seconds")
+    parser.add_argument("--bytes-per-cycle", type=float, help="with --cycle-seconds")
     for field in fields(Workload):
         parser.add_argument(f"--{field.name.replace('_', '-')}", type=float, default=field.default)
     options = parser.parse_args()
@@ -255,7 +272,8 @@ def main() -> None:
             shutil.copy(root / "ingest" / "sage-sleep.db", root / part)
         bytes_each, posts = measure_ingest(root / "ingest")
         if options.cycle_seconds is not None:
-            cycle = (options.cycle_seconds, options.checkpoint_bytes or 0.0)
+            sizes = (options.checkpoint_bytes or 0.0, options.bytes_per_cycle or 0.0)
+            cycle = (options.cycle_seconds, *sizes)
         else:
             known = Settings().models_dir / EMBEDDED_MODEL_NAME
             cycle = measure_cycle(root / "cycle", options.base_model or known)
@@ -263,6 +281,7 @@ def main() -> None:
     constants = Constants(
         cycle_seconds=cycle[0],
         checkpoint_bytes=cycle[1],
+        bytes_per_cycle=cycle[2],
         bytes_per_experience=bytes_each,
         posts_per_second=posts,
         scheduler_seconds_per_instance=each["scheduler"],

@@ -21,7 +21,8 @@ from app.worker.upkeep import DataPaths, Upkeep
 
 @given(st.lists(st.floats(-1e6, 1e6), max_size=10))
 def test_each_jump_is_told_once_and_by_its_size(jumps: list[float]) -> None:
-    wall, steady, told = [1e9], [0.0], []
+    wall, steady = [1e9], [0.0]
+    told: list[float] = []
     watch = ClockWatch(
         interval_seconds=1,
         on_jump=told.append,
