@@ -128,8 +128,9 @@ class VerifiedFiles:
     """The files found to be what was published, so that none is hashed twice while it is untouched.
 
     Hashing 20 MB took 45 ms on a busy core, and a session asks for a checkpoint rarely, so nothing
-    is served that this process has not hashed. A file counts as untouched while size, inode and both
-    of its times are the same; a disk that changes bytes by itself is noticed at the next start.
+    is served that this process has not hashed. A file counts as untouched while size, inode and
+    both of its times are the same; a disk that changes bytes by itself is noticed by the next
+    process, or by the daily upkeep.
     """
 
     def __init__(self) -> None:

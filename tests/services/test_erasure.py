@@ -60,7 +60,12 @@ def test_cycle_that_ran_meanwhile_inherits_the_mark(
 ) -> None:
     first, _ = publish(db, defaults, root, range(20))
     fill(db, defaults, range(20, 40))
-    request = sleep.CycleRequest(instance="default", trigger=Trigger.REQUEST, is_forced=True)
+    request = sleep.CycleRequest(
+        instance="default",
+        trigger=Trigger.REQUEST,
+        is_forced=True,
+        recipe={"rehearsal_share": 0.0},  # what it rehearses could not be erased meanwhile
+    )
     cycle = sleep.request_cycle(db, request, defaults=defaults, now=NOW)
     erase_experience(db, trained_by(db, first)[0], now=NOW)
     second, _ = end(db, defaults, root, cycle, report(2.0))
