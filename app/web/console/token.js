@@ -24,7 +24,7 @@ export function showForget() {
  */
 export function askForToken(why, used) {
   if (readToken() !== used) return Promise.resolve(true);
-  asking ??= openDialog(why).finally(() => (asking = null));
+  asking ??= openDialog(used ? why : null).finally(() => (asking = null));
   return asking;
 }
 
@@ -34,7 +34,7 @@ function openDialog(why) {
     const dialog = el("dialog", { "aria-labelledby": "token-title", class: "dialog" },
       el("form", { method: "dialog", onsubmit: () => keep(input.value.trim()) },
         el("h2", { id: "token-title" }, "A token, please"),
-        el("p", {}, why),
+        el("p", {}, why ?? "This daemon shows its data only to those who have one."),
         el("label", { class: "stack" }, "Token with the scope read; operate and admin for the buttons", input),
         el("p", { class: "hint" }, "It is kept for this tab alone. Make one with ", el("code", {}, "sage-sleep tokens create NAME --scope read"), "."),
         el("div", { class: "actions" }, el("button", { class: "primary" }, "Look"))),
