@@ -117,6 +117,12 @@ class Settings(BaseSettings):
         default=None, description="Local hours in which no cycle starts by itself: 22:00-07:00."
     )
     max_experiences: Annotated[int, Field(ge=1, le=4096)] = 256
+    max_prompt_share: Annotated[
+        float, Field(ge=0, le=1, description="Of a cycle, for one prompt; 1: no rule.")
+    ] = 0.25
+    max_phase_share: Annotated[
+        float, Field(ge=0, le=1, description="Of a cycle, for one phase; 1: no rule.")
+    ] = 1.0
     promotion: Promotion = Field(
         default=Promotion.AUTOMATIC,
         description="manual: an accepted checkpoint is a candidate until a person promotes it.",

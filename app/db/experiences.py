@@ -20,6 +20,7 @@ from app.db.tables import (
     ExperienceRow,
     SleepCycleRow,
 )
+from app.domain.curation import Traits, prompt_key
 from app.domain.experience import MAX_ATTEMPTS, CycleRole, ExperienceStatus
 from app.domain.salience import COMPONENTS, distinct_words
 from app.domain.selection import Candidate
@@ -170,6 +171,18 @@ def list_by_seqs(session: Session, seqs: Collection[int]) -> list[Candidate]:
     """The experiences of these sequence numbers, most salient first."""
     query = sa.select(*_CANDIDATE).where(_in_json(ExperienceRow.seq, seqs))
     return sorted(_candidates(session, query), key=_by_salience)
+
+
+def list_traits(session: Session, seqs: Collection[int]) -> dict[int, Traits]:
+    """Prompt and phase of these experiences, by sequence number."""
+    rows = session.execute(
+        sa.select(ExperienceRow.seq, ExperienceRow.prompt, ExperienceRow.phase).where(
+            _in_json(ExperienceRow.seq, seqs)
+        )
+    )
+    return {
+        row.seq: Traits(prompt_key=prompt_key(row.prompt), phase=row.phase or None) for row in rows
+    }
 
 
 def list_rehearsal_candidates(session: Session, instance_id: int, limit: int) -> list[Candidate]:

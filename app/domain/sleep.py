@@ -112,6 +112,8 @@ class SleepPolicy:
     """When an instance sleeps, and when a checkpoint must go. Defaults are settings.
 
     Attributes:
+        max_prompt_share: Of a cycle, that experiences with one prompt may make up; 1 for no rule.
+        max_phase_share: The same of one phase.
         promotion: Manual leaves an accepted checkpoint as `candidate` until a person promotes or
             dismisses it; meanwhile no cycle starts by itself.
         rebuild_every_cycles: After so many updates stacked on one adapter the next cycle starts
@@ -134,6 +136,8 @@ class SleepPolicy:
     idle_seconds: float = 60.0
     quiet_hours: QuietHours | None = None
     max_experiences: int = 256
+    max_prompt_share: float = 0.25
+    max_phase_share: float = 1.0
     promotion: Promotion = Promotion.AUTOMATIC
     rebuild_every_cycles: int = 0
     regression_reports: int = 3
@@ -358,6 +362,7 @@ class CyclePlan:
         rehearsal_ids: Candidates; the trainer chooses `rehearsal_count` of them, None for all.
         replaces_checkpoint_id: What was `current` when the cycle was queued; its result goes live
             only where that still stands. The parent, unless the cycle starts from the base again.
+        left_out: Which rule of curation kept which experiences out of the cycle, as in `LeftOut`.
     """
 
     base_model: str
@@ -373,6 +378,7 @@ class CyclePlan:
     probe_prompts: tuple[str, ...]
     replaces_checkpoint_id: str | None = None
     rehearsal_count: int | None = None
+    left_out: tuple[Mapping[str, Any], ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """The plan as plain JSON values."""
@@ -384,8 +390,8 @@ class CyclePlan:
         values = {"replaces_checkpoint_id": stored["parent_checkpoint_id"], **stored}
         recipe = dict(values.pop("recipe"))
         recipe["target_modules"] = tuple(recipe["target_modules"])
-        lists = ("experience_ids", "rehearsal_ids", "held_out_ids", "probe_prompts")
-        values.update({name: tuple(values[name]) for name in lists})
+        lists = ("experience_ids", "rehearsal_ids", "held_out_ids", "probe_prompts", "left_out")
+        values.update({name: tuple(values.get(name, ())) for name in lists})
         return cls(recipe=Recipe(**recipe), **values)
 
 

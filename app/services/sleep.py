@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -19,6 +19,8 @@ from app.db.engine import Database
 from app.db.paging import Page
 from app.db.tables import EventRow, SleepCycleRow
 from app.domain.checkpoint import Alias
+from app.domain.curation import Curated, LeftOut, limit_shares
+from app.domain.curation import pool_size as curation_pool_size
 from app.domain.experience import CycleRole, ExperienceStatus
 from app.domain.presets import lay_over
 from app.domain.rebuild import is_rebuild_due
@@ -30,6 +32,7 @@ from app.domain.sleep import (
     Promotion,
     Recipe,
     SleepDecision,
+    SleepPolicy,
     SleepState,
     Trigger,
     decide,
@@ -348,11 +351,17 @@ def plan_within(
     min_salience = (
         instance.policy.min_salience if request.min_salience is None else request.min_salience
     )
+    left_out: tuple[LeftOut, ...] = ()
     if is_rebuild:
         selection = _select_store(session, instance.row.id, recipe, limit=limit)
     else:
-        selection = _select_new(
-            session, instance.row.id, recipe, min_salience=min_salience, limit=limit
+        selection, left_out = _select_new(
+            session,
+            instance.row.id,
+            recipe,
+            instance.policy,
+            min_salience=min_salience,
+            limit=limit,
         )
         if is_from_base:
             # What the adapter that is left behind had learned comes back with the whole store.
@@ -372,23 +381,52 @@ def plan_within(
         held_out_ids=tuple(item.id for item in selection.held_out),
         data_sha256=selection.data_sha256,
         probe_prompts=instance.probe_prompts,
+        left_out=tuple(asdict(rule) for rule in left_out),
     )
     return selection, plan
 
 
 def _select_new(
-    session: Session, instance_id: int, recipe: Recipe, *, min_salience: float, limit: int
-) -> Selection:
-    """What waits in the buffer, with a share of rehearsal."""
+    session: Session,
+    instance_id: int,
+    recipe: Recipe,
+    policy: SleepPolicy,
+    *,
+    min_salience: float,
+    limit: int,
+) -> tuple[Selection, tuple[LeftOut, ...]]:
+    """What waits in the buffer, curated, with a share of rehearsal; and what was left out."""
     pool_size = round(REHEARSAL_POOL_FACTOR * recipe.rehearsal_share * limit)
-    return select(
-        experiences.list_candidates(session, instance_id, min_salience=min_salience, limit=limit),
+    curated = _curate(session, instance_id, policy, min_salience=min_salience, limit=limit)
+    selection = select(
+        curated.kept,
         held_out=experiences.list_held_out(session, instance_id, MAX_HELD_OUT),
         rehearsal_pool=experiences.list_rehearsal_candidates(session, instance_id, pool_size)
         if pool_size
         else (),
         rehearsal_share=recipe.rehearsal_share,
         seed=recipe.seed,
+    )
+    return selection, curated.left_out
+
+
+def _curate(
+    session: Session, instance_id: int, policy: SleepPolicy, *, min_salience: float, limit: int
+) -> Curated:
+    is_limited = policy.max_prompt_share < 1 or policy.max_phase_share < 1
+    pool = experiences.list_candidates(
+        session,
+        instance_id,
+        min_salience=min_salience,
+        limit=curation_pool_size(limit) if is_limited else limit,
+    )
+    traits = experiences.list_traits(session, [item.seq for item in pool]) if is_limited else {}
+    return limit_shares(
+        pool,
+        traits,
+        limit=limit,
+        max_prompt_share=policy.max_prompt_share,
+        max_phase_share=policy.max_phase_share,
     )
 
 

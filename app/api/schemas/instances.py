@@ -30,6 +30,8 @@ class PolicyIn(RequestModel):
     idle_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
     quiet_hours: Annotated[str | None, Field(examples=["22:00-07:00"])] = None
     max_experiences: Annotated[int, Field(ge=1, le=4096)] | None = None
+    max_prompt_share: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] | None = None
+    max_phase_share: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] | None = None
     promotion: Annotated[Promotion, Field(strict=False)] | None = None
     rebuild_every_cycles: Annotated[int, Field(ge=0)] | None = None
     regression_reports: Annotated[int, Field(ge=0, le=1000)] | None = None
