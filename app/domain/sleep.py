@@ -165,6 +165,8 @@ class Recipe:
         4e-4           3                  1            0.854    -0.025    0.018
         4e-4           3                  2            0.855    -0.013    0.025
         4e-4           2                  2            0.860    -0.017    0.027
+        4e-4           2                  3, see       0.859    -0.041    0.034
+                                          ANCHOR_LEAD
 
     A batch with 3 anchors beside it took 1.6 times one without, with 2 anchors 1.5 times; so they
     stand beside a third of the batches, but for the first. Ten cycles of 36 exchanges in a row, of
