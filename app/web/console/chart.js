@@ -6,7 +6,9 @@ import { number } from "./format.js";
 const HEIGHT = 180;
 const charts = new Set();
 
-matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => charts.forEach((chart) => chart.draw()));
+matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () =>
+  charts.forEach((chart) => chart.draw()),
+);
 
 /**
  * A figure with its title, a key that follows the pointer, and what it shows in words.
@@ -14,11 +16,24 @@ matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => char
  * `series`: [{label, color, dash?, points?}], `color` a custom property of the style sheet.
  * `format` writes one value of y, `tick` one of its axis; `xLabel` one of x. Call `update(columns)` with x first.
  */
-export function lineChart({ title, note, series, format = (value) => number(value, 3), tick = shortest, xLabel = (x) => String(x), isSparse = true }) {
+export function lineChart({
+  title,
+  note,
+  series,
+  format = (value) => number(value, 3),
+  tick = shortest,
+  xLabel = (x) => String(x),
+  isSparse = true,
+}) {
   const key = el("ul", { class: "key" });
   const place = el("div", { class: "plot", role: "img" });
-  const node = el("figure", { class: "figure" },
-    el("figcaption", {}, el("strong", {}, title), note ? el("span", { class: "hint" }, ` ${note}`) : null), key, place);
+  const node = el(
+    "figure",
+    { class: "figure" },
+    el("figcaption", {}, el("strong", {}, title), note ? el("span", { class: "hint" }, ` ${note}`) : null),
+    key,
+    place,
+  );
   let columns = series.map(() => []);
   columns.unshift([]);
   let plot = null;
@@ -43,11 +58,18 @@ export function lineChart({ title, note, series, format = (value) => number(valu
 
   function showKey(at) {
     const index = at ?? columns[0].length - 1;
-    key.replaceChildren(...series.map((line, place_) => {
-      const value = lastValue(columns[place_ + 1], index, at !== null);
-      return el("li", {}, el("i", { class: `swatch ${line.color}${line.dash ? " dashed" : ""}`, "aria-hidden": "true" }),
-        `${line.label} `, el("b", {}, value === null ? "–" : format(value)));
-    }));
+    key.replaceChildren(
+      ...series.map((line, place_) => {
+        const value = lastValue(columns[place_ + 1], index, at !== null);
+        return el(
+          "li",
+          {},
+          el("i", { class: `swatch ${line.color}${line.dash ? " dashed" : ""}`, "aria-hidden": "true" }),
+          `${line.label} `,
+          el("b", {}, value === null ? "–" : format(value)),
+        );
+      }),
+    );
     if (at !== null) key.append(el("li", { class: "hint" }, xLabel(columns[0][at])));
   }
 
@@ -55,7 +77,9 @@ export function lineChart({ title, note, series, format = (value) => number(valu
     const parts = series.map((line, index) => {
       const found = columns[index + 1].filter((value) => value !== null);
       if (!found.length) return null;
-      return found.length === 1 ? `${line.label} ${format(found[0])}` : `${line.label} from ${format(found[0])} to ${format(found.at(-1))}`;
+      return found.length === 1
+        ? `${line.label} ${format(found[0])}`
+        : `${line.label} from ${format(found[0])} to ${format(found.at(-1))}`;
     });
     return parts.filter(Boolean).join("; ") || "nothing yet";
   }
@@ -64,7 +88,12 @@ export function lineChart({ title, note, series, format = (value) => number(valu
     const style = getComputedStyle(node);
     const color = (name) => style.getPropertyValue(`--${name}`).trim();
     const font = `11px ${style.fontFamily}`;
-    const axis = { stroke: color("muted"), font, grid: { stroke: color("rule"), width: 1 }, ticks: { show: false } };
+    const axis = {
+      stroke: color("muted"),
+      font,
+      grid: { stroke: color("rule"), width: 1 },
+      ticks: { show: false },
+    };
     return {
       width: place.clientWidth,
       height: HEIGHT,
@@ -72,17 +101,31 @@ export function lineChart({ title, note, series, format = (value) => number(valu
       cursor: { y: false, points: { size: 7 }, drag: { x: false, y: false } },
       scales: { x: { time: false, range: pad }, y: { range: (_, low, high) => spread(low, high) } },
       axes: [
-        { ...axis, grid: { show: false }, size: 26, incrs: [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 5000], values: (_, ticks) => ticks.map((at) => (Number.isInteger(at) ? at : "")) },
+        {
+          ...axis,
+          grid: { show: false },
+          size: 26,
+          incrs: [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 5000],
+          values: (_, ticks) => ticks.map((at) => (Number.isInteger(at) ? at : "")),
+        },
         { ...axis, size: 46, values: (_, ticks) => ticks.map(tick) },
       ],
-      series: [{}, ...series.map((line) => ({
-        label: line.label,
-        stroke: color(line.color),
-        width: line.points ? 0 : 2,
-        dash: line.dash ? [5, 4] : undefined,
-        spanGaps: true,
-        points: { show: line.points || (isSparse && columns[0].length < 40), size: line.points ? 9 : 5, width: 2, fill: line.points ? color("panel") : color(line.color) },
-      }))],
+      series: [
+        {},
+        ...series.map((line) => ({
+          label: line.label,
+          stroke: color(line.color),
+          width: line.points ? 0 : 2,
+          dash: line.dash ? [5, 4] : undefined,
+          spanGaps: true,
+          points: {
+            show: line.points || (isSparse && columns[0].length < 40),
+            size: line.points ? 9 : 5,
+            width: 2,
+            fill: line.points ? color("panel") : color(line.color),
+          },
+        })),
+      ],
       hooks: { setCursor: [(it) => showKey(it.cursor.idx ?? null)] },
     };
   }

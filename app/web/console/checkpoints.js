@@ -18,34 +18,85 @@ export function showCheckpoints(registry, onMore) {
   const { checkpoints, aliases, hasMore } = registry;
   const { rows, lanes } = layOut(checkpoints, hasMore);
   const known = new Map(checkpoints.map((checkpoint) => [checkpoint.id, checkpoint]));
-  replace(byId("line"),
-    el("div", { class: "actions left" },
-      el("button", { "data-key": "rollback", disabled: aliases.current === null, onclick: () => rollBack(registry) }, "Roll back"),
-      aliases.candidate ? el("button", { "data-key": "dismiss", onclick: () => dismiss(registry) }, "Dismiss candidate") : null),
-    el("ol", { class: "line", "--lanes": lanes }, rows.map((row) => el("li", {}, picture(row, lanes, known.get(row.id), aliases),
-      row.id === BASE ? baseWords(aliases, checkpoints.length) : describe(known.get(row.id), registry)))),
-    hasMore ? el("button", { class: "quiet", "data-key": "older-checkpoints", onclick: onMore }, "Older checkpoints") : null);
+  replace(
+    byId("line"),
+    el(
+      "div",
+      { class: "actions left" },
+      el(
+        "button",
+        { "data-key": "rollback", disabled: aliases.current === null, onclick: () => rollBack(registry) },
+        "Roll back",
+      ),
+      aliases.candidate
+        ? el("button", { "data-key": "dismiss", onclick: () => dismiss(registry) }, "Dismiss candidate")
+        : null,
+    ),
+    el(
+      "ol",
+      { class: "line", "--lanes": lanes },
+      rows.map((row) =>
+        el(
+          "li",
+          {},
+          picture(row, lanes, known.get(row.id), aliases),
+          row.id === BASE ? baseWords(aliases, checkpoints.length) : describe(known.get(row.id), registry),
+        ),
+      ),
+    ),
+    hasMore
+      ? el(
+          "button",
+          { class: "quiet", "data-key": "older-checkpoints", onclick: onMore },
+          "Older checkpoints",
+        )
+      : null,
+  );
 }
 
 function picture(row, lanes, checkpoint, aliases) {
   const x = (lane) => LANE / 2 + lane * LANE;
   const isLive = row.id === BASE ? aliases.current === null : row.id === aliases.current;
   const isWanted = row.id === BASE || checkpoint.verdict.status === "accepted";
-  return svg("svg", { class: "lanes", width: lanes * LANE, "aria-hidden": "true" },
+  return svg(
+    "svg",
+    { class: "lanes", width: lanes * LANE, "aria-hidden": "true" },
     row.through.map((lane) => svg("line", { x1: x(lane), x2: x(lane), y1: -1, y2: "101%" })),
     row.isTip ? null : svg("line", { x1: x(row.lane), x2: x(row.lane), y1: -1, y2: NODE_Y }),
-    row.into.map((lane) => svg("path", { d: `M${x(lane)} 0C${x(lane)} ${NODE_Y} ${x(lane)} ${NODE_Y} ${x(row.lane)} ${NODE_Y}` })),
+    row.into.map((lane) =>
+      svg("path", { d: `M${x(lane)} 0C${x(lane)} ${NODE_Y} ${x(lane)} ${NODE_Y} ${x(row.lane)} ${NODE_Y}` }),
+    ),
     row.goesOn ? svg("line", { x1: x(row.lane), x2: x(row.lane), y1: NODE_Y, y2: "101%" }) : null,
     isLive ? svg("circle", { class: "halo", cx: x(row.lane), cy: NODE_Y, r: 8 }) : null,
-    svg("circle", { class: `node ${isLive ? "current" : ""} ${isWanted ? "" : "refused"}`, cx: x(row.lane), cy: NODE_Y, r: 5 }));
+    svg("circle", {
+      class: `node ${isLive ? "current" : ""} ${isWanted ? "" : "refused"}`,
+      cx: x(row.lane),
+      cy: NODE_Y,
+      r: 5,
+    }),
+  );
 }
 
 const chips = (names) => names.map((name) => el("span", { class: `chip alias ${name}` }, name));
 
 function baseWords(aliases, published) {
-  return el("div", { class: "row" },
-    el("div", { class: "row-head" }, el("b", {}, "Bare base model"), chips(aliases.current === null ? ["current"] : [])),
-    published ? null : el("p", { class: "hint" }, "No checkpoint yet. The first accepted cycle publishes one, and it stands above this line."));
+  return el(
+    "div",
+    { class: "row" },
+    el(
+      "div",
+      { class: "row-head" },
+      el("b", {}, "Bare base model"),
+      chips(aliases.current === null ? ["current"] : []),
+    ),
+    published
+      ? null
+      : el(
+          "p",
+          { class: "hint" },
+          "No checkpoint yet. The first accepted cycle publishes one, and it stands above this line.",
+        ),
+  );
 }
 
 function describe(checkpoint, registry) {
@@ -54,15 +105,45 @@ function describe(checkpoint, registry) {
   const isGone = checkpoint.status !== "ready";
   const held = checkpoint.metrics.held_out_reloaded ?? {};
   const marks = [
-    checkpoint.verdict.status === "accepted" ? null : ["bad", words(checkpoint.verdict.status)], isGone ? ["", words(checkpoint.status)] : null,
-    checkpoint.regressed_at ? ["bad", "taken back by sessions"] : null, checkpoint.tainted_at ? ["warn", "holds something erased"] : null,
+    checkpoint.verdict.status === "accepted" ? null : ["bad", words(checkpoint.verdict.status)],
+    isGone ? ["", words(checkpoint.status)] : null,
+    checkpoint.regressed_at ? ["bad", "taken back by sessions"] : null,
+    checkpoint.tainted_at ? ["warn", "holds something erased"] : null,
     checkpoint.pinned ? ["", "pinned"] : null,
   ];
-  return el("div", { class: `row ${isGone ? "gone" : ""}` },
-    el("div", { class: "row-head" }, el("b", { title: checkpoint.name }, `Cycle ${checkpoint.cycle_number}`), chips(names), marks.filter(Boolean).map(([kind, text]) => el("span", { class: `chip ${kind}` }, text)),
-      isGone || names.includes("current") ? null : el("button", { class: "small end", "data-key": `promote-${checkpoint.id}`, "aria-label": `Promote the checkpoint of cycle ${checkpoint.cycle_number}`, onclick: () => promote(checkpoint, registry) }, "Promote")),
-    el("p", { class: "facts" }, held.nats_per_token === undefined ? null : el("span", {}, "held-out ", el("b", {}, number(held.nats_per_token, 3))), el("span", {}, ago(checkpoint.created_at)), el("code", { title: checkpoint.id }, checkpoint.id.slice(-6))),
-    checkpoint.note ? el("p", {}, checkpoint.note) : null);
+  return el(
+    "div",
+    { class: `row ${isGone ? "gone" : ""}` },
+    el(
+      "div",
+      { class: "row-head" },
+      el("b", { title: checkpoint.name }, `Cycle ${checkpoint.cycle_number}`),
+      chips(names),
+      marks.filter(Boolean).map(([kind, text]) => el("span", { class: `chip ${kind}` }, text)),
+      isGone || names.includes("current")
+        ? null
+        : el(
+            "button",
+            {
+              class: "small end",
+              "data-key": `promote-${checkpoint.id}`,
+              "aria-label": `Promote the checkpoint of cycle ${checkpoint.cycle_number}`,
+              onclick: () => promote(checkpoint, registry),
+            },
+            "Promote",
+          ),
+    ),
+    el(
+      "p",
+      { class: "facts" },
+      held.nats_per_token === undefined
+        ? null
+        : el("span", {}, "held-out ", el("b", {}, number(held.nats_per_token, 3))),
+      el("span", {}, ago(checkpoint.created_at)),
+      el("code", { title: checkpoint.id }, checkpoint.id.slice(-6)),
+    ),
+    checkpoint.note ? el("p", {}, checkpoint.note) : null,
+  );
 }
 
 /** The aliases of an instance with the entity tag that guards a move of them. */
@@ -79,8 +160,20 @@ function promote(checkpoint, registry) {
   return ask({
     title: `Promote the checkpoint of cycle ${checkpoint.cycle_number}?`,
     body: [
-      el("p", {}, "Sessions of ", el("b", {}, registry.instance), " load it from then on; what is current now becomes previous."),
-      isRefused ? el("p", { class: "why" }, checkpoint.regressed_at ? "Session reports took it back." : "The gate did not accept it.") : null,
+      el(
+        "p",
+        {},
+        "Sessions of ",
+        el("b", {}, registry.instance),
+        " load it from then on; what is current now becomes previous.",
+      ),
+      isRefused
+        ? el(
+            "p",
+            { class: "why" },
+            checkpoint.regressed_at ? "Session reports took it back." : "The gate did not accept it.",
+          )
+        : null,
     ],
     confirm: "Promote",
     reason: true,
@@ -95,7 +188,16 @@ function promote(checkpoint, registry) {
 const rollBack = (registry) =>
   ask({
     title: "Roll back?",
-    body: [el("p", {}, "Sessions of ", el("b", {}, registry.instance), " go one promotion back", registry.aliases.previous ? "." : ", to the bare base model.")],
+    body: [
+      el(
+        "p",
+        {},
+        "Sessions of ",
+        el("b", {}, registry.instance),
+        " go one promotion back",
+        registry.aliases.previous ? "." : ", to the bare base model.",
+      ),
+    ],
     confirm: "Roll back",
     isDangerous: true,
     reason: true,

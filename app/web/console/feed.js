@@ -39,16 +39,43 @@ export class Feed {
   }
 
   async #page(after) {
-    const page = await get(`/v1/instances/${this.#instance}/events`, { order: "newest", progress: false, after, limit: PAGE });
+    const page = await get(`/v1/instances/${this.#instance}/events`, {
+      order: "newest",
+      progress: false,
+      after,
+      limit: PAGE,
+    });
     this.#events.push(...page.data);
     this.#next = page.next;
   }
 
   #draw() {
-    if (!this.#events.length) return replace(byId("feed"), empty("Nothing has happened yet. Cycles, promotions, rollbacks and erasures will stand here as they come."));
-    replace(byId("feed"),
-      el("ol", { class: "feed" }, this.#events.map((event) => el("li", {}, ago(event.at), el("span", {}, this.#say(event))))),
-      this.#next ? el("button", { class: "quiet", "data-key": "older-events", onclick: async () => (await this.#page(this.#next), this.#draw()) }, "Older events") : null);
+    if (!this.#events.length)
+      return replace(
+        byId("feed"),
+        empty(
+          "Nothing has happened yet. Cycles, promotions, rollbacks and erasures will stand here as they come.",
+        ),
+      );
+    replace(
+      byId("feed"),
+      el(
+        "ol",
+        { class: "feed" },
+        this.#events.map((event) => el("li", {}, ago(event.at), el("span", {}, this.#say(event)))),
+      ),
+      this.#next
+        ? el(
+            "button",
+            {
+              class: "quiet",
+              "data-key": "older-events",
+              onclick: async () => (await this.#page(this.#next), this.#draw()),
+            },
+            "Older events",
+          )
+        : null,
+    );
   }
 
   #say({ type, data, sleep_cycle_id: cycleId, checkpoint_id: checkpointId }) {
@@ -80,7 +107,9 @@ export class Feed {
         return `An exchange was erased; ${count(data.checkpoints ?? 0, "checkpoint")} had learned from it`;
       default: {
         const [subject, what] = type.split(".");
-        return subject === "sleep_cycle" ? `${cycle} ${words(what)}` : `${words(subject)} ${words(what)}${by}${why}`;
+        return subject === "sleep_cycle"
+          ? `${cycle} ${words(what)}`
+          : `${words(subject)} ${words(what)}${by}${why}`;
       }
     }
   }

@@ -17,11 +17,21 @@ export function layOut(checkpoints, hasMore) {
     const lane = into[0] ?? firstFree(waiting);
     for (const other of into) waiting[other] = null;
     waiting[lane] = parent;
-    rows.push({ id, lane, isTip: into.length === 0, into: into.filter((other) => other !== lane), through: waiting.flatMap((wanted, at) => (wanted !== null && at !== lane ? [at] : [])), goesOn: parent !== null });
+    rows.push({
+      id,
+      lane,
+      isTip: into.length === 0,
+      into: into.filter((other) => other !== lane),
+      through: waiting.flatMap((wanted, at) => (wanted !== null && at !== lane ? [at] : [])),
+      goesOn: parent !== null,
+    });
   };
   for (const { id, parent_id: parent } of checkpoints) place(id, parent ?? BASE);
   if (!hasMore) place(BASE, null);
-  return { rows, lanes: Math.max(1, ...rows.map((row) => Math.max(row.lane, ...row.through, ...row.into) + 1)) };
+  return {
+    rows,
+    lanes: Math.max(1, ...rows.map((row) => Math.max(row.lane, ...row.through, ...row.into) + 1)),
+  };
 }
 
 function firstFree(waiting) {

@@ -46,7 +46,12 @@ class Shown {
     forgetChoice();
     const newest = await this.#feed.load();
     await Promise.all([this.readStats(), this.#readCycles(), this.#readCheckpoints()]);
-    follow(`/v1/instances/${this.instance}/events`, { after: newest, signal: this.#stop.signal, onEvent: (event) => this.#take(event), onState: showState });
+    follow(`/v1/instances/${this.instance}/events`, {
+      after: newest,
+      signal: this.#stop.signal,
+      onEvent: (event) => this.#take(event),
+      onState: showState,
+    });
     this.#tick();
   }
 
@@ -90,7 +95,8 @@ class Shown {
     const [newest] = page.data;
     const isRunning = newest && !newest.finished_at;
     await showReplies(page.data);
-    if (!isRunning) this.#cycle.rest(newest ? await get(`/v1/sleep-cycles/${newest.id}/report`, { format: "json" }) : null);
+    if (!isRunning)
+      this.#cycle.rest(newest ? await get(`/v1/sleep-cycles/${newest.id}/report`, { format: "json" }) : null);
   }
 
   #drawCycles() {
@@ -102,19 +108,28 @@ class Shown {
     const { data, next, count } = this.#cycles;
     this.#cycles.count = count + CYCLES_PER_PAGE;
     if (this.#cycles.count > data.length && next) {
-      const page = await get(`/v1/instances/${this.instance}/cycle-figures`, { limit: FIGURED_CYCLES, cursor: next });
+      const page = await get(`/v1/instances/${this.instance}/cycle-figures`, {
+        limit: FIGURED_CYCLES,
+        cursor: next,
+      });
       this.#cycles = { ...this.#cycles, data: [...data, ...page.data], next: page.next };
     }
     this.#drawCycles();
   }
 
   async #readCheckpoints() {
-    const [page, registry] = await Promise.all([get("/v1/checkpoints", { instance: this.instance, limit: this.#checkpointCount }), readAliases(this.instance)]);
+    const [page, registry] = await Promise.all([
+      get("/v1/checkpoints", { instance: this.instance, limit: this.#checkpointCount }),
+      readAliases(this.instance),
+    ]);
     if (this.#isOver) return;
-    showCheckpoints({ instance: this.instance, checkpoints: page.data, hasMore: page.has_more, ...registry }, () => {
-      this.#checkpointCount += CHECKPOINTS_PER_PAGE;
-      this.#readCheckpoints();
-    });
+    showCheckpoints(
+      { instance: this.instance, checkpoints: page.data, hasMore: page.has_more, ...registry },
+      () => {
+        this.#checkpointCount += CHECKPOINTS_PER_PAGE;
+        this.#readCheckpoints();
+      },
+    );
   }
 
   #take(event) {
@@ -133,10 +148,13 @@ class Shown {
   /** Do a reading shortly, once for all that ask for it meanwhile. */
   #soon(name, read) {
     if (this.#pending.has(name)) return;
-    this.#pending.set(name, setTimeout(() => {
-      this.#pending.delete(name);
-      if (!this.#isOver) Promise.resolve(read()).catch(complain);
-    }, 150));
+    this.#pending.set(
+      name,
+      setTimeout(() => {
+        this.#pending.delete(name);
+        if (!this.#isOver) Promise.resolve(read()).catch(complain);
+      }, 150),
+    );
   }
 }
 
@@ -181,7 +199,9 @@ async function start() {
   }
 }
 
-byId("choose").addEventListener("click", () => openPicker(shown?.instance, (instance) => choose(instance).catch(complain)));
+byId("choose").addEventListener("click", () =>
+  openPicker(shown?.instance, (instance) => choose(instance).catch(complain)),
+);
 byId("forget").addEventListener("click", () => (forgetToken(), location.reload()));
 setInterval(refreshTimes, 30000);
 showForget();

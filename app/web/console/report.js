@@ -21,5 +21,16 @@ export function reportLink(cycleId, words, label = null) {
       toast(error.message);
     }
   };
-  return el("a", { href: path, target: "_blank", rel: "noopener", "aria-label": label, "data-key": `report-${cycleId}`, onclick: open }, words);
+  return el(
+    "a",
+    {
+      href: path,
+      target: "_blank",
+      rel: "noopener",
+      "aria-label": label,
+      "data-key": `report-${cycleId}`,
+      onclick: open,
+    },
+    words,
+  );
 }

@@ -49,7 +49,7 @@ async function readStream(path, after, { signal, onEvent, onOpen }) {
     listen(FIRST_LINE_SECONDS);
     const response = await request(path, { headers, signal: own.signal });
     const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
-    for (let rest = ""; ; ) {
+    for (let rest = ""; ;) {
       const { value, done } = await reader.read();
       if (done) return;
       if (!isOpen) onOpen();

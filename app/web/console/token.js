@@ -30,14 +30,36 @@ export function askForToken(why, used) {
 
 function openDialog(why) {
   return new Promise((resolve) => {
-    const input = el("input", { type: "password", name: "token", autocomplete: "off", required: true, spellcheck: "false" });
-    const dialog = el("dialog", { "aria-labelledby": "token-title", class: "dialog" },
-      el("form", { method: "dialog", onsubmit: () => keep(input.value.trim()) },
+    const input = el("input", {
+      type: "password",
+      name: "token",
+      autocomplete: "off",
+      required: true,
+      spellcheck: "false",
+    });
+    const dialog = el(
+      "dialog",
+      { "aria-labelledby": "token-title", class: "dialog" },
+      el(
+        "form",
+        { method: "dialog", onsubmit: () => keep(input.value.trim()) },
         el("h2", { id: "token-title" }, "A token, please"),
         el("p", {}, why ?? "This daemon shows its data only to those who have one."),
-        el("label", { class: "stack" }, "Token with the scope read; operate and admin for the buttons", input),
-        el("p", { class: "hint" }, "It is kept for this tab alone. Make one with ", el("code", {}, "sage-sleep tokens create NAME --scope read"), "."),
-        el("div", { class: "actions" }, el("button", { class: "primary" }, "Look"))),
+        el(
+          "label",
+          { class: "stack" },
+          "Token with the scope read; operate and admin for the buttons",
+          input,
+        ),
+        el(
+          "p",
+          { class: "hint" },
+          "It is kept for this tab alone. Make one with ",
+          el("code", {}, "sage-sleep tokens create NAME --scope read"),
+          ".",
+        ),
+        el("div", { class: "actions" }, el("button", { class: "primary" }, "Look")),
+      ),
     );
     dialog.addEventListener("close", () => {
       dialog.remove();
