@@ -61,8 +61,8 @@ torture: $(STAMP)  ## Kill daemon and child 300 times, and 10 times in real cycl
 fuzz-api: $(STAMP)  ## Ask a daemon all that its OpenAPI document allows, and what it forbids.
 	$(BIN)/python -m tests.fuzz.api
 
-fuzz: $(STAMP)  ## Read 105,000 exchanges, bodies, import files, manifests, snapshots and archives made by chance.
-	FUZZ_EXAMPLES=15000 $(BIN)/pytest tests/fuzz/test_inputs.py --timeout 0
+fuzz: $(STAMP)  ## Read 104,000 exchanges, bodies, import files, manifests, snapshots and archives made by chance.
+	FUZZ_EXAMPLES=20000 $(BIN)/pytest tests/fuzz/test_inputs.py --timeout 0
 
 bench: $(BENCH_STAMP)  ## Measure speed and memory against baselines in the same run.
 	$(BIN)/pytest tests/benchmarks --override-ini=addopts= -s -p no:randomly

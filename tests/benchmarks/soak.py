@@ -26,6 +26,7 @@ from app.training.models import fetch_embedded_model
 from tests.benchmarks.growth import running_daemon
 from tests.benchmarks.load import Load, request_bytes, run_load
 from tests.benchmarks.prepared import always, prepared_posts
+from tests.benchmarks.test_ingest_speed import exchange
 from tests.support import RunningDaemon, run_command
 from tests.tiny import LOOSE, make_tiny_model
 
@@ -35,10 +36,16 @@ READS_PER_SECOND = {
     "/v1/experiences?limit=50": 2.0,
     "/v1/sleep-cycles?limit=20": 2.0,
     "/v1/checkpoints?limit=20": 1.0,
-    "/metrics": 0.2,
+    "/metrics": 0.5,
     "/readyz": 1.0,
 }
+"""Each on one connection, which the daemon closes after 5 s without a request."""
+
 STREAMS = 5
+STOCK = 8000
+"""Exchanges posted before the clock runs, so that the words and pages that a daemon remembers, both
+bounded, are as many as they will be: 65,536 words come with some 6,000 of them."""
+
 WARM_UP_SHARE = 1 / 3
 
 
@@ -77,6 +84,13 @@ class Memory:
         )
 
 
+def fill(daemon: RunningDaemon) -> None:
+    """Post the stock, whose numbers no post of the load has."""
+    for first in range(10**6, 10**6 + STOCK, 500):
+        batch = [exchange(number) for number in range(first, first + 500)]
+        daemon.http.post("/v1/experiences/batch", json=batch).raise_for_status()
+
+
 def follow(base_url: str, ends_at: float) -> int:
     """Keep one live stream open until then, and open it again if it ends; returns its events."""
     events = 0
@@ -96,9 +110,9 @@ def soak(daemon: RunningDaemon, seconds: float) -> tuple[dict[str, Load], int, M
     port = daemon.http.base_url.port
     assert port is not None
     memory = Memory(daemon.process.pid)
-    memory.start()
     ends_at = time.monotonic() + seconds
     posts = prepared_posts(0, round(2 * seconds * POSTS_PER_SECOND))
+    memory.start()
     with ThreadPoolExecutor(1 + len(READS_PER_SECOND) + STREAMS) as threads:
         streams = [
             threads.submit(follow, str(daemon.http.base_url), ends_at) for _ in range(STREAMS)
@@ -147,6 +161,7 @@ def main() -> None:
         run_command("migrate", environment={"SAGE_DATA_DIR": str(data_dir)})
         settings = {"mass_threshold": 5, "min_interval_seconds": 0, "idle_seconds": 0, **gate}
         with running_daemon(data_dir, base_model=base, probe_prompts="[]", **settings) as daemon:
+            fill(daemon)
             loads, events, memory = soak(daemon, wanted.minutes * 60)
             cycles = daemon.http.get("/v1/sleep-cycles", params={"limit": 500}).json()["data"]
     for name, load in loads.items():

@@ -38,11 +38,11 @@ from tests.publishing import NOW
 
 pytestmark = pytest.mark.timeout(3600)
 
-some = settings(
-    max_examples=int(os.environ.get("FUZZ_EXAMPLES", "50")),
-    deadline=None,
-    suppress_health_check=list(HealthCheck),
-)
+EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "50"))
+
+some = settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
+fewer = settings(some, max_examples=max(EXAMPLES // 10, 20))
+"""Where every input is a durable commit."""
 
 texts = st.text(max_size=60) | st.sampled_from(["I notice. ", "?" * 12, "[error]", "\0", "\ud800"])
 scalars = (
@@ -186,7 +186,7 @@ def test_body_is_read_or_refused(body: bytes) -> None:
         error.errors(include_input=False, include_url=False)
 
 
-@some
+@fewer
 @given(items=st.lists(odd_exchanges, min_size=1, max_size=3))
 def test_ingest_stores_or_names_what_is_wrong(
     db: Database, defaults: InstanceDefaults, items: list[dict[str, Any]]
@@ -199,7 +199,7 @@ def test_ingest_stores_or_names_what_is_wrong(
         assert result.error is None or isinstance(result.error, SageSleepError)
 
 
-@some
+@fewer
 @given(
     content=st.binary(max_size=120)
     | damaged(b'{"experiences": [{"id": "x", "prompt": "a", "response": "b", "session": 3}]}')

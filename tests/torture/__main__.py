@@ -23,6 +23,7 @@ from tests.torture.rig import QUICK_SETTINGS, Outcome, Rig
 MODEL_SETTINGS = {
     **QUICK_SETTINGS,
     "SAGE_EPOCHS": "1",
+    "SAGE_MAX_EXPERIENCES": "8",
     "SAGE_MAX_LENGTH": "192",
     "SAGE_SNAPSHOT_INTERVAL_SECONDS": "1",
 }
