@@ -102,6 +102,10 @@ class Settings(BaseSettings):
     system_prompt: str = Field(
         default=SAGE_SYSTEM_PROMPT, description="Identity prompt an instance starts with."
     )
+    tensorboard_dir: Path | None = Field(
+        default=None,
+        description="Where each cycle leaves its curves for TensorBoard; none: nowhere.",
+    )
     timezone: str = Field(default="UTC", description="IANA zone of the quiet hours.")
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["auto", "pretty", "json"] = Field(
@@ -265,7 +269,7 @@ class Settings(BaseSettings):
                 raise ValueError(f"{origin!r} is no origin; write one as https://board.example")
         return value
 
-    @field_validator("tls_certificate", "tls_key")
+    @field_validator("tls_certificate", "tls_key", "tensorboard_dir")
     @classmethod
     def _expand_file(cls, value: Path | None) -> Path | None:
         return None if value is None else value.expanduser().absolute()

@@ -100,6 +100,7 @@ def run_child(cycle_id: str, make_trainer: Callable[[], Trainer]) -> None:
                 root=settings.checkpoints_dir,
                 kept_directory=settings.kept_dir,
                 snapshots_directory=settings.snapshots_dir,
+                tensorboard_directory=settings.tensorboard_dir,
                 snapshot_interval_seconds=settings.snapshot_interval_seconds,
                 defaults=settings.instance_defaults(),
                 trainer=make_trainer(),

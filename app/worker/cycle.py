@@ -21,7 +21,7 @@ from app.clock import new_id, utc_now
 from app.db.engine import Database
 from app.domain.checkpoint import build_manifest, checkpoint_name
 from app.domain.gate import TrainingReport, Verdict, judge
-from app.domain.sleep import CycleStatus, InstanceDefaults, Progress, Stage, TrainingJob
+from app.domain.sleep import CycleStatus, InstanceDefaults, Progress, Recipe, Stage, TrainingJob
 from app.errors import CycleOwnershipLost, NoSupervisedTokens, SageSleepError, TrainingStopped
 from app.log import get_logger
 from app.services import consolidation
@@ -74,6 +74,7 @@ def run_cycle(
     root: Path,
     kept_directory: Path | None = None,
     snapshots_directory: Path | None = None,
+    tensorboard_directory: Path | None = None,
     snapshot_interval_seconds: float = 30.0,
     defaults: InstanceDefaults,
     trainer: Trainer,
@@ -150,6 +151,9 @@ def run_cycle(
         _log.error("sleep_cycle.failed", cycle_id=cycle_id, code=code, frames=frames)
         return CycleStatus.FAILED
     _forget_snapshot(job)
+    if tensorboard_directory is not None:
+        name = f"{order.cycle.number:05}-{cycle_id}"
+        _write_curves(tensorboard_directory / order.instance / name, report, verdict, job.recipe)
     _log.info(
         "sleep_cycle.finished",
         cycle_id=cycle_id,
@@ -227,6 +231,21 @@ def _complete(
         # have happened: the next start's sweep asks the registry and sets them aside if not.
         artifacts.remove(root, publication.name)
         raise
+
+
+def _write_curves(
+    directory: Path, report: TrainingReport, verdict: Verdict, recipe: Recipe
+) -> None:
+    """Pictures for a person; whatever keeps them from being drawn, the cycle has ended well."""
+    from app.training.curves import write_curves  # noqa: PLC0415  # after torch's environment
+
+    try:
+        write_curves(directory, report, verdict, recipe)
+    except ImportError as error:
+        missing, install = error.name, "sage-sleep[tensorboard]"
+        _log.warning("tensorboard.package_missing", missing=missing, install=install)
+    except OSError as error:
+        _log.warning("tensorboard.not_written", error=error.strerror)
 
 
 def _forget_snapshot(job: TrainingJob) -> None:

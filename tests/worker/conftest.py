@@ -38,6 +38,7 @@ class Place:
     db: Database
     settings: Settings
     defaults: InstanceDefaults
+    tensorboard_dir: Path | None = None
 
     def fill(self, numbers: range, instance: str = "default", **values: Any) -> None:
         """Take in a salient exchange for each number."""
@@ -57,6 +58,7 @@ class Place:
             db=self.db,
             root=self.settings.checkpoints_dir,
             kept_directory=self.settings.kept_dir,
+            tensorboard_directory=self.tensorboard_dir,
             defaults=defaults,
             trainer=LoraTrainer(),
             stop=threading.Event(),
