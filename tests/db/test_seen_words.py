@@ -37,7 +37,7 @@ def erase_newest(db: Database, instance_id: int) -> None:
             ExperienceRow.instance_id == instance_id
         )
         if (seq := session.scalar(newest)) is not None:
-            experiences.erase(session, seq, now=utc_now())
+            experiences.erase(session, seq, reason="erased", now=utc_now())
 
 
 def add_instance(db: Database, slug: str) -> int:
