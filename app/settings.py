@@ -223,6 +223,8 @@ class Settings(BaseSettings):
     stall_seconds: Annotated[
         float, Field(gt=0, description="A training process silent for so long is killed.")
     ] = 1800.0
+    """A guess: a step of the embedded model takes seconds on 2 busy cores; one of 256 long
+    exchanges on a slow machine may take many minutes."""
     snapshot_interval_seconds: Annotated[
         float, Field(ge=0, description="Training time that a killed cycle repeats at most.")
     ] = 30.0

@@ -75,7 +75,10 @@ def free_port() -> int:
 
 
 def run_command(
-    *arguments: str, environment: dict[str, str], check: bool = True
+    *arguments: str,
+    environment: dict[str, str],
+    check: bool = True,
+    timeout_seconds: float = 120.0,
 ) -> subprocess.CompletedProcess[str]:
     """Run `sage-sleep` as a person does."""
     result = subprocess.run(
@@ -84,7 +87,7 @@ def run_command(
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
+        timeout=timeout_seconds,
     )
     if check and result.returncode != 0:
         pytest.fail(f"sage-sleep {arguments}: {result.stdout}{result.stderr}")

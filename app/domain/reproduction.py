@@ -159,7 +159,7 @@ def read_manifest(manifest: Mapping[str, Any]) -> Recorded:
             environment=manifest["versions"],
             untold=tuple(name for name in _RECIPE_FIELDS if name not in stored_recipe),
         )
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise CheckpointNotReproducible(
             f"The manifest lacks what it takes to run it again ({type(error).__name__}: {error})."
         ) from error

@@ -17,7 +17,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -219,6 +219,7 @@ def test_import_file_goes_in_or_is_refused(
 
 
 @some
+@example({"format": 1, "plan": {"recipe": "twelve"}})
 @given(manifest=st.deferred(lambda: mutated(whole_manifest())) | values)
 def test_manifest_is_read_or_not_reproducible(manifest: Any) -> None:
     try:

@@ -1,0 +1,92 @@
+"""A cycle that is stopped or killed in its training goes on from its snapshot to the same bytes."""
+
+from __future__ import annotations
+
+import json
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from tests.support import RunningDaemon, StartDaemon, make_exchange, run_command
+
+pytestmark = pytest.mark.timeout(1200)
+
+DRAIN_SECONDS = 10.0
+
+SETTINGS: dict[str, Any] = {
+    "scheduler_interval_seconds": 3600,
+    "snapshot_interval_seconds": 0,
+    "probe_prompts": "[]",
+    "epochs": 12,
+    "batch_size": 1,
+    "learning_rate": 1e-5,
+    "r": 4,
+    "max_length": 96,
+    "anchor_weight": 0,
+}
+"""Slow enough learning that the held-out loss falls to the last of some 250 quick steps."""
+
+
+def begin_training(daemon: RunningDaemon) -> tuple[str, int]:
+    """Ask for a cycle and wait until it trains; returns its id and the step it was seen at."""
+    daemon.http.post("/v1/experiences/batch", json=[make_exchange(n) for n in range(24)])
+    cycle_id: str = daemon.http.post("/v1/sleep-cycles", json={"force": True}).json()["id"]
+    for _ in range(6000):
+        cycle = daemon.http.get(f"/v1/sleep-cycles/{cycle_id}").json()
+        if step := (cycle["progress"] or {}).get("step"):
+            assert step < cycle["progress"]["total_steps"]
+            return cycle_id, step
+        time.sleep(0.05)
+    pytest.fail(f"the cycle did not begin to train:\n{daemon.log}")
+
+
+def stop_daemon(daemon: RunningDaemon) -> None:
+    started = time.monotonic()
+    daemon.process.send_signal(signal.SIGTERM)
+    assert daemon.process.wait(timeout=60) in {0, -signal.SIGTERM}
+    assert time.monotonic() - started < DRAIN_SECONDS
+    assert "daemon.stopped" in daemon.log
+
+
+def kill_child(daemon: RunningDaemon) -> None:
+    (child,) = psutil.Process(daemon.process.pid).children()
+    child.kill()
+
+
+def steps_after_requeue(daemon: RunningDaemon, cycle_id: str) -> list[int]:
+    path = f"/v1/sleep-cycles/{cycle_id}/events?limit=500"
+    events = daemon.http.get(path).json()["data"]
+    start = next(i for i, e in enumerate(events) if e["type"] == "sleep_cycle.requeued")
+    steps = [e["data"].get("step", 0) for e in events[start:] if e["type"].endswith(".progress")]
+    return [step for step in steps if step]
+
+
+@pytest.mark.parametrize("interrupt", [stop_daemon, kill_child])
+def test_interrupted_cycle_goes_on_from_its_snapshot_to_the_same_bytes(
+    start_daemon: StartDaemon, tiny_model: Path, interrupt: Callable[[RunningDaemon], None]
+) -> None:
+    daemon = start_daemon(base_model=tiny_model, **SETTINGS)
+    cycle_id, step = begin_training(daemon)
+    interrupt(daemon)
+    if daemon.process.poll() is not None:
+        assert (daemon.data_dir / "snapshots" / f"{cycle_id}.safetensors").is_file()
+        daemon = start_daemon(base_model=tiny_model, **SETTINGS)
+    ended = daemon.wait_for_cycle(cycle_id, timeout_seconds=500)
+    assert ended["status"] in {"succeeded", "rejected"}, daemon.log
+    assert ended["metrics"]["steps"] > step
+    assert all(later >= step for later in steps_after_requeue(daemon, cycle_id))
+    daemon.stop()
+    environment = {"SAGE_DATA_DIR": str(daemon.data_dir)}
+    undisturbed = run_command(
+        "reproduce",
+        ended["checkpoint_id"],
+        "--json",
+        environment=environment,
+        timeout_seconds=600,
+    )
+    assert json.loads(undisturbed.stdout)["reproduced"] is True
