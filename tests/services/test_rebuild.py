@@ -148,7 +148,11 @@ def test_person_who_moved_current_during_a_rebuild_is_not_overruled(
 def test_every_few_cycles_one_starts_from_the_base_over_the_whole_store(
     db: Database, defaults: InstanceDefaults, root: Path
 ) -> None:
-    often = replace(defaults, policy=replace(defaults.policy, rebuild_every_cycles=2))
+    often = replace(
+        defaults,
+        policy=replace(defaults.policy, rebuild_every_cycles=2),
+        recipe=replace(defaults.recipe, rehearsal_share=0.0),
+    )
     parents: list[str | None] = []
     made: list[str] = []
     learned: list[str] = []
