@@ -87,7 +87,8 @@ def test_job_writes_plain_peft_files_and_a_true_report(tiny_job: TrainingJob) ->
         Stage.LOADING, Stage.EVALUATING_BEFORE, Stage.TRAINING, Stage.SAVING,
         Stage.EVALUATING_AFTER,
     ]  # fmt: skip
-    assert [p.step for p in seen if p.loss is not None] == [1, 2, 3, 4, 5, 6]
+    steps = [p.step for p in seen if p.loss is not None]  # a sign of life tells one again
+    assert list(dict.fromkeys(steps)) == [1, 2, 3, 4, 5, 6]
 
 
 def test_same_job_gives_the_same_bytes(tiny_job: TrainingJob) -> None:
