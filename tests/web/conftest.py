@@ -22,9 +22,13 @@ TIMEOUT_SECONDS = 20
 OpenConsole = Callable[..., Page]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """The machine's own Chromium; without one these tests fail, since nothing else tests this."""
+    """The machine's own Chromium; without one these tests fail, since nothing else tests this.
+
+    Not for the whole session: while Playwright lives, its event loop runs in this thread, and
+    `asyncio.run` fails in every other test.
+    """
     found = next((path for name in BROWSERS if (path := shutil.which(name))), None)
     if found is None:
         pytest.fail(
