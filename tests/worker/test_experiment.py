@@ -256,5 +256,5 @@ def test_what_is_gone_or_under_way_is_said(make_place: Callable[[], Place]) -> N
     with pytest.raises(CheckpointFilesMissing, match="manifest"):
         prepare(place, row.id)
     registry.delete_checkpoint(place.db, row.id, root=place.settings.checkpoints_dir, now=NOW)
-    with pytest.raises(CheckpointFilesMissing, match="were deleted"):
+    with pytest.raises(CheckpointFilesMissing, match="deleted"):
         prepare(place, row.id)
