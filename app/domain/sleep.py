@@ -171,8 +171,8 @@ class Recipe:
     A batch with 3 anchors beside it took 1.6 times one without, with 2 anchors 1.5 times; so they
     stand beside a third of the batches, but for the first. Ten cycles of 36 exchanges in a row, of
     two models' sessions one after the other, left 17 % of the first slice's gain without rehearsal
-    and 96 % with a share of 0.3. `test_recipe.py` of the benchmarks measures both again, beside
-    training without anchors and the older recipe.
+    and 96 % with a share of 0.3. These are trials, each run once; `test_recipe.py` of the
+    benchmarks measures the default, beside training without anchors and the older recipe.
     """
 
     epochs: int = 2

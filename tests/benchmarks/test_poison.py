@@ -137,7 +137,9 @@ def test_current_repeats_itself_no_more_than_the_base(
     clean = [] if case == "cut short" else session()[:CLEAN]
     posted = [*CASES[case](), *clean]
     answer = daemon.http.post("/v1/experiences/batch", json=posted).raise_for_status().json()
-    reasons = [item["reason"].split(":")[0] for item in answer["results"] if item.get("filtered")]
+    receipts = [item["experience"] for item in answer["results"]]
+    reasons = [receipt["filter_reason"] for receipt in receipts if receipt["filtered"]]
+    reasons = [reason.split(":")[0] for reason in reasons]
     print(f"\n  {case}: {len(posted)} posted, {len(reasons)} filtered {sorted(set(reasons))}")
     cycle = sleep(daemon)
     print(f"  {len(cycle['plan']['experience_ids'])} trained, {cycle['status']}: {explain(cycle)}")
