@@ -64,6 +64,7 @@ NEEDED: dict[str, Scope | None] = {
     "GET /healthz": None,
     "GET /readyz": None,
     "GET /": None,
+    "GET /favicon.ico": None,
     "GET /console/{name}": None,
     "GET /console/vendor/{name}": None,
 }

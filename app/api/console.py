@@ -53,6 +53,12 @@ async def get_console_file(name: str, request: Request) -> Response:
     return _answer(request, _files("console"), name)
 
 
+@router.get("/favicon.ico")
+async def get_icon(request: Request) -> Response:
+    """The picture that browsers ask for beside whatever else they show of this daemon."""
+    return _answer(request, _files("console"), "icon.svg")
+
+
 @router.get("/console/vendor/{name}")
 async def get_vendored_file(name: str, request: Request) -> Response:
     """A library of the console."""

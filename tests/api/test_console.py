@@ -46,6 +46,11 @@ def test_file_that_did_not_change_is_not_sent_again(start_daemon: StartDaemon) -
     assert http.get("/console/console.css", headers={"If-None-Match": '"x"'}).status_code == 200
 
 
+def test_browser_that_shows_anything_else_of_it_finds_its_icon(start_daemon: StartDaemon) -> None:
+    icon = start_daemon(require_tokens="true").http.get("/favicon.ico")
+    assert (icon.status_code, icon.headers["content-type"]) == (200, "image/svg+xml")
+
+
 def test_nothing_else_is_served(start_daemon: StartDaemon) -> None:
     http = start_daemon().http
     for path in (
