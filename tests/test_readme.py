@@ -12,12 +12,15 @@ from pathlib import Path
 from app.settings import Settings
 from tests.support import StartDaemon
 
-README = (Path(__file__).parent.parent / "README.md").read_text()
+REPOSITORY = Path(__file__).parent.parent
+README = (REPOSITORY / "README.md").read_text()
+PAGES = {page.stem: page.read_text() for page in (REPOSITORY / "app/web/guide").glob("*.md")}
+EVERYTHING = "\n".join([README, *PAGES.values()])
 
 
 def test_curl_tour_works_word_by_word(start_daemon: StartDaemon, tmp_path: Path) -> None:
     daemon = start_daemon(base_model=tmp_path / "none", scheduler_interval_seconds=3600)
-    tour = README.partition("## Five minutes with curl")[2].partition("A cycle's events")[0]
+    tour = README.partition("## Five minutes with curl")[2].partition("\n## ")[0]
     script = re.search(r"```sh\n(.*?)```", tour, re.DOTALL)
     assert script is not None
     commands = re.split(r"\n(?=#|curl)", script[1])
@@ -34,8 +37,7 @@ def test_snippets_for_a_session_runtime_run_word_by_word(
     start_daemon: StartDaemon, tmp_path: Path
 ) -> None:
     daemon = start_daemon(base_model=tmp_path / "none", scheduler_interval_seconds=3600)
-    section = README.partition("## Attach a session runtime")[2].partition("\n## ")[0]
-    snippets = re.findall(r"```python\n(.*?)```", section, re.DOTALL)
+    snippets = re.findall(r"```python\n(.*?)```", PAGES["attach"], re.DOTALL)
     assert len(snippets) == 4
     outputs = []
     for snippet in snippets:
@@ -58,13 +60,13 @@ def test_snippets_for_a_session_runtime_run_word_by_word(
 
 
 def test_every_setting_it_names_exists() -> None:
-    named = {name.lower() for name in re.findall(r"`SAGE_([A-Z_]+)`", README)}
+    named = {name.lower() for name in re.findall(r"`SAGE_([A-Z_]+)`", EVERYTHING)}
     fields = set(Settings.model_fields)
     assert named - fields <= {"config_file", "test_cache", "shared_data", "token"}
 
 
 def test_every_path_it_names_exists() -> None:
-    named = re.findall(r"`(?:app|docker|tests)/[\w./]+`", README)
+    named = re.findall(r"`(?:app|docker|tests)/[\w./]+`", EVERYTHING)
     assert named
     for name in named:
-        assert (Path(__file__).parent.parent / name.strip("`")).exists(), name
+        assert (REPOSITORY / name.strip("`")).exists(), name
