@@ -23,7 +23,7 @@ from app.domain.sleep import CyclePlan, CycleStatus, InstanceDefaults
 from app.errors import ArtifactError
 from app.services.alias_moves import give_back_within, move_within, roll_back_within
 from app.services.instances import load_effective
-from app.services.sleep import GEOMETRY
+from app.services.planning import GEOMETRY
 
 ACTOR = "file-check"
 """Who moves the aliases in the history when files are found damaged."""

@@ -21,7 +21,7 @@ from app.domain.checkpoint import CheckpointFile, CheckpointStatus
 from app.domain.experience import CycleRole, ExperienceStatus, TrainingExchange
 from app.domain.reproduction import Recorded
 from app.domain.selection import MAX_HELD_OUT, Candidate, Selection
-from app.domain.sleep import CyclePlan, InstanceDefaults, Trigger
+from app.domain.sleep import CyclePlan, InstanceDefaults
 from app.errors import (
     CheckpointFilesMissing,
     CheckpointNotReproducible,
@@ -30,7 +30,7 @@ from app.errors import (
 )
 from app.services.consolidation import read_exchanges_within
 from app.services.instances import load_effective
-from app.services.sleep import CycleRequest, plan_within
+from app.services.planning import plan_within
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -132,13 +132,10 @@ def order_calibration(
 
     Raises: InstanceNotFound, ControlTooSmall, NothingToConsolidate, SleepCycleActive.
     """
-    request = CycleRequest(
-        instance=slug, trigger=Trigger.REQUEST, is_forced=True, max_experiences=max_experiences
-    )
     with db.read() as session:
         _demand_idle(session)
         instance = load_effective(session, slug, defaults)
-        selection, plan = plan_within(session, instance, request)
+        selection, plan = plan_within(session, instance, max_experiences=max_experiences)
         # As many as there are: the yardstick's size is most of the noise.
         held_out = (
             experiences.list_held_out(session, instance.row.id, MAX_HELD_OUT) or selection.held_out

@@ -1,11 +1,11 @@
-"""Asking for sleep: the decision, the plan, one active cycle per instance, cancelling."""
+"""Asking for sleep: the decision, one active cycle per instance, cancelling."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -14,25 +14,19 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from app.clock import new_id
-from app.db import checkpoints, events, experiences, instances, lineage, sleep_cycles
+from app.db import checkpoints, events, experiences, instances, sleep_cycles
 from app.db.engine import Database
 from app.db.paging import Page
 from app.db.tables import EventRow, SleepCycleRow
 from app.domain.checkpoint import Alias
-from app.domain.curation import Curated, LeftOut, limit_shares
-from app.domain.curation import pool_size as curation_pool_size
 from app.domain.experience import CycleRole, ExperienceStatus
-from app.domain.presets import lay_over
-from app.domain.rebuild import is_rebuild_due
-from app.domain.selection import MAX_HELD_OUT, REHEARSAL_POOL_FACTOR, Selection, select
+from app.domain.selection import Selection
 from app.domain.sleep import (
     CyclePlan,
     CycleStatus,
     InstanceDefaults,
     Promotion,
-    Recipe,
     SleepDecision,
-    SleepPolicy,
     SleepState,
     Trigger,
     decide,
@@ -40,7 +34,6 @@ from app.domain.sleep import (
 from app.errors import (
     Conflict,
     IdempotencyKeyReused,
-    InvalidPolicy,
     NothingToConsolidate,
     NothingToRebuildFrom,
     SleepCycleActive,
@@ -48,9 +41,7 @@ from app.errors import (
     SleepNotDue,
 )
 from app.services.instances import EffectiveInstance, effective, load_effective
-
-GEOMETRY = ("r", "lora_alpha", "target_modules")
-"""Hyper-parameters that an adapter keeps for life."""
+from app.services.planning import plan_within
 
 ENDED_BY_WORK = (CycleStatus.SUCCEEDED, CycleStatus.REJECTED, CycleStatus.FAILED)
 """States whose end starts the waiting interval; a cancel does not."""
@@ -147,7 +138,14 @@ def preview_cycle(
     with db.read() as session:
         instance = load_effective(session, request.instance, defaults)
         decision = decide_within(session, instance, now=now)
-        selection, plan = plan_within(session, instance, request)
+        selection, plan = plan_within(
+            session,
+            instance,
+            is_rebuild=request.trigger is Trigger.REBUILD,
+            overrides=request.recipe,
+            max_experiences=request.max_experiences,
+            min_salience=request.min_salience,
+        )
         refusal = _find_refusal(session, instance, request, decision, selection)
         return CyclePreview(decision=decision, plan=plan, refusal=refusal)
 
@@ -185,7 +183,14 @@ def request_cycle_within(
                 )
             return earlier, False
     decision = decide_within(session, instance, now=now)
-    selection, plan = plan_within(session, instance, request)
+    selection, plan = plan_within(
+        session,
+        instance,
+        is_rebuild=request.trigger is Trigger.REBUILD,
+        overrides=request.recipe,
+        max_experiences=request.max_experiences,
+        min_salience=request.min_salience,
+    )
     refusal = _find_refusal(session, instance, request, decision, selection)
     if refusal is not None:
         raise refusal
@@ -330,141 +335,6 @@ def decide_many_within(
         )
         decisions.append(decide(state, instance.policy))
     return decisions
-
-
-def plan_within(
-    session: Session, instance: EffectiveInstance, request: CycleRequest
-) -> tuple[Selection, CyclePlan]:
-    """Within a transaction: what a cycle would train on now; nothing is claimed.
-
-    Raises: InvalidPolicy.
-    """
-    current_id = checkpoints.find_alias_target(session, instance.row.id, Alias.CURRENT)
-    is_rebuild = request.trigger is Trigger.REBUILD
-    is_from_base = is_rebuild or (
-        current_id is not None
-        and is_rebuild_due(lineage.count_stacked_updates(session, current_id), instance.policy)
-    )
-    parent_id = None if is_from_base else current_id
-    recipe = _recipe(session, instance.recipe, request.recipe, parent_id)
-    limit = request.max_experiences or instance.policy.max_experiences
-    min_salience = (
-        instance.policy.min_salience if request.min_salience is None else request.min_salience
-    )
-    left_out: tuple[LeftOut, ...] = ()
-    if is_rebuild:
-        selection = _select_store(session, instance.row.id, recipe, limit=limit)
-    else:
-        selection, left_out = _select_new(
-            session,
-            instance.row.id,
-            recipe,
-            instance.policy,
-            min_salience=min_salience,
-            limit=limit,
-        )
-        if is_from_base:
-            # What the adapter that is left behind had learned comes back with the whole store.
-            store = experiences.list_rehearsal_candidates(session, instance.row.id, limit)
-            selection = replace(selection, rehearsal=tuple(store), rehearsal_count=None)
-    plan = CyclePlan(
-        base_model=instance.base_model,
-        system_prompt=instance.system_prompt,
-        recipe=recipe,
-        min_salience=min_salience,
-        max_experiences=limit,
-        parent_checkpoint_id=parent_id,
-        replaces_checkpoint_id=current_id,
-        experience_ids=tuple(item.id for item in selection.train),
-        rehearsal_ids=tuple(item.id for item in selection.rehearsal),
-        rehearsal_count=selection.rehearsal_count,
-        held_out_ids=tuple(item.id for item in selection.held_out),
-        data_sha256=selection.data_sha256,
-        probe_prompts=instance.probe_prompts,
-        left_out=tuple(asdict(rule) for rule in left_out),
-    )
-    return selection, plan
-
-
-def _select_new(
-    session: Session,
-    instance_id: int,
-    recipe: Recipe,
-    policy: SleepPolicy,
-    *,
-    min_salience: float,
-    limit: int,
-) -> tuple[Selection, tuple[LeftOut, ...]]:
-    """What waits in the buffer, curated, with a share of rehearsal; and what was left out."""
-    pool_size = round(REHEARSAL_POOL_FACTOR * recipe.rehearsal_share * limit)
-    curated = _curate(session, instance_id, policy, min_salience=min_salience, limit=limit)
-    selection = select(
-        curated.kept,
-        held_out=experiences.list_held_out(session, instance_id, MAX_HELD_OUT),
-        rehearsal_pool=experiences.list_rehearsal_candidates(session, instance_id, pool_size)
-        if pool_size
-        else (),
-        rehearsal_share=recipe.rehearsal_share,
-        seed=recipe.seed,
-    )
-    return selection, curated.left_out
-
-
-def _curate(
-    session: Session, instance_id: int, policy: SleepPolicy, *, min_salience: float, limit: int
-) -> Curated:
-    is_limited = policy.max_prompt_share < 1 or policy.max_phase_share < 1
-    pool = experiences.list_candidates(
-        session,
-        instance_id,
-        min_salience=min_salience,
-        limit=curation_pool_size(limit) if is_limited else limit,
-    )
-    traits = experiences.list_traits(session, [item.seq for item in pool]) if is_limited else {}
-    return limit_shares(
-        pool,
-        traits,
-        limit=limit,
-        max_prompt_share=policy.max_prompt_share,
-        max_phase_share=policy.max_phase_share,
-    )
-
-
-def _select_store(session: Session, instance_id: int, recipe: Recipe, *, limit: int) -> Selection:
-    """What was consolidated before and is still there; it stays consolidated whatever happens."""
-    return select(
-        experiences.list_rehearsal_candidates(session, instance_id, limit),
-        held_out=experiences.list_held_out(session, instance_id, MAX_HELD_OUT),
-        rehearsal_pool=(),
-        rehearsal_share=0.0,
-        seed=recipe.seed,
-    )
-
-
-def _recipe(
-    session: Session, recipe: Recipe, overrides: Mapping[str, Any], parent_id: str | None
-) -> Recipe:
-    """The recipe of a cycle; an adapter that goes on keeps the geometry it was made with.
-
-    A changed default or preset must not stop an instance from sleeping, so its geometry waits for
-    the next new adapter; a person who asks for another geometry is told.
-
-    Raises: InvalidPolicy.
-    """
-    wanted = lay_over(recipe, overrides)
-    if parent_id is None:
-        return wanted
-    parent = checkpoints.get_checkpoint(session, parent_id)
-    made_with = CyclePlan.from_json(sleep_cycles.get_cycle(session, parent.cycle_id).plan).recipe
-    kept = {name: getattr(made_with, name) for name in GEOMETRY}
-    for name in GEOMETRY:
-        if name in overrides and overrides[name] != kept[name]:
-            raise InvalidPolicy(
-                f"The current adapter has {name} {kept[name]}, which cannot change while it is "
-                "trained further; roll back to the base model first.",
-                pointer=f"/overrides/{name}",
-            )
-    return replace(wanted, **kept)
 
 
 def _insert_cycle(

@@ -1,0 +1,172 @@
+"""What a cycle would take: recipe, experiences, rehearsal and what it is measured with, as a plan.
+
+Must not change anything: `app.services.sleep` claims what is planned here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from types import MappingProxyType
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from app.db import checkpoints, experiences, lineage, sleep_cycles
+from app.domain.checkpoint import Alias
+from app.domain.curation import Curated, LeftOut, limit_shares
+from app.domain.curation import pool_size as curation_pool_size
+from app.domain.presets import lay_over
+from app.domain.rebuild import is_rebuild_due
+from app.domain.selection import MAX_HELD_OUT, REHEARSAL_POOL_FACTOR, Selection, select
+from app.domain.sleep import CyclePlan, Recipe, SleepPolicy
+from app.errors import InvalidPolicy
+from app.services.instances import EffectiveInstance
+
+GEOMETRY = ("r", "lora_alpha", "target_modules")
+"""Hyper-parameters that an adapter keeps for life."""
+
+
+def plan_within(
+    session: Session,
+    instance: EffectiveInstance,
+    *,
+    is_rebuild: bool = False,
+    overrides: Mapping[str, Any] = MappingProxyType({}),
+    max_experiences: int | None = None,
+    min_salience: float | None = None,
+) -> tuple[Selection, CyclePlan]:
+    """Within a transaction: what a cycle would train on now; nothing is claimed.
+
+    Args:
+        is_rebuild: Start from the base and train on what is still consolidated.
+        overrides: Hyper-parameters that replace the instance's, and perhaps a `preset` below them.
+        max_experiences: None for the policy's.
+        min_salience: None for the policy's.
+
+    Raises: InvalidPolicy.
+    """
+    current_id = checkpoints.find_alias_target(session, instance.row.id, Alias.CURRENT)
+    is_from_base = is_rebuild or (
+        current_id is not None
+        and is_rebuild_due(lineage.count_stacked_updates(session, current_id), instance.policy)
+    )
+    parent_id = None if is_from_base else current_id
+    recipe = _recipe(session, instance.recipe, overrides, parent_id)
+    limit = max_experiences or instance.policy.max_experiences
+    if min_salience is None:
+        min_salience = instance.policy.min_salience
+    left_out: tuple[LeftOut, ...] = ()
+    if is_rebuild:
+        selection = _select_store(session, instance.row.id, recipe, limit=limit)
+    else:
+        selection, left_out = _select_new(
+            session,
+            instance.row.id,
+            recipe,
+            instance.policy,
+            min_salience=min_salience,
+            limit=limit,
+        )
+        if is_from_base:
+            # What the adapter that is left behind had learned comes back with the whole store.
+            store = experiences.list_rehearsal_candidates(session, instance.row.id, limit)
+            selection = replace(selection, rehearsal=tuple(store), rehearsal_count=None)
+    plan = CyclePlan(
+        base_model=instance.base_model,
+        system_prompt=instance.system_prompt,
+        recipe=recipe,
+        min_salience=min_salience,
+        max_experiences=limit,
+        parent_checkpoint_id=parent_id,
+        replaces_checkpoint_id=current_id,
+        experience_ids=tuple(item.id for item in selection.train),
+        rehearsal_ids=tuple(item.id for item in selection.rehearsal),
+        rehearsal_count=selection.rehearsal_count,
+        held_out_ids=tuple(item.id for item in selection.held_out),
+        data_sha256=selection.data_sha256,
+        probe_prompts=instance.probe_prompts,
+        left_out=tuple(asdict(rule) for rule in left_out),
+    )
+    return selection, plan
+
+
+def _select_new(
+    session: Session,
+    instance_id: int,
+    recipe: Recipe,
+    policy: SleepPolicy,
+    *,
+    min_salience: float,
+    limit: int,
+) -> tuple[Selection, tuple[LeftOut, ...]]:
+    """What waits in the buffer, curated, with a share of rehearsal; and what was left out."""
+    pool_size = round(REHEARSAL_POOL_FACTOR * recipe.rehearsal_share * limit)
+    curated = _curate(session, instance_id, policy, min_salience=min_salience, limit=limit)
+    selection = select(
+        curated.kept,
+        held_out=experiences.list_held_out(session, instance_id, MAX_HELD_OUT),
+        rehearsal_pool=experiences.list_rehearsal_candidates(session, instance_id, pool_size)
+        if pool_size
+        else (),
+        rehearsal_share=recipe.rehearsal_share,
+        seed=recipe.seed,
+    )
+    return selection, curated.left_out
+
+
+def _curate(
+    session: Session, instance_id: int, policy: SleepPolicy, *, min_salience: float, limit: int
+) -> Curated:
+    is_limited = policy.max_prompt_share < 1 or policy.max_phase_share < 1
+    pool = experiences.list_candidates(
+        session,
+        instance_id,
+        min_salience=min_salience,
+        limit=curation_pool_size(limit) if is_limited else limit,
+    )
+    traits = experiences.list_traits(session, [item.seq for item in pool]) if is_limited else {}
+    return limit_shares(
+        pool,
+        traits,
+        limit=limit,
+        max_prompt_share=policy.max_prompt_share,
+        max_phase_share=policy.max_phase_share,
+    )
+
+
+def _select_store(session: Session, instance_id: int, recipe: Recipe, *, limit: int) -> Selection:
+    """What was consolidated before and is still there; it stays consolidated whatever happens."""
+    return select(
+        experiences.list_rehearsal_candidates(session, instance_id, limit),
+        held_out=experiences.list_held_out(session, instance_id, MAX_HELD_OUT),
+        rehearsal_pool=(),
+        rehearsal_share=0.0,
+        seed=recipe.seed,
+    )
+
+
+def _recipe(
+    session: Session, recipe: Recipe, overrides: Mapping[str, Any], parent_id: str | None
+) -> Recipe:
+    """The recipe of a cycle; an adapter that goes on keeps the geometry it was made with.
+
+    A changed default or preset must not stop an instance from sleeping, so its geometry waits for
+    the next new adapter; a person who asks for another geometry is told.
+
+    Raises: InvalidPolicy.
+    """
+    wanted = lay_over(recipe, overrides)
+    if parent_id is None:
+        return wanted
+    parent = checkpoints.get_checkpoint(session, parent_id)
+    made_with = CyclePlan.from_json(sleep_cycles.get_cycle(session, parent.cycle_id).plan).recipe
+    kept = {name: getattr(made_with, name) for name in GEOMETRY}
+    for name in GEOMETRY:
+        if name in overrides and overrides[name] != kept[name]:
+            raise InvalidPolicy(
+                f"The current adapter has {name} {kept[name]}, which cannot change while it is "
+                "trained further; roll back to the base model first.",
+                pointer=f"/overrides/{name}",
+            )
+    return replace(wanted, **kept)
