@@ -9,14 +9,14 @@ import json
 import random
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
 from app.domain.gate import Retention
-from app.domain.sleep import Recipe
+from app.domain.sleep import Recipe, SleepPolicy
 from app.training import RaisingTrainingDataBuilder, SleepTrainingLoop
 from app.training.anchors import References, load_or_make_references
 from app.training.batches import TrainingExample
@@ -29,6 +29,7 @@ from app.training.evaluate import (
 )
 from app.training.kept import KeptFiles
 from app.training.loading import BaseModel, load_base_model
+from app.training.lora import detach_adapter
 from app.training.models import base_sha256
 from app.training.rehearsal import choose_surprising
 
@@ -146,36 +147,69 @@ class Clock:
         return time.monotonic() - self._started[0], time.process_time() - self._started[1]
 
 
-def train_in_a_row(
-    model: Path,
-    kept: Path,
-    recipe: Recipe,
-    slices: Sequence[Sequence[TrainingExample]],
-    *,
-    on_cycle: Callable[[int], None] = lambda _number: None,
-) -> Iterator[tuple[Measured, Measured]]:
-    """One adapter trained on one slice after another, with rehearsal as a cycle does it.
+class Line:
+    """One adapter trained on one slice after another, with rehearsal as a cycle does it."""
 
-    Yields:
-        After every slice how far the adapter is on that slice's held-out part, and on the first's.
-    """
-    yardstick = Yardstick.load(model, kept)
-    parts = [split_by_time(examples) for examples in slices]
-    before = [token_log_probabilities(yardstick.base, held_out) for _, held_out in parts]
-    loop = SleepTrainingLoop(model, tempfile.mkdtemp(), recipe=recipe, base=yardstick.base)
-    store: list[TrainingExample] = []
-    for number, (train, held_out) in enumerate(parts):
-        on_cycle(number + 1)
+    def __init__(
+        self,
+        model: Path,
+        kept: Path,
+        recipe: Recipe,
+        slices: Sequence[Sequence[TrainingExample]],
+    ) -> None:
+        self._model = model
+        self._recipe = recipe
+        self._yardstick = Yardstick.load(model, kept)
+        self._parts = [split_by_time(examples) for examples in slices]
+        base = self._yardstick.base
+        self._before = [token_log_probabilities(base, held_out) for _, held_out in self._parts]
+        self._loop = self._new_loop()
+        self._store: list[TrainingExample] = []
+
+    def sleep(self, number: int) -> tuple[Measured, Measured]:
+        """Train on a slice; how far the adapter is on that slice's held-out part, and the first's.
+
+        Call it with 0, 1, 2 and so on.
+        """
+        train, _ = self._parts[number]
         clock = Clock()
-        wanted = min(round(recipe.rehearsal_share * len(train)), len(store))
+        wanted = min(round(self._recipe.rehearsal_share * len(train)), len(self._store))
         drawn = random.Random(number).sample(  # noqa: S311  # a draw, not a secret
-            store, min(REHEARSAL_CHOICE * wanted, len(store))
+            self._store, min(REHEARSAL_CHOICE * wanted, len(self._store))
         )
-        rehearsed = choose_surprising(yardstick.base, drawn, wanted)
-        loop.train_on_experiences([*train, *rehearsed], anchors=yardstick.references.anchors)
+        rehearsed = choose_surprising(self._yardstick.base, drawn, wanted)
+        self._train([*train, *rehearsed])
         seconds = clock.read()
-        store += train
-        yield (
-            measure(yardstick, before[number], held_out, seconds),
-            measure(yardstick, before[0], parts[0][1], seconds),
+        self._store += train
+        return self._measure([number], seconds), self._measure([0], seconds)
+
+    def rebuild(self) -> tuple[Measured, Measured]:
+        """Train a new adapter on the most salient of all slices so far.
+
+        Returns:
+            How far it is on the first slice's held-out part, and on all of them.
+        """
+        detach_adapter(self._loop.adapted)
+        self._loop = self._new_loop()
+        store = sorted(self._store, key=lambda example: -example["salience"])
+        clock = Clock()
+        self._train(store[: SleepPolicy().max_experiences])
+        seconds = clock.read()
+        return self._measure([0], seconds), self.measure_all(seconds)
+
+    def measure_all(self, seconds: tuple[float, float] = (0.0, 0.0)) -> Measured:
+        """How far the adapter is on the held-out parts of all slices together."""
+        return self._measure(range(len(self._parts)), seconds)
+
+    def _new_loop(self) -> SleepTrainingLoop:
+        return SleepTrainingLoop(
+            self._model, tempfile.mkdtemp(), recipe=self._recipe, base=self._yardstick.base
         )
+
+    def _train(self, examples: Sequence[TrainingExample]) -> None:
+        self._loop.train_on_experiences(examples, anchors=self._yardstick.references.anchors)
+
+    def _measure(self, numbers: Sequence[int], seconds: tuple[float, float]) -> Measured:
+        before = torch.cat([self._before[number] for number in numbers])
+        held_out = [example for number in numbers for example in self._parts[number][1]]
+        return measure(self._yardstick, before, held_out, seconds)

@@ -78,16 +78,26 @@ def test_ten_cycles_in_a_row(embedded_model: Path, kept: Path) -> None:
         every[i * size : (i + 1) * size] for i in range(CYCLES)
     ]
     print(f"\n  {CYCLES} slices of {size}, the older file first")
-    row = trainings.train_in_a_row(embedded_model, kept, Recipe(), slices)
+    line = trainings.Line(embedded_model, kept, Recipe(), slices)
     gains = []
-    for number, (own, first) in enumerate(row, start=1):
+    for number in range(CYCLES):
+        own, first = line.sleep(number)
         gains.append(first.gain)
         print(
-            f"  cycle {number:2}: own slice {own.gain:6.3f}, first slice {first.gain:6.3f} "
+            f"  cycle {number + 1:2}: own slice {own.gain:6.3f}, first slice {first.gain:6.3f} "
             f"({first.gain / gains[0]:4.0%} of its gain), general {own.general:+.3f}, "
-            f"KL {own.general_kl:.3f}, {own.seconds:.1f} s"
+            f"KL {own.general_kl:.3f}, {own.seconds:.1f} s",
+            flush=True,
         )
     print(
         f"  general {own.general:+.3f} (target within {GENERAL_TARGET}), "
         f"first slice {gains[-1] / gains[0]:.0%} of its gain (target {KEPT_TARGET:.0%})"
+    )
+    whole = line.measure_all()
+    print(f"  after ten updates: all slices {whole.gain:.3f} ± {whole.gain_error:.3f}")
+    first, whole = line.rebuild()
+    print(
+        f"  made anew from the base: all slices {whole.gain:.3f} ± {whole.gain_error:.3f}, "
+        f"first slice {first.gain:.3f} ({first.gain / gains[0]:.0%} of its gain), "
+        f"general {whole.general:+.3f}, KL {whole.general_kl:.3f}, {whole.seconds:.1f} s"
     )
