@@ -62,7 +62,7 @@ def test_snippets_for_a_session_runtime_run_word_by_word(
 def test_every_setting_it_names_exists() -> None:
     named = {name.lower() for name in re.findall(r"`SAGE_([A-Z_]+)`", EVERYTHING)}
     fields = set(Settings.model_fields)
-    assert named - fields <= {"config_file", "test_cache", "shared_data", "token"}
+    assert named - fields <= {"ca_file", "config_file", "test_cache", "shared_data", "token"}
 
 
 def test_every_path_it_names_exists() -> None:

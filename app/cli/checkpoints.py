@@ -8,6 +8,7 @@ import typer
 
 from app.cli.terminal import (
     AnyInstance,
+    CaFile,
     Instance,
     Json,
     Token,
@@ -27,10 +28,14 @@ Why = Annotated[str | None, typer.Option(help="Kept with the move of the alias."
 
 @app.command()
 def checkpoints(
-    instance: AnyInstance = None, url: Url = None, token: Token = None, as_json: Json = False
+    instance: AnyInstance = None,
+    url: Url = None,
+    token: Token = None,
+    ca_file: CaFile = None,
+    as_json: Json = False,
 ) -> None:
     """List checkpoints, newest first."""
-    with daemon(url, token) as client:
+    with daemon(url, token, ca_file) as client:
         answer = client.list_checkpoints(instance=instance)
     if as_json:
         print_json(answer)
@@ -56,10 +61,11 @@ def promote(
     reason: Why = None,
     url: Url = None,
     token: Token = None,
+    ca_file: CaFile = None,
     as_json: Json = False,
 ) -> None:
     """Make a checkpoint current."""
-    with daemon(url, token) as client:
+    with daemon(url, token, ca_file) as client:
         aliases = client.promote(
             checkpoint_id, force=force, reason=reason, actor="sage-sleep promote"
         )
@@ -72,10 +78,11 @@ def rollback(
     reason: Why = None,
     url: Url = None,
     token: Token = None,
+    ca_file: CaFile = None,
     as_json: Json = False,
 ) -> None:
     """Take current one promotion back."""
-    with daemon(url, token) as client:
+    with daemon(url, token, ca_file) as client:
         aliases = client.rollback(instance, reason=reason, actor="sage-sleep rollback")
     print_aliases(
         aliases,
@@ -90,10 +97,11 @@ def dismiss(
     reason: Why = None,
     url: Url = None,
     token: Token = None,
+    ca_file: CaFile = None,
     as_json: Json = False,
 ) -> None:
     """Refuse the candidate that waits for a person; its experiences go back to the buffer."""
-    with daemon(url, token) as client:
+    with daemon(url, token, ca_file) as client:
         aliases = client.dismiss_candidate(instance, reason=reason, actor="sage-sleep dismiss")
     next_step = f"`sage-sleep sleep -i {instance} --force` tries again."
     print_aliases(aliases, as_json=as_json, next_step=next_step)

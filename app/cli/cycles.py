@@ -8,6 +8,7 @@ import typer
 
 from app.cli.terminal import (
     AnyInstance,
+    CaFile,
     Instance,
     Json,
     Token,
@@ -51,6 +52,7 @@ def sleep(
     lora_alpha: int | None = None,
     url: Url = None,
     token: Token = None,
+    ca_file: CaFile = None,
     as_json: Json = False,
 ) -> None:
     """Ask for a sleep cycle."""
@@ -64,7 +66,7 @@ def sleep(
         "lora_alpha": lora_alpha,
     }
     overrides = {name: value for name, value in named.items() if value is not None}
-    with daemon(url, token) as client:
+    with daemon(url, token, ca_file) as client:
         if dry_run:
             preview = client.preview_sleep(instance, force=force, overrides=overrides)
             _print_preview(preview, as_json=as_json)
@@ -90,10 +92,11 @@ def cancel(
     instance: Instance = "default",
     url: Url = None,
     token: Token = None,
+    ca_file: CaFile = None,
     as_json: Json = False,
 ) -> None:
     """Cancel a queued cycle, or ask a running one to stop; its experiences go back."""
-    with daemon(url, token) as client:
+    with daemon(url, token, ca_file) as client:
         if cycle_id is None:
             (found,) = client.get_stats(instance).instances
             if found.running_cycle is None:
@@ -110,10 +113,14 @@ def cancel(
 
 @app.command()
 def cycles(
-    instance: AnyInstance = None, url: Url = None, token: Token = None, as_json: Json = False
+    instance: AnyInstance = None,
+    url: Url = None,
+    token: Token = None,
+    ca_file: CaFile = None,
+    as_json: Json = False,
 ) -> None:
     """List sleep cycles, newest first."""
-    with daemon(url, token) as client:
+    with daemon(url, token, ca_file) as client:
         answer = client.list_sleep_cycles(instance=instance)
     if as_json:
         print_json(answer)

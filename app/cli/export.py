@@ -17,7 +17,7 @@ from typing import IO, Annotated, Any
 
 import typer
 
-from app.cli.terminal import AnyInstance, Token, Url, daemon, err, fail
+from app.cli.terminal import AnyInstance, CaFile, Token, Url, daemon, err, fail
 from app.client import Experience
 from app.domain.experience import ExperienceStatus
 
@@ -54,6 +54,7 @@ def export(
     overwrite: Annotated[bool, typer.Option(help="Replace what is there.")] = False,
     url: Url = None,
     token: Token = None,
+    ca_file: CaFile = None,
 ) -> None:
     """Write experiences to a file, newest first; erased ones are left out."""
     is_dataset = format_ is ExportFormat.DATASET
@@ -64,7 +65,7 @@ def export(
     target = to / DATASET_FILE if is_dataset else to
     if to != STANDARD_OUTPUT and target.exists() and not overwrite:
         fail(f"{target} is there already; name another, or replace it with --overwrite.")
-    with daemon(url, token) as client:
+    with daemon(url, token, ca_file) as client:
         found = client.iterate_experiences(
             instance=instance,
             status=status,

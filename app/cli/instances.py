@@ -9,6 +9,7 @@ import typer
 
 from app.cli.terminal import (
     AnyInstance,
+    CaFile,
     Json,
     Token,
     Url,
@@ -30,10 +31,14 @@ OWN_FIELDS = frozenset({"base_model", "system_prompt", "timezone"})
 
 @app.command()
 def stats(
-    instance: AnyInstance = None, url: Url = None, token: Token = None, as_json: Json = False
+    instance: AnyInstance = None,
+    url: Url = None,
+    token: Token = None,
+    ca_file: CaFile = None,
+    as_json: Json = False,
 ) -> None:
     """Show every instance at a glance."""
-    with daemon(url, token) as client:
+    with daemon(url, token, ca_file) as client:
         answer = client.get_stats(instance) if instance else client.get_all_stats()
     if as_json:
         print_json(answer)
@@ -50,12 +55,16 @@ def stats(
 
 @instances_app.callback()
 def instances(
-    context: typer.Context, url: Url = None, token: Token = None, as_json: Json = False
+    context: typer.Context,
+    url: Url = None,
+    token: Token = None,
+    ca_file: CaFile = None,
+    as_json: Json = False,
 ) -> None:
     """List all instances with what they set themselves; `put` creates or changes one."""
     if context.invoked_subcommand is not None:
         return
-    with daemon(url, token) as client:
+    with daemon(url, token, ca_file) as client:
         answer = client.list_instances()
     if as_json:
         print_json(answer)
@@ -86,13 +95,14 @@ def put_instance(
     ] = None,
     url: Url = None,
     token: Token = None,
+    ca_file: CaFile = None,
     as_json: Json = False,
 ) -> None:
     """Create an instance, or replace its settings: what is not named follows the daemon's."""
     values: dict[str, Any] = {}
     for setting in settings or ():
         _lay(values, setting)
-    with daemon(url, token) as client:
+    with daemon(url, token, ca_file) as client:
         instance = client.put_instance(slug, **values)
     if as_json:
         print_json(instance)

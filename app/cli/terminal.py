@@ -46,6 +46,15 @@ Token = Annotated[
         "see a command line.",
     ),
 ]
+CaFile = Annotated[
+    Path | None,
+    typer.Option(
+        envvar="SAGE_CA_FILE",
+        show_default=False,
+        help="PEM file of the authorities to trust, where the daemon's certificate is a private "
+        "CA's.",
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 Instance = Annotated[str, typer.Option("--instance", "-i", help="Slug of the instance.")]
 AnyInstance = Annotated[str | None, typer.Option("--instance", "-i", help="Only this instance.")]
@@ -73,14 +82,18 @@ def read_settings() -> Settings:
 
 
 @contextmanager
-def daemon(url: str | None, token: str | None = None) -> Iterator[SleepClient]:
+def daemon(
+    url: str | None, token: str | None = None, ca_file: Path | None = None
+) -> Iterator[SleepClient]:
     """Talk to the daemon; exit code 3 where none answers, 1 where it refuses.
 
     Nothing is tried again: a person at a terminal is told at once.
     """
     settings = read_settings()
     try:
-        with SleepClient(url or _address(settings), token=token, retry_seconds=0) as client:
+        with SleepClient(
+            url or _address(settings), token=token, retry_seconds=0, verify=ca_file or True
+        ) as client:
             yield client
     except SleepClientError as error:
         err.print(str(error), style="red", markup=False, soft_wrap=True)

@@ -12,7 +12,7 @@ import typer
 from rich.live import Live
 
 from app.cli.frame import EventLine, Frame, draw
-from app.cli.terminal import AnyInstance, Token, Url, daemon, out
+from app.cli.terminal import AnyInstance, CaFile, Token, Url, daemon, out
 from app.client import DaemonUnavailable, Event, InstanceStats, SleepClient, Stats
 from app.follow import PROGRESS_EVENT, LossCurve
 
@@ -34,9 +34,10 @@ def watch(
     once: Annotated[bool, typer.Option(help="Print one frame and end, for scripts.")] = False,
     url: Url = None,
     token: Token = None,
+    ca_file: CaFile = None,
 ) -> None:
     """Watch instances, running cycles and events until Ctrl-C, through restarts of the daemon."""
-    with daemon(url, token) as client:
+    with daemon(url, token, ca_file) as client:
         view = View(client, instance)
         if once:
             out.print(draw(view.look(), height=None))

@@ -18,6 +18,7 @@ from app.client.decoding import Page, Result
 from app.client.delivery import Delivery
 from app.client.errors import (
     AnswerNotUnderstood,
+    AuthorityUnusable,
     DaemonUnavailable,
     DownloadCorrupt,
     RequestRefused,
@@ -63,6 +64,7 @@ __all__ = [
     "AnswerNotUnderstood",
     "AsyncSleepClient",
     "AsyncSpoolSender",
+    "AuthorityUnusable",
     "BatchItem",
     "BatchReceipt",
     "Checkpoint",

@@ -39,6 +39,7 @@ from app.client.flows import (
     as_method,
 )
 from app.client.sync_client import DEFAULT_URL, RETRY_SECONDS, TIMEOUT_SECONDS
+from app.client.trust import Verify, trusted_by
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -123,6 +124,7 @@ class AsyncSleepClient:
         token: str | None = None,
         timeout_seconds: float = TIMEOUT_SECONDS,
         retry_seconds: float = RETRY_SECONDS,
+        verify: Verify = True,
     ) -> None:
         """Connect when first asked for something; the arguments are those of `SleepClient`."""
         self.url = url
@@ -131,6 +133,7 @@ class AsyncSleepClient:
             base_url=url,
             timeout=timeout_seconds,
             headers={"Authorization": f"Bearer {token}"} if token else None,
+            verify=trusted_by(verify),
         )
 
     async def __aenter__(self) -> Self:

@@ -36,6 +36,7 @@ from app.client.exchange import Exchange
 from app.client.results import Experience, Receipt
 from app.client.spool import Spool
 from app.client.sync_client import DEFAULT_URL, SleepClient
+from app.client.trust import Verify
 
 DIMENSIONS = ("surprise", "novelty", "arousal", "reward", "conflict")
 HIGH_SALIENCE = 0.7
@@ -60,6 +61,7 @@ class ExperienceCollector:
         session: str | None = None,
         spool_path: Path | str | None = None,
         wait_seconds: float = WAIT_SECONDS,
+        verify: Verify = True,
     ) -> None:
         """Open the spool; the daemon is asked when there is something to tell it.
 
@@ -74,18 +76,21 @@ class ExperienceCollector:
             session: Free text, kept with each exchange.
             spool_path: By default beside `buffer_path`, or in `~/.local/state/sage-sleep`.
             wait_seconds: How long `add_exchange` waits for the daemon before it spools.
+            verify: As of `SleepClient`: over TLS, a PEM file of the authorities to trust.
 
-        Raises: SpoolUnusable.
+        Raises: AuthorityUnusable, SpoolUnusable.
         """
         self.instance = instance or _slug(machine_name, model_name)
         self.session = session
-        self.spool = Spool(spool_path or _spool_path(buffer_path, url))
         self._salience_threshold = salience_threshold
         self._origin = {"machine": machine_name, "model": model_name}
         self._wait_seconds = wait_seconds
         self._recent: deque[str] = deque(maxlen=RECENT_WINDOW)
         self._has_instance = False
-        self._client = SleepClient(url, token=token, timeout_seconds=wait_seconds, retry_seconds=0)
+        self._client = SleepClient(
+            url, token=token, timeout_seconds=wait_seconds, retry_seconds=0, verify=verify
+        )
+        self.spool = Spool(spool_path or _spool_path(buffer_path, url))
         self._sender = SpoolSender(self._client, self.spool)
 
     def __enter__(self) -> Self:

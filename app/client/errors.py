@@ -4,6 +4,7 @@ SleepClientError
 |-- DaemonUnavailable     no answer, or one that says "not now", until the time for retries was over
 |-- RequestRefused        the daemon answered that it will not; `problem` says why
 |-- AnswerNotUnderstood   the answer lacks what this client needs: the daemon is older than it
+|-- AuthorityUnusable     the CA file is none, so that no certificate can be checked
 |-- DownloadCorrupt       a checkpoint's bytes are not those that the registry promised
 |-- SpoolFull             the spool reached its limit, or the disk did; the exchange was not kept
 `-- SpoolUnusable         the spool's file cannot be opened or is no spool
@@ -41,6 +42,10 @@ class RequestRefused(SleepClientError):
 
 class AnswerNotUnderstood(SleepClientError):
     """An answer is not what this client needs."""
+
+
+class AuthorityUnusable(SleepClientError):
+    """The file of certificate authorities cannot be read, or holds none."""
 
 
 class DownloadCorrupt(SleepClientError):

@@ -23,6 +23,7 @@ from app.client.errors import (
     SleepClientError,
 )
 from app.client.flows import AskOptions, Flow, Open, Opened, Options, Pause, ReadAll, Request, Send
+from app.client.trust import is_distrust
 
 T = TypeVar("T")
 
@@ -78,7 +79,7 @@ def send(request: Request, *, retry_seconds: float | None = None) -> Flow[httpx.
         except httpx.TransportError as error:
             cause, failure, pause = error, unreachable(options.url, error), None
             repeatable = _PASSING_ERRORS if request.is_repeatable else _NEVER_ARRIVED
-            may_repeat = isinstance(error, repeatable)
+            may_repeat = isinstance(error, repeatable) and not is_distrust(error)
         pause = backoff_seconds(attempt) if pause is None else pause
         if not may_repeat or time.monotonic() + pause > deadline:
             raise failure from cause
@@ -127,6 +128,11 @@ def refusal(response: httpx.Response) -> SleepClientError:
 
 def unreachable(url: str, error: httpx.TransportError) -> DaemonUnavailable:
     """A transport's error as ours."""
+    if is_distrust(error):
+        return DaemonUnavailable(
+            f"What answers at {url} has a certificate that is not trusted ({error}); name the "
+            "authority's PEM file: `verify=` of the client, --ca-file or SAGE_CA_FILE of a command."
+        )
     return DaemonUnavailable(
         f"No daemon answers at {url} ({type(error).__name__}); start one with `sage-sleep serve`."
     )

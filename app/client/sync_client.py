@@ -38,6 +38,7 @@ from app.client.flows import (
     Work,
     as_method,
 )
+from app.client.trust import Verify, trusted_by
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -128,6 +129,7 @@ class SleepClient:
         token: str | None = None,
         timeout_seconds: float = TIMEOUT_SECONDS,
         retry_seconds: float = RETRY_SECONDS,
+        verify: Verify = True,
     ) -> None:
         """Connect when first asked for something.
 
@@ -136,6 +138,9 @@ class SleepClient:
             token: Sent as `Authorization: Bearer`; never read from the environment here.
             timeout_seconds: How long to wait for a connection, and for each answer.
             retry_seconds: How long a request that is safe to repeat is tried again; 0 for once.
+            verify: Over TLS, a PEM file of the authorities to trust, such as a private CA's.
+
+        Raises: AuthorityUnusable.
         """
         self.url = url
         self._options = Options(url=url, retry_seconds=retry_seconds)
@@ -143,6 +148,7 @@ class SleepClient:
             base_url=url,
             timeout=timeout_seconds,
             headers={"Authorization": f"Bearer {token}"} if token else None,
+            verify=trusted_by(verify),
         )
 
     def __enter__(self) -> Self:
