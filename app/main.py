@@ -20,6 +20,7 @@ from app.api import (
     cycle_reports,
     document,
     experiences,
+    guide,
     instances,
     metrics,
     operations,
@@ -92,6 +93,7 @@ def create_app(settings: Settings, *, child_command: Sequence[str] | None = None
         instances,
         operations,
         console,
+        guide,
         metrics,
     ):
         app.include_router(part.router)

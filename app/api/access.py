@@ -60,13 +60,15 @@ NEEDED: dict[str, Scope | None] = {
     "PUT /v1/instances/{slug}": Scope.ADMIN,
     "DELETE /v1/experiences/{experience_id}": Scope.ADMIN,
     "DELETE /v1/checkpoints/{checkpoint_id}": Scope.ADMIN,
-    # Public: a load balancer asks the first two, and the console is a page without data.
+    # Public: a load balancer asks the first two, and console and guide are pages without data.
     "GET /healthz": None,
     "GET /readyz": None,
     "GET /": None,
     "GET /favicon.ico": None,
     "GET /console/{name}": None,
     "GET /console/vendor/{name}": None,
+    "GET /guide": None,
+    "GET /guide/{name}": None,
 }
 """What a caller's token must be for; None: anyone. HEAD needs what GET needs."""
 

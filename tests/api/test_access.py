@@ -28,7 +28,7 @@ from tests.support import RunningDaemon, StartDaemon, make_exchange, run_command
 
 UNKNOWN_ID = "01JZZZZZZZZZZZZZZZZZZZZZZZ"
 EVERYWHERE = "0.0.0.0"  # noqa: S104  # what must be refused
-PAGES = {"GET /", "GET /favicon.ico"}
+PAGES = {"GET /", "GET /favicon.ico", "GET /guide", "GET /guide/{name}"}
 """With the console's files, all that stands in no OpenAPI document."""
 Headers = dict[str, str]
 
