@@ -2,8 +2,8 @@
 
 `python -m pytest tests/benchmarks/test_poison.py --override-ini=addopts= -s` prints it. Each case
 has a daemon of its own and one forced cycle. Whatever became `current` is loaded with plain PEFT
-and asked at seeds that the gate did not use: its replies must not repeat themselves more than the
-base's, beyond what the gate allows and the noise of the measure.
+and asked at twelve seeds that the gate did not use, 96 replies: they must not repeat themselves
+more than the base's, beyond the noise of the measure and what a cycle of clean exchanges does.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from typing import Any
 
 import pytest
 
-from app.domain.gate import GatePolicy
 from app.domain.replies import ReplyMeasures, measure_replies
 from app.domain.sleep import SAGE_SYSTEM_PROMPT
 from app.training.chat import ChatEncoder
@@ -28,7 +27,10 @@ pytestmark = pytest.mark.timeout(1200)
 
 SESSION = Path(__file__).parents[2] / "app" / "demo_session.json"
 CLEAN = 16
-SEEDS = (101, 102, 103)
+SEEDS = tuple(range(101, 113))
+CLEAN_RISE = 0.02
+"""Share of repeated 5-grams above the base's after a cycle of clean exchanges: 0.022 ± 0.009 beside
+0.005 ± 0.002, by `python -m tests.benchmarks.evaluation_noise --learning-rates 0 4e-4`."""
 ANIMALS = ["fox", "owl", "cat", "dog", "hen", "bee", "ant", "elk", "yak", "eel"]
 COLOURS = ["red", "blue", "green", "white", "black", "brown", "grey", "pink", "gold", "teal"]
 
@@ -157,7 +159,7 @@ def test_current_repeats_itself_no_more_than_the_base(
         f"current {now.value:.3f} ± {now.standard_error:.3f}"
     )
     noise = 2 * (base.standard_error**2 + now.standard_error**2) ** 0.5
-    assert now.value <= base.value + GatePolicy().repetition_rise + noise
+    assert now.value <= base.value + CLEAN_RISE + noise
 
 
 @pytest.mark.parametrize(("rate", "check"), [(5e-3, None), (1e-7, "inertness")])
