@@ -1,6 +1,6 @@
 """How far the gate's measures move by chance, in a good cycle and in bad ones.
 
-    python -m tests.benchmarks.evaluation_noise [--learning-rates 0 2e-4 5e-3 1e-7]
+    python -m tests.benchmarks.evaluation_noise [--learning-rates 0 4e-4 5e-3 1e-7]
 
 Trains the demo's session at each learning rate (0: the bare base), measures general knowledge once
 and replies at twelve seeds, and prints every measure's value over all seeds, and its lowest and
@@ -38,7 +38,7 @@ SESSION = Path(__file__).parents[2] / "app" / "demo_session.json"
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--learning-rates", nargs="*", type=float, default=[0.0, 2e-4, 5e-3, 1e-7])
+    parser.add_argument("--learning-rates", nargs="*", type=float, default=[0.0, 4e-4, 5e-3, 1e-7])
     chosen = parser.parse_args()
     models = Path(os.environ.get("SAGE_TEST_CACHE", "~/.cache/sage-sleep-tests")).expanduser()
     with tempfile.TemporaryDirectory() as scratch:
