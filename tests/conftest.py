@@ -105,8 +105,9 @@ def start_daemon(data_dir: Path, tmp_path: Path) -> Iterator[StartDaemon]:
                 stderr=log,
             )
         scheme = "https" if tls else "http"
+        address = "[::1]" if settings.get("host") == "::" else "127.0.0.1"
         http = httpx.Client(
-            base_url=f"{scheme}://127.0.0.1:{port}", timeout=30, verify=tls or False
+            base_url=f"{scheme}://{address}:{port}", timeout=30, verify=tls or False
         )
         daemon = RunningDaemon(process, http, data_dir, log_path)
         started.append(daemon)

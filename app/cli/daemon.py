@@ -5,11 +5,11 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from app.cli.terminal import Json, err, explained, fail, out, print_json, read_settings
+from app.cli.terminal import Json, address_of, err, explained, fail, out, print_json, read_settings
 from app.log import configure_logging
 
 if TYPE_CHECKING:
@@ -69,6 +69,25 @@ def serve_with(child_command: Sequence[str] | None = None) -> None:
             server = uvicorn.Server(config)
             _stop_child_with(server, application)
             server.run(sockets=[listener])
+
+
+@app.command()
+def healthcheck(
+    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds to wait for the answer.")] = 5.0,
+) -> None:
+    """Ask the daemon of these settings whether it answers; exit code 1 if not, as Docker wants."""
+    import httpx  # noqa: PLC0415
+
+    address = f"{address_of(read_settings())}/healthz"
+    try:
+        # Its own daemon, by an address that no certificate is for; nothing secret is sent, and one
+        # that has expired is no reason to restart.
+        answer = httpx.get(address, timeout=timeout, verify=False, trust_env=False)  # noqa: S501
+    except httpx.TransportError as error:
+        fail(f"{address} does not answer ({type(error).__name__}).")
+    if not answer.is_success:
+        fail(f"{address} answers {answer.status_code}.")
+    out.print(f"{address} answers.", soft_wrap=True)
 
 
 @app.command("run-cycle", hidden=True)

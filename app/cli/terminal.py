@@ -92,7 +92,7 @@ def daemon(
     settings = read_settings()
     try:
         with SleepClient(
-            url or _address(settings), token=token, retry_seconds=0, verify=ca_file or True
+            url or address_of(settings), token=token, retry_seconds=0, verify=ca_file or True
         ) as client:
             yield client
     except SleepClientError as error:
@@ -101,9 +101,12 @@ def daemon(
         raise typer.Exit(NO_DAEMON if is_away else 1) from error
 
 
-def _address(settings: Settings) -> str:
+def address_of(settings: Settings) -> str:
+    """Where a daemon with these settings answers on this machine."""
     scheme = "http" if settings.tls_certificate is None else "https"
-    host = "127.0.0.1" if settings.is_any_address else settings.host
+    host = settings.host
+    if settings.is_any_address:
+        host = "::1" if host == "::" else "127.0.0.1"
     return f"{scheme}://{f'[{host}]' if ':' in host else host}:{settings.port}"
 
 
