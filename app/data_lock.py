@@ -25,7 +25,8 @@ def hold(data_dir: Path) -> Iterator[None]:
         lock.acquire()
     except Timeout as error:
         raise DataDirectoryInUse(
-            f"Another daemon runs on {data_dir}; stop it, or set SAGE_DATA_DIR."
+            f"A daemon, or a command that must be alone, runs on {data_dir}; stop it, or set "
+            "SAGE_DATA_DIR."
         ) from error
     except OSError as error:
         raise DirectoryReadOnly(

@@ -399,4 +399,4 @@ class DatabaseNotMigrated(StorageError):
 
 
 class DataDirectoryInUse(StorageError):
-    """Another daemon holds the data directory."""
+    """A daemon, or what must not run beside one, holds the data directory."""

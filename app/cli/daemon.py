@@ -131,27 +131,28 @@ def run_child(cycle_id: str, make_trainer: Callable[[], Trainer]) -> None:
 
 @app.command()
 def migrate(as_json: Json = False) -> None:
-    """Create the database, or bring its schema up to date."""
+    """Create the database, or bring its schema up to date; no daemon may run."""
     from alembic import command  # noqa: PLC0415
     from alembic.config import Config  # noqa: PLC0415
     from alembic.script import ScriptDirectory  # noqa: PLC0415
 
     import migrations  # noqa: PLC0415
     from app.clock import utc_now  # noqa: PLC0415
+    from app.data_lock import hold  # noqa: PLC0415
     from app.db.copies import keep_before_change  # noqa: PLC0415
     from app.db.engine import Database, translated_errors  # noqa: PLC0415
 
     with explained():
         settings = read_settings()
-        settings.data_dir.mkdir(parents=True, exist_ok=True)
         db = Database(settings.effective_database_url)
         config = Config()
         config.set_main_option("script_location", str(Path(migrations.__file__).parent))
         config.attributes["url"] = db.url
-        if copy := keep_before_change(db, now=utc_now()):
-            typer.echo(f"The database as it was is kept as {copy}", err=True)
-        with translated_errors():
-            command.upgrade(config, "head")
+        with hold(settings.data_dir):
+            if copy := keep_before_change(db, now=utc_now()):
+                typer.echo(f"The database as it was is kept as {copy}", err=True)
+            with translated_errors():
+                command.upgrade(config, "head")
     if as_json:
         revision = ScriptDirectory.from_config(config).get_current_head()
         print_json({"database_url": settings.effective_database_url, "revision": revision})

@@ -88,7 +88,7 @@ def test_second_daemon_on_a_data_directory_refuses_to_start(start_daemon: StartD
     environment = {"SAGE_DATA_DIR": str(daemon.data_dir), "SAGE_PORT": "0"}
     second = run_command("serve", environment=environment, check=False)
     assert second.returncode == 1
-    assert "Another daemon runs" in second.stderr
+    assert "A daemon, or" in second.stderr
 
 
 def test_daemon_without_a_database_says_what_to_do(tmp_path: Path) -> None:
