@@ -54,9 +54,14 @@ Verify = Callable[[Path, str, Sequence[CheckpointFile]], None]
 """How a checkpoint's files are looked at: `verify` or `verify_sizes`."""
 
 
+def staging_path(root: Path, staging_id: str) -> Path:
+    """Where a cycle's files are while they are made."""
+    return root / STAGING_DIRECTORY / staging_id
+
+
 def stage(root: Path, staging_id: str) -> Path:
     """Create an empty staging directory, replacing what a killed run left there."""
-    directory = root / STAGING_DIRECTORY / staging_id
+    directory = staging_path(root, staging_id)
     if directory.exists():
         shutil.rmtree(directory)
     directory.mkdir(parents=True)

@@ -12,10 +12,10 @@ import pytest
 
 
 @contextmanager
-def small_disk(path: Path, *, megabytes: int) -> Iterator[Path]:
+def small_disk(path: Path, *, megabytes: int, inodes: int = 1000) -> Iterator[Path]:
     """Mount a disk at an empty directory; only root may, so that others skip and say so."""
     path.mkdir()
-    size = f"size={megabytes}m"
+    size = f"size={megabytes}m,nr_inodes={inodes}"
     mounted = subprocess.run(
         ["mount", "-t", "tmpfs", "-o", size, "tmpfs", str(path)], capture_output=True, check=False
     )

@@ -107,6 +107,8 @@ def run_child(cycle_id: str, make_trainer: Callable[[], Trainer]) -> None:
     worker.yield_cores()
 
     from app.db.engine import Database  # noqa: PLC0415
+    from app.domain.worker_end import DISK_FULL_EXIT  # noqa: PLC0415
+    from app.errors import DatabaseFull, DiskFull  # noqa: PLC0415
 
     with explained():
         settings = read_settings()
@@ -125,6 +127,9 @@ def run_child(cycle_id: str, make_trainer: Callable[[], Trainer]) -> None:
                 trainer=make_trainer(),
                 stop=stop,
             )
+        except (DatabaseFull, DiskFull) as error:
+            err.print(error.message, markup=False, soft_wrap=True)
+            raise SystemExit(DISK_FULL_EXIT) from error
         finally:
             db.close()
 

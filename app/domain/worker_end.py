@@ -5,6 +5,9 @@ from __future__ import annotations
 import signal
 from dataclasses import dataclass
 
+DISK_FULL_EXIT = 28
+"""Exit code of a worker whose disk is too full even to say so in the database (ENOSPC)."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class WorkerEnd:
@@ -23,6 +26,8 @@ class WorkerEnd:
         """What a cycle that ended so has as its error's code."""
         if self.silent_seconds is not None:
             return "worker-stalled"
+        if self.exit_code == DISK_FULL_EXIT:
+            return "disk-full"
         return "worker-killed" if self.exit_code == -signal.SIGKILL else "worker-died"
 
     @property
@@ -43,4 +48,6 @@ class WorkerEnd:
                 "The training process was killed from outside (SIGKILL), as the kernel does where "
                 "memory runs out: lower SAGE_BATCH_SIZE or SAGE_MAX_LENGTH, or free memory."
             )
+        if self.exit_code == DISK_FULL_EXIT:
+            return "The disk had no room left; free some, and see `sage-sleep prune`."
         return f"The training process died (exit {self.exit_code})."

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import signal
 import sys
 import threading
@@ -92,7 +93,7 @@ def run_cycle(
     order = consolidation.start_cycle(db, cycle_id, worker_id=worker_id, now=utc_now())
     _log.info("sleep_cycle.started", cycle_id=cycle_id, experiences=len(order.train))
     checkpoint_id = new_id()
-    staged = artifacts.stage(root, checkpoint_id)
+    staged = artifacts.staging_path(root, checkpoint_id)
     job = TrainingJob(
         base_model=order.plan.base_model,
         parent_adapter=root / order.parent.name if order.parent else None,
@@ -112,6 +113,7 @@ def run_cycle(
         snapshot_interval_seconds=snapshot_interval_seconds,
     )
     try:
+        artifacts.stage(root, checkpoint_id)
         with ProgressWriter(db, cycle_id, worker_id=worker_id, stop=stop) as on_progress:
             report = trainer.run(job, on_progress=on_progress, should_stop=stop.is_set)
             on_progress(Progress(stage=Stage.PUBLISHING))
@@ -121,17 +123,17 @@ def run_cycle(
             db, root, cycle_id, worker_id, publication, report, verdict, defaults, stop
         )
     except TrainingStopped:
-        artifacts.remove(root, f"{artifacts.STAGING_DIRECTORY}/{checkpoint_id}")
+        _discard(staged)
         consolidation.stop_cycle(
             db, cycle_id, worker_id=worker_id, defaults=defaults, now=utc_now()
         )
         _log.info("sleep_cycle.stopped", cycle_id=cycle_id)
         return None
     except CycleOwnershipLost:
-        artifacts.remove(root, f"{artifacts.STAGING_DIRECTORY}/{checkpoint_id}")
+        _discard(staged)
         raise
     except Exception as error:  # noqa: BLE001  # whatever it was, the cycle must end as failed
-        artifacts.remove(root, f"{artifacts.STAGING_DIRECTORY}/{checkpoint_id}")
+        _discard(staged)
         code, message = _explain(error)
         consolidation.fail_cycle(
             db,
@@ -248,10 +250,16 @@ def _write_curves(
         _log.warning("tensorboard.not_written", error=error.strerror)
 
 
+def _discard(staged: Path) -> None:
+    """What cannot be deleted now goes at the daemon's next start."""
+    shutil.rmtree(staged, ignore_errors=True)
+
+
 def _forget_snapshot(job: TrainingJob) -> None:
     """After a cycle's end; what a cancelled one left goes at the daemon's next start."""
     if job.snapshot_file is not None:
-        job.snapshot_file.unlink(missing_ok=True)
+        with suppress(OSError):
+            job.snapshot_file.unlink(missing_ok=True)
 
 
 def _demand_running(stop: threading.Event) -> None:

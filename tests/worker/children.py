@@ -6,12 +6,18 @@ import os
 import resource
 import signal
 import sys
+import tempfile
 import time
 from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
 
 from app.cli.daemon import run_child
 from app.domain.gate import TrainingReport
 from app.domain.sleep import Progress, Stage, TrainingJob
+from tests.small_disk import fill_up
 
 SLOW_SECONDS = 12.0
 ADDRESS_SPACE_BYTES = 4 << 30
@@ -62,7 +68,30 @@ def swell(speak: Callable[[], None]) -> None:
     bytearray(2 * ADDRESS_SPACE_BYTES)
 
 
-WAYS = {"hang": hang, "plod": plod, "be_killed": be_killed, "swell": swell}
+def overfill(speak: Callable[[], None]) -> None:
+    """Write an adapter that is larger than the disk lets a file be."""
+    speak()
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, resource.RLIM_INFINITY))
+    with tempfile.TemporaryDirectory() as directory:
+        save_file({"a": torch.zeros(1 << 20)}, f"{directory}/adapter_model.safetensors")
+
+
+def fill_disk(speak: Callable[[], None]) -> None:
+    """Be writing when the disk of the whole data directory has no byte left."""
+    speak()
+    data_dir = Path(os.environ["SAGE_DATA_DIR"])
+    fill_up(data_dir)
+    (data_dir / "adapter_model.safetensors").write_bytes(b"\0" * 4096)
+
+
+WAYS = {
+    "hang": hang,
+    "plod": plod,
+    "be_killed": be_killed,
+    "swell": swell,
+    "overfill": overfill,
+    "fill_disk": fill_disk,
+}
 
 if __name__ == "__main__":
     run_child(sys.argv[2], lambda: BadTrainer(WAYS[sys.argv[1]]))

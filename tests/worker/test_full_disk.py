@@ -1,0 +1,90 @@
+"""A disk that is full while a cycle runs ends it by that name, wherever the write was."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from app.db.engine import Database
+from app.domain.sleep import InstanceDefaults, Trigger
+from app.domain.worker_end import DISK_FULL_EXIT, WorkerEnd
+from app.services import consolidation, sleep
+from tests.publishing import NOW, fill
+from tests.small_disk import small_disk
+
+pytestmark = pytest.mark.timeout(180)
+
+
+@pytest.fixture
+def disk(tmp_path: Path, migrated_file: Path) -> Iterator[Path]:
+    """A data directory with a migrated database, on a disk of 8 MB."""
+    with small_disk(tmp_path / "small", megabytes=8) as path:
+        shutil.copy(migrated_file, path / "sage-sleep.db")
+        yield path
+
+
+def queue_cycle(db: Database, defaults: InstanceDefaults) -> str:
+    fill(db, defaults, range(12))
+    request = sleep.CycleRequest(instance="default", trigger=Trigger.REQUEST, is_forced=True)
+    return sleep.request_cycle(db, request, defaults=defaults, now=NOW).id
+
+
+def run_child(way: str, cycle_id: str, data_dir: Path) -> int:
+    """Be the daemon for one child; returns its exit code."""
+    with subprocess.Popen(
+        [sys.executable, "-m", "tests.worker.children", way, cycle_id],
+        env={**os.environ, "SAGE_DATA_DIR": str(data_dir)},
+        stdin=subprocess.PIPE,
+    ) as child:
+        return child.wait(timeout=60)
+
+
+def error_of(db: Database, cycle_id: str) -> tuple[str, str | None]:
+    cycle = sleep.get_cycle(db, cycle_id)[0]
+    return cycle.status, cycle.error["code"] if cycle.error else None
+
+
+def test_adapter_that_does_not_fit_fails_the_cycle_as_disk_full(
+    db: Database, defaults: InstanceDefaults, data_dir: Path
+) -> None:
+    cycle_id = queue_cycle(db, defaults)
+    assert run_child("overfill", cycle_id, data_dir) == 0
+    assert error_of(db, cycle_id) == ("failed", "disk-full")
+    assert sleep.get_cycle(db, cycle_id)[0].attempts == 1
+    assert list((data_dir / "checkpoints" / ".staging").iterdir()) == []
+
+
+def test_disk_without_room_for_a_staging_directory_fails_the_cycle_as_disk_full(
+    db: Database, defaults: InstanceDefaults, data_dir: Path
+) -> None:
+    cycle_id = queue_cycle(db, defaults)
+    with small_disk(data_dir / "checkpoints", megabytes=1, inodes=1):
+        assert run_child("hang", cycle_id, data_dir) == 0
+    assert error_of(db, cycle_id) == ("failed", "disk-full")
+    request = sleep.CycleRequest(instance="default", trigger=Trigger.REQUEST, is_forced=True)
+    sleep.request_cycle(db, request, defaults=defaults, now=NOW)  # all was given back
+
+
+def test_disk_without_room_to_say_so_is_told_by_the_exit_code(
+    defaults: InstanceDefaults, disk: Path
+) -> None:
+    db = Database(f"sqlite:///{disk / 'sage-sleep.db'}")
+    cycle_id = queue_cycle(db, defaults)
+    for attempt in (1, 2, 3):
+        code = run_child("fill_disk", cycle_id, disk)
+        assert code == DISK_FULL_EXIT
+        (disk / "filler").unlink()
+        starts = consolidation.settle_dead_worker(
+            db, cycle_id, end=WorkerEnd(exit_code=code), defaults=defaults, now=NOW
+        )
+        assert starts == (attempt if attempt < 3 else 0)
+    assert error_of(db, cycle_id) == ("failed", "disk-full")
+    types = [event.type for event in sleep.list_events(db, cycle_id, after_seq=0, limit=500)[0]]
+    assert types.count("sleep_cycle.disk_full") == 3
+    db.close()
