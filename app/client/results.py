@@ -126,12 +126,18 @@ class Experience(Result):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Erasure(Result):
-    """What erasing did; `checkpoints` learned from the experience and are marked."""
+    """What erasing did; `checkpoints` learned from the experience and are marked.
+
+    Attributes:
+        purged: No file of the data directory holds a byte of the text; False while a long reader
+            kept the log from being emptied; None from a daemon that does not say.
+    """
 
     id: str
     status: str
     erased_at: datetime | None
     checkpoints: tuple[str, ...]
+    purged: bool | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -38,7 +38,7 @@ def promote_within(
         cycle_id=row.cycle_id,
         checkpoint_id=row.id,
         now=now,
-        data={"from": before, "to": row.id, "actor": actor},
+        data={"from": before, "to": row.id, "actor": actor, "reason": reason},
     )
 
 
@@ -122,7 +122,7 @@ def roll_back_within(
         instance_id=instance.id,
         checkpoint_id=target,
         now=now,
-        data={"from": line[-1], "to": target, "actor": actor},
+        data={"from": line[-1], "to": target, "actor": actor, "reason": reason},
     )
     return target
 

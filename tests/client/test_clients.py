@@ -62,7 +62,7 @@ def test_exchange_is_posted_once_read_listed_and_erased(client: SleepClient) -> 
     page = client.list_experiences(instance="default", text="day 1", session="s-1", limit=5)
     assert [item.id for item in page.data] == [receipt.id]
     erased = client.erase_experience(receipt.id)
-    assert (erased.status, erased.checkpoints) == ("erased", ())
+    assert (erased.status, erased.checkpoints, erased.purged) == ("erased", (), True)
     assert client.get_experience(receipt.id).status == "erased"
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from app import artifacts
 from app.db.engine import Database
+from app.db.events import EventFilter
 from app.domain.sleep import CycleStatus, InstanceDefaults, Trigger
 from app.errors import (
     AliasesChanged,
@@ -21,7 +22,7 @@ from app.errors import (
     InvalidPolicy,
     NoPreviousCheckpoint,
 )
-from app.services import registry, sleep
+from app.services import instance_events, registry, sleep
 from tests.publishing import NOW, aliases, current, end, fill, publish, report
 
 
@@ -222,3 +223,29 @@ def test_rollback_never_stands_still_on_a_checkpoint_promoted_twice(
         seen.append(current(db))
     assert seen == [c, a, c, a, None]
     assert "previous" not in aliases(db)
+
+
+def test_events_of_moves_tell_who_and_why_as_the_history_does(
+    db: Database, defaults: InstanceDefaults, root: Path
+) -> None:
+    first, _ = publish(db, defaults, root, range(20))
+    publish(db, defaults, root, range(20, 40))
+    promote(db, root, first, reason="it spoke more plainly")
+    registry.rollback(
+        db, "default", actor="dennis", reason="no, it did not", expected_revisions=None, now=NOW
+    )
+    roll_back(db)
+    wanted = EventFilter(subject="checkpoint")
+    told = [
+        (event.type, event.data["actor"], event.data["reason"])
+        for event in instance_events.list_events(db, "default", wanted, after_seq=0, limit=99)
+    ]
+    assert told[1:] == [
+        ("checkpoint.promoted", "cycle 2", "accepted by the gate"),
+        ("checkpoint.promoted", "test", "it spoke more plainly"),
+        ("checkpoint.rolled_back", "dennis", "no, it did not"),
+        ("checkpoint.rolled_back", "test", None),
+    ]
+    moves = registry.list_alias_history(db, "default", before_seq=None, limit=99)
+    kept = [(move.actor, move.reason) for move in moves if move.alias == "current"]
+    assert [(actor, reason) for _, actor, reason in told] == kept[::-1]
