@@ -36,6 +36,7 @@ from app.domain.sleep import (
     Recipe,
     SleepPolicy,
 )
+from app.domain.variations import VariationKind
 from app.errors import InvalidPolicy
 
 CONFIG_FILE_VARIABLE = "SAGE_CONFIG_FILE"
@@ -181,6 +182,14 @@ class Settings(BaseSettings):
     anchor_interval: Annotated[
         int, Field(ge=1, le=1000, description="Anchors stand beside one batch of so many.")
     ] = 3
+    variations: Annotated[tuple[VariationKind, ...], NoDecode] = Field(
+        default=(),
+        description="Trained on beside experiences: paraphrased_prompt,dropped_context,"
+        "shuffled_context.",
+    )
+    variation_share: Annotated[
+        float, Field(ge=0, le=3, description="Variations for each trained experience, at most.")
+    ] = 0.5
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     probe_prompts: tuple[str, ...] = Field(
         default=("Who are you?",), description="Answered before and after each cycle."
@@ -255,7 +264,12 @@ class Settings(BaseSettings):
         return value
 
     @field_validator(
-        "target_modules", "allowed_hosts", "allowed_origins", "trusted_proxies", mode="before"
+        "target_modules",
+        "variations",
+        "allowed_hosts",
+        "allowed_origins",
+        "trusted_proxies",
+        mode="before",
     )
     @classmethod
     def _split(cls, value: object) -> object:

@@ -55,6 +55,16 @@ class RepliesSideBySide:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class VariationsOfKind:
+    """What was trained on beside the experiences; `refused` counts reasons."""
+
+    kind: str
+    made: int
+    kept: int
+    refused: Mapping[str, int]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class CycleFindings:
     """What a cycle's measurements and verdict come to."""
 
@@ -63,6 +73,7 @@ class CycleFindings:
     checks: tuple[JudgedCheck, ...]
     replies: tuple[RepliesSideBySide, ...]
     loss_curve: tuple[float | None, ...]
+    variations: tuple[VariationsOfKind, ...]
     scale: float | None
 
 
@@ -83,6 +94,15 @@ def find(metrics: Mapping[str, Any] | None, verdict: Mapping[str, Any] | None) -
             for reply in measured.get("replies", ())
         ),
         loss_curve=tuple(_number(loss) for loss in measured.get("loss_curve", ())),
+        variations=tuple(
+            VariationsOfKind(
+                kind=str(count.get("kind", "")),
+                made=int(count.get("made", 0)),
+                kept=int(count.get("kept", 0)),
+                refused=_mapping(count.get("refused")),
+            )
+            for count in _mapping(measured.get("variations")).get("counts", ())
+        ),
         scale=_number(evaluation.get("scale")),
     )
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from app.domain.measurement import Measurement
 from app.domain.replies import ReplyMeasures
+from app.domain.variations import VariationSummary
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -176,6 +177,8 @@ class TrainingReport:
         validation_curve: Held-out loss after every epoch.
         best_epoch: The epoch whose adapter was kept, counted from 1.
         rehearsed_ids: The candidates for rehearsal that were trained on.
+        variations: What was made of the trained experiences beside them; None where the recipe
+            asks for none.
         trained_tokens: Tokens that went through forward and backward, without padding.
         supervised_tokens: Those of them on which loss was taken.
         seconds: Wall time by stage.
@@ -201,6 +204,7 @@ class TrainingReport:
     validation_curve: tuple[float, ...] = ()
     best_epoch: int = 0
     rehearsed_ids: tuple[str, ...] = ()
+    variations: VariationSummary | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The report as plain JSON values."""

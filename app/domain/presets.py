@@ -13,6 +13,7 @@ from types import MappingProxyType
 from typing import Any
 
 from app.domain.sleep import Recipe
+from app.domain.variations import VariationKind
 
 
 class Preset(StrEnum):
@@ -60,4 +61,6 @@ def lay_over(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
         values = {**PRESETS[Preset(preset)], **values}
     if "target_modules" in values:
         values["target_modules"] = tuple(values["target_modules"])
+    if "variations" in values:
+        values["variations"] = tuple(VariationKind(kind) for kind in values["variations"])
     return replace(recipe, **values)

@@ -21,6 +21,7 @@ from typing import Any
 
 from app.domain.experience import TrainingExchange
 from app.domain.gate import GatePolicy
+from app.domain.variations import VariationKind
 from app.errors import InvalidPolicy
 
 EMBEDDED_MODEL_NAME = "SmolLM2-135M-Instruct"
@@ -156,6 +157,9 @@ class Recipe:
         anchor_weight: Of the KL to the base on anchors, beside the loss of a batch; 0 for none.
         anchors_per_batch: How many stand beside such a batch.
         anchor_interval: After the first batches anchors stand beside one of so many.
+        variations: Kinds that are made of what is trained, and trained on beside it; none unless
+            asked for: whether they help was not measured. See `app.domain.variations`.
+        variation_share: So many are made for each trained experience at most.
 
     Measured on the embedded model, 185 real exchanges and the 47 after them held out, two epochs;
     gain on held-out, rise of the loss on general pairs and KL to the base on them, nats per token:
@@ -190,6 +194,8 @@ class Recipe:
     anchor_weight: float = 1.0
     anchors_per_batch: int = 2
     anchor_interval: int = 3
+    variations: tuple[VariationKind, ...] = ()
+    variation_share: float = 0.5
     seed: int = 0
 
 
@@ -392,6 +398,7 @@ class CyclePlan:
         values = {"replaces_checkpoint_id": stored["parent_checkpoint_id"], **stored}
         recipe = dict(values.pop("recipe"))
         recipe["target_modules"] = tuple(recipe["target_modules"])
+        recipe["variations"] = tuple(VariationKind(kind) for kind in recipe.get("variations", ()))
         lists = ("experience_ids", "rehearsal_ids", "held_out_ids", "probe_prompts", "left_out")
         values.update({name: tuple(values.get(name, ())) for name in lists})
         return cls(recipe=Recipe(**recipe), **values)

@@ -72,6 +72,7 @@ from app.training.models import base_name, base_sha256
 from app.training.rehearsal import choose_surprising
 from app.training.snapshots import SnapshotFile
 from app.training.update_norm import update_norm
+from app.training.variations import Variations, make_variations
 
 EFFECT_EXAMPLES = 2
 """Examples that the effect is measured on, in fp32: 0.8 s each on 2 cores, before and after."""
@@ -150,9 +151,10 @@ def run_job(
         before = token_log_probabilities(base, held_out)
         exact_before = exact_log_probabilities(base, yardsticks.effect)
         of_parent = measure_parent(job, base, yardsticks, of_base)
-        wanted = len(candidates) if job.rehearsal_count is None else job.rehearsal_count
-        rehearsed = choose_surprising(base, candidates, wanted)
-        train = [*new, *rehearsed]
+        rehearsed = _rehearse(job, base, candidates)
+    varied = _vary(job, base, encoder, new, seconds)
+    # Last, so that a window of batches seldom holds an experience and what was made of it.
+    train = [*new, *rehearsed, *(varied.examples if varied else ())]
 
     enter(Stage.TRAINING)
     validation = _Validation(base, held_out)
@@ -206,6 +208,7 @@ def run_job(
         validation_curve=tuple(run["validation_curve"]),
         best_epoch=run["best_epoch"],
         rehearsed_ids=tuple(example["experience_id"] for example in rehearsed),
+        variations=varied.summary if varied else None,
         steps=run["steps"],
         trained_tokens=run["trained_tokens"],
         supervised_tokens=run["supervised_tokens"],
@@ -228,6 +231,28 @@ def _encode(
         is_candidate = exchange.role is CycleRole.REHEARSAL
         (candidates if is_candidate else new).append(make_example(exchange, encoder))
     return new, candidates
+
+
+def _rehearse(
+    job: TrainingJob, base: BaseModel, candidates: Sequence[TrainingExample]
+) -> list[TrainingExample]:
+    wanted = len(candidates) if job.rehearsal_count is None else job.rehearsal_count
+    return choose_surprising(base, candidates, wanted)
+
+
+def _vary(
+    job: TrainingJob,
+    base: BaseModel,
+    encoder: ChatEncoder,
+    new: Sequence[TrainingExample],
+    seconds: dict[str, float],
+) -> Variations | None:
+    """What is trained on beside the new experiences; None where the recipe asks for nothing."""
+    if not job.recipe.variations:
+        return None
+    exchanges = [one for one in job.train if one.role is not CycleRole.REHEARSAL]
+    with _timed(seconds, "variations"):
+        return make_variations(base, encoder, exchanges, new, job.recipe)
 
 
 def _snapshots(

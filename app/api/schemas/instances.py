@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from pydantic import BaseModel, Field, StringConstraints, field_validator
 
 from app.api.schemas.envelope import RequestModel
-from app.api.schemas.sleep_cycles import ModuleName, PresetName
+from app.api.schemas.sleep_cycles import ModuleName, PresetName, VariationKinds
 from app.domain.exchange import Label, Text
 from app.domain.sleep import Promotion, QuietHours
 from app.errors import InvalidPolicy
@@ -71,6 +71,8 @@ class RecipeIn(RequestModel):
     anchor_weight: Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)] | None = None
     anchors_per_batch: Annotated[int, Field(ge=1, le=40)] | None = None
     anchor_interval: Annotated[int, Field(ge=1, le=1000)] | None = None
+    variations: VariationKinds | None = None
+    variation_share: Annotated[float, Field(ge=0, le=3, allow_inf_nan=False)] | None = None
     seed: Annotated[int, Field(ge=0, lt=2**32)] | None = None
 
 

@@ -12,10 +12,14 @@ from app.domain.exchange import DEFAULT_INSTANCE, Slug
 from app.domain.experience import ExperienceStatus
 from app.domain.presets import PRESET_FIELD, Preset
 from app.domain.sleep import CycleStatus
+from app.domain.variations import VariationKind
 
 ModuleName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.]{1,128}$")]
 PresetName = Annotated[Preset, Field(strict=False)]
 """Requests are read strictly, and a strict enum takes no text."""
+VariationKinds = Annotated[
+    list[Annotated[VariationKind, Field(strict=False)]], Field(max_length=len(VariationKind))
+]
 
 
 class OverridesIn(RequestModel):
@@ -29,13 +33,16 @@ class OverridesIn(RequestModel):
     r: Annotated[int | None, Field(ge=1, le=512)] = None
     lora_alpha: Annotated[int | None, Field(ge=1, le=1024)] = None
     target_modules: Annotated[list[ModuleName] | None, Field(min_length=1, max_length=64)] = None
+    variations: VariationKinds | None = None
+    variation_share: Annotated[float | None, Field(ge=0, le=3, allow_inf_nan=False)] = None
 
     def recipe_changes(self) -> dict[str, Any]:
         """The preset and the hyper-parameters among them that were sent."""
-        names = (PRESET_FIELD, "epochs", "learning_rate", "r", "lora_alpha")
+        names = (PRESET_FIELD, "epochs", "learning_rate", "r", "lora_alpha", "variation_share")
         changes = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
-        if self.target_modules is not None:
-            changes["target_modules"] = tuple(self.target_modules)
+        for name in ("target_modules", "variations"):
+            if (values := getattr(self, name)) is not None:
+                changes[name] = tuple(values)
         return changes
 
 
@@ -149,6 +156,15 @@ class UsedExperienceOut(BaseModel):
     status: ExperienceStatus
 
 
+class VariationCountOut(BaseModel):
+    """How many variations of a kind were made and kept, and why the others were refused."""
+
+    kind: str
+    made: int
+    kept: int
+    refused: dict[str, int]
+
+
 class CycleReportOut(BaseModel):
     """A cycle's report: what was learned, what was kept, and what the gate said.
 
@@ -177,6 +193,7 @@ class CycleReportOut(BaseModel):
     scale: float | None
     replies: list[RepliesOut]
     loss_curve: list[float | None]
+    variations: list[VariationCountOut]
     experiences: list[UsedExperienceOut]
     recipe: dict[str, Any]
     error: dict[str, Any] | None
