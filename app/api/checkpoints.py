@@ -17,7 +17,7 @@ from app.api.deps import (
     Now,
     aliases_etag,
 )
-from app.api.downloads import send
+from app.api.downloads import DOWNLOAD_PARAMETERS, download_responses, send
 from app.api.instances import aliases_out
 from app.api.problems import problem_responses
 from app.api.schemas import (
@@ -180,7 +180,11 @@ def promote_checkpoint(
     "/{checkpoint_id}/files/{name}",
     methods=["GET", "HEAD"],
     response_class=Response,
-    responses=problem_responses(HTTPStatus.NOT_FOUND, HTTPStatus.GONE),
+    openapi_extra={"parameters": DOWNLOAD_PARAMETERS},
+    responses={
+        **download_responses("application/octet-stream", *MEDIA_TYPES.values()),
+        **problem_responses(HTTPStatus.NOT_FOUND, HTTPStatus.GONE),
+    },
 )
 def get_checkpoint_file(
     checkpoint_id: str, name: str, request: Request, daemon: DaemonDep, now: Now
@@ -200,7 +204,11 @@ def get_checkpoint_file(
     "/{checkpoint_id}/archive",
     methods=["GET", "HEAD"],
     response_class=Response,
-    responses=problem_responses(HTTPStatus.NOT_FOUND, HTTPStatus.GONE),
+    openapi_extra={"parameters": DOWNLOAD_PARAMETERS},
+    responses={
+        **download_responses("application/x-tar"),
+        **problem_responses(HTTPStatus.NOT_FOUND, HTTPStatus.GONE),
+    },
 )
 def get_checkpoint_archive(
     checkpoint_id: str, request: Request, daemon: DaemonDep, now: Now

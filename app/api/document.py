@@ -1,12 +1,16 @@
 """The OpenAPI document: what FastAPI writes of the routes, and what stands around them answers.
 
 Middleware and the handlers of `app.api.problems` answer for every route; no route says so itself.
+Examples of bodies stand beside their models; those of answers were recorded of a real daemon
+(`python -m tests.record_examples` does it again).
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from http import HTTPStatus
+from importlib import resources
 from typing import Any
 
 from app.api.access import SECURITY_SCHEME
@@ -22,7 +26,8 @@ def complete(schema: dict[str, Any]) -> None:
     components["securitySchemes"] = {"token": SECURITY_SCHEME}
     for name in _UNUSED_SCHEMAS:
         components["schemas"].pop(name, None)
-    for method, operation in _operations(schema):
+    recorded = json.loads((resources.files("app.api") / "examples.json").read_text("utf-8"))
+    for method, path, operation in _operations(schema):
         responses = operation["responses"]
         wanted = [HTTPStatus.MISDIRECTED_REQUEST]
         if "422" in responses:
@@ -30,10 +35,13 @@ def complete(schema: dict[str, Any]) -> None:
         if "requestBody" in operation:
             wanted.append(HTTPStatus.BAD_REQUEST)
         responses |= {str(status): answer for status, answer in problem_responses(*wanted).items()}
-        for answer in responses.values():
+        for status, answer in responses.items():
             answer.pop("model", None)
             if MEDIA_TYPE in answer.get("content", ()):
                 answer["content"] = {MEDIA_TYPE: answer["content"][MEDIA_TYPE]}
+            shown = recorded.pop(f"{method.upper()} {path} {status}", {})
+            for media_type, value in shown.items():
+                answer["content"][media_type]["examples"] = {"recorded": {"value": value}}
         if method == "head":  # FastAPI gives GET and HEAD of one route the same id
             name = operation["operationId"].removesuffix("_get").removesuffix("_head")
             operation["operationId"] = f"{name}_head"
@@ -41,8 +49,8 @@ def complete(schema: dict[str, Any]) -> None:
             operation["operationId"] = operation["operationId"].removesuffix("_head") + f"_{method}"
 
 
-def _operations(schema: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
-    for path in schema["paths"].values():
-        for method, operation in path.items():
+def _operations(schema: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    for path, operations in schema["paths"].items():
+        for method, operation in operations.items():
             if method in _METHODS:
-                yield method, operation
+                yield method, path, operation

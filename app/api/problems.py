@@ -12,7 +12,7 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict, JsonValue
 from starlette.exceptions import HTTPException
 from starlette.routing import compile_path
 
@@ -116,6 +116,15 @@ SENTENCES: Mapping[HTTPStatus, str] = {
 """What is wrong and what to do, where a status of HTTP's own says it all."""
 
 
+EXAMPLE: dict[str, JsonValue] = {
+    "type": "urn:sage-sleep:problem:invalid-request",
+    "title": "Invalid request",
+    "status": 422,
+    "detail": "/prompt: must hold more than white space",
+    "errors": [{"detail": "must hold more than white space", "pointer": "/prompt"}],
+}
+
+
 class ProblemDetail(BaseModel):
     """One thing that is wrong with a request: in the body (pointer) or in a parameter."""
 
@@ -126,6 +135,8 @@ class ProblemDetail(BaseModel):
 
 class Problem(BaseModel):
     """RFC 9457 problem details; further members hold ids and numbers of the case."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE]})
 
     type: str
     title: str

@@ -11,7 +11,15 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, field_validator
+from pydantic import (
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    JsonValue,
+    StringConstraints,
+    field_validator,
+)
 from pydantic_core import PydanticCustomError
 
 MAX_TEXT_CHARACTERS = 65_536
@@ -30,6 +38,25 @@ Label = Annotated[str, StringConstraints(min_length=1, max_length=256)]
 Component = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 
 _STRICT = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+EXAMPLE: dict[str, JsonValue] = {
+    "instance": "default",
+    "prompt": "What did we learn today?",
+    "response": "We noticed that a mistake, named precisely, teaches us more than praise. I feel "
+    "curious: what should we look at together tomorrow?",
+    "session": "s-22",
+    "session_number": 22,
+    "phase": "relating",
+    "occurred_at": "2026-01-18T00:10:43Z",
+    "source_id": "sprout-s-22-turn-7",
+    "history": [
+        {"role": "user", "content": "Good evening, SAGE."},
+        {"role": "assistant", "content": "Good evening. I notice that it is late."},
+    ],
+    "tool_calls": [{"name": "read_diary", "arguments": {"day": "2026-01-17"}, "success": True}],
+    "metadata": {"temperature": 0.7},
+}
+"""What the OpenAPI document shows of an exchange."""
 
 
 class CallerSalience(BaseModel):
@@ -75,7 +102,7 @@ class ToolCall(BaseModel):
 class Exchange(BaseModel):
     """One exchange of a live session; only prompt and response are required."""
 
-    model_config = _STRICT
+    model_config = ConfigDict(**_STRICT, json_schema_extra={"examples": [EXAMPLE]})
 
     instance: Slug = DEFAULT_INSTANCE
     prompt: Text

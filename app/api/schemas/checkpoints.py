@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, Field, StringConstraints
 
-from app.api.schemas.envelope import RequestModel
+from app.api.schemas.envelope import RequestModel, shown_as
 from app.domain.exchange import Label
 
 
@@ -74,12 +74,18 @@ class CheckpointDetailOut(CheckpointOut):
 class CheckpointPatch(RequestModel):
     """What may be changed on a checkpoint; a field that is not sent stays."""
 
+    model_config = shown_as(note="The first that answers by name.", pinned=True)
+
     note: Annotated[str | None, StringConstraints(max_length=2000)] = None
     pinned: bool = False
 
 
 class ReportIn(RequestModel):
     """A session's own verdict on the checkpoint it runs."""
+
+    model_config = shown_as(
+        session="s-23", repetition_ratio=0.1, score=0.8, report_id="s-23-after-ten-turns"
+    )
 
     session: Label
     repetition_ratio: Annotated[
@@ -119,6 +125,10 @@ class ReportOut(BaseModel):
 class PromoteIn(RequestModel):
     """A promotion; `force` needs a reason."""
 
+    model_config = shown_as(
+        force=True, reason="Its replies read well to me.", actor="operator@sprout"
+    )
+
     force: bool = False
     reason: Label | None = None
     actor: Label = "api"
@@ -127,12 +137,16 @@ class PromoteIn(RequestModel):
 class RollbackIn(RequestModel):
     """A rollback by one promotion."""
 
+    model_config = shown_as(reason="It repeats itself.", actor="operator@sprout")
+
     reason: Label | None = None
     actor: Label = "api"
 
 
 class DismissIn(RequestModel):
     """A person's refusal of the candidate."""
+
+    model_config = shown_as(reason="It forgot who raised it.", actor="operator@sprout")
 
     reason: Label | None = None
     actor: Label = "api"

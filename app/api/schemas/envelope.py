@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
@@ -13,6 +13,11 @@ class RequestModel(BaseModel):
     """A request body: strict, and unknown fields are errors."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+def shown_as(**values: Any) -> ConfigDict:
+    """A model's configuration with an example for the OpenAPI document; a test sends each."""
+    return ConfigDict(json_schema_extra={"examples": [values]})
 
 
 class ListOut(BaseModel, Generic[Item]):

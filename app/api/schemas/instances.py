@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import BaseModel, Field, StringConstraints, field_validator
 
-from app.api.schemas.envelope import RequestModel
+from app.api.schemas.envelope import RequestModel, shown_as
 from app.api.schemas.sleep_cycles import ModuleName, PresetName, VariationKinds
 from app.domain.exchange import Label, Text
 from app.domain.sleep import Promotion, QuietHours
@@ -79,6 +79,13 @@ class RecipeIn(RequestModel):
 class InstanceIn(RequestModel):
     """An instance's own settings; what is left out follows the daemon's settings."""
 
+    model_config = shown_as(
+        base_model="Qwen/Qwen2.5-0.5B-Instruct",
+        timezone="America/Los_Angeles",
+        policy={"mass_threshold": 12.0, "quiet_hours": "08:00-22:00", "promotion": "manual"},
+        recipe={"preset": "standard", "epochs": 2},
+    )
+
     base_model: HubId | None = None
     system_prompt: Text | None = None
     timezone: Label | None = None
@@ -98,6 +105,8 @@ class InstanceIn(RequestModel):
 
 class RebuildIn(RequestModel):
     """A new start from the base, and who wants it."""
+
+    model_config = shown_as(reason="Something was erased.", actor="operator@sprout")
 
     reason: Label | None = None
     actor: Label = "api"

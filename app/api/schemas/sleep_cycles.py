@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field, StringConstraints
 
-from app.api.schemas.envelope import RequestModel
+from app.api.schemas.envelope import RequestModel, shown_as
 from app.domain.exchange import DEFAULT_INSTANCE, Slug
 from app.domain.experience import ExperienceStatus
 from app.domain.presets import PRESET_FIELD, Preset
@@ -48,6 +48,8 @@ class OverridesIn(RequestModel):
 
 class SleepCycleIn(RequestModel):
     """A request for sleep."""
+
+    model_config = shown_as(instance="default", force=True, overrides={"epochs": 3})
 
     instance: Slug = DEFAULT_INSTANCE
     force: bool = False
