@@ -163,7 +163,7 @@ def prune(
     instance: AnyInstance = None,
     as_json: Json = False,
 ) -> None:
-    """Let go what the policy no longer keeps: old texts, old checkpoints' files."""
+    """Let go what the policy no longer keeps: old texts, progress, checkpoints' files."""
     from app.services import retention  # noqa: PLC0415
     from app.worker.upkeep import DataPaths  # noqa: PLC0415
     from app.worker.upkeep import prune as prune_now  # noqa: PLC0415
@@ -189,13 +189,14 @@ def prune(
     if as_json:
         print_json([asdict(item) for item in found])
         return
-    table = make_table("instance", "texts", "reports", "checkpoints", "MB")
+    table = make_table("instance", "texts", "reports", "progress", "checkpoints", "MB")
     for item in found:
         if not item.is_empty:
             table.add_row(
                 item.instance,
                 str(item.texts),
                 str(item.reports),
+                str(item.progress_events),
                 str(len(item.checkpoints)),
                 f"{item.size_bytes / 1e6:.1f}",
             )

@@ -1,4 +1,4 @@
-"""The append-only event log."""
+"""The append-only event log; a cycle's progress goes again some time after its end."""
 
 from __future__ import annotations
 

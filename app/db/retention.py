@@ -1,4 +1,4 @@
-"""Queries on what may go by policy: old texts, old replies, checkpoints' files."""
+"""Queries on what may go: old texts, old replies, old progress, checkpoints' files."""
 
 from __future__ import annotations
 
@@ -9,10 +9,12 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from app.db.events import PROGRESS
 from app.db.tables import (
     AliasRow,
     CheckpointRow,
     CycleExperienceRow,
+    EventRow,
     ExperienceRow,
     SleepCycleRow,
 )
@@ -67,6 +69,29 @@ def forget_old_replies(session: Session, instance_id: int, before: datetime) -> 
                 .execution_options(synchronize_session=False)
             )
     return len(cycles)
+
+
+def count_old_progress(session: Session, instance_id: int, before: datetime) -> int:
+    """How many progress events there are of cycles that ended before."""
+    query = sa.select(sa.func.count()).select_from(EventRow)
+    return session.scalar(query.where(*_is_old_progress(instance_id, before))) or 0
+
+
+def delete_old_progress(session: Session, instance_id: int, before: datetime, *, limit: int) -> int:
+    """Delete the oldest of them; returns how many. Numbers of events are never used again."""
+    oldest = (
+        sa.select(EventRow.seq)
+        .where(*_is_old_progress(instance_id, before))
+        .order_by(EventRow.seq)
+        .limit(limit)
+    )
+    numbers = session.scalars(oldest).all()
+    session.execute(
+        sa.delete(EventRow)
+        .where(EventRow.seq.in_(numbers))
+        .execution_options(synchronize_session=False)
+    )
+    return len(numbers)
 
 
 def list_stored(session: Session, instance_id: int) -> list[StoredCheckpoint]:
@@ -134,6 +159,17 @@ def _is_expired(
         ExperienceRow.status.in_(statuses),
         ExperienceRow.received_at < before,
         ~is_used,
+    )
+
+
+def _is_old_progress(instance_id: int, before: datetime) -> Sequence[sa.ColumnElement[bool]]:
+    ended = sa.select(SleepCycleRow.id).where(
+        SleepCycleRow.instance_id == instance_id, SleepCycleRow.finished_at < before
+    )
+    return (
+        EventRow.instance_id == instance_id,
+        EventRow.type == PROGRESS,
+        EventRow.cycle_id.in_(ended),
     )
 
 

@@ -328,7 +328,10 @@ class CheckpointReportRow(Table):
 
 
 class EventRow(Table):
-    """One fact, append-only; `seq` is the id that SSE clients resume from."""
+    """One fact, append-only; `seq` is the id that SSE clients resume from.
+
+    Only the progress of cycles that ended goes again, a day later (`app.services.retention`).
+    """
 
     __tablename__ = "events"
     __table_args__ = (

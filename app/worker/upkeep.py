@@ -82,6 +82,11 @@ def prune(
         while retention.remove_expired_texts(db, item.instance, defaults=defaults, now=utc_now()):
             if should_stop():
                 break
+        while item.progress_events and retention.remove_old_progress(
+            db, item.instance, now=utc_now()
+        ):
+            if should_stop():
+                break
         if not artifacts.is_experiment_active(paths.scratch):
             retention.delete_expired_checkpoints(
                 db, item.instance, root=paths.checkpoints, defaults=defaults, now=utc_now()
@@ -91,6 +96,7 @@ def prune(
             instance=item.instance,
             texts=item.texts,
             reports=item.reports,
+            progress_events=item.progress_events,
             checkpoints=len(item.checkpoints),
         )
     if any(item.texts or item.reports for item in done):

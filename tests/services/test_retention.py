@@ -12,12 +12,16 @@ import sqlalchemy as sa
 from filelock import FileLock
 
 from app import artifacts
+from app.client import SleepClient
+from app.db import checkpoints, sleep_cycles
 from app.db.engine import Database
+from app.db.events import append_event
 from app.db.tables import EventRow, ExperienceRow
-from app.domain.sleep import InstanceDefaults, Trigger
+from app.domain.sleep import InstanceDefaults, Progress, Stage, Trigger
 from app.services import registry, retention, sleep
 from app.worker import upkeep
 from tests.publishing import NOW, aliases, fill, publish
+from tests.support import StartDaemon, run_command
 
 LATER = NOW + timedelta(days=31)
 
@@ -179,3 +183,96 @@ def test_instance_may_have_its_own_policy(
         db, "default", {"policy": {"retain_checkpoints": 1}}, defaults=defaults, now=NOW
     )
     assert prune(db, paths, defaults) != []
+
+
+def publish_cycle(db: Database, defaults: InstanceDefaults, root: Path) -> str:
+    """Publish a checkpoint; returns its cycle's id."""
+    checkpoint_id = publish(db, defaults, root, range(20))[0]
+    with db.read() as session:
+        return checkpoints.get_checkpoint(session, checkpoint_id).cycle_id
+
+
+def add_progress(db: Database, cycle_id: str, count: int) -> list[int]:
+    """Progress events of a cycle as a long training leaves them; returns their numbers."""
+    with db.write() as session:
+        cycle = sleep_cycles.get_cycle(session, cycle_id)
+        rows = [
+            EventRow(
+                type="sleep_cycle.progress",
+                instance_id=cycle.instance_id,
+                cycle_id=cycle_id,
+                data=Progress(stage=Stage.TRAINING, step=step, total_steps=count).to_json(),
+                at=NOW,
+            )
+            for step in range(count)
+        ]
+        session.add_all(rows)
+        session.flush()
+        return [row.seq for row in rows]
+
+
+def test_progress_of_ended_cycles_goes_after_a_day_and_no_other_event_does(
+    db: Database,
+    paths: upkeep.DataPaths,
+    defaults: InstanceDefaults,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ended = publish_cycle(db, defaults, paths.checkpoints)
+    numbers = add_progress(db, ended, 2500)
+    fill(db, defaults, range(20, 40))
+    request = sleep.CycleRequest(instance="default", trigger=Trigger.REQUEST, is_forced=True)
+    active = sleep.request_cycle(db, request, defaults=defaults, now=NOW).id
+    kept = add_progress(db, active, 7)
+    others = [row.seq for row in listed(db, ended) if row.seq not in numbers]
+    assert len(others) > 2
+    monkeypatch.setattr(upkeep, "utc_now", lambda: NOW + timedelta(hours=20))
+    assert all(item.is_empty for item in prune(db, paths, defaults))
+    monkeypatch.setattr(upkeep, "utc_now", lambda: NOW + timedelta(hours=30))
+    (pruned,) = prune(db, paths, defaults)
+    assert pruned.progress_events == 2500
+    assert [row.seq for row in listed(db, ended)] == others
+    assert [row.seq for row in listed(db, active)][-7:] == kept
+    (after,) = add_progress(db, active, 1)
+    assert after > max(kept)
+
+
+def listed(db: Database, cycle_id: str) -> list[EventRow]:
+    return sleep.list_events(db, cycle_id, after_seq=0, limit=10_000)[0]
+
+
+def test_number_of_the_newest_event_is_not_given_again(
+    db: Database, paths: upkeep.DataPaths, defaults: InstanceDefaults
+) -> None:
+    ended = publish_cycle(db, defaults, paths.checkpoints)
+    newest = add_progress(db, ended, 3)[-1]
+    while retention.remove_old_progress(db, "default", now=LATER):
+        pass
+    assert max(row.seq for row in listed(db, ended)) < newest
+    assert add_progress(db, ended, 1) == [newest + 1]
+
+
+def test_reader_that_resumes_behind_a_removed_event_gets_what_is_left(
+    start_daemon: StartDaemon, db: Database, defaults: InstanceDefaults, data_dir: Path
+) -> None:
+    ended = publish_cycle(db, defaults, data_dir / "checkpoints")
+    middle = add_progress(db, ended, 100)[50]
+    with db.write() as session:
+        cycle = sleep_cycles.get_cycle(session, ended)
+        append_event(
+            session, type_="sleep_cycle.noted", instance_id=cycle.instance_id, cycle_id=ended,
+            now=NOW,
+        )  # fmt: skip
+    daemon = start_daemon(base_model="owner/hub-id", scheduler_interval_seconds=3600)
+    path = f"/v1/sleep-cycles/{ended}/events"
+    run_command("prune", environment={"SAGE_DATA_DIR": str(data_dir)})
+    for headers in ({}, {"Accept": "text/event-stream"}):
+        answer = daemon.http.get(path, headers={**headers, "Last-Event-ID": str(middle)})
+        assert answer.text.count('"sleep_cycle.noted"') == 1
+        assert "sleep_cycle.progress" not in answer.text
+        assert "sleep_cycle.started" not in answer.text
+    with SleepClient(str(daemon.http.base_url)) as client:
+        followed = [event.type for event in client.follow_sleep_cycle_events(ended, after=middle)]
+        whole = [event.type for event in client.follow_sleep_cycle_events(ended)]
+    assert followed == ["sleep_cycle.noted"]
+    assert whole[0] == "sleep_cycle.queued"
+    assert daemon.http.get(f"/v1/sleep-cycles/{ended}/report").status_code == 200
