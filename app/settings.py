@@ -24,7 +24,15 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from app.domain.categories import (
+    DEFAULT_CATEGORIES,
+    CategoryFloors,
+    CategoryRules,
+    check_floors,
+    lay_over_categories,
+)
 from app.domain.gate import GatePolicy
+from app.domain.near_copies import MIN_JACCARD
 from app.domain.presets import PRESET_FIELD, Preset, lay_over
 from app.domain.sleep import (
     ALL_LINEAR_MODULES,
@@ -128,6 +136,18 @@ class Settings(BaseSettings):
     max_phase_share: Annotated[
         float, Field(ge=0, le=1, description="Of a cycle, for one phase; 1: no rule.")
     ] = 1.0
+    max_pattern_share: Annotated[
+        float, Field(ge=0, le=1, description="Of a cycle, for replies that begin alike; 1: none.")
+    ] = 1.0
+    near_duplicate_jaccard: Annotated[
+        float, Field(ge=MIN_JACCARD, le=1, description="From which a reply is a copy; 1: no rule.")
+    ] = 0.8
+    category_floors: CategoryFloors = Field(
+        default={}, description='Of a cycle, at least, where enough waits: {"identity": 0.1}.'
+    )
+    categories: CategoryRules = Field(
+        default={}, description='Phrases in place of those shipped: {"identity": ["who are you"]}.'
+    )
     promotion: Promotion = Field(
         default=Promotion.AUTOMATIC,
         description="manual: an accepted checkpoint is a candidate until a person promotes it.",
@@ -291,6 +311,14 @@ class Settings(BaseSettings):
         return None if value is None else value.expanduser().absolute()
 
     @model_validator(mode="after")
+    def _check_floors(self) -> Self:
+        try:
+            check_floors(self.category_floors, self.effective_categories)
+        except InvalidPolicy as error:
+            raise ValueError(error.message) from error
+        return self
+
+    @model_validator(mode="after")
     def _check_access(self) -> Self:
         if (self.tls_certificate is None) != (self.tls_key is None):
             raise ValueError("SAGE_TLS_CERTIFICATE and SAGE_TLS_KEY go together; set both")
@@ -342,6 +370,11 @@ class Settings(BaseSettings):
         return 0 if self.is_loopback else REMOTE_REQUESTS_PER_MINUTE
 
     @property
+    def effective_categories(self) -> dict[str, tuple[str, ...]]:
+        """The shipped categories, with those set in place of the ones of the same name."""
+        return lay_over_categories(DEFAULT_CATEGORIES, self.categories)
+
+    @property
     def demands_tokens(self) -> bool | None:
         """Whether tokens are demanded; None for as soon as one was made."""
         return self.require_tokens if self.is_loopback else True
@@ -388,7 +421,8 @@ class Settings(BaseSettings):
             name: getattr(self, name) for name in recipe_fields if name in self.model_fields_set
         }
         gate_fields = GatePolicy.__dataclass_fields__
-        policy_fields = {name for name in SleepPolicy.__dataclass_fields__ if name != "quiet_hours"}
+        read_here = {"quiet_hours", "categories"}
+        policy_fields = set(SleepPolicy.__dataclass_fields__) - read_here
         return InstanceDefaults(
             base_model=self.effective_base_model,
             system_prompt=self.system_prompt,
@@ -396,6 +430,7 @@ class Settings(BaseSettings):
             policy=SleepPolicy(
                 **{name: getattr(self, name) for name in policy_fields},
                 quiet_hours=QuietHours.parse(self.quiet_hours) if self.quiet_hours else None,
+                categories=self.effective_categories,
             ),
             recipe=lay_over(
                 Recipe(**{name: getattr(self, name) for name in recipe_fields}),

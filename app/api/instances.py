@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from http import HTTPStatus
 from typing import Annotated, Any, Literal
 
@@ -44,6 +44,7 @@ from app.db.events import EventFilter
 from app.db.tables import EventRow
 from app.domain.checkpoint import Alias
 from app.domain.exchange import SLUG_PATTERN
+from app.domain.sleep import SleepPolicy
 from app.services import (
     experience_summary,
     instance_events,
@@ -308,7 +309,8 @@ def aliases_out(view: registry.AliasesView) -> AliasesOut:
 
 def _instance(instance: instances.EffectiveInstance) -> InstanceOut:
     row = instance.row
-    policy = asdict(instance.policy)
+    # Not asdict, which would copy every phrase of every category, 65 us for each instance.
+    policy = {field.name: getattr(instance.policy, field.name) for field in fields(SleepPolicy)}
     policy["quiet_hours"] = str(instance.policy.quiet_hours) if policy["quiet_hours"] else None
     return InstanceOut(
         instance=row.slug,

@@ -175,6 +175,6 @@ def _print_preview(preview: SleepPreview, *, as_json: bool) -> None:
         print_json(preview)
         return
     out.print(f"Would train on {len(preview.experience_ids)} experiences.")
-    for rule in preview.plan.get("left_out", ()):
+    for rule in (*preview.plan.get("left_out", ()), *preview.plan.get("floors", ())):
         out.print(f"  {rule['text']}", markup=False)
     print_reasons(preview.decision)

@@ -20,7 +20,6 @@ from app.db.tables import (
     ExperienceRow,
     SleepCycleRow,
 )
-from app.domain.curation import Traits, prompt_key
 from app.domain.experience import MAX_ATTEMPTS, CycleRole, ExperienceStatus
 from app.domain.salience import COMPONENTS, distinct_words
 from app.domain.selection import Candidate
@@ -134,21 +133,22 @@ def list_candidates(
 ) -> list[Candidate]:
     """Experiences that may be trained, most salient first, never one of the held-out tenth.
 
-    One status at a time, so that each query walks the selection index and stops at the limit.
+    What counts towards the mass goes before what does not: the rest of a flood that earlier cycles
+    left out, however salient, must not push new experiences out of the limit. One status at a
+    time, so that each query walks the selection index and stops at the limit.
     """
-    found = [
-        candidate
-        for status in (ExperienceStatus.BUFFERED, ExperienceStatus.BELOW_THRESHOLD)
-        for candidate in _list_most_salient(
-            session,
-            limit,
-            min_salience,
-            ExperienceRow.instance_id == instance_id,
-            ExperienceRow.status == status,
-            ExperienceRow.is_kept_out.is_(False),
-        )
-    ]
-    return sorted(found, key=_by_salience)[:limit]
+    found: list[Candidate] = []
+    for status in (ExperienceStatus.BUFFERED, ExperienceStatus.BELOW_THRESHOLD):
+        if len(found) < limit:
+            found += _list_most_salient(
+                session,
+                limit - len(found),
+                min_salience,
+                ExperienceRow.instance_id == instance_id,
+                ExperienceRow.status == status,
+                ExperienceRow.is_kept_out.is_(False),
+            )
+    return sorted(found, key=_by_salience)
 
 
 def list_trainable(session: Session, instance_id: int) -> list[int]:
@@ -173,16 +173,17 @@ def list_by_seqs(session: Session, seqs: Collection[int]) -> list[Candidate]:
     return sorted(_candidates(session, query), key=_by_salience)
 
 
-def list_traits(session: Session, seqs: Collection[int]) -> dict[int, Traits]:
-    """Prompt and phase of these experiences, by sequence number."""
-    rows = session.execute(
-        sa.select(ExperienceRow.seq, ExperienceRow.prompt, ExperienceRow.phase).where(
-            _in_json(ExperienceRow.seq, seqs)
-        )
+def list_texts(
+    session: Session, seqs: Collection[int]
+) -> Sequence[sa.Row[int, str, str, str | None]]:
+    """Sequence number, prompt, response and phase of these experiences."""
+    columns = (
+        ExperienceRow.seq,
+        ExperienceRow.prompt,
+        ExperienceRow.response,
+        ExperienceRow.phase,
     )
-    return {
-        row.seq: Traits(prompt_key=prompt_key(row.prompt), phase=row.phase or None) for row in rows
-    }
+    return session.execute(sa.select(*columns).where(_in_json(ExperienceRow.seq, seqs))).all()
 
 
 def list_rehearsal_candidates(session: Session, instance_id: int, limit: int) -> list[Candidate]:
@@ -271,6 +272,35 @@ def claim(session: Session, candidates: Sequence[Candidate]) -> int:
 def consolidate_claimed(session: Session, cycle_id: str) -> int:
     """Mark the experiences that the cycle claimed as consumed; returns how many."""
     return _update_claimed(session, cycle_id, {"status": ExperienceStatus.CONSOLIDATED})
+
+
+def filter_copies(session: Session, copies: Mapping[str, str], *, reason: str) -> None:
+    """Put waiting near copies of what was consolidated aside for good.
+
+    Args:
+        copies: What each id is a near copy of.
+        reason: Follows the id of that.
+    """
+    trained = session.scalars(
+        sa.select(ExperienceRow.id).where(
+            _in_json(ExperienceRow.id, set(copies.values())),
+            ExperienceRow.status == ExperienceStatus.CONSOLIDATED,
+        )
+    )
+    known = set(trained)
+    done = {copy: near for copy, near in copies.items() if near in known}
+    near = sa.func.json_extract(
+        json.dumps(done), sa.literal('$."').concat(ExperienceRow.id).concat('"')
+    )
+    why = sa.literal("near copy of ").concat(near).concat(f", {reason}")
+    values = {"status": ExperienceStatus.FILTERED, "reason": why}
+    _update_buffered(session, list(done), values)
+
+
+def set_aside(session: Session, experience_ids: Sequence[str], *, reason: str) -> None:
+    """Take buffered experiences from the salience mass; they stay candidates."""
+    values = {"status": ExperienceStatus.BELOW_THRESHOLD, "reason": reason}
+    _update_buffered(session, experience_ids, values)
 
 
 def release_claimed(
@@ -470,6 +500,20 @@ def _released(min_salience: float, *, counts_attempt: bool, reason: str) -> dict
         ),
         "reason": sa.case((is_spent, reason), else_=ExperienceRow.reason),
     }
+
+
+def _update_buffered(
+    session: Session, experience_ids: Sequence[str], values: Mapping[str, Any]
+) -> None:
+    session.execute(
+        sa.update(ExperienceRow)
+        .where(
+            _in_json(ExperienceRow.id, experience_ids),
+            ExperienceRow.status == ExperienceStatus.BUFFERED,
+        )
+        .values(**values)
+        .execution_options(synchronize_session=False)
+    )
 
 
 def _update_claimed(session: Session, cycle_id: str, values: Mapping[str, Any]) -> int:

@@ -1,51 +1,143 @@
-"""What a cycle leaves out so that no one prompt and no one phase makes up most of it.
+"""What a cycle takes of what waits, so that no one prompt, phase or phrase makes up most of it.
 
-Salience alone would train a flood of one exercise twenty times over. Pure: candidates come most
-salient first, with the prompt and the phase of each. What is left out stays where it was.
+Salience alone would train a flood of one exercise twenty times over, and perhaps nothing of what is
+rarely said. Pure: candidates come most salient first, with their traits. In
+order of precedence: near copies of what is taken, and what is more than a share, stay out; then
+floors bring in what is too rare, in place of the least salient.
+
+What is left out: a near copy teaches nothing more once its like is trained, so it is filtered then.
+More of one prompt than a cycle takes is worth learning, and stays a candidate; but the cycle that
+left it out takes it from the salience mass, or the mass of a flood would start cycle after cycle
+of `MIN_ALIKE` experiences, and the share would hold for each of them and not for what is learned.
+Both happen when the cycle's experiences are consolidated; where it is refused, nothing happened.
 """
 
 from __future__ import annotations
 
 import hashlib
+import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
+from app.domain.categories import Categories
+from app.domain.near_copies import TakenTexts, sketch
 from app.domain.selection import Candidate
+from app.domain.sleep import SleepPolicy
+from app.domain.words import plain_words
+
+if TYPE_CHECKING:
+    from rensa import RMinHash
 
 POOL_FACTOR = 4
 MAX_POOL_EXTRA = 2048
 """Candidates beyond what a cycle may take, so that others come in for those left out: three for
-each, and no more than this, since their prompts are read while others wait to write."""
+each, and no more than this, since their texts are read and compared."""
 
 MIN_ALIKE = 4
 """So many of one prompt, or phase, are no flood however small the cycle is: an instance that hears
 few prompts learns still. A guess."""
 
+PATTERN_WORDS = 4
+"""Replies that begin with the same words so far follow one pattern. Of 323 real exchanges of
+Gemma3-12B the most frequent such beginning opens 29, of 333 of Qwen2.5-0.5B 11
+(`tests/benchmarks/test_curation.py`)."""
+
+NEAR_COPIES = "near_copies"
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Traits:
-    """What curation needs to know of a candidate, besides its salience."""
+    """What curation needs to know of a candidate, besides its salience.
+
+    Attributes:
+        pattern: How the reply begins; None for a reply without words.
+        sketch: Of the reply; None where near copies are no matter.
+    """
 
     prompt_key: str
     phase: str | None
+    pattern: str | None = None
+    categories: frozenset[str] = frozenset()
+    sketch: RMinHash | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CurationRules:
+    """The rules of an instance; the defaults are none. As in `SleepPolicy`.
+
+    Attributes:
+        categories: The phrases of those categories that have a floor.
+    """
+
+    max_prompt_share: float = 1.0
+    max_phase_share: float = 1.0
+    max_pattern_share: float = 1.0
+    near_duplicate_jaccard: float = 1.0
+    category_floors: Mapping[str, float] = field(default_factory=dict)
+    categories: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, policy: SleepPolicy) -> CurationRules:
+        """The rules that a policy names."""
+        floors = {name: floor for name, floor in policy.category_floors.items() if floor > 0}
+        return cls(
+            max_prompt_share=policy.max_prompt_share,
+            max_phase_share=policy.max_phase_share,
+            max_pattern_share=policy.max_pattern_share,
+            near_duplicate_jaccard=policy.near_duplicate_jaccard,
+            category_floors=floors,
+            categories={name: tuple(policy.categories.get(name, ())) for name in floors},
+        )
+
+    @property
+    def is_none(self) -> bool:
+        """Whether there is no rule, so that traits are no matter."""
+        return self == CurationRules()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LeftOut:
-    """Experiences that a rule kept out of a cycle, and the rule with its numbers."""
+    """Experiences that a rule kept out of a cycle, and the rule with its numbers.
+
+    Attributes:
+        near_ids: Of near copies, what each is a copy of and was taken; else empty.
+    """
 
     rule: str
+    text: str
+    experience_ids: tuple[str, ...]
+    near_ids: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Floor:
+    """What a category's floor came to, in words; and what it brought in, most salient first."""
+
+    category: str
+    is_met: bool
     text: str
     experience_ids: tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Curated:
-    """What a cycle takes, in the order of the candidates, and what it leaves out."""
+    """What a cycle takes, in the order of the candidates, and what the rules did."""
 
     kept: tuple[Candidate, ...]
     left_out: tuple[LeftOut, ...]
+    floors: tuple[Floor, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _ShareRule:
+    """At most a share of what is taken may be alike in one trait; None is alike to nothing."""
+
+    name: str
+    words: str
+    trait: Callable[[Traits], str | None]
+    share: float
 
 
 def pool_size(limit: int) -> int:
@@ -58,77 +150,256 @@ def prompt_key(prompt: str) -> str:
     return hashlib.sha256(" ".join(prompt.casefold().split()).encode()).hexdigest()
 
 
-def limit_shares(
-    pool: Sequence[Candidate],
-    traits: Mapping[int, Traits],
-    *,
-    limit: int,
-    max_prompt_share: float,
-    max_phase_share: float,
+class TraitReader:
+    """Finds the traits that some rules ask for; what they do not ask for is not computed."""
+
+    def __init__(self, rules: CurationRules) -> None:
+        self._is_sketched = rules.near_duplicate_jaccard < 1
+        self._categories = Categories(rules.categories)
+
+    def read(self, *, prompt: str, response: str, phase: str | None) -> Traits:
+        """The traits of an exchange; a sketch takes about 0.1 ms."""
+        words = plain_words(response)
+        return Traits(
+            prompt_key=prompt_key(prompt),
+            phase=phase or None,
+            pattern=" ".join(words[:PATTERN_WORDS]) or None,
+            categories=self._categories.find(plain_words(prompt), words),
+            sketch=sketch(words) if self._is_sketched else None,
+        )
+
+
+def curate(
+    pool: Sequence[Candidate], traits: Mapping[int, Traits], rules: CurationRules, *, limit: int
 ) -> Curated:
-    """Take up to `limit` candidates, of which no prompt and no phase has more than its share.
+    """Take up to `limit` candidates by the rules.
 
     A share is one of what is taken in the end: a cycle that loses much to a rule is smaller, and
     the rule is applied again to the smaller one. `MIN_ALIKE` are always allowed.
 
     Args:
         pool: Most salient first, perhaps more than `limit`.
-        traits: By sequence number; a candidate without any is of no prompt and no phase.
-        max_prompt_share: 0..1; 1 for no rule.
-        max_phase_share: 0..1; 1 for no rule. Experiences without a phase are of none.
+        traits: By sequence number; a candidate without any is alike to none and of no category.
+        rules: Shares and floors, 0..1, and the Jaccard similarity of near copies.
     """
+    shares = _share_rules(rules)
     size = min(limit, len(pool))
     while True:
-        caps = {
-            "prompt_share": _cap(max_prompt_share, size),
-            "phase_share": _cap(max_phase_share, size),
-        }
-        kept, refused = _take(pool, traits, size, caps)
-        if len(kept) == size:
+        cycle = _Cycle(traits, rules, shares, size)
+        cycle.fill(pool)
+        if len(cycle.taken) == size:
             break
-        size = len(kept)
-    shares = {"prompt_share": max_prompt_share, "phase_share": max_phase_share}
-    left_out = tuple(
-        LeftOut(
-            rule=rule,
-            text=f"{len(ids)} left out: at most {caps[rule]} of {size} of one {words}, "
-            f"{shares[rule]:.0%} and never fewer than {MIN_ALIKE}",
-            experience_ids=tuple(ids),
-        )
-        for rule, words in (("prompt_share", "prompt"), ("phase_share", "phase"))
-        if (ids := refused[rule])
+        size = len(cycle.taken)
+    cycle.look_at_rest(pool, is_smaller=size < min(limit, len(pool)))
+    brought_in = {
+        category: _raise_to_floor(cycle, pool, category) for category in rules.category_floors
+    }
+    return Curated(
+        kept=tuple(candidate for candidate in pool if candidate.seq in cycle.taken),
+        left_out=_left_out(cycle, shares, rules),
+        floors=tuple(
+            _floor(cycle, category, floor, brought_in[category], len(pool))
+            for category, floor in rules.category_floors.items()
+        ),
     )
-    return Curated(kept=tuple(kept), left_out=left_out)
 
 
-def _cap(share: float, size: int) -> int:
-    return size if share >= 1 else max(MIN_ALIKE, int(share * size))
+def _share_rules(rules: CurationRules) -> tuple[_ShareRule, ...]:
+    found = (
+        _ShareRule(
+            name="prompt_share",
+            words="of one prompt",
+            trait=lambda traits: traits.prompt_key,
+            share=rules.max_prompt_share,
+        ),
+        _ShareRule(
+            name="phase_share",
+            words="of one phase",
+            trait=lambda traits: traits.phase,
+            share=rules.max_phase_share,
+        ),
+        _ShareRule(
+            name="pattern_share",
+            words=f"whose replies begin with the same {PATTERN_WORDS} words",
+            trait=lambda traits: traits.pattern,
+            share=rules.max_pattern_share,
+        ),
+    )
+    return tuple(rule for rule in found if rule.share < 1)
 
 
-def _take(
-    pool: Sequence[Candidate],
-    traits: Mapping[int, Traits],
-    size: int,
-    caps: Mapping[str, int],
-) -> tuple[list[Candidate], dict[str, list[str]]]:
-    """Fill a cycle of this size in order; those refused on the way, by the first rule that did."""
-    prompts: Counter[str] = Counter()
-    phases: Counter[str] = Counter()
-    kept: list[Candidate] = []
-    refused: dict[str, list[str]] = {rule: [] for rule in caps}
+class _Cycle:
+    """A cycle of one size while it is filled."""
+
+    def __init__(
+        self,
+        traits: Mapping[int, Traits],
+        rules: CurationRules,
+        shares: Sequence[_ShareRule],
+        size: int,
+    ) -> None:
+        self.size = size
+        self.taken: dict[int, Candidate] = {}
+        self.refused: dict[str, list[Candidate]] = {}
+        self.copies: list[tuple[Candidate, Candidate]] = []
+        self.counts: Counter[str] = Counter()
+        self.needs = {
+            name: math.ceil(floor * size - 1e-9) for name, floor in rules.category_floors.items()
+        }
+        self.caps = {rule.name: max(MIN_ALIKE, int(rule.share * size)) for rule in shares}
+        self._seen: set[int] = set()
+        self._shares = shares
+        self._traits = traits
+        self._alike: dict[str, Counter[str]] = {rule.name: Counter() for rule in shares}
+        is_compared = rules.near_duplicate_jaccard < 1
+        self._texts = TakenTexts(rules.near_duplicate_jaccard) if is_compared else None
+
+    def fill(self, pool: Sequence[Candidate]) -> None:
+        """Take in order what no rule refuses; the first rule that does is kept with it."""
+        for candidate in pool:
+            if len(self.taken) == self.size:
+                return
+            self._seen.add(candidate.seq)
+            if not self._is_refused(candidate):
+                self.take(candidate)
+
+    def look_at_rest(self, pool: Sequence[Candidate], *, is_smaller: bool) -> None:
+        """Find copies among what was not looked at, or a later cycle would train them.
+
+        Args:
+            is_smaller: Shares made the cycle smaller; then they keep out of the rest, too.
+        """
+        for candidate in pool:
+            if candidate.seq not in self._seen:
+                self._is_refused(candidate, heeds_shares=is_smaller)
+
+    def _is_refused(self, candidate: Candidate, *, heeds_shares: bool = True) -> bool:
+        rule = self.find_full_share(candidate) if heeds_shares else None
+        if rule is not None:
+            self.refused.setdefault(rule, []).append(candidate)
+            return True
+        like = self.find_like(candidate)
+        if like is not None:
+            self.copies.append((candidate, like))
+        return like is not None
+
+    def find_full_share(self, candidate: Candidate) -> str | None:
+        """The first rule of which no more like this candidate may be taken."""
+        traits = self._traits.get(candidate.seq)
+        if traits is None:
+            return None
+        for rule in self._shares:
+            trait = rule.trait(traits)
+            if trait is not None and self._alike[rule.name][trait] >= self.caps[rule.name]:
+                return rule.name
+        return None
+
+    def find_like(self, candidate: Candidate) -> Candidate | None:
+        """What was taken that this candidate is a near copy of."""
+        traits = self._traits.get(candidate.seq)
+        if self._texts is None or traits is None or traits.sketch is None:
+            return None
+        near = self._texts.find_near(traits.sketch)
+        return None if near is None else self.taken[near]
+
+    def take(self, candidate: Candidate) -> None:
+        self.taken[candidate.seq] = candidate
+        self._count(candidate, 1)
+        traits = self._traits.get(candidate.seq)
+        if self._texts is not None and traits is not None and traits.sketch is not None:
+            self._texts.add(candidate.seq, traits.sketch)
+
+    def drop(self, candidate: Candidate) -> None:
+        del self.taken[candidate.seq]
+        self._count(candidate, -1)
+        if self._texts is not None:
+            self._texts.remove(candidate.seq)
+
+    def categories_of(self, candidate: Candidate) -> frozenset[str]:
+        traits = self._traits.get(candidate.seq)
+        return frozenset() if traits is None else traits.categories
+
+    def find_spare(self) -> Candidate | None:
+        """The last, and so the least salient, that was taken and that no floor needs."""
+        for candidate in reversed(self.taken.values()):
+            categories = self.categories_of(candidate)
+            if all(self.counts[name] > self.needs.get(name, 0) for name in categories):
+                return candidate
+        return None
+
+    def _count(self, candidate: Candidate, change: int) -> None:
+        traits = self._traits.get(candidate.seq)
+        if traits is None:
+            return
+        self.counts.update(dict.fromkeys(traits.categories, change))
+        for rule in self._shares:
+            trait = rule.trait(traits)
+            if trait is not None:
+                self._alike[rule.name][trait] += change
+
+
+def _raise_to_floor(cycle: _Cycle, pool: Sequence[Candidate], category: str) -> list[Candidate]:
+    """Take the most salient of a category in place of the least salient that no floor needs."""
+    brought_in: list[Candidate] = []
     for candidate in pool:
-        if len(kept) == size:
+        if cycle.counts[category] >= cycle.needs[category]:
             break
-        found = traits.get(candidate.seq)
-        if found is not None:
-            if prompts[found.prompt_key] >= caps["prompt_share"]:
-                refused["prompt_share"].append(candidate.id)
-                continue
-            if found.phase is not None and phases[found.phase] >= caps["phase_share"]:
-                refused["phase_share"].append(candidate.id)
-                continue
-            prompts[found.prompt_key] += 1
-            if found.phase is not None:
-                phases[found.phase] += 1
-        kept.append(candidate)
-    return kept, refused
+        if candidate.seq in cycle.taken or category not in cycle.categories_of(candidate):
+            continue
+        spare = cycle.find_spare()
+        if spare is None:
+            break
+        cycle.drop(spare)
+        if cycle.find_full_share(candidate) is None and cycle.find_like(candidate) is None:
+            cycle.take(candidate)
+            brought_in.append(candidate)
+        else:
+            cycle.take(spare)
+    return brought_in
+
+
+def _floor(
+    cycle: _Cycle, category: str, floor: float, brought_in: Sequence[Candidate], pool_size: int
+) -> Floor:
+    found, need = cycle.counts[category], cycle.needs[category]
+    ids = tuple(candidate.id for candidate in brought_in if candidate.seq in cycle.taken)
+    text = f"{category}: {found} of {cycle.size}, at least {floor:.0%} ({need})"
+    if ids:
+        text += f"; {len(ids)} of them in place of more salient others"
+    if found < need:
+        text += f"; no more could be taken of the {pool_size} candidates"
+    return Floor(category=category, is_met=found >= need, text=text, experience_ids=ids)
+
+
+def _left_out(
+    cycle: _Cycle, shares: Sequence[_ShareRule], rules: CurationRules
+) -> tuple[LeftOut, ...]:
+    """What was refused and not taken after all; of copies, those whose like was."""
+    found: list[LeftOut] = []
+    copies = [
+        (copy, like)
+        for copy, like in cycle.copies
+        if copy.seq not in cycle.taken and like.seq in cycle.taken
+    ]
+    if copies:
+        found.append(
+            LeftOut(
+                rule=NEAR_COPIES,
+                text=f"{len(copies)} left out: near copies of replies that are taken, Jaccard "
+                f"similarity {rules.near_duplicate_jaccard:.2f} or more",
+                experience_ids=tuple(copy.id for copy, _ in copies),
+                near_ids=tuple(like.id for _, like in copies),
+            )
+        )
+    for rule in shares:
+        ids = [item.id for item in cycle.refused.get(rule.name, ()) if item.seq not in cycle.taken]
+        if ids:
+            found.append(
+                LeftOut(
+                    rule=rule.name,
+                    text=f"{len(ids)} left out: at most {cycle.caps[rule.name]} of {cycle.size} "
+                    f"{rule.words}, {rule.share:.0%} and never fewer than {MIN_ALIKE}",
+                    experience_ids=tuple(ids),
+                )
+            )
+    return tuple(found)

@@ -4,6 +4,10 @@ buffered -> claimed -> consolidated      held_out (by hash, 1 in 10; never train
    ^          |  released when a cycle fails, is rejected or is cancelled;
    +----------+  quarantined after `MAX_ATTEMPTS` attempts
 below_threshold   filtered(reason)   erased (text removed, hash kept)
+
+`below_threshold` may be trained, and does not count towards the salience mass: too little salience,
+or more of one prompt than a cycle takes (`app.domain.curation`). `filtered` is never trained: what
+the collapse filter refused, or a near copy of what was.
 """
 
 from __future__ import annotations

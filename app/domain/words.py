@@ -1,10 +1,11 @@
-"""The words of a reply, split once: filter and scorer look at them, and the next ten replies again.
+"""The words of a text: as filter and scorer count them, and plain, to compare texts by.
 
 Must not know what the words are counted for.
 """
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -23,3 +24,11 @@ def reply_words(text: str) -> ReplyWords:
     lowered = text.lower()
     in_order = lowered.split()
     return ReplyWords(lowered, in_order, frozenset(in_order))
+
+
+_PLAIN_WORD = re.compile(r"\w+(?:'\w+)*")
+
+
+def plain_words(text: str) -> list[str]:
+    """The words of a text in order, without case and punctuation; `don't` is one word."""
+    return _PLAIN_WORD.findall(text.casefold().replace("\u2019", "'"))

@@ -18,6 +18,7 @@ from app.db import checkpoints, events, experiences, instances, sleep_cycles
 from app.db.engine import Database
 from app.db.tables import CheckpointRow, ExperienceRow, SleepCycleRow
 from app.domain.checkpoint import Alias, CheckpointFile, CheckpointStatus
+from app.domain.curation import NEAR_COPIES
 from app.domain.experience import CycleRole, ExperienceStatus, TrainingExchange, Turn
 from app.domain.gate import TrainingReport, Verdict
 from app.domain.salience import COMPONENTS, Salience
@@ -181,6 +182,7 @@ def complete_cycle(
         checkpoint = _register(session, cycle, publication, report, verdict, now=now)
         if verdict.is_accepted:
             experiences.consolidate_claimed(session, cycle_id)
+            _settle_left_out(session, cycle)
             _publish_alias(session, cycle, checkpoint, defaults, now=now)
         else:
             failed = [check.text for check in verdict.checks if not check.is_passed]
@@ -363,6 +365,19 @@ def _register(
             "tainted_at": now if parent and parent.tainted_at else None,
         },
     )
+
+
+def _settle_left_out(session: Session, cycle: SleepCycleRow) -> None:
+    """What the cycle left out weighs no longer; why each does so is in `app.domain.curation`."""
+    for rule in CyclePlan.from_json(cycle.plan).left_out:
+        ids = rule["experience_ids"]
+        if rule["rule"] == NEAR_COPIES:
+            copies = dict(zip(ids, rule["near_ids"], strict=True))
+            why = f"which cycle {cycle.number} trained"
+            experiences.filter_copies(session, copies, reason=why)
+        else:
+            why = f"cycle {cycle.number} left it out: {rule['text'].partition(': ')[2]}"
+            experiences.set_aside(session, ids, reason=why)
 
 
 def _publish_alias(

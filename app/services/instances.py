@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 from app.db import experiences, instances
 from app.db.engine import Database
 from app.db.tables import InstanceRow
+from app.domain.categories import check_floors, lay_over_categories
 from app.domain.exchange import SLUG_PATTERN
 from app.domain.presets import lay_over
 from app.domain.sleep import InstanceDefaults, Promotion, QuietHours, Recipe, SleepPolicy
@@ -39,6 +40,8 @@ def effective(row: InstanceRow, defaults: InstanceDefaults) -> EffectiveInstance
         policy["quiet_hours"] = QuietHours.parse(policy["quiet_hours"])
     if "promotion" in policy:
         policy["promotion"] = Promotion(policy["promotion"])
+    if "categories" in policy:
+        policy["categories"] = lay_over_categories(defaults.policy.categories, policy["categories"])
     return EffectiveInstance(
         row=row,
         base_model=row.base_model or defaults.base_model,
@@ -84,7 +87,7 @@ def put_instance(
     Returns:
         The instance, and whether it was created.
 
-    Raises: InvalidSlug.
+    Raises: InvalidSlug, InvalidPolicy.
     """
     if re.fullmatch(SLUG_PATTERN, slug) is None:
         raise InvalidSlug(
@@ -104,6 +107,7 @@ def put_instance(
         )
         session.refresh(row)
         after = effective(row, defaults)
+        check_floors(after.policy.category_floors, after.policy.categories)
         if after.policy.min_salience != before.min_salience:
             experiences.regrade(session, row.id, after.policy.min_salience)
         return after, is_new

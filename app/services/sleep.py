@@ -41,7 +41,7 @@ from app.errors import (
     SleepNotDue,
 )
 from app.services.instances import EffectiveInstance, effective, load_effective
-from app.services.planning import plan_within
+from app.services.planning import Glance, glance_within, plan_within
 
 ENDED_BY_WORK = (CycleStatus.SUCCEEDED, CycleStatus.REJECTED, CycleStatus.FAILED)
 """States whose end starts the waiting interval; a cancel does not."""
@@ -155,16 +155,30 @@ def request_cycle(
 ) -> SleepCycleRow:
     """Queue a cycle and claim its experiences, in one transaction.
 
+    Texts are read and compared before it, so that no post waits for that.
+
     Raises: InstanceNotFound, SleepCycleActive, SleepNotDue, NothingToConsolidate,
         IdempotencyKeyReused.
     """
+    with db.read() as session:
+        glance = glance_within(
+            session,
+            load_effective(session, request.instance, defaults),
+            max_experiences=request.max_experiences,
+            min_salience=request.min_salience,
+        )
     with db.write() as session:
-        cycle, _ = request_cycle_within(session, request, defaults=defaults, now=now)
+        cycle, _ = request_cycle_within(session, request, defaults=defaults, now=now, glance=glance)
         return cycle
 
 
 def request_cycle_within(
-    session: Session, request: CycleRequest, *, defaults: InstanceDefaults, now: datetime
+    session: Session,
+    request: CycleRequest,
+    *,
+    defaults: InstanceDefaults,
+    now: datetime,
+    glance: Glance | None = None,
 ) -> tuple[SleepCycleRow, bool]:
     """Within a transaction: queue a cycle, unless its key says that it was; and whether it is new.
 
@@ -190,6 +204,7 @@ def request_cycle_within(
         overrides=request.recipe,
         max_experiences=request.max_experiences,
         min_salience=request.min_salience,
+        glance=glance,
     )
     refusal = _find_refusal(session, instance, request, decision, selection)
     if refusal is not None:

@@ -70,6 +70,18 @@ def test_preset_of_an_instance_and_of_one_cycle(daemon: RunningDaemon) -> None:
         ("ok", {"policy": {"quiet_hours": "late"}}, "/policy/quiet_hours"),
         ("ok", {"policy": {"min_salience": 2}}, "/policy/min_salience"),
         ("ok", {"policy": {"promotion": "never"}}, "/policy/promotion"),
+        ("ok", {"policy": {"near_duplicate_jaccard": 0.4}}, "/policy/near_duplicate_jaccard"),
+        ("ok", {"policy": {"category_floors": {"x": 0.1}}}, "/policy/category_floors/x"),
+        (
+            "ok",
+            {"policy": {"category_floors": {"identity": 2}}},
+            "/policy/category_floors/identity",
+        ),
+        (
+            "ok",
+            {"policy": {"categories": {"identity": ["me", "!"]}}},
+            "/policy/categories/identity/1",
+        ),
         ("ok", {"timezone": "Mars/Base"}, "/timezone"),
         ("ok", {"recipe": {"lr": 1}}, "/recipe/lr"),
         ("ok", {"recipe": {"preset": "rough"}}, "/recipe/preset"),

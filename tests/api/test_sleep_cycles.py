@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from pathlib import Path
 
@@ -46,6 +47,33 @@ def test_dry_run_answers_200_and_starts_nothing(daemon: RunningDaemon) -> None:
     assert response.status_code == 200
     assert len(response.json()["experience_ids"]) == 5
     assert daemon.http.get("/v1/sleep-cycles").json()["data"] == []
+
+
+def test_dry_run_says_in_words_what_the_rules_of_curation_would_do(daemon: RunningDaemon) -> None:
+    policy = {
+        "max_prompt_share": 0.2,
+        "category_floors": {"garden": 0.2, "identity": 0.05},
+        "categories": {"garden": ["our basil"]},
+    }
+    shown = daemon.http.put("/v1/instances/default", json={"policy": policy}).json()
+    assert shown["policy"]["categories"]["garden"] == ["our basil"]
+    assert "who are you" in shown["policy"]["categories"]["identity"]
+    flood = [make_exchange(n, prompt="What is your name?") for n in range(40, 70)]
+    copies = [make_exchange(n) for n in range(12)]
+    for item in copies:
+        item["response"] += " Yes."
+    daemon.http.post("/v1/experiences/batch", json=[*flood, *copies])
+    answer = daemon.http.post("/v1/sleep-cycles", json={"dry_run": True}).json()
+    plan, size = answer["plan"], len(answer["experience_ids"])
+    said = {rule["rule"]: rule["text"] for rule in plan["left_out"]}
+    copied = "left out: near copies of replies that are taken, Jaccard similarity 0.80 or more"
+    assert said["near_copies"].endswith(copied)
+    shares = f"left out: at most {size // 5} of {size} of one prompt, 20% and never fewer than 4"
+    assert said["prompt_share"].endswith(shares)
+    need = math.ceil(0.2 * size)
+    assert plan["floors"][0]["text"].startswith("garden: ")
+    assert f"of {size}, at least 20% ({need})" in plan["floors"][0]["text"]
+    assert f"of {size}, at least 5% (" in plan["floors"][1]["text"]
 
 
 def test_failed_cycle_names_its_error_and_gives_everything_back(daemon: RunningDaemon) -> None:

@@ -1,14 +1,22 @@
-"""A flood of one prompt: a cycle takes its share of it, says so, and the rest waits."""
+"""Floods and copies: a cycle takes its share, says so, and the rest starts no other cycle."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
 from app.db.engine import Database
+from app.db.tables import ExperienceRow
 from app.domain.exchange import Exchange
 from app.domain.sleep import CyclePlan, InstanceDefaults, Trigger
-from app.services import sleep
+from app.errors import InvalidPolicy
+from app.services import planning, sleep
 from app.services.ingest import Submission, ingest_many
-from app.services.instances import put_instance
-from tests.publishing import NOW, fill
+from app.services.instances import get_instance, put_instance
+from tests.publishing import NOW, end, fill, report
 from tests.support import make_exchange
 
 REQUEST = sleep.CycleRequest(instance="default", trigger=Trigger.REQUEST, is_forced=True)
@@ -43,10 +51,184 @@ def test_flood_has_its_share_and_the_rest_waits(db: Database, defaults: Instance
     assert len(everything.experience_ids) > 2 * len(kept.experience_ids)
 
 
+def copies(db: Database, defaults: InstanceDefaults, numbers: range) -> None:
+    """Replies as those of the same numbers, but for the last word."""
+    items = [make_exchange(n) for n in numbers]
+    for item in items:
+        item["response"] = item["response"].replace("sign", "again sign")
+    ingest_many(
+        db, [Submission(exchange=Exchange(**item)) for item in items], defaults=defaults, now=NOW
+    )
+
+
+def rows(db: Database, ids: list[str]) -> list[ExperienceRow]:
+    with db.read() as session:
+        return list(session.scalars(sa.select(ExperienceRow).where(ExperienceRow.id.in_(ids))))
+
+
+def mass(db: Database, defaults: InstanceDefaults) -> float:
+    return sleep.get_decision(db, "default", defaults=defaults, now=NOW).mass
+
+
+def sleep_now(db: Database, defaults: InstanceDefaults, root: Path, after: float) -> CyclePlan:
+    """A cycle from request to end, accepted where the held-out loss fell."""
+    cycle = sleep.request_cycle(db, REQUEST, defaults=defaults, now=NOW)
+    end(db, defaults, root, cycle, report(after))
+    return CyclePlan.from_json(cycle.plan)
+
+
+def left_out_by(plan: CyclePlan, name: str) -> dict[str, list[str]]:
+    (rule,) = [rule for rule in plan.left_out if rule["rule"] == name]
+    return {key: list(rule[key]) for key in ("experience_ids", "near_ids")}
+
+
+def test_a_flood_that_was_left_out_weighs_no_longer_and_stays_a_candidate(
+    db: Database, defaults: InstanceDefaults, tmp_path: Path
+) -> None:
+    flood(db, defaults, range(60))
+    fill(db, defaults, range(60, 80))
+    plan = sleep_now(db, defaults, tmp_path, after=2.5)
+    left = left_out_by(plan, "prompt_share")["experience_ids"]
+    assert len(left) > 30
+    assert {row.status for row in rows(db, left)} == {"below_threshold"}
+    taken = len(plan.experience_ids)
+    why = f"at most {taken // 4} of {taken} of one prompt, 25% and never fewer than 4"
+    assert {row.reason for row in rows(db, left)} == {f"cycle 1 left it out: {why}"}
+    waiting = [row for row in rows(db, list(plan.held_out_ids)) if row.status == "buffered"]
+    assert mass(db, defaults) == pytest.approx(sum(row.total for row in waiting))
+    again = sleep.preview_cycle(db, REQUEST, defaults=defaults, now=NOW).plan
+    assert len(again.experience_ids) == 4
+    assert set(again.experience_ids) <= set(left)
+
+
+def test_a_refused_cycle_takes_nothing_from_the_mass(
+    db: Database, defaults: InstanceDefaults, tmp_path: Path
+) -> None:
+    flood(db, defaults, range(40))
+    fill(db, defaults, range(40, 60))
+    copies(db, defaults, range(40, 50))
+    before = mass(db, defaults)
+    plan = sleep_now(db, defaults, tmp_path, after=9.0)
+    assert {rule["rule"] for rule in plan.left_out} == {"near_copies", "prompt_share"}
+    assert mass(db, defaults) == pytest.approx(before)
+
+
+def test_near_copies_of_what_was_trained_are_filtered_and_name_it(
+    db: Database, defaults: InstanceDefaults, tmp_path: Path
+) -> None:
+    fill(db, defaults, range(30))
+    copies(db, defaults, range(15))
+    plan = sleep_now(db, defaults, tmp_path, after=2.5)
+    found = left_out_by(plan, "near_copies")
+    assert len(found["experience_ids"]) >= 5
+    assert set(found["near_ids"]) <= set(plan.experience_ids)
+    near = dict(zip(found["experience_ids"], found["near_ids"], strict=True))
+    for row in rows(db, found["experience_ids"]):
+        assert row.status == "filtered"
+        assert row.reason == f"near copy of {near[row.id]}, which cycle 1 trained"
+    assert mass(db, defaults) == pytest.approx(0, abs=1e-9)
+
+
+def test_near_copies_of_what_was_not_trained_after_all_wait(
+    db: Database, defaults: InstanceDefaults, tmp_path: Path
+) -> None:
+    fill(db, defaults, range(30))
+    copies(db, defaults, range(15))
+    cycle = sleep.request_cycle(db, REQUEST, defaults=defaults, now=NOW)
+    found = left_out_by(CyclePlan.from_json(cycle.plan), "near_copies")
+    unlucky = found["near_ids"][0]
+    with db.write() as session:
+        session.execute(
+            sa.update(ExperienceRow).where(ExperienceRow.id == unlucky).values(status="quarantined")
+        )
+    end(db, defaults, tmp_path, cycle, report(2.5))
+    statuses = {row.id: row.status for row in rows(db, found["experience_ids"])}
+    for copy, like in zip(found["experience_ids"], found["near_ids"], strict=True):
+        assert statuses[copy] == ("buffered" if like == unlucky else "filtered")
+
+
+def test_a_floor_brings_in_what_is_rare_and_the_plan_says_so(
+    db: Database, defaults: InstanceDefaults
+) -> None:
+    fill(db, defaults, range(40))
+    policy = {
+        "max_experiences": 10,
+        "category_floors": {"garden": 0.3, "identity": 0.1},
+        "categories": {"garden": ["our basil"]},
+    }
+    put_instance(db, "default", {"policy": policy}, defaults=defaults, now=NOW)
+    plan = sleep.preview_cycle(db, REQUEST, defaults=defaults, now=NOW).plan
+    garden, identity = plan.floors
+    assert garden["is_met"]
+    assert garden["text"].startswith("garden: 3 of 10, at least 30% (3)")
+    assert set(garden["experience_ids"]) <= set(plan.experience_ids)
+    assert not identity["is_met"]
+    assert identity["text"].startswith("identity: 0 of 10, at least 10% (1); no more could be")
+    said = [row.response for row in rows(db, list(plan.experience_ids))]
+    assert sum("our basil" in response for response in said) == 3
+    assert len(plan.experience_ids) == 10
+
+
+def test_categories_of_an_instance_lie_over_those_of_the_settings(
+    db: Database, defaults: InstanceDefaults
+) -> None:
+    policy = {"policy": {"categories": {"identity": ["name yourself"]}}}
+    instance, _ = put_instance(db, "default", policy, defaults=defaults, now=NOW)
+    assert instance.policy.categories["identity"] == ("name yourself",)
+    shipped = defaults.policy.categories["uncertainty"]
+    assert instance.policy.categories["uncertainty"] == shipped
+
+
+@pytest.mark.parametrize(
+    ("floors", "message"),
+    [
+        ({"gardening": 0.1}, "No rule recognises the category 'gardening'"),
+        ({"identity": 0.7, "uncertainty": 0.4}, "add up to 110%"),
+    ],
+)
+def test_floors_that_cannot_be_met_are_refused_and_nothing_changes(
+    db: Database, defaults: InstanceDefaults, floors: dict[str, float], message: str
+) -> None:
+    values = {"policy": {"category_floors": floors}}
+    with pytest.raises(InvalidPolicy, match=message):
+        put_instance(db, "default", values, defaults=defaults, now=NOW)
+    assert get_instance(db, "default", defaults).row.policy == {}
+
+
+def test_a_floor_whose_category_left_the_settings_stops_no_cycle(
+    db: Database, defaults: InstanceDefaults
+) -> None:
+    fill(db, defaults, range(20))
+    policy = replace(defaults.policy, category_floors={"gone": 0.1}, categories={})
+    bare = replace(defaults, policy=policy)
+    plan = sleep.preview_cycle(db, REQUEST, defaults=bare, now=NOW).plan
+    assert plan.experience_ids
+    assert not plan.floors[0]["is_met"]
+
+
+def test_a_plan_is_the_same_with_and_without_a_glance_before(
+    db: Database, defaults: InstanceDefaults
+) -> None:
+    flood(db, defaults, range(40))
+    fill(db, defaults, range(40, 60))
+    instance = get_instance(db, "default", defaults)
+    with db.read() as session:
+        glance = planning.glance_within(session, instance)
+    copies(db, defaults, range(40, 55))
+    with db.read() as session:
+        _, plan = planning.plan_within(session, instance)
+        _, glanced = planning.plan_within(session, instance, glance=glance)
+        stale = replace(glance, rules=replace(glance.rules, near_duplicate_jaccard=1.0), traits={})
+        _, ignored = planning.plan_within(session, instance, glance=stale)
+    assert plan == glanced == ignored
+    assert {rule["rule"] for rule in plan.left_out} == {"near_copies", "prompt_share"}
+
+
 def test_plan_of_an_earlier_version_left_nothing_out(
     db: Database, defaults: InstanceDefaults
 ) -> None:
     fill(db, defaults, range(20))
     stored = sleep.preview_cycle(db, REQUEST, defaults=defaults, now=NOW).plan.to_json()
-    del stored["left_out"]
+    del stored["left_out"], stored["floors"]
     assert CyclePlan.from_json(stored).left_out == ()
+    assert CyclePlan.from_json(stored).floors == ()

@@ -10,7 +10,9 @@ from pydantic import BaseModel, Field, StringConstraints, field_validator
 
 from app.api.schemas.envelope import RequestModel, shown_as
 from app.api.schemas.sleep_cycles import ModuleName, PresetName, VariationKinds
+from app.domain.categories import CategoryFloors, CategoryRules
 from app.domain.exchange import Label, Text
+from app.domain.near_copies import MIN_JACCARD
 from app.domain.sleep import Promotion, QuietHours
 from app.errors import InvalidPolicy
 
@@ -32,6 +34,14 @@ class PolicyIn(RequestModel):
     max_experiences: Annotated[int, Field(ge=1, le=4096)] | None = None
     max_prompt_share: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] | None = None
     max_phase_share: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] | None = None
+    max_pattern_share: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] | None = None
+    near_duplicate_jaccard: (
+        Annotated[float, Field(ge=MIN_JACCARD, le=1, allow_inf_nan=False)] | None
+    ) = None
+    category_floors: Annotated[CategoryFloors | None, Field(examples=[{"identity": 0.1}])] = None
+    categories: Annotated[
+        CategoryRules | None, Field(examples=[{"identity": ["who are you", "my name"]}])
+    ] = None
     promotion: Annotated[Promotion, Field(strict=False)] | None = None
     rebuild_every_cycles: Annotated[int, Field(ge=0)] | None = None
     regression_reports: Annotated[int, Field(ge=0, le=1000)] | None = None

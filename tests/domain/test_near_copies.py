@@ -1,0 +1,79 @@
+"""Near copies: the estimate follows the Jaccard similarity, the same in every process."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+import subprocess
+import sys
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.domain.near_copies import MIN_JACCARD, TakenTexts, sketch
+from app.domain.words import plain_words
+
+REPLY = [f"word{n}" for n in range(120)]
+
+
+def changed(words: list[str], count: int) -> list[str]:
+    """The same words, of which so many, evenly spread, are others."""
+    step = len(words) // max(count, 1)
+    places = {n * step for n in range(count)}
+    return [f"other{n}" if n in places else word for n, word in enumerate(words)]
+
+
+def is_near(one: list[str], other: list[str], jaccard: float) -> bool:
+    taken = TakenTexts(jaccard)
+    taken.add(7, sketch(one))
+    return taken.find_near(sketch(other)) == 7
+
+
+def test_few_other_words_make_a_near_copy_and_many_do_not() -> None:
+    assert is_near(REPLY, REPLY, 0.8)
+    assert is_near(REPLY, changed(REPLY, 2), 0.8)  # 112 of 124 shingles, 0.90
+    assert not is_near(REPLY, changed(REPLY, 12), 0.8)  # 82 of 154, 0.53
+    assert not is_near(REPLY, REPLY[::-1], 0.8)
+
+
+@given(st.integers(0, 2**32), st.floats(MIN_JACCARD, 0.99))
+def test_no_pair_is_missed_that_the_sketches_call_near(seed: int, jaccard: float) -> None:
+    draw = random.Random(seed)  # noqa: S311  # no secret
+    words = [f"w{draw.randrange(10**6)}" for _ in range(draw.randrange(3, 90))]
+    others = [word if draw.random() > 0.05 else "other" for word in words]
+    agree = sketch(words).jaccard(sketch(others))
+    assert is_near(words, others, jaccard) == (agree >= jaccard)
+
+
+@given(st.lists(st.text(max_size=8), max_size=6))
+def test_any_words_have_a_sketch_that_is_near_itself(words: list[str]) -> None:
+    assert is_near(words, words, 1.0)
+
+
+def test_what_was_removed_is_near_nothing() -> None:
+    taken = TakenTexts(0.8)
+    taken.add(1, sketch(REPLY))
+    taken.remove(1)
+    taken.remove(2)
+    assert taken.find_near(sketch(REPLY)) is None
+
+
+def test_a_sketch_is_the_same_in_another_process() -> None:
+    """The number also holds the library to its hashing: another one would judge otherwise."""
+    code = (
+        "import hashlib; from app.domain.near_copies import sketch;"
+        "print(hashlib.sha256(str(sketch('we are na\\u00efve together'.split()).digest())"
+        ".encode()).hexdigest()[:16])"
+    )
+    environment = {"PYTHONHASHSEED": "1"}
+    there = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+    ).stdout.strip()
+    digest = str(sketch(["we", "are", "naïve", "together"]).digest())
+    assert hashlib.sha256(digest.encode()).hexdigest()[:16] == there
+    assert there == "cf2cbea5a5cb9745"
+
+
+def test_case_and_punctuation_make_no_other_word() -> None:
+    assert plain_words("I don’t know -- WHO's Séan?") == ["i", "don't", "know", "who's", "séan"]
+    assert plain_words("... !") == []
