@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from app.settings import Settings
 from tests.support import RunningDaemon, StartDaemon, free_port, make_exchange, run_command
@@ -101,6 +102,18 @@ def test_taken_port_is_said_before_anything_starts(daemon: RunningDaemon, tmp_pa
 def test_target_modules_are_a_plain_list(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SAGE_TARGET_MODULES", "q_proj, v_proj")
     assert Settings().target_modules == ("q_proj", "v_proj")
+
+
+def test_floors_and_categories_are_json_and_checked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SAGE_CATEGORIES", '{"garden": ["basil"], "identity": ["me"]}')
+    monkeypatch.setenv("SAGE_CATEGORY_FLOORS", '{"garden": 0.2, "uncertainty": 0.1}')
+    policy = Settings().instance_defaults().policy
+    assert policy.category_floors == {"garden": 0.2, "uncertainty": 0.1}
+    assert policy.categories["identity"] == ("me",)
+    assert "not sure" in policy.categories["uncertainty"]
+    monkeypatch.setenv("SAGE_CATEGORY_FLOORS", '{"gardening": 0.2}')
+    with pytest.raises(ValidationError, match="No rule recognises the category 'gardening'"):
+        Settings()
 
 
 def test_settings_come_from_a_file_and_the_environment_wins(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from app.api.access import GuardedRoute
 from app.api.deps import Accept, DaemonDep
 from app.api.problems import problem_responses
 from app.api.report_page import render_report
-from app.api.schemas import CycleReportOut, UsedExperienceOut
+from app.api.schemas import CycleReportOut, FloorOut, LeftOutOut, UsedExperienceOut
 from app.services import cycle_reports
 
 REPORT_HEADERS = {"Vary": "Accept", "Cache-Control": "no-cache"}
@@ -69,6 +69,19 @@ def _report(found: cycle_reports.CycleReport) -> CycleReportOut:
         experiences=[
             UsedExperienceOut(id=name, role=role, weight=weight, status=status)
             for name, role, weight, status in found.uses
+        ],
+        left_out=[
+            LeftOutOut(**{name: rule[name] for name in LeftOutOut.model_fields})
+            for rule in cycle.plan.get("left_out", ())
+        ],
+        floors=[
+            FloorOut(
+                category=floor["category"],
+                met=floor["is_met"],
+                text=floor["text"],
+                experience_ids=floor["experience_ids"],
+            )
+            for floor in cycle.plan.get("floors", ())
         ],
         recipe=cycle.plan["recipe"],
     )

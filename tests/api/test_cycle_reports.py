@@ -13,7 +13,7 @@ from app.domain.sleep import InstanceDefaults, Trigger
 from app.services import sleep
 from app.services.experiences import erase_experience, get_experience
 from tests.publishing import NOW, end, fill, publish, report
-from tests.support import RunningDaemon, StartDaemon
+from tests.support import RunningDaemon, StartDaemon, make_exchange
 
 HTML = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
 ATTACK = "<script>alert(1)</script><img src=https://example.org/x>"
@@ -66,6 +66,25 @@ def ended(
     words = get_experience(db, learned).row.response
     end(db, defaults, root, cycle, report(after, reply=reply.format(words=words)))
     return cycle.id, learned
+
+
+def test_report_says_what_the_rules_left_out_and_brought_in(
+    quiet: RunningDaemon, db: Database, defaults: InstanceDefaults, root: Path
+) -> None:
+    policy = {"category_floors": {"identity": 0.1}, "max_prompt_share": 0.2}
+    quiet.http.put("/v1/instances/default", json={"policy": policy})
+    flood = [make_exchange(n, prompt="What is your name?") for n in range(40, 70)]
+    quiet.http.post("/v1/experiences/batch", json=flood)
+    cycle_id, _ = ended(db, defaults, root, 2.5, "I am SAGE.")
+    found = quiet.http.get(f"/v1/sleep-cycles/{cycle_id}/report").json()
+    (rule,) = found["left_out"]
+    assert rule["rule"] == "prompt_share"
+    assert not set(rule["experience_ids"]) & {item["id"] for item in found["experiences"]}
+    (floor,) = found["floors"]
+    assert floor["met"]
+    page = quiet.http.get(f"/v1/sleep-cycles/{cycle_id}/report?format=html").text
+    assert f"<p>{rule['text']}.</p>" in page
+    assert f"<p>{floor['text']}.</p>" in page
 
 
 def test_accepted_cycle_as_a_page_that_asks_for_nothing_and_escapes_everything(

@@ -167,6 +167,23 @@ class VariationCountOut(BaseModel):
     refused: dict[str, int]
 
 
+class LeftOutOut(BaseModel):
+    """What a rule of curation kept out of a cycle, with its numbers in words."""
+
+    rule: str
+    text: str
+    experience_ids: list[str]
+
+
+class FloorOut(BaseModel):
+    """What a category's floor came to, in words, and what it brought in."""
+
+    category: str
+    met: bool
+    text: str
+    experience_ids: list[str]
+
+
 class CycleReportOut(BaseModel):
     """A cycle's report: what was learned, what was kept, and what the gate said.
 
@@ -197,6 +214,8 @@ class CycleReportOut(BaseModel):
     loss_curve: list[float | None]
     variations: list[VariationCountOut]
     experiences: list[UsedExperienceOut]
+    left_out: list[LeftOutOut]
+    floors: list[FloorOut]
     recipe: dict[str, Any]
     error: dict[str, Any] | None
     progress: dict[str, Any] | None
