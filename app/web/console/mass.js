@@ -139,6 +139,11 @@ async function dryRun(instance, onChange) {
           ["rank r", recipe.r],
         ].map(([term, value]) => el("div", {}, el("dt", {}, term), el("dd", {}, value))),
       ),
+      el(
+        "div",
+        {},
+        [...plan.plan.left_out, ...plan.plan.floors].map((rule) => el("p", { class: "hint" }, rule.text)),
+      ),
       first.length ? el("h3", {}, "Most salient first") : null,
       el(
         "ol",
