@@ -76,3 +76,11 @@ def test_check_without_a_baseline_is_shown_all_the_same() -> None:
         None, {"checks": [{"name": "x", "passed": True, "value": 1, "limit": 2}]}
     ).checks
     assert (check.value, check.limit, check.baseline, check.words) == (1.0, 2.0, None, "")
+
+
+def test_variations_are_counted_by_kind_and_reason() -> None:
+    counted = {"kind": "dropped_context", "made": 5, "kept": 3, "refused": {"loss": 2}}
+    (found,) = find({"variations": {"counts": [counted], "findings": []}}, None).variations
+    assert (found.kind, found.made, found.kept, found.refused) == tuple(counted.values())
+    assert find({"variations": None}, None).variations == ()
+    assert find({}, None).variations == ()
