@@ -10,6 +10,8 @@ More of one prompt than a cycle takes is worth learning, and stays a candidate; 
 left it out takes it from the salience mass, or the mass of a flood would start cycle after cycle
 of `MIN_ALIKE` experiences, and the share would hold for each of them and not for what is learned.
 Both happen when the cycle's experiences are consolidated; where it is refused, nothing happened.
+Where a candidate is dismissed later, what was trained comes back, and may be trained again for its
+copies.
 """
 
 from __future__ import annotations
@@ -190,10 +192,10 @@ def curate(
         if len(cycle.taken) == size:
             break
         size = len(cycle.taken)
-    cycle.look_at_rest(pool, is_smaller=size < min(limit, len(pool)))
     brought_in = {
         category: _raise_to_floor(cycle, pool, category) for category in rules.category_floors
     }
+    cycle.look_at_rest(pool, is_smaller=size < min(limit, len(pool)))
     return Curated(
         kept=tuple(candidate for candidate in pool if candidate.seq in cycle.taken),
         left_out=_left_out(cycle, shares, rules),
@@ -270,7 +272,7 @@ class _Cycle:
             is_smaller: Shares made the cycle smaller; then they keep out of the rest, too.
         """
         for candidate in pool:
-            if candidate.seq not in self._seen:
+            if candidate.seq not in self._seen and candidate.seq not in self.taken:
                 self._is_refused(candidate, heeds_shares=is_smaller)
 
     def _is_refused(self, candidate: Candidate, *, heeds_shares: bool = True) -> bool:

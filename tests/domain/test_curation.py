@@ -156,6 +156,20 @@ def test_copies_beyond_the_limit_are_found_so_that_no_later_cycle_trains_them() 
     assert taken.left_out[0].experience_ids == ("e3",)
 
 
+def test_copies_of_what_a_floor_brought_in_are_found_too() -> None:
+    identity = frozenset({"identity"})
+    traits = traits_of(
+        range(4),
+        categories=[frozenset(), frozenset(), identity, identity],
+        replies=[*REPLIES[:3], REPLIES[2]],
+    )
+    rules = CurationRules(near_duplicate_jaccard=0.8, category_floors={"identity": 0.5})
+    taken = curate(candidates(4), traits, rules, limit=2)
+    assert [item.seq for item in taken.kept] == [0, 2]
+    (rule,) = taken.left_out
+    assert (rule.experience_ids, rule.near_ids) == (("e3",), ("e2",))
+
+
 CATEGORIES = st.lists(
     st.frozensets(st.sampled_from(["identity", "uncertainty"])), min_size=1, max_size=80
 )
