@@ -46,7 +46,15 @@ def test_nothing_grave_is_found(
     page.locator("#plots canvas").nth(3).wait_for()
     page.locator("#list summary").nth(1).click()
     assert findings(page) == []
-    for name in ("Instance:", "Dry run", "Roll back", "Promote the checkpoint of cycle 3", "Erase"):
+    for name in (
+        "Instance:",
+        "Dry run",
+        "Roll back",
+        "Rebuild",
+        "Promote the checkpoint of cycle 3",
+        "Delete the checkpoint of cycle 3",
+        "Erase",
+    ):
         page.get_by_role("button", name=name).click()
         expect(page.get_by_role("dialog")).to_be_visible()
         assert findings(page) == [], name

@@ -140,6 +140,92 @@ def test_promotion_and_rollback_ask_for_a_reason_and_keep_it(
     assert kept[:2] == [("no, it did not", "console"), ("it spoke more plainly", "console")]
 
 
+def test_reasons_stand_in_the_feed(lived: RunningDaemon, open_console: OpenConsole) -> None:
+    page = open_console(lived)
+    wait_until_live(page)
+    asked = {"reason": "<b>plainer</b> words", "actor": "dennis"}
+    lived.http.post("/v1/instances/default/rollback", json=asked)
+    newest = page.locator("#feed li").first
+    expect(newest).to_contain_text(re.compile(r"Rolled back to checkpoint \w{6} by dennis"))
+    expect(newest).to_contain_text(asked["reason"])
+    page.reload()
+    expect(newest).to_contain_text(asked["reason"])
+
+
+def test_rebuild_asks_for_a_reason_and_queues_a_cycle_from_the_base(
+    lived: RunningDaemon, open_console: OpenConsole
+) -> None:
+    page = open_console(lived)
+    wait_until_live(page)
+    page.get_by_role("button", name="Rebuild").click()
+    dialog = page.get_by_role("dialog")
+    expect(dialog).to_contain_text("default has consolidated")
+    picture(page, "rebuild")
+    dialog.get_by_role("button", name="Leave it").click()
+    expect(dialog).to_have_count(0)
+    cycles = lived.http.get("/v1/sleep-cycles").json()["data"]
+    page.get_by_role("button", name="Rebuild").click()
+    dialog.get_by_label("Reason").fill("something was erased")
+    dialog.get_by_role("button", name="Rebuild").click()
+    expect(dialog).to_have_count(0)
+    expect(page.locator("#feed")).to_contain_text(
+        "Cycle 7 rebuilds from the base by console: something was erased"
+    )
+    (cycle, *before) = lived.http.get("/v1/sleep-cycles").json()["data"]
+    assert before == cycles
+    assert (cycle["trigger"], cycle["plan"]["parent_checkpoint_id"]) == ("rebuild", None)
+
+
+def test_pinned_checkpoint_cannot_be_deleted_until_it_is_unpinned(
+    lived: RunningDaemon, open_console: OpenConsole
+) -> None:
+    def kept(cycle: int) -> dict[str, Any]:
+        found = lived.http.get("/v1/checkpoints").json()["data"]
+        return next(item for item in found if item["cycle_number"] == cycle)
+
+    page = open_console(lived)
+    wait_until_live(page)
+    second, keys = checkpoint(page, 2), page.keyboard
+    tab_to(page, f"[data-key=pin-{kept(2)['id']}]")
+    keys.press("Enter")
+    expect(second).to_contain_text("pinned")
+    assert kept(2)["pinned"]
+    expect(second.get_by_role("button", name="Delete")).to_have_count(0)
+    expect(second.get_by_role("button", name="Unpin")).to_be_focused()
+    picture(page, "pinned-1280")
+    keys.press("Enter")
+    expect(second.get_by_role("button", name="Delete")).to_have_count(1)
+    assert not kept(2)["pinned"]
+    for cycle in (4, 5):  # previous and current
+        expect(checkpoint(page, cycle).get_by_role("button", name="Delete")).to_have_count(0)
+    tab_to(page, f"[data-key=delete-{kept(2)['id']}]")
+    keys.press("Enter")
+    dialog = page.get_by_role("dialog")
+    expect(dialog).to_contain_text("Its files go for good")
+    picture(page, "delete")
+    keys.press("Escape")
+    assert kept(2)["status"] == "ready"
+    second.get_by_role("button", name="Delete").click()
+    dialog.get_by_role("button", name="Delete its files").click()
+    expect(dialog).to_have_count(0)
+    expect(second).to_contain_text("deleted")
+    expect(second.get_by_role("button")).to_have_count(0)
+    expect(page.locator("#feed li").first).to_contain_text("Deleted the files of checkpoint")
+    assert kept(2)["status"] == "deleted"
+
+
+def test_checkpoint_that_came_into_use_meanwhile_is_not_deleted(
+    lived: RunningDaemon, open_console: OpenConsole
+) -> None:
+    page = open_console(lived)
+    page.get_by_role("button", name="Delete the checkpoint of cycle 1").click()
+    first = lived.http.get("/v1/checkpoints").json()["data"][-1]["id"]
+    lived.http.patch(f"/v1/checkpoints/{first}", json={"pinned": True})
+    page.get_by_role("button", name="Delete its files").click()
+    expect(page.get_by_role("dialog").get_by_role("alert")).to_contain_text("unpin it first")
+    assert lived.http.get(f"/v1/checkpoints/{first}").json()["status"] == "ready"
+
+
 def test_refused_checkpoint_is_promoted_only_by_force(
     lived: RunningDaemon, open_console: OpenConsole
 ) -> None:

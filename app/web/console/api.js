@@ -41,6 +41,8 @@ export const get = async (path, parameters = {}) => (await request(address(path,
 export const post = async (path, body = {}, headers = {}) =>
   (await request(path, { method: "POST", body, headers })).json();
 
+export const patch = async (path, body) => (await request(path, { method: "PATCH", body })).json();
+
 /** A path with its query; parameters without a value are left out. */
 export function address(path, parameters) {
   const query = new URLSearchParams();

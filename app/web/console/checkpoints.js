@@ -1,6 +1,6 @@
 // The line of checkpoints as a picture, with the aliases on it and the buttons that move them.
 
-import { post, request } from "./api.js";
+import { Refused, patch, post, request } from "./api.js";
 import { ask, toast } from "./dialogs.js";
 import { byId, el, replace, svg } from "./dom.js";
 import { ago, number, words } from "./format.js";
@@ -12,7 +12,8 @@ const NODE_Y = 22;
 /**
  * Show checkpoints, newest first, with the aliases and the tag to act on.
  *
- * `registry`: {instance, checkpoints, hasMore, aliases, etag}; `onMore` loads older ones.
+ * `registry`: {instance, checkpoints, hasMore, aliases, etag, onChange}; `onMore` loads older ones;
+ * `onChange` is called when a button changed what no event tells.
  */
 export function showCheckpoints(registry, onMore) {
   const { checkpoints, aliases, hasMore } = registry;
@@ -27,6 +28,16 @@ export function showCheckpoints(registry, onMore) {
         "button",
         { "data-key": "rollback", disabled: aliases.current === null, onclick: () => rollBack(registry) },
         "Roll back",
+      ),
+      el(
+        "button",
+        {
+          "data-key": "rebuild",
+          disabled: !checkpoints.length,
+          "aria-haspopup": "dialog",
+          onclick: () => rebuild(registry),
+        },
+        "Rebuild",
       ),
       aliases.candidate
         ? el("button", { "data-key": "dismiss", onclick: () => dismiss(registry) }, "Dismiss candidate")
@@ -141,8 +152,43 @@ function describe(checkpoint, registry) {
         : el("span", {}, "held-out ", el("b", {}, number(held.nats_per_token, 3))),
       el("span", {}, ago(checkpoint.created_at)),
       el("code", { title: checkpoint.id }, checkpoint.id.slice(-6)),
+      tools(checkpoint, names, registry),
     ),
     checkpoint.note ? el("p", {}, checkpoint.note) : null,
+  );
+}
+
+/** Pin or unpin, and delete: no button where the daemon would refuse. */
+function tools(checkpoint, names, registry) {
+  if (checkpoint.status === "deleted") return null;
+  const { pinned, cycle_number: number } = checkpoint;
+  return el(
+    "span",
+    { class: "tools end" },
+    el(
+      "button",
+      {
+        class: "small quiet",
+        "data-key": `pin-${checkpoint.id}`,
+        "aria-label": `${pinned ? "Unpin" : "Pin"} the checkpoint of cycle ${number}`,
+        title: pinned ? "Its files may go by policy again" : "Its files stay, whatever the policy",
+        onclick: () => pin(checkpoint, registry),
+      },
+      pinned ? "Unpin" : "Pin",
+    ),
+    pinned || names.length
+      ? null
+      : el(
+          "button",
+          {
+            class: "small quiet",
+            "data-key": `delete-${checkpoint.id}`,
+            "aria-label": `Delete the checkpoint of cycle ${number}`,
+            "aria-haspopup": "dialog",
+            onclick: () => remove(checkpoint, registry),
+          },
+          "Delete",
+        ),
   );
 }
 
@@ -204,6 +250,55 @@ const rollBack = (registry) =>
     act: async ({ reason }) => {
       await post(`/v1/instances/${registry.instance}/rollback`, { reason, actor }, guarded(registry));
       toast("Rolled back.");
+    },
+  });
+
+const rebuild = (registry) =>
+  ask({
+    title: "Rebuild from the base?",
+    body: [
+      el(
+        "p",
+        {},
+        "A cycle begins from the bare base model and trains on what ",
+        el("b", {}, registry.instance),
+        " has consolidated, without what was erased. What is current stays until the gate accepts the new.",
+      ),
+    ],
+    confirm: "Rebuild",
+    reason: true,
+    act: async ({ reason }) => {
+      const cycle = await post(`/v1/instances/${registry.instance}/rebuild`, { reason, actor });
+      toast(`Cycle ${cycle.number} is queued; it begins from the base.`);
+    },
+  });
+
+async function pin({ id, pinned, cycle_number: number }, { onChange }) {
+  try {
+    await patch(`/v1/checkpoints/${id}`, { pinned: !pinned });
+    toast(`The checkpoint of cycle ${number} is ${pinned ? "no longer pinned" : "pinned; its files stay"}.`);
+  } catch (error) {
+    toast(error instanceof Refused ? error.message : "The daemon does not answer; try again.");
+  }
+  onChange();
+}
+
+const remove = (checkpoint, { onChange }) =>
+  ask({
+    title: `Delete the checkpoint of cycle ${checkpoint.cycle_number}?`,
+    body: [
+      el(
+        "p",
+        {},
+        "Its files go for good, and no rollback leads to it. Its record and its report stay.",
+      ),
+    ],
+    confirm: "Delete its files",
+    isDangerous: true,
+    act: async () => {
+      await request(`/v1/checkpoints/${checkpoint.id}`, { method: "DELETE" });
+      toast(`The checkpoint of cycle ${checkpoint.cycle_number} was deleted.`);
+      onChange();
     },
   });
 

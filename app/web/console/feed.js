@@ -99,6 +99,10 @@ export class Feed {
         return `Candidate: ${checkpoint}${why}`;
       case "checkpoint.dismissed":
         return `Dismissed ${checkpoint}${by}${why}`;
+      case "checkpoint.deleted":
+        return `Deleted the files of ${checkpoint}${by}`;
+      case "instance.rebuild_requested":
+        return `${cycle} rebuilds from the base${by}${why}`;
       case "checkpoint.regressed":
         return `Session reports took ${checkpoint} back`;
       case "checkpoint.tainted":

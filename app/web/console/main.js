@@ -124,7 +124,13 @@ class Shown {
     ]);
     if (this.#isOver) return;
     showCheckpoints(
-      { instance: this.instance, checkpoints: page.data, hasMore: page.has_more, ...registry },
+      {
+        instance: this.instance,
+        checkpoints: page.data,
+        hasMore: page.has_more,
+        onChange: () => this.#soon("checkpoints", () => this.#readCheckpoints()),
+        ...registry,
+      },
       () => {
         this.#checkpointCount += CHECKPOINTS_PER_PAGE;
         this.#readCheckpoints();
