@@ -5,7 +5,8 @@ cycle begins. It is the model that sessions speak with and that the cycle goes o
 loss that a variation is judged by is the loss that training would start at; no second model is in
 memory, and a rebuild, which starts from the base, writes with the base. It completes a list of
 sentences instead of following an instruction: told to rewrite a prompt, the embedded model mostly
-answers it or says it again; see `app.domain.variations.compare_wording` for what becomes of 75.
+answers it or says it again. Of 118 prompts of exchanges it said 22 again and 25 passed the checks;
+with an adapter of one cycle on the demo's exchanges it said 31 again and 16 passed.
 
 Greedy, in batches that follow from the experiences alone, without any random state: the same cycle
 makes the same variations again, when it is resumed and when it is reproduced. No text of them

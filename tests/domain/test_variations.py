@@ -127,6 +127,7 @@ def test_turns_are_shuffled_with_the_replies_to_them() -> None:
         ("How should we end a session?", "How should we end the question?", Drift.ABOUT_THE_TASK),
         ("If someone asks who raised you, what will you say?", "Who will you be?", Drift.LENGTH),
         ("What does honesty cost you?", "What is it you would give up?", Drift.WORDS),
+        ("What is a partnership to you?", "What is it to you?", Drift.WORDS),
         ("What does honesty cost you?", "was kostet dich das ehrlich?", Drift.PERSONS),
         ("was kostet ehrlichkeit?", "сколько стоит честность?", Drift.WORDS),
     ],
