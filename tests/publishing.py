@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -34,13 +35,18 @@ def fill(db: Database, defaults: InstanceDefaults, numbers: range) -> None:
 
 
 def publish(
-    db: Database, defaults: InstanceDefaults, root: Path, numbers: range, after: float = 2.5
+    db: Database,
+    defaults: InstanceDefaults,
+    root: Path,
+    numbers: range,
+    after: float = 2.5,
+    adapter: Path | None = None,
 ) -> tuple[str, CycleStatus]:
-    """Take in exchanges and let a cycle end whose trainer wrote two small files."""
+    """Take in exchanges and let a cycle end whose trainer wrote two small files, or an adapter."""
     fill(db, defaults, numbers)
     request = sleep.CycleRequest(instance="default", trigger=Trigger.REQUEST, is_forced=True)
     cycle = sleep.request_cycle(db, request, defaults=defaults, now=NOW)
-    return end(db, defaults, root, cycle, report(after))
+    return end(db, defaults, root, cycle, report(after), adapter=adapter)
 
 
 def end(
@@ -51,13 +57,18 @@ def end(
     measured: TrainingReport,
     *,
     now: datetime = NOW,
+    adapter: Path | None = None,
 ) -> tuple[str, CycleStatus]:
     """Start a queued cycle, publish two small files and judge; its checkpoint and its end."""
     consolidation.start_cycle(db, cycle.id, worker_id="w", now=cycle.created_at)
     checkpoint_id = new_id()
     staged = artifacts.stage(root, checkpoint_id)
-    (staged / "adapter_model.safetensors").write_bytes(b"weights of " + checkpoint_id.encode())
-    (staged / "adapter_config.json").write_text("{}")
+    if adapter is None:
+        (staged / "adapter_model.safetensors").write_bytes(b"weights of " + checkpoint_id.encode())
+        (staged / "adapter_config.json").write_text("{}")
+    else:
+        for file in ("adapter_model.safetensors", "adapter_config.json"):
+            shutil.copy(adapter / file, staged / file)
     name = checkpoint_name("default", cycle.number, checkpoint_id)
     described = artifacts.describe_files(staged)
     files = (*described, artifacts.write_manifest(staged, {"files": {}}))
