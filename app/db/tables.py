@@ -146,6 +146,11 @@ class StatusTotalsRow(Table):
     reward: Mapped[float]
     conflict: Mapped[float]
 
+    @property
+    def mass(self) -> float:
+        """`total`, without the 1e-14 that adding and taking away leave of an empty buffer."""
+        return round(self.total, 9) + 0.0  # never a negative zero
+
 
 class SeenWordRow(Table):
     """A word an instance used before, as a 64-bit hash; added when `app.db.seen_words` says."""

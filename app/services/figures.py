@@ -110,7 +110,7 @@ class FigureReader:
                     InstanceFigures(
                         instance=row.slug,
                         counts={status: total.count for status, total in totals[row.id].items()},
-                        mass=buffered.total if buffered else 0.0,
+                        mass=buffered.mass if buffered else 0.0,
                         mass_threshold=effective(row, self._defaults).policy.mass_threshold,
                         has_active_cycle=cycle is not None,
                         progress=cycle.progress if cycle else None,

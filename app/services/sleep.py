@@ -341,7 +341,7 @@ def decide_many_within(
         state = SleepState(
             now=now,
             local_time=now.astimezone(ZoneInfo(instance.timezone)).time(),
-            mass=buffered.total if buffered else 0.0,
+            mass=buffered.mass if buffered else 0.0,
             count=buffered.count if buffered else 0,
             last_cycle_ended_at=last.finished_at if last else None,
             last_exchange_at=instance.row.last_exchange_at,

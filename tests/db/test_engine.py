@@ -16,6 +16,7 @@ from sqlalchemy.exc import StatementError
 import migrations
 from app.db import instances
 from app.db.engine import SCHEMA_REVISION, Database
+from app.db.tables import StatusTotalsRow
 from app.errors import DatabaseNotMigrated, DatabaseUnavailable
 from tests.support import run_command
 
@@ -109,3 +110,11 @@ def test_totals_are_kept_by_the_database(db: Database, data_dir: Path) -> None:
     names = {row[0] for row in connection.execute("SELECT name FROM sqlite_master")}
     connection.close()
     assert {"experiences_counted", "experiences_recounted"} <= names
+
+
+def test_mass_of_an_emptied_buffer_is_nothing() -> None:
+    left = 0.1 + 0.2 - 0.3
+    assert left != 0
+    assert str(StatusTotalsRow(total=left).mass) == "0.0"
+    assert str(StatusTotalsRow(total=-left).mass) == "0.0"
+    assert StatusTotalsRow(total=14.25).mass == 14.25
