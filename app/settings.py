@@ -154,7 +154,7 @@ class Settings(BaseSettings):
     )
     rebuild_every_cycles: Annotated[
         int, Field(ge=0, description="Stacked updates before a new start from the base; 0: never.")
-    ] = 0
+    ] = 10
     regression_reports: Annotated[
         int, Field(ge=0, le=1000, description="Bad session reports that roll back; 0: never.")
     ] = 3
@@ -216,6 +216,7 @@ class Settings(BaseSettings):
     )
 
     gate_held_out_tolerance: Nats = GATE.held_out_tolerance
+    gate_replaced_tolerance: Nats = GATE.replaced_tolerance
     gate_inert_limit: Nats = GATE.inert_limit
     gate_reload_tolerance: Nats = GATE.reload_tolerance
     gate_general_kl: Nats = GATE.general_kl

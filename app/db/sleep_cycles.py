@@ -99,6 +99,26 @@ def last_ended_by_instance(
     return {row.instance_id: row for row in rows}
 
 
+def count_since_refused_start(session: Session, instance_id: int) -> int | None:
+    """Cycles since the newest that started from the base beside an adapter and was rejected.
+
+    None where there is none.
+    """
+    plan, number = SleepCycleRow.plan, SleepCycleRow.number
+    own = SleepCycleRow.instance_id == instance_id
+    refused = session.scalar(
+        sa.select(sa.func.max(number)).where(
+            own,
+            SleepCycleRow.status == CycleStatus.REJECTED,
+            plan["parent_checkpoint_id"].as_string().is_(None),
+            plan["replaces_checkpoint_id"].as_string().is_not(None),
+        )
+    )
+    if refused is None:
+        return None
+    return (session.scalar(sa.select(sa.func.max(number)).where(own)) or 0) - refused
+
+
 def find_next_queued(session: Session) -> SleepCycleRow | None:
     """The cycle that waits longest, or None."""
     return session.scalar(

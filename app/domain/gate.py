@@ -26,6 +26,9 @@ class GatePolicy:
     Attributes:
         held_out_tolerance: Held-out loss may rise by this, nats per token: bf16 rounding alone
             moves the mean over a dozen replies by up to 0.0055.
+        replaced_tolerance: The held-out loss of an adapter that was made anew may be higher by this
+            than that of the adapter whose place it takes, nats per token. A guess: half of what
+            ten slices gained by it (`SleepPolicy.rebuild_every_cycles`).
         inert_limit: An adapter that moves the held-out tokens' log-probabilities by less than this
             on average has taught nothing. In fp32, 8 examples: 4e-5 for a learning rate of 1e-7,
             4e-3 for 1e-5, 0.07 for two steps at 2e-4; 0.88 after 64 examples.
@@ -59,6 +62,7 @@ class GatePolicy:
     """
 
     held_out_tolerance: float = 5e-3
+    replaced_tolerance: float = 0.04
     inert_limit: float = 5e-3
     reload_tolerance: float = 1e-3
     general_kl: float = 0.1
@@ -170,6 +174,8 @@ class TrainingReport:
         held_out_before: With the parent adapter, or the bare base.
         held_out_after: With the adapter in memory.
         held_out_reloaded: With the adapter read back from its files.
+        held_out_replaced: With the adapter whose place this one would take, where it does not go on
+            from that one.
         effect_nats: Mean absolute change, before to reloaded, of the held-out tokens'
             log-probabilities.
         evaluation: General knowledge and replies, of the base, before and after.
@@ -200,6 +206,7 @@ class TrainingReport:
     peak_memory_bytes: int
     seconds: Mapping[str, float]
     environment: Mapping[str, str]
+    held_out_replaced: HeldOutLoss | None = None
     replies: tuple[ProbeReply, ...] = ()
     validation_curve: tuple[float, ...] = ()
     best_epoch: int = 0
@@ -262,6 +269,7 @@ def judge(report: TrainingReport, policy: GatePolicy) -> Verdict:
     checks = (
         _held_out_tokens(report.held_out_reloaded),
         held_out_check(report.held_out_before, report.held_out_reloaded, policy),
+        *_replaced(report, policy),
         _reload(report, policy),
         Check(
             name="inertness",
@@ -378,6 +386,26 @@ def _held_out_tokens(measured: HeldOutLoss) -> Check:
         limit=1.0,
         baseline=None,
         text=f"measured on {measured.tokens} held-out tokens",
+    )
+
+
+def _replaced(report: TrainingReport, policy: GatePolicy) -> tuple[Check, ...]:
+    """An adapter made anew must know what the one before it knew."""
+    if report.held_out_replaced is None:
+        return ()
+    replaced, after = (
+        report.held_out_replaced.nats_per_token,
+        report.held_out_reloaded.nats_per_token,
+    )
+    return (
+        _at_most(
+            name="replaced_held_out_loss",
+            value=after,
+            limit=replaced + policy.replaced_tolerance,
+            baseline=replaced,
+            text=f"held-out loss {replaced:.3f} with the adapter it takes the place of, "
+            f"{after:.3f} now",
+        ),
     )
 
 

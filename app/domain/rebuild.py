@@ -5,12 +5,20 @@ from __future__ import annotations
 from app.domain.sleep import SleepPolicy
 
 
-def is_rebuild_due(stacked_updates: int, policy: SleepPolicy) -> bool:
+def is_rebuild_due(
+    stacked_updates: int, cycles_since_refused: int | None, policy: SleepPolicy
+) -> bool:
     """Whether the next cycle starts from the base instead of the current adapter.
 
     Args:
         stacked_updates: Cycles that went on from an adapter since the current one's line last
             started from the base.
+        cycles_since_refused: Cycles since the newest new start that the gate refused; None where
+            it refused none. As many must pass before the next, or what is new would be held up
+            behind one refusal after the other.
         policy: Its `rebuild_every_cycles` of 0 means never.
     """
-    return 0 < policy.rebuild_every_cycles <= stacked_updates
+    every = policy.rebuild_every_cycles
+    if every == 0 or stacked_updates < every:
+        return False
+    return cycles_since_refused is None or cycles_since_refused >= every

@@ -130,7 +130,9 @@ class SleepPolicy:
         promotion: Manual leaves an accepted checkpoint as `candidate` until a person promotes or
             dismisses it; meanwhile no cycle starts by itself.
         rebuild_every_cycles: After so many updates stacked on one adapter the next cycle starts
-            from the base again; 0 for never.
+            from the base again; 0 for never. Ten real slices learned one after the other gained
+            0.534 nats per token on all their held-out parts, made anew from the base 0.617, in
+            four times a cycle's time (`test_recipe.py -k ten_cycles`).
         regression_reports: So many bad reports among the last `regression_window` take the current
             checkpoint back; 0 for never.
         max_repetition_ratio: A report above it is bad. A guess: of the 8 replies of the field's
@@ -158,7 +160,7 @@ class SleepPolicy:
         default_factory=lambda: dict(DEFAULT_CATEGORIES)
     )
     promotion: Promotion = Promotion.AUTOMATIC
-    rebuild_every_cycles: int = 0
+    rebuild_every_cycles: int = 10
     regression_reports: int = 3
     regression_window: int = 5
     max_repetition_ratio: float = 0.5
@@ -439,6 +441,10 @@ class TrainingJob:
         train: In the order of the plan, candidates for rehearsal included.
         rehearsal_count: How many of those are rehearsed, by surprise; None for all.
         held_out: Never trained on; loss is measured on them before and after.
+        replaced_adapter: Directory of the adapter whose place a new one would take, for comparison;
+            None where it goes on from that one, or where a person asked for a new one.
+        replaced_base_sha256: Fingerprint of the base that it was trained on; on another base there
+            is nothing to compare.
         gate: Decides the scale that the adapter is published at.
         kept_directory: Where what is measured of a base once is kept; None keeps nothing.
         snapshot_file: Where the training goes on from if it was interrupted; None keeps nothing.
@@ -455,6 +461,8 @@ class TrainingJob:
     held_out: tuple[TrainingExchange, ...]
     probe_prompts: tuple[str, ...] = ()
     rehearsal_count: int | None = None
+    replaced_adapter: Path | None = None
+    replaced_base_sha256: str | None = None
     gate: GatePolicy = field(default_factory=GatePolicy)
     kept_directory: Path | None = None
     snapshot_file: Path | None = None

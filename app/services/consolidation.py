@@ -31,6 +31,7 @@ from app.domain.sleep import (
     Promotion,
     SleepPolicy,
     Stage,
+    Trigger,
 )
 from app.domain.worker_end import WorkerEnd
 from app.errors import CycleOwnershipLost
@@ -54,6 +55,7 @@ class CycleOrder:
     instance: str
     plan: CyclePlan
     parent: CheckpointRow | None
+    replaced: CheckpointRow | None
     train: tuple[TrainingExchange, ...]
     held_out: tuple[TrainingExchange, ...]
 
@@ -298,12 +300,25 @@ def _order(session: Session, cycle: SleepCycleRow) -> CycleOrder:
         instance=instances.get_instance_by_id(session, cycle.instance_id).slug,
         plan=plan,
         parent=checkpoints.get_checkpoint(session, parent_id) if parent_id else None,
+        replaced=_replaced(session, cycle, plan),
         train=(
             *read_exchanges_within(session, plan.experience_ids, CycleRole.TRAIN),
             *read_exchanges_within(session, plan.rehearsal_ids, CycleRole.REHEARSAL),
         ),
         held_out=read_exchanges_within(session, plan.held_out_ids, CycleRole.HELD_OUT),
     )
+
+
+def _replaced(session: Session, cycle: SleepCycleRow, plan: CyclePlan) -> CheckpointRow | None:
+    """What a cycle that starts from the base by itself must not fall behind.
+
+    A person who asks for a new start may want something forgotten.
+    """
+    is_new_start = plan.parent_checkpoint_id is None and cycle.trigger != Trigger.REBUILD
+    if not is_new_start or plan.replaces_checkpoint_id is None:
+        return None
+    row = checkpoints.get_checkpoint(session, plan.replaces_checkpoint_id)
+    return row if row.status == CheckpointStatus.READY else None
 
 
 def read_exchanges_within(

@@ -117,15 +117,18 @@ class FileGuard:
     def check_parent(self, cycle_id: str, *, now: datetime) -> None:
         """Before a queued cycle starts: give it another parent as long as its own is damaged.
 
+        One that starts from the base is compared with what it replaces; that is checked likewise.
+
         Raises: SleepCycleNotFound, CheckpointFilesUnreadable.
         """
         refused: str | None = None
         while True:
             with self._db.read() as session:
                 plan = CyclePlan.from_json(sleep_cycles.get_cycle(session, cycle_id).plan)
-                if plan.parent_checkpoint_id is None or plan.parent_checkpoint_id == refused:
+                needed = plan.parent_checkpoint_id or plan.replaces_checkpoint_id
+                if needed is None or needed == refused:
                     return  # refused and still there: no longer queued, and its worker finds out
-                row = checkpoints.get_checkpoint(session, plan.parent_checkpoint_id)
+                row = checkpoints.get_checkpoint(session, needed)
             if row.status == CheckpointStatus.READY and self._is_intact(row, now=now):
                 return
             refused = row.id

@@ -92,7 +92,11 @@ def plan_within(
     current_id = checkpoints.find_alias_target(session, instance.row.id, Alias.CURRENT)
     is_from_base = is_rebuild or (
         current_id is not None
-        and is_rebuild_due(lineage.count_stacked_updates(session, current_id), instance.policy)
+        and is_rebuild_due(
+            lineage.count_stacked_updates(session, current_id),
+            sleep_cycles.count_since_refused_start(session, instance.row.id),
+            instance.policy,
+        )
     )
     parent_id = None if is_from_base else current_id
     recipe = _recipe(session, instance.recipe, overrides, parent_id)

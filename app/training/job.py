@@ -140,6 +140,7 @@ def run_job(
             effect=(held_out or new)[:EFFECT_EXAMPLES],
         )
         of_base = measure_base(job, base, yardsticks)
+        replaced = _measure_replaced(job, base, held_out, fingerprint)
     loop = SleepTrainingLoop(
         job.base_model,
         job.output_directory,
@@ -186,14 +187,16 @@ def run_job(
         merged = replace(fresh, model=merge_adapter(adapted))
         replies = probe_replies(merged, encoder, job.probe_prompts)
         of_adapter = Measured(retention=chosen.retention, replies=replies)
-        name = measures_name(job, yardsticks, fresh, job.output_directory)
-        kept.keep_json(name, asdict(of_adapter))
+        kept.keep_json(
+            measures_name(job, yardsticks, fresh, job.output_directory), asdict(of_adapter)
+        )
 
     return TrainingReport(
         base_sha256=fingerprint,
         held_out_before=held_out_loss(before, held_out),
         held_out_after=chosen.held_out,
         held_out_reloaded=held_out_loss(reloaded, held_out),
+        held_out_replaced=replaced,
         effect_nats=effect,
         evaluation=Evaluation(
             base=_measures(job, of_base),
@@ -293,6 +296,18 @@ def encode_held_out(
         except NoSupervisedTokens:
             continue
     return examples
+
+
+def _measure_replaced(
+    job: TrainingJob, base: BaseModel, held_out: Sequence[TrainingExample], base_sha256: str
+) -> HeldOutLoss | None:
+    """Held-out loss of the adapter whose place the new one would take, on this very base."""
+    if job.replaced_adapter is None or job.replaced_base_sha256 != base_sha256:
+        return None
+    adapted = read_adapter(base.model, job.replaced_adapter, is_trainable=False)
+    found = held_out_loss(token_log_probabilities(base, held_out), held_out)
+    detach_adapter(adapted)
+    return found
 
 
 def _choose_scale(

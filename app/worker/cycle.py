@@ -105,6 +105,8 @@ def run_cycle(
         held_out=order.held_out,
         probe_prompts=order.plan.probe_prompts,
         rehearsal_count=order.plan.rehearsal_count,
+        replaced_adapter=root / order.replaced.name if order.replaced else None,
+        replaced_base_sha256=order.replaced.base_sha256 if order.replaced else None,
         gate=defaults.gate,
         kept_directory=kept_directory,
         snapshot_file=artifacts.snapshot_path(snapshots_directory, cycle_id)

@@ -73,6 +73,14 @@ def test_risen_held_out_loss_is_refused() -> None:
     assert failed(worse) == ["held_out_loss"]
 
 
+def test_adapter_made_anew_must_not_fall_behind_the_one_it_replaces() -> None:
+    def made_anew(replaced: float) -> TrainingReport:
+        return replace(GOOD, held_out_replaced=loss(replaced))
+
+    assert failed(made_anew(2.9 - POLICY.replaced_tolerance / 2)) == []
+    assert failed(made_anew(2.9 - 2 * POLICY.replaced_tolerance)) == ["replaced_held_out_loss"]
+
+
 def test_inert_adapter_is_refused() -> None:
     assert failed(replace(GOOD, effect_nats=POLICY.inert_limit / 2)) == ["inertness"]
 

@@ -65,9 +65,18 @@ def test_a_bad_report_never_speaks_for_a_checkpoint(
 
 
 @pytest.mark.parametrize(
-    ("every", "stacked", "is_due"), [(0, 100, False), (3, 2, False), (3, 3, True), (3, 4, True)]
+    ("every", "stacked", "since_refused", "is_due"),
+    [
+        (0, 100, None, False),
+        (3, 2, None, False),
+        (3, 3, None, True),
+        (3, 4, None, True),
+        (3, 4, 1, False),
+        (3, 6, 3, True),
+    ],
 )
 def test_rebuild_is_due_after_so_many_stacked_updates(
-    every: int, stacked: int, is_due: bool
+    every: int, stacked: int, since_refused: int | None, is_due: bool
 ) -> None:
-    assert is_rebuild_due(stacked, SleepPolicy(rebuild_every_cycles=every)) is is_due
+    policy = SleepPolicy(rebuild_every_cycles=every)
+    assert is_rebuild_due(stacked, since_refused, policy) is is_due

@@ -173,15 +173,39 @@ def test_every_few_cycles_one_starts_from_the_base_over_the_whole_store(
         ]  # fmt: skip
 
 
-def test_refused_new_start_is_tried_again_by_the_next_cycle(
+def test_refused_new_start_waits_as_long_again_and_holds_up_nothing(
+    db: Database, defaults: InstanceDefaults, root: Path
+) -> None:
+    often = replace(defaults, policy=replace(defaults.policy, rebuild_every_cycles=2))
+    for n in (0, 20, 40):
+        third, _ = publish(db, often, root, range(n, n + 20))
+    refused = next_cycle(db, often, range(60, 80))
+    assert refused.plan["parent_checkpoint_id"] is None
+    end(db, often, root, refused, report(3.5))
+    assert current(db) == third
+    assert statuses(db, refused.plan["rehearsal_ids"]) == {"consolidated"}
+    fourth, _ = publish(db, often, root, range(80, 100))
+    fifth, _ = publish(db, often, root, range(100, 120))
+    with db.read() as session:
+        assert lineage.count_stacked_updates(session, fifth) == 4
+    assert (current(db), aliases(db)["previous"]) == (fifth, fourth)
+    assert next_cycle(db, often, range(120, 140)).plan["parent_checkpoint_id"] is None
+
+
+def test_only_a_new_start_by_itself_is_compared_with_what_it_replaces(
     db: Database, defaults: InstanceDefaults, root: Path
 ) -> None:
     often = replace(defaults, policy=replace(defaults.policy, rebuild_every_cycles=1))
-    publish(db, often, root, range(20))
-    second, _ = publish(db, often, root, range(20, 40))
-    refused = next_cycle(db, often, range(40, 60))
-    assert refused.plan["parent_checkpoint_id"] is None
-    end(db, often, root, refused, report(3.5))
-    assert current(db) == second
-    assert statuses(db, refused.plan["rehearsal_ids"]) == {"consolidated"}
-    assert next_cycle(db, often, range(60, 80)).plan["parent_checkpoint_id"] is None
+    first, _ = publish(db, often, root, range(20))
+
+    def replaced(cycle: SleepCycleRow) -> str | None:
+        order = consolidation.start_cycle(db, cycle.id, worker_id="w", now=NOW)
+        consolidation.stop_cycle(db, cycle.id, worker_id="w", defaults=often, now=NOW)
+        sleep.cancel_cycle(db, cycle.id, defaults=often, now=NOW)
+        return order.replaced.id if order.replaced else None
+
+    assert replaced(next_cycle(db, often, range(20, 40))) is None
+    second, _ = publish(db, often, root, range(40, 60))
+    assert registry.get_checkpoint(db, second).row.parent_id == first
+    assert replaced(rebuild(db, often)) is None
+    assert replaced(next_cycle(db, often, range(60, 80))) == second
