@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, cast
 
@@ -32,6 +32,14 @@ _CANDIDATE = (
     ExperienceRow.content_sha256,
     ExperienceRow.total,
 )
+
+_WAITING = (ExperienceStatus.BUFFERED, ExperienceStatus.BELOW_THRESHOLD)
+"""What may be trained, in the order in which it is; the first counts towards the mass."""
+
+_CONSOLIDATED = {"status": ExperienceStatus.CONSOLIDATED, "reason": None}
+"""Why an earlier cycle left it out is no longer so."""
+
+TEXTS_AT_ONCE = 64
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -131,35 +139,38 @@ def find_ends(
 def list_candidates(
     session: Session, instance_id: int, *, min_salience: float, limit: int
 ) -> list[Candidate]:
-    """Experiences that may be trained, most salient first, never one of the held-out tenth.
+    """Experiences that may be trained, never one of the held-out tenth.
 
-    What counts towards the mass goes before what does not: the rest of a flood that earlier cycles
-    left out, however salient, must not push new experiences out of the limit. One status at a
-    time, so that each query walks the selection index and stops at the limit.
+    What counts towards the mass goes before what does not, of each the most salient first: the rest
+    of a flood that earlier cycles left out, however salient, must not push new experiences out of
+    the limit, nor out of the cycle. One status at a time, so that each query walks the selection
+    index and stops at the limit.
     """
     found: list[Candidate] = []
-    for status in (ExperienceStatus.BUFFERED, ExperienceStatus.BELOW_THRESHOLD):
+    for status in _WAITING:
         if len(found) < limit:
-            found += _list_most_salient(
-                session,
-                limit - len(found),
-                min_salience,
-                ExperienceRow.instance_id == instance_id,
-                ExperienceRow.status == status,
-                ExperienceRow.is_kept_out.is_(False),
-            )
-    return sorted(found, key=_by_salience)
+            found += [
+                replace(candidate, is_counted=status == ExperienceStatus.BUFFERED)
+                for candidate in _list_most_salient(
+                    session,
+                    limit - len(found),
+                    min_salience,
+                    ExperienceRow.instance_id == instance_id,
+                    ExperienceRow.status == status,
+                    ExperienceRow.is_kept_out.is_(False),
+                )
+            ]
+    return found
 
 
 def list_trainable(session: Session, instance_id: int) -> list[int]:
     """Sequence numbers of all experiences that may be trained, in order, however salient."""
-    waiting = [ExperienceStatus.BUFFERED, ExperienceStatus.BELOW_THRESHOLD]
     return list(
         session.scalars(
             sa.select(ExperienceRow.seq)
             .where(
                 ExperienceRow.instance_id == instance_id,
-                ExperienceRow.status.in_(waiting),
+                ExperienceRow.status.in_(_WAITING),
                 ExperienceRow.is_kept_out.is_(False),
             )
             .order_by(ExperienceRow.seq)
@@ -173,17 +184,18 @@ def list_by_seqs(session: Session, seqs: Collection[int]) -> list[Candidate]:
     return sorted(_candidates(session, query), key=_by_salience)
 
 
-def list_texts(
+def stream_texts(
     session: Session, seqs: Collection[int]
-) -> Sequence[sa.Row[int, str, str, str | None]]:
-    """Sequence number, prompt, response and phase of these experiences."""
+) -> Iterable[sa.Row[int, str, str, str | None]]:
+    """Sequence number, prompt, response and phase of these experiences, a few in memory."""
     columns = (
         ExperienceRow.seq,
         ExperienceRow.prompt,
         ExperienceRow.response,
         ExperienceRow.phase,
     )
-    return session.execute(sa.select(*columns).where(_in_json(ExperienceRow.seq, seqs))).all()
+    query = sa.select(*columns).where(_in_json(ExperienceRow.seq, seqs))
+    return session.execute(query, execution_options={"yield_per": TEXTS_AT_ONCE})
 
 
 def list_rehearsal_candidates(session: Session, instance_id: int, limit: int) -> list[Candidate]:
@@ -261,7 +273,7 @@ def claim(session: Session, candidates: Sequence[Candidate]) -> int:
         sa.update(ExperienceRow)
         .where(
             _in_json(ExperienceRow.seq, [candidate.seq for candidate in candidates]),
-            ExperienceRow.status.in_([ExperienceStatus.BUFFERED, ExperienceStatus.BELOW_THRESHOLD]),
+            ExperienceRow.status.in_(_WAITING),
         )
         .values(status=ExperienceStatus.CLAIMED)
         .execution_options(synchronize_session=False)
@@ -271,11 +283,11 @@ def claim(session: Session, candidates: Sequence[Candidate]) -> int:
 
 def consolidate_claimed(session: Session, cycle_id: str) -> int:
     """Mark the experiences that the cycle claimed as consumed; returns how many."""
-    return _update_claimed(session, cycle_id, {"status": ExperienceStatus.CONSOLIDATED})
+    return _update_claimed(session, cycle_id, _CONSOLIDATED)
 
 
 def filter_copies(session: Session, copies: Mapping[str, str], *, reason: str) -> None:
-    """Put waiting near copies of what was consolidated aside for good.
+    """Put waiting near copies of what was consolidated aside for good, also those set aside before.
 
     Args:
         copies: What each id is a near copy of.
@@ -294,13 +306,13 @@ def filter_copies(session: Session, copies: Mapping[str, str], *, reason: str) -
     )
     why = sa.literal("near copy of ").concat(near).concat(f", {reason}")
     values = {"status": ExperienceStatus.FILTERED, "reason": why}
-    _update_buffered(session, list(done), values)
+    _update_status(session, list(done), _WAITING, values)
 
 
 def set_aside(session: Session, experience_ids: Sequence[str], *, reason: str) -> None:
     """Take buffered experiences from the salience mass; they stay candidates."""
     values = {"status": ExperienceStatus.BELOW_THRESHOLD, "reason": reason}
-    _update_buffered(session, experience_ids, values)
+    _update_status(session, experience_ids, [ExperienceStatus.BUFFERED], values)
 
 
 def release_claimed(
@@ -327,9 +339,7 @@ def release_consolidated(
 
 def consolidate_released(session: Session, cycle_id: str) -> int:
     """Mark what a cycle had given back as consumed after all; returns how many."""
-    waiting = [ExperienceStatus.BUFFERED, ExperienceStatus.BELOW_THRESHOLD]
-    values = {"status": ExperienceStatus.CONSOLIDATED}
-    return _update_trained(session, cycle_id, waiting, values)
+    return _update_trained(session, cycle_id, _WAITING, _CONSOLIDATED)
 
 
 def regrade(session: Session, instance_id: int, min_salience: float) -> None:
@@ -502,14 +512,17 @@ def _released(min_salience: float, *, counts_attempt: bool, reason: str) -> dict
     }
 
 
-def _update_buffered(
-    session: Session, experience_ids: Sequence[str], values: Mapping[str, Any]
+def _update_status(
+    session: Session,
+    experience_ids: Sequence[str],
+    from_statuses: Collection[ExperienceStatus],
+    values: Mapping[str, Any],
 ) -> None:
     session.execute(
         sa.update(ExperienceRow)
         .where(
             _in_json(ExperienceRow.id, experience_ids),
-            ExperienceRow.status == ExperienceStatus.BUFFERED,
+            ExperienceRow.status.in_(from_statuses),
         )
         .values(**values)
         .execution_options(synchronize_session=False)

@@ -26,10 +26,21 @@ from app.domain.sleep import ACTIVE_STATUSES
 
 
 def count_expired_texts(
-    session: Session, instance_id: int, statuses: Collection[ExperienceStatus], before: datetime
+    session: Session,
+    instance_id: int,
+    statuses: Collection[ExperienceStatus],
+    before: datetime,
+    *,
+    min_salience: float,
 ) -> int:
-    """How many experiences of these statuses arrived before, and no active cycle uses."""
-    query = sa.select(sa.func.count()).where(*_is_expired(instance_id, statuses, before))
+    """How many experiences of these statuses arrived before, and no active cycle uses.
+
+    Args:
+        min_salience: The instance's; not one that is below the threshold and not below this.
+    """
+    query = sa.select(sa.func.count()).where(
+        *_is_expired(instance_id, statuses, before, min_salience)
+    )
     return session.scalar(query) or 0
 
 
@@ -39,12 +50,13 @@ def list_expired_texts(
     statuses: Collection[ExperienceStatus],
     before: datetime,
     *,
+    min_salience: float,
     limit: int,
 ) -> list[tuple[int, str]]:
     """Sequence numbers and ids of the oldest of them."""
     query = (
         sa.select(ExperienceRow.seq, ExperienceRow.id)
-        .where(*_is_expired(instance_id, statuses, before))
+        .where(*_is_expired(instance_id, statuses, before, min_salience))
         .order_by(ExperienceRow.seq)
         .limit(limit)
     )
@@ -143,7 +155,10 @@ def list_in_use(session: Session, instance_id: int) -> frozenset[str]:
 
 
 def _is_expired(
-    instance_id: int, statuses: Collection[ExperienceStatus], before: datetime
+    instance_id: int,
+    statuses: Collection[ExperienceStatus],
+    before: datetime,
+    min_salience: float,
 ) -> Sequence[sa.ColumnElement[bool]]:
     is_used = (
         sa.select(CycleExperienceRow.cycle_id)
@@ -157,6 +172,10 @@ def _is_expired(
     return (
         ExperienceRow.instance_id == instance_id,
         ExperienceRow.status.in_(statuses),
+        sa.or_(
+            ExperienceRow.status != ExperienceStatus.BELOW_THRESHOLD,
+            ExperienceRow.total < min_salience,
+        ),
         ExperienceRow.received_at < before,
         ~is_used,
     )

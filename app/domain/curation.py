@@ -1,14 +1,17 @@
 """What a cycle takes of what waits, so that no one prompt, phase or phrase makes up most of it.
 
 Salience alone would train a flood of one exercise twenty times over, and perhaps nothing of what is
-rarely said. Pure: candidates come most salient first, with their traits. In
-order of precedence: near copies of what is taken, and what is more than a share, stay out; then
-floors bring in what is too rare, in place of the least salient.
+rarely said. Pure: candidates come with their traits, what counts towards the salience mass before
+what an earlier cycle set aside, of each the most salient first. In order of precedence: near copies
+of what is taken, and what is more than a share, stay out; then floors bring in what is too rare, in
+place of the last.
 
-What is left out: a near copy teaches nothing more once its like is trained, so it is filtered then.
+What is left out: a near copy teaches nothing more once its like is trained, so it is filtered then,
+also where it is more than a share, or was set aside before: a later cycle would train it.
 More of one prompt than a cycle takes is worth learning, and stays a candidate; but the cycle that
 left it out takes it from the salience mass, or the mass of a flood would start cycle after cycle
 of `MIN_ALIKE` experiences, and the share would hold for each of them and not for what is learned.
+It is named by that cycle alone.
 Both happen when the cycle's experiences are consolidated; where it is refused, nothing happened.
 Where a candidate is dismissed later, what was trained comes back, and may be trained again for its
 copies.
@@ -17,6 +20,7 @@ copies.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -41,6 +45,15 @@ MIN_ALIKE = 4
 """So many of one prompt, or phase, are no flood however small the cycle is: an instance that hears
 few prompts learns still. A guess."""
 
+MIN_COMPARED_WORDS = 8
+"""Shorter replies are no copies of each other: "No." to fifty prompts is fifty lessons, and in the
+shingles of so few words one other word is enough to tell two apart. A guess."""
+
+NATURAL_PASSES = 8
+MIN_SHRINKING = 1 / 8
+"""After so many passes a cycle shrinks by at least this, so that one of 4,096 takes some fifty of
+them at most; it may come out a little smaller than it might be."""
+
 PATTERN_WORDS = 4
 """Replies that begin with the same words so far follow one pattern. Of 323 real exchanges of
 Gemma3-12B the most frequent such beginning opens 29, of 333 of Qwen2.5-0.5B 11
@@ -55,7 +68,7 @@ class Traits:
 
     Attributes:
         pattern: How the reply begins; None for a reply without words.
-        sketch: Of the reply; None where near copies are no matter.
+        sketch: Of the reply; None where near copies are no matter, or the reply is short.
     """
 
     prompt_key: str
@@ -104,6 +117,7 @@ class LeftOut:
     """Experiences that a rule kept out of a cycle, and the rule with its numbers.
 
     Attributes:
+        experience_ids: Of a share, those that count towards the salience mass.
         near_ids: Of near copies, what each is a copy of and was taken; else empty.
     """
 
@@ -115,7 +129,7 @@ class LeftOut:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Floor:
-    """What a category's floor came to, in words; and what it brought in, most salient first."""
+    """What a category's floor came to, in words; and what it brought in, in their order."""
 
     category: str
     is_met: bool
@@ -162,12 +176,13 @@ class TraitReader:
     def read(self, *, prompt: str, response: str, phase: str | None) -> Traits:
         """The traits of an exchange; a sketch takes about 0.1 ms."""
         words = plain_words(response)
+        is_sketched = self._is_sketched and len(words) >= MIN_COMPARED_WORDS
         return Traits(
             prompt_key=prompt_key(prompt),
             phase=phase or None,
             pattern=" ".join(words[:PATTERN_WORDS]) or None,
             categories=self._categories.find(plain_words(prompt), words),
-            sketch=sketch(words) if self._is_sketched else None,
+            sketch=sketch(words) if is_sketched else None,
         )
 
 
@@ -180,25 +195,20 @@ def curate(
     the rule is applied again to the smaller one. `MIN_ALIKE` are always allowed.
 
     Args:
-        pool: Most salient first, perhaps more than `limit`.
+        pool: In the order in which they are taken, perhaps more than `limit`.
         traits: By sequence number; a candidate without any is alike to none and of no category.
         rules: Shares and floors, 0..1, and the Jaccard similarity of near copies.
     """
     shares = _share_rules(rules)
-    size = min(limit, len(pool))
-    while True:
-        cycle = _Cycle(traits, rules, shares, size)
-        cycle.fill(pool)
-        if len(cycle.taken) == size:
-            break
-        size = len(cycle.taken)
+    wanted = min(limit, len(pool))
+    cycle = _fill(pool, traits, rules, shares, wanted)
     brought_in = {
         category: _raise_to_floor(cycle, pool, category) for category in rules.category_floors
     }
-    cycle.look_at_rest(pool, is_smaller=size < min(limit, len(pool)))
+    cycle.leave_out(pool, is_smaller=cycle.size < wanted)
     return Curated(
         kept=tuple(candidate for candidate in pool if candidate.seq in cycle.taken),
-        left_out=_left_out(cycle, shares, rules),
+        left_out=_left_out(pool, cycle, shares, rules),
         floors=tuple(
             _floor(cycle, category, floor, brought_in[category], len(pool))
             for category, floor in rules.category_floors.items()
@@ -230,8 +240,31 @@ def _share_rules(rules: CurationRules) -> tuple[_ShareRule, ...]:
     return tuple(rule for rule in found if rule.share < 1)
 
 
+def _fill(
+    pool: Sequence[Candidate],
+    traits: Mapping[int, Traits],
+    rules: CurationRules,
+    shares: Sequence[_ShareRule],
+    size: int,
+) -> _Cycle:
+    """A cycle of this size, or of the first smaller one that its own shares let it fill."""
+    for number in itertools.count(1):
+        cycle = _Cycle(traits, rules, shares, size)
+        cycle.fill(pool)
+        if len(cycle.taken) == size:
+            break
+        most = size if number < NATURAL_PASSES else max(1, int(size * (1 - MIN_SHRINKING)))
+        size = min(len(cycle.taken), most)
+    return cycle
+
+
 class _Cycle:
-    """A cycle of one size while it is filled."""
+    """A cycle of one size while it is filled.
+
+    Attributes:
+        refused: What a full share kept out, and its rule.
+        copies: What is not taken and a near copy of what is, and that.
+    """
 
     def __init__(
         self,
@@ -242,7 +275,7 @@ class _Cycle:
     ) -> None:
         self.size = size
         self.taken: dict[int, Candidate] = {}
-        self.refused: dict[str, list[Candidate]] = {}
+        self.refused: dict[int, str] = {}
         self.copies: list[tuple[Candidate, Candidate]] = []
         self.counts: Counter[str] = Counter()
         self.needs = {
@@ -257,33 +290,36 @@ class _Cycle:
         self._texts = TakenTexts(rules.near_duplicate_jaccard) if is_compared else None
 
     def fill(self, pool: Sequence[Candidate]) -> None:
-        """Take in order what no rule refuses; the first rule that does is kept with it."""
+        """Take in order what no rule refuses."""
         for candidate in pool:
             if len(self.taken) == self.size:
                 return
             self._seen.add(candidate.seq)
-            if not self._is_refused(candidate):
+            rule = self.find_full_share(candidate)
+            if rule is not None:
+                self.refused[candidate.seq] = rule
+            elif self.find_like(candidate) is None:
                 self.take(candidate)
 
-    def look_at_rest(self, pool: Sequence[Candidate], *, is_smaller: bool) -> None:
-        """Find copies among what was not looked at, or a later cycle would train them.
+    def leave_out(self, pool: Sequence[Candidate], *, is_smaller: bool) -> None:
+        """Find out what keeps out what is not taken: a copy is one whatever its share.
+
+        What was not looked at is looked at for copies, or a later cycle would train them.
 
         Args:
             is_smaller: Shares made the cycle smaller; then they keep out of the rest, too.
         """
         for candidate in pool:
-            if candidate.seq not in self._seen and candidate.seq not in self.taken:
-                self._is_refused(candidate, heeds_shares=is_smaller)
-
-    def _is_refused(self, candidate: Candidate, *, heeds_shares: bool = True) -> bool:
-        rule = self.find_full_share(candidate) if heeds_shares else None
-        if rule is not None:
-            self.refused.setdefault(rule, []).append(candidate)
-            return True
-        like = self.find_like(candidate)
-        if like is not None:
-            self.copies.append((candidate, like))
-        return like is not None
+            if candidate.seq in self.taken:
+                continue
+            like = self.find_like(candidate)
+            if like is not None:
+                self.copies.append((candidate, like))
+                self.refused.pop(candidate.seq, None)
+            elif is_smaller and candidate.seq not in self._seen:
+                rule = self.find_full_share(candidate)
+                if rule is not None:
+                    self.refused[candidate.seq] = rule
 
     def find_full_share(self, candidate: Candidate) -> str | None:
         """The first rule of which no more like this candidate may be taken."""
@@ -322,7 +358,7 @@ class _Cycle:
         return frozenset() if traits is None else traits.categories
 
     def find_spare(self) -> Candidate | None:
-        """The last, and so the least salient, that was taken and that no floor needs."""
+        """The last that was taken and that no floor needs."""
         for candidate in reversed(self.taken.values()):
             categories = self.categories_of(candidate)
             if all(self.counts[name] > self.needs.get(name, 0) for name in categories):
@@ -341,7 +377,7 @@ class _Cycle:
 
 
 def _raise_to_floor(cycle: _Cycle, pool: Sequence[Candidate], category: str) -> list[Candidate]:
-    """Take the most salient of a category in place of the least salient that no floor needs."""
+    """Take the first of a category in place of the last that no floor needs."""
     brought_in: list[Candidate] = []
     for candidate in pool:
         if cycle.counts[category] >= cycle.needs[category]:
@@ -374,34 +410,30 @@ def _floor(
 
 
 def _left_out(
-    cycle: _Cycle, shares: Sequence[_ShareRule], rules: CurationRules
+    pool: Sequence[Candidate], cycle: _Cycle, shares: Sequence[_ShareRule], rules: CurationRules
 ) -> tuple[LeftOut, ...]:
-    """What was refused and not taken after all; of copies, those whose like was."""
+    """What a rule kept out; of shares, what still counts: the rest was named before."""
     found: list[LeftOut] = []
-    copies = [
-        (copy, like)
-        for copy, like in cycle.copies
-        if copy.seq not in cycle.taken and like.seq in cycle.taken
-    ]
-    if copies:
+    if cycle.copies:
         found.append(
             LeftOut(
                 rule=NEAR_COPIES,
-                text=f"{len(copies)} left out: near copies of replies that are taken, Jaccard "
-                f"similarity {rules.near_duplicate_jaccard:.2f} or more",
-                experience_ids=tuple(copy.id for copy, _ in copies),
-                near_ids=tuple(like.id for _, like in copies),
+                text=f"{len(cycle.copies)} left out: near copies of replies that are taken, "
+                f"Jaccard similarity {rules.near_duplicate_jaccard:.2f} or more",
+                experience_ids=tuple(copy.id for copy, _ in cycle.copies),
+                near_ids=tuple(like.id for _, like in cycle.copies),
             )
         )
+    refused = [item for item in pool if item.is_counted and item.seq not in cycle.taken]
     for rule in shares:
-        ids = [item.id for item in cycle.refused.get(rule.name, ()) if item.seq not in cycle.taken]
+        ids = tuple(item.id for item in refused if cycle.refused.get(item.seq) == rule.name)
         if ids:
             found.append(
                 LeftOut(
                     rule=rule.name,
                     text=f"{len(ids)} left out: at most {cycle.caps[rule.name]} of {cycle.size} "
                     f"{rule.words}, {rule.share:.0%} and never fewer than {MIN_ALIKE}",
-                    experience_ids=tuple(ids),
+                    experience_ids=ids,
                 )
             )
     return tuple(found)

@@ -13,7 +13,9 @@ EXPIRING_STATUSES = (
     ExperienceStatus.BELOW_THRESHOLD,
     ExperienceStatus.QUARANTINED,
 )
-"""Whose texts go after `retain_text_days`: what waits for a cycle, or measures one, stays."""
+"""Whose texts go after `retain_text_days`: what waits for a cycle, or measures one, stays. So does
+what is below the threshold for another reason than its salience: a cycle set it aside, and a later
+one may train it (`app.domain.curation`)."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

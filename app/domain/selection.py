@@ -31,12 +31,13 @@ REHEARSAL_POOL_FACTOR = 4
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Candidate:
-    """What selection needs to know of an experience."""
+    """What selection needs to know of an experience; `is_counted` towards the salience mass."""
 
     seq: int
     id: str
     content_sha256: str
     total: float
+    is_counted: bool = True
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -74,11 +75,11 @@ def select(
     """Make a selection.
 
     A young instance may hold out nothing yet. Without a yardstick no gate can judge, so the cycle
-    then keeps one in ten of its own candidates back (at least one, spread over the salience
-    order); these are measured with and stay in the buffer.
+    then keeps one in ten of its own candidates back (at least one, spread over their order); these
+    are measured with and stay in the buffer.
 
     Args:
-        candidates: Free experiences, most salient first.
+        candidates: Free experiences, in training order.
         held_out: The instance's held-out experiences, newest first; as many of the first are used
             as the cycle's size allows.
         rehearsal_pool: Earlier consolidated experiences.

@@ -122,6 +122,7 @@ class SleepPolicy:
             and left out; 1 for no rule. 0.8 as in Lee et al. 2022 (arXiv:2107.06499): of a reply
             of 130 words about five may differ. The nearest two of 656 real replies stand at 0.51
             (`tests/benchmarks/test_curation.py`), so it costs nothing where there is no flood.
+            Replies of a few words are not compared (`app.domain.curation.MIN_COMPARED_WORDS`).
         category_floors: Shares of a cycle that categories have at least, where enough wait. None:
             whether a floor helps was not measured, and salience does not pass these categories
             over: of Qwen2.5-0.5B's 64 most salient real exchanges 8 % are about identity and 6 %
@@ -383,7 +384,8 @@ class CyclePlan:
     """All that a cycle needs to run, and to be run again with the same result.
 
     Attributes:
-        experience_ids: In training order, most salient first; rehearsal and held-out apart.
+        experience_ids: In training order, most salient first, but what an earlier cycle set aside
+            last; rehearsal and held-out apart.
         data_sha256: Over the content hashes of all three lists in order.
         min_salience: The limit the selection was made with.
         parent_checkpoint_id: The promoted adapter the cycle starts from; None for the base.

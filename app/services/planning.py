@@ -35,13 +35,22 @@ GEOMETRY = ("r", "lora_alpha", "target_modules")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Glance:
-    """What was read of the candidates' texts, by sequence number, and for which rules.
+    """What was read of the candidates' texts, for which rules, and what these made of them.
 
-    A text changes only where it is erased, and then it is no candidate, so a glance stays true.
+    A text changes only where it is erased, and then it is no candidate, so the traits stay true;
+    what the rules made of them holds for the same candidates and the same size.
+
+    Attributes:
+        pool: In order.
+        limit: The size of the cycle.
+        traits: By sequence number.
     """
 
     rules: CurationRules
+    pool: Sequence[Candidate]
+    limit: int
     traits: Mapping[int, Traits]
+    curated: Curated
 
 
 def glance_within(
@@ -56,16 +65,13 @@ def glance_within(
     A thousand candidates take 50 to 100 ms on a busy core, the plan itself then 10 to 20
     (`tests/benchmarks/test_curation.py`).
     """
-    policy = instance.policy
-    rules = CurationRules.of(policy)
-    pool = _list_pool(
+    return _glance(
         session,
         instance.row.id,
-        rules,
-        min_salience=policy.min_salience if min_salience is None else min_salience,
-        limit=max_experiences or policy.max_experiences,
+        CurationRules.of(instance.policy),
+        min_salience=instance.policy.min_salience if min_salience is None else min_salience,
+        limit=max_experiences or instance.policy.max_experiences,
     )
-    return Glance(rules=rules, traits=_read_traits(session, pool, rules))
 
 
 def plan_within(
@@ -85,7 +91,7 @@ def plan_within(
         overrides: Hyper-parameters that replace the instance's, and perhaps a `preset` below them.
         max_experiences: None for the policy's.
         min_salience: None for the policy's.
-        glance: What was read of the texts before.
+        glance: What was read of the texts, and made of them, before.
 
     Raises: InvalidPolicy.
     """
@@ -152,10 +158,14 @@ def _select_new(
 ) -> tuple[Selection, Curated]:
     """What waits in the buffer, curated, with a share of rehearsal; and what the rules did."""
     pool_size = round(REHEARSAL_POOL_FACTOR * recipe.rehearsal_share * limit)
-    rules = CurationRules.of(policy)
-    pool = _list_pool(session, instance_id, rules, min_salience=min_salience, limit=limit)
-    known = glance.traits if glance is not None and glance.rules == rules else {}
-    curated = curate(pool, _read_traits(session, pool, rules, known), rules, limit=limit)
+    curated = _glance(
+        session,
+        instance_id,
+        CurationRules.of(policy),
+        min_salience=min_salience,
+        limit=limit,
+        earlier=glance,
+    ).curated
     selection = select(
         curated.kept,
         held_out=experiences.list_held_out(session, instance_id, MAX_HELD_OUT),
@@ -168,22 +178,37 @@ def _select_new(
     return selection, curated
 
 
-def _list_pool(
-    session: Session, instance_id: int, rules: CurationRules, *, min_salience: float, limit: int
-) -> list[Candidate]:
-    return experiences.list_candidates(
+def _glance(
+    session: Session,
+    instance_id: int,
+    rules: CurationRules,
+    *,
+    min_salience: float,
+    limit: int,
+    earlier: Glance | None = None,
+) -> Glance:
+    """Look at the candidates, and curate them where an earlier glance did not see the same."""
+    pool = experiences.list_candidates(
         session,
         instance_id,
         min_salience=min_salience,
         limit=limit if rules.is_none else curation_pool_size(limit),
     )
+    known: Mapping[int, Traits] = {}
+    if earlier is not None and earlier.rules == rules:
+        if earlier.limit == limit and earlier.pool == pool:
+            return earlier
+        known = earlier.traits
+    traits = _read_traits(session, pool, rules, known)
+    curated = curate(pool, traits, rules, limit=limit)
+    return Glance(rules=rules, pool=pool, limit=limit, traits=traits, curated=curated)
 
 
 def _read_traits(
     session: Session,
     pool: Sequence[Candidate],
     rules: CurationRules,
-    known: Mapping[int, Traits] = MappingProxyType({}),
+    known: Mapping[int, Traits],
 ) -> Mapping[int, Traits]:
     """The traits of these candidates by sequence number; texts are read of unknown ones alone."""
     unknown = [item.seq for item in pool if item.seq not in known]
@@ -192,7 +217,7 @@ def _read_traits(
     reader = TraitReader(rules)
     found = {
         row.seq: reader.read(prompt=row.prompt, response=row.response, phase=row.phase)
-        for row in experiences.list_texts(session, unknown)
+        for row in experiences.stream_texts(session, unknown)
     }
     return {**known, **found}
 

@@ -87,7 +87,12 @@ def remove_expired_texts(
         if before is None:
             return False
         expired = retention.list_expired_texts(
-            session, found.row.id, EXPIRING_STATUSES, before, limit=MAX_GROUP
+            session,
+            found.row.id,
+            EXPIRING_STATUSES,
+            before,
+            min_salience=found.policy.min_salience,
+            limit=MAX_GROUP,
         )
         for seq, _ in expired:
             experiences.erase(session, seq, reason=ACTOR, now=now)
@@ -143,7 +148,13 @@ def _find(session: Session, instance: EffectiveInstance, *, now: datetime) -> Pr
     instance_id = instance.row.id
     return Prunable(
         instance=instance.row.slug,
-        texts=retention.count_expired_texts(session, instance_id, EXPIRING_STATUSES, before)
+        texts=retention.count_expired_texts(
+            session,
+            instance_id,
+            EXPIRING_STATUSES,
+            before,
+            min_salience=instance.policy.min_salience,
+        )
         if before
         else 0,
         reports=retention.count_old_replies(session, instance_id, before) if before else 0,

@@ -146,7 +146,9 @@ def preview_cycle(
             max_experiences=request.max_experiences,
             min_salience=request.min_salience,
         )
-        refusal = _find_refusal(session, instance, request, decision, selection)
+        refusal = _find_early_refusal(session, instance, request, decision) or _find_empty_refusal(
+            request, decision, selection
+        )
         return CyclePreview(decision=decision, plan=plan, refusal=refusal)
 
 
@@ -155,15 +157,24 @@ def request_cycle(
 ) -> SleepCycleRow:
     """Queue a cycle and claim its experiences, in one transaction.
 
-    Texts are read and compared before it, so that no post waits for that.
+    Texts are read and compared before it, so that no post waits for that; and not at all where it
+    is plain that no cycle starts.
 
     Raises: InstanceNotFound, SleepCycleActive, SleepNotDue, NothingToConsolidate,
         IdempotencyKeyReused.
     """
     with db.read() as session:
+        instance = load_effective(session, request.instance, defaults)
+        earlier = _find_earlier(session, instance, request)
+        if earlier is not None:
+            return earlier
+        decision = decide_within(session, instance, now=now)
+        refusal = _find_early_refusal(session, instance, request, decision)
+        if refusal is not None:
+            raise refusal
         glance = glance_within(
             session,
-            load_effective(session, request.instance, defaults),
+            instance,
             max_experiences=request.max_experiences,
             min_salience=request.min_salience,
         )
@@ -185,18 +196,13 @@ def request_cycle_within(
     Raises: as `request_cycle`; NothingToRebuildFrom for a rebuild.
     """
     instance = load_effective(session, request.instance, defaults)
-    if request.idempotency_key is not None:
-        earlier = sleep_cycles.find_by_idempotency_key(
-            session, instance.row.id, request.idempotency_key
-        )
-        if earlier is not None:
-            if earlier.request_sha256 != request.sha256:
-                raise IdempotencyKeyReused(
-                    "This Idempotency-Key was used for another cycle request; use a new key.",
-                    sleep_cycle_id=earlier.id,
-                )
-            return earlier, False
+    earlier = _find_earlier(session, instance, request)
+    if earlier is not None:
+        return earlier, False
     decision = decide_within(session, instance, now=now)
+    refusal = _find_early_refusal(session, instance, request, decision)
+    if refusal is not None:
+        raise refusal
     selection, plan = plan_within(
         session,
         instance,
@@ -206,7 +212,7 @@ def request_cycle_within(
         min_salience=request.min_salience,
         glance=glance,
     )
-    refusal = _find_refusal(session, instance, request, decision, selection)
+    refusal = _find_empty_refusal(request, decision, selection)
     if refusal is not None:
         raise refusal
     cycle = _insert_cycle(session, instance, request, decision, selection, plan, now=now)
@@ -405,38 +411,64 @@ def _insert_cycle(
     return cycle
 
 
-def _find_refusal(
+def _find_earlier(
+    session: Session, instance: EffectiveInstance, request: CycleRequest
+) -> SleepCycleRow | None:
+    """The cycle that this key has asked for before. Raises: IdempotencyKeyReused."""
+    if request.idempotency_key is None:
+        return None
+    earlier = sleep_cycles.find_by_idempotency_key(
+        session, instance.row.id, request.idempotency_key
+    )
+    if earlier is not None and earlier.request_sha256 != request.sha256:
+        raise IdempotencyKeyReused(
+            "This Idempotency-Key was used for another cycle request; use a new key.",
+            sleep_cycle_id=earlier.id,
+        )
+    return earlier
+
+
+def _find_early_refusal(
     session: Session,
     instance: EffectiveInstance,
     request: CycleRequest,
     decision: SleepDecision,
-    selection: Selection,
 ) -> Conflict | None:
-    """What keeps a cycle from starting now, if anything; the same for a dry run."""
+    """What keeps a cycle from starting now whatever it would take; the same for a dry run."""
     if (active := sleep_cycles.find_active(session, instance.row.id)) is not None:
         return SleepCycleActive(
             f"Cycle {active.number} of this instance is {active.status}; wait for it or cancel it.",
             sleep_cycle_id=active.id,
         )
-    facts: dict[str, Any] = {"instance": request.instance, "decision": decision.to_json()}
-    is_empty = not selection.train or not selection.held_out
-    if is_empty and request.trigger is Trigger.REBUILD:
+    if not decision.is_due and not request.is_forced:
+        waiting = "; ".join(reason.text for reason in decision.reasons if not reason.is_met)
+        return SleepNotDue(
+            f"Sleep is not due: {waiting}. Send force to skip the waiting rules.",
+            **_facts(request, decision),
+        )
+    return None
+
+
+def _find_empty_refusal(
+    request: CycleRequest, decision: SleepDecision, selection: Selection
+) -> Conflict | None:
+    """Says that there is too little to train on or to measure with; the same for a dry run."""
+    if selection.train and selection.held_out:
+        return None
+    if request.trigger is Trigger.REBUILD:
         return NothingToRebuildFrom(
             f"{request.instance} has too little left that a cycle consolidated "
             f"({len(selection.train)} to train, {len(selection.held_out)} held out to measure "
             "with): post exchanges and let it sleep, or roll back to the base model.",
             instance=request.instance,
         )
-    if is_empty:
-        return NothingToConsolidate(
-            f"{request.instance} has nothing left to train on ({len(selection.train)} to train, "
-            f"{len(selection.held_out)} held out to measure with): post exchanges, or lower "
-            "min_salience.",
-            **facts,
-        )
-    if not decision.is_due and not request.is_forced:
-        waiting = "; ".join(reason.text for reason in decision.reasons if not reason.is_met)
-        return SleepNotDue(
-            f"Sleep is not due: {waiting}. Send force to skip the waiting rules.", **facts
-        )
-    return None
+    return NothingToConsolidate(
+        f"{request.instance} has nothing left to train on ({len(selection.train)} to train, "
+        f"{len(selection.held_out)} held out to measure with): post exchanges, or lower "
+        "min_salience.",
+        **_facts(request, decision),
+    )
+
+
+def _facts(request: CycleRequest, decision: SleepDecision) -> dict[str, Any]:
+    return {"instance": request.instance, "decision": decision.to_json()}

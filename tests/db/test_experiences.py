@@ -34,7 +34,7 @@ def insert(session: Session, **values: Any) -> None:
 
 
 @pytest.mark.parametrize("levels", [1, 2, 3, 1000])
-def test_the_most_salient_are_chosen_of_what_counts_first_and_of_equals_the_oldest(
+def test_what_counts_comes_first_of_each_the_most_salient_and_of_equals_the_oldest(
     db: Database, levels: int
 ) -> None:
     chance = random.Random(levels)  # noqa: S311  # no secret
@@ -52,9 +52,8 @@ def test_the_most_salient_are_chosen_of_what_counts_first_and_of_equals_the_olde
         counted_first = sorted(most_salient, key=lambda row: row.status != "buffered")
         for limit in (1, LIMIT, 10 * LIMIT):
             found = experiences.list_candidates(session, 1, min_salience=0.5, limit=limit)
-            chosen = {row.seq for row in counted_first[:limit]}
-            expected = [row.seq for row in most_salient if row.seq in chosen]
-            assert [item.seq for item in found] == expected
+            expected = [(row.seq, row.status == "buffered") for row in counted_first[:limit]]
+            assert [(item.seq, item.is_counted) for item in found] == expected
 
 
 def test_the_newest_of_the_held_out_are_measured_with(db: Database) -> None:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
+from collections import Counter, UserDict
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from app.domain.curation import (
     MIN_ALIKE,
+    MIN_COMPARED_WORDS,
     NEAR_COPIES,
     Curated,
     CurationRules,
@@ -147,6 +149,55 @@ def test_copies_say_their_numbers_and_are_no_matter_where_the_rule_is_off() -> N
     )
     assert (rule.experience_ids, rule.near_ids) == (("e1", "e2"), ("e0", "e0"))
     assert len(curate(candidates(4), traits, CurationRules(), limit=10).kept) == 4
+
+
+def test_a_copy_is_one_also_where_its_share_is_full_or_its_like_comes_later() -> None:
+    replies = [*REPLIES[:4], REPLIES[0], REPLIES[4], REPLIES[5], REPLIES[4]]
+    traits = traits_of([0, 0, 0, 0, 0, 0, 0, 1], replies=replies)
+    rules = CurationRules(max_prompt_share=0.1, near_duplicate_jaccard=0.8)
+    taken = curate(candidates(8), traits, rules, limit=5)
+    assert [item.seq for item in taken.kept] == [0, 1, 2, 3, 7]
+    copies, share = taken.left_out
+    assert (copies.experience_ids, copies.near_ids) == (("e4", "e5"), ("e0", "e7"))
+    assert (share.rule, share.experience_ids) == ("prompt_share", ("e6",))
+
+
+def test_of_a_share_only_what_still_counts_is_named_and_of_copies_all() -> None:
+    pool = [replace(item, is_counted=item.seq < 7) for item in candidates(9)]
+    traits = traits_of(
+        [0] * 9, replies=[*REPLIES, "An owl sat by. " * 3, REPLIES[0], "A cat. " * 9]
+    )
+    rules = CurationRules(max_prompt_share=0.1, near_duplicate_jaccard=0.8)
+    copies, share = curate(pool, traits, rules, limit=9).left_out
+    assert copies.experience_ids == ("e7",)
+    assert share.experience_ids == ("e4", "e5", "e6")
+    assert share.text.startswith("3 left out: at most 4 of 4 ")
+
+
+def test_short_replies_to_many_prompts_are_no_copies_of_each_other() -> None:
+    rules = CurationRules(near_duplicate_jaccard=0.8)
+    reader = TraitReader(rules)
+    for reply, kept in (("No.", 50), ("\N{OWL}", 50), ("word " * MIN_COMPARED_WORDS, 1)):
+        traits = {n: reader.read(prompt=f"Day {n}?", response=reply, phase=None) for n in range(50)}
+        assert len(curate(candidates(50), traits, rules, limit=50).kept) == kept
+
+
+class Counted(UserDict[int, Traits]):
+    """Traits that count how often a candidate is looked at."""
+
+    looks = 0
+
+    def __getitem__(self, key: int) -> Traits:
+        self.looks += 1
+        return super().__getitem__(key)
+
+
+def test_a_cycle_that_shares_shrink_by_little_each_time_is_not_filled_a_hundred_times() -> None:
+    pool = candidates(1024)
+    traits = Counted(traits_of(range(1024), phases=[f"phase{n % 3}" for n in range(1024)]))
+    taken = curate(pool, traits, CurationRules(max_phase_share=0.33), limit=256)
+    assert 11 <= len(taken.kept) <= 3 * MIN_ALIKE
+    assert traits.looks < 40 * len(pool)
 
 
 def test_copies_beyond_the_limit_are_found_so_that_no_later_cycle_trains_them() -> None:

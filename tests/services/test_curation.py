@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -12,7 +15,7 @@ from app.db.engine import Database
 from app.db.tables import ExperienceRow
 from app.domain.exchange import Exchange
 from app.domain.sleep import CyclePlan, InstanceDefaults, Trigger
-from app.errors import InvalidPolicy
+from app.errors import IdempotencyKeyReused, InvalidPolicy, SleepCycleActive, SleepNotDue
 from app.services import planning, sleep
 from app.services.ingest import Submission, ingest_many
 from app.services.instances import get_instance, put_instance
@@ -22,10 +25,12 @@ from tests.support import make_exchange
 REQUEST = sleep.CycleRequest(instance="default", trigger=Trigger.REQUEST, is_forced=True)
 
 
-def flood(db: Database, defaults: InstanceDefaults, numbers: range) -> None:
-    """Many replies to one prompt."""
+def flood(db: Database, defaults: InstanceDefaults, numbers: range, last: str = "sign") -> None:
+    """Many replies to one prompt; with another last word copies of each other."""
     items = [{**make_exchange(n), "prompt": "What  IS your name?"} for n in numbers]
     items[0]["prompt"] = "what is your name?"
+    for item in items:
+        item["response"] = item["response"].replace("sign", last)
     ingest_many(
         db, [Submission(exchange=Exchange(**item)) for item in items], defaults=defaults, now=NOW
     )
@@ -99,6 +104,28 @@ def test_a_flood_that_was_left_out_weighs_no_longer_and_stays_a_candidate(
     again = sleep.preview_cycle(db, REQUEST, defaults=defaults, now=NOW).plan
     assert len(again.experience_ids) == 4
     assert set(again.experience_ids) <= set(left)
+    assert again.left_out == ()  # each is named by the cycle that set it aside
+    trained = rows(db, list(sleep_now(db, defaults, tmp_path, after=2.5).experience_ids))
+    assert {(row.status, row.reason) for row in trained} == {("consolidated", None)}
+
+
+def test_what_was_set_aside_is_trained_after_what_is_new(
+    db: Database, defaults: InstanceDefaults, tmp_path: Path
+) -> None:
+    put_instance(db, "default", {"policy": {"max_experiences": 16}}, defaults=defaults, now=NOW)
+    flood(db, defaults, range(60))
+    fill(db, defaults, range(60, 70))
+    sleep_now(db, defaults, tmp_path, after=2.5)
+    with db.write() as session:
+        session.execute(
+            sa.update(ExperienceRow)
+            .where(ExperienceRow.status == "below_threshold")
+            .values(total=0.99)
+        )
+    fill(db, defaults, range(70, 100))
+    plan = sleep.preview_cycle(db, REQUEST, defaults=defaults, now=NOW).plan
+    assert len(plan.experience_ids) == 16
+    assert {row.status for row in rows(db, list(plan.experience_ids))} == {"buffered"}
 
 
 def test_a_refused_cycle_takes_nothing_from_the_mass(
@@ -127,6 +154,35 @@ def test_near_copies_of_what_was_trained_are_filtered_and_name_it(
         assert row.status == "filtered"
         assert row.reason == f"near copy of {near[row.id]}, which cycle 1 trained"
     assert mass(db, defaults) == pytest.approx(0, abs=1e-9)
+
+
+def numbers(db: Database, *statuses: str) -> set[str]:
+    """Of the exchanges that stand so; copies have one number."""
+    with db.read() as session:
+        query = sa.select(ExperienceRow.response).where(ExperienceRow.status.in_(statuses))
+        return {response.split()[5] for response in session.scalars(query)}
+
+
+def test_a_copy_of_what_was_trained_is_not_trained_by_a_later_cycle_whatever_left_it_out(
+    db: Database, defaults: InstanceDefaults, tmp_path: Path
+) -> None:
+    flood(db, defaults, range(60))
+    fill(db, defaults, range(60, 80))
+    flood(db, defaults, range(60), last="again sign")
+    first = sleep_now(db, defaults, tmp_path, after=2.5)
+    assert {rule["rule"] for rule in first.left_out} == {"near_copies", "prompt_share"}
+    assert not numbers(db, "consolidated") & numbers(db, "buffered", "below_threshold")
+    before = numbers(db, "consolidated")
+    set_aside = numbers(db, "below_threshold")
+    copies(db, defaults, range(50, 60))
+    sleep_now(db, defaults, tmp_path, after=2.5)
+    learned = numbers(db, "consolidated") - before
+    assert learned & set_aside
+    assert not learned & numbers(db, "below_threshold")
+    third = sleep_now(db, defaults, tmp_path, after=2.5)
+    said = [row.response.split()[5] for row in rows(db, list(third.experience_ids))]
+    assert said
+    assert not set(said) & (before | learned)
 
 
 def test_near_copies_of_what_was_not_trained_after_all_wait(
@@ -218,10 +274,76 @@ def test_a_plan_is_the_same_with_and_without_a_glance_before(
     with db.read() as session:
         _, plan = planning.plan_within(session, instance)
         _, glanced = planning.plan_within(session, instance, glance=glance)
-        stale = replace(glance, rules=replace(glance.rules, near_duplicate_jaccard=1.0), traits={})
-        _, ignored = planning.plan_within(session, instance, glance=stale)
+        other = replace(glance.rules, near_duplicate_jaccard=1.0)
+        wrong = {seq: replace(traits, sketch=None) for seq, traits in glance.traits.items()}
+        _, ignored = planning.plan_within(
+            session, instance, glance=replace(glance, rules=other, traits=wrong)
+        )
     assert plan == glanced == ignored
     assert {rule["rule"] for rule in plan.left_out} == {"near_copies", "prompt_share"}
+
+
+def test_what_the_rules_made_of_a_glance_holds_for_the_same_candidates_rules_and_size(
+    db: Database, defaults: InstanceDefaults
+) -> None:
+    fill(db, defaults, range(40))
+    instance = get_instance(db, "default", defaults)
+
+    def planned(glance: planning.Glance, max_experiences: int | None = None) -> int:
+        with db.read() as session:
+            selection, _ = planning.plan_within(
+                session, instance, glance=glance, max_experiences=max_experiences
+            )
+            return len(selection.train)
+
+    with db.read() as session:
+        glance = planning.glance_within(session, instance)
+    told = replace(glance, curated=replace(glance.curated, kept=glance.curated.kept[:5]))
+    assert planned(told) == 5
+    assert planned(told, max_experiences=12) == planned(glance, max_experiences=12) > 5
+    others = replace(told, rules=replace(told.rules, max_prompt_share=0.2))
+    assert planned(others) == planned(glance) > 5
+    fill(db, defaults, range(40, 45))
+    assert planned(told) == planned(glance) > 5
+
+
+@contextmanager
+def statements_with_replies() -> Iterator[list[str]]:
+    """The statements that read replies meanwhile."""
+    found: list[str] = []
+
+    def note(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        if statement.startswith("SELECT") and "experiences.response" in statement:
+            found.append(statement)
+
+    sa.event.listen(sa.Engine, "before_cursor_execute", note)
+    try:
+        yield found
+    finally:
+        sa.event.remove(sa.Engine, "before_cursor_execute", note)
+
+
+def test_a_request_that_starts_nothing_reads_no_text(
+    db: Database, defaults: InstanceDefaults
+) -> None:
+    fill(db, defaults, range(40))
+
+    def ask(**values: Any) -> str:
+        request = replace(REQUEST, **values)
+        return sleep.request_cycle(db, request, defaults=defaults, now=NOW).id
+
+    with statements_with_replies() as found:
+        with pytest.raises(SleepNotDue, match="session active"):
+            ask(is_forced=False)
+        assert found == []
+        first = ask(idempotency_key="night-1")
+        assert len(found) == 1
+        assert ask(idempotency_key="night-1") == first
+        with pytest.raises(IdempotencyKeyReused):
+            ask(idempotency_key="night-1", max_experiences=3)
+        with pytest.raises(SleepCycleActive):
+            ask()
+        assert len(found) == 1
 
 
 def test_plan_of_an_earlier_version_left_nothing_out(

@@ -13,15 +13,18 @@ from filelock import FileLock
 
 from app import artifacts
 from app.client import SleepClient
-from app.db import checkpoints, sleep_cycles
+from app.db import checkpoints, experiences, sleep_cycles
 from app.db.engine import Database
 from app.db.events import append_event
 from app.db.tables import EventRow, ExperienceRow
+from app.domain.exchange import Exchange
+from app.domain.salience import COMPONENTS
 from app.domain.sleep import InstanceDefaults, Progress, Stage, Trigger
 from app.services import registry, retention, sleep
+from app.services.ingest import Submission, ingest_many
 from app.worker import upkeep
 from tests.publishing import NOW, aliases, fill, publish
-from tests.support import StartDaemon, run_command
+from tests.support import StartDaemon, make_exchange, run_command
 
 LATER = NOW + timedelta(days=31)
 
@@ -93,6 +96,29 @@ def test_old_texts_go_and_what_waits_or_measures_stays(
     assert [row.metrics["replies"] for row in cycles.rows if row.metrics] == [[]]
     assert prune(db, paths, monthly) == []
     assert events(db, "checkpoint.tainted") == []
+
+
+@pytest.mark.usefixtures("_later")
+def test_text_that_a_cycle_set_aside_stays_and_one_of_too_little_salience_goes(
+    db: Database, defaults: InstanceDefaults, paths: upkeep.DataPaths
+) -> None:
+    fill(db, defaults, range(20))
+    dull = Exchange(**make_exchange(20, salience=dict.fromkeys(COMPONENTS, 0.1)))
+    ingest_many(db, [Submission(exchange=dull)], defaults=defaults, now=NOW)
+    with db.write() as session:
+        buffered = session.scalars(
+            sa.select(ExperienceRow.id).where(ExperienceRow.status == "buffered")
+        ).all()
+        experiences.set_aside(session, buffered, reason="cycle 1 left it out")
+    prune(db, paths, policy(defaults, retain_text_days=30))
+    with db.read() as session:
+        rows = session.execute(sa.select(ExperienceRow.status, ExperienceRow.prompt)).all()
+    by_status = {
+        status: {bool(row.prompt) for row in rows if row.status == status}
+        for status in ("below_threshold", "erased")
+    }
+    assert by_status == {"below_threshold": {True}, "erased": {False}}
+    assert sum(row.status == "erased" for row in rows) == 1
 
 
 @pytest.mark.usefixtures("_later")
