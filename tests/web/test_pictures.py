@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from app.db.engine import Database
 from app.domain.sleep import InstanceDefaults
-from tests.support import RunningDaemon, StartDaemon
+from tests.support import RunningDaemon, StartDaemon, run_command
 from tests.web.conftest import OpenConsole, picture
 from tests.web.scenery import live
 
@@ -34,3 +36,27 @@ def test_nothing_is_wider_than_the_page(
     picture(page, f"lived-{name}")
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     assert page.title().endswith("SAGE Sleep")
+
+
+def test_real_exchanges_fit_the_page(
+    start_daemon: StartDaemon,
+    open_console: OpenConsole,
+    data_dir: Path,
+    shared_data: Path,
+) -> None:
+    for name in ("gemma3-12b", "qwen2.5-0.5b"):
+        run_command(
+            "import",
+            str(shared_data / f"exchanges-{name}.json"),
+            "--instance",
+            f"sprout-{name}",
+            "--create",
+            environment={"SAGE_DATA_DIR": str(data_dir)},
+        )
+    daemon = start_daemon(scheduler_interval_seconds=3600)
+    for width in (1280, 390):
+        for name in ("gemma3-12b", "qwen2.5-0.5b"):
+            page = open_console(daemon, width=width, path=f"/?instance=sprout-{name}")
+            page.locator("#list summary").nth(1).click()
+            picture(page, f"real-{name}-{width}")
+            assert page.evaluate("document.documentElement.scrollWidth") <= width
