@@ -83,12 +83,22 @@ def _check_acknowledged(
 
 
 def _check_consumption(db: sqlite3.Connection, broken: Broken) -> None:
-    """Every experience was consumed by one succeeded cycle, or waits, or was given up on."""
+    """Every experience was consumed by one succeeded cycle, or waits, or was given up on.
+
+    A candidate that another took the place of, or that a person dismissed, never went live; what it
+    consumed was given back.
+    """
     consumers: Counter[int] = Counter()
     claimers: Counter[int] = Counter()
     uses = """SELECT u.experience_seq, c.status FROM cycle_experiences u
         JOIN sleep_cycles c ON c.id = u.cycle_id
-        WHERE u.role = 'train' AND c.status IN ('succeeded', 'queued', 'training', 'evaluating')"""
+        WHERE u.role = 'train' AND c.status IN ('succeeded', 'queued', 'training', 'evaluating')
+        AND c.id NOT IN (
+            SELECT k.cycle_id FROM checkpoints k
+            JOIN alias_history p ON p.alias = 'candidate' AND p.to_checkpoint_id = k.id
+            WHERE k.id NOT IN (SELECT checkpoint_id FROM aliases)
+            AND NOT EXISTS (SELECT 1 FROM alias_history l
+                            WHERE l.alias = 'current' AND l.to_checkpoint_id = k.id))"""
     for seq, status in db.execute(uses):
         (consumers if status == "succeeded" else claimers)[seq] += 1
     rows = db.execute("SELECT seq, id, status, attempts FROM experiences").fetchall()

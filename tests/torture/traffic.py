@@ -116,16 +116,25 @@ class Traffic:
                     return
                 answer = client.post(f"/v1/sleep-cycles/{draw.choice(active)}/cancel")
             case _:
-                found = client.get("/v1/checkpoints", params={"limit": 10})
-                self._expect(found, {200, 503})
-                known = [checkpoint["id"] for checkpoint in found.json().get("data", ())]
-                if not known:
+                aliases = client.get(f"/v1/instances/{instance}/aliases")
+                moves = client.get(f"/v1/instances/{instance}/aliases/history")
+                self._expect(aliases, {200, 503})
+                self._expect(moves, {200, 503})
+                # What was refused, or given back, is forced only by one who wants it learned twice.
+                known = [
+                    move["to_checkpoint_id"]
+                    for move in moves.json().get("data", ())
+                    if move["alias"] == "current"
+                ]
+                known = [found for found in (*known, aliases.json().get("candidate")) if found]
+                if not known or aliases.is_error:
                     return
                 answer = client.post(
                     f"/v1/checkpoints/{draw.choice(known)}/promote",
                     json={"force": True, "reason": "try"},
+                    headers={"If-Match": aliases.headers["etag"]},
                 )
-        self._expect(answer, {200, 202, 409, 503})
+        self._expect(answer, {200, 202, 409, 412, 503})
 
     def _expect(self, answer: httpx.Response, statuses: set[int]) -> None:
         if answer.status_code not in statuses:
