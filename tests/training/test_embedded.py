@@ -97,24 +97,6 @@ def test_next_cycle_goes_on_from_the_adapter(
     assert second.loss_curve[-1] < report.loss_curve[-1]
 
 
-def test_new_start_is_measured_beside_the_adapter_it_replaces(
-    job: TrainingJob, report: TrainingReport, tmp_path: Path
-) -> None:
-    recipe = replace(job.recipe, learning_rate=1e-7, epochs=1)
-    anew = replace(
-        job,
-        recipe=recipe,
-        replaced_adapter=job.output_directory,
-        replaced_base_sha256=report.base_sha256,
-        output_directory=tmp_path,
-    )
-    second = run(anew)
-    assert second.held_out_replaced == report.held_out_after
-    assert second.held_out_before == report.held_out_before
-    assert failed(judge(second, POLICY)) == {"inertness", "replaced_held_out_loss"}
-    assert run(replace(anew, replaced_base_sha256="another")).held_out_replaced is None
-
-
 def test_tiny_learning_rate_is_refused_as_inert(job: TrainingJob, tmp_path: Path) -> None:
     recipe = replace(job.recipe, learning_rate=1e-7, epochs=1)
     verdict = judge(run(replace(job, recipe=recipe, output_directory=tmp_path)), POLICY)

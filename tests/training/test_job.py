@@ -50,6 +50,28 @@ def follow_up(job: TrainingJob, name: str) -> TrainingJob:
     )
 
 
+@pytest.mark.parametrize("is_same_base", [True, False])
+def test_new_start_is_measured_beside_the_adapter_it_replaces(
+    tiny_job: TrainingJob, is_same_base: bool
+) -> None:
+    first = run(tiny_job)
+    assert first.held_out_replaced is None
+    anew = replace(
+        follow_up(tiny_job, "anew"),
+        parent_adapter=None,
+        parent_base_sha256=None,
+        replaced_adapter=tiny_job.output_directory,
+        replaced_base_sha256=first.base_sha256 if is_same_base else "of another base",
+        recipe=replace(tiny_job.recipe, learning_rate=1e-7),
+    )
+    second = run(anew)
+    assert second.held_out_before == first.held_out_before
+    assert second.held_out_replaced == (first.held_out_after if is_same_base else None)
+    verdict = judge(second, GatePolicy(replaced_tolerance=0.0))
+    failed = [check.name for check in verdict.checks if not check.is_passed]
+    assert ("replaced_held_out_loss" in failed) is is_same_base
+
+
 def test_job_writes_plain_peft_files_and_a_true_report(tiny_job: TrainingJob) -> None:
     seen: list[Progress] = []
     report = run(tiny_job, on_progress=seen.append)
