@@ -14,7 +14,7 @@ from importlib import resources
 from typing import Any
 
 from app.api.access import SECURITY_SCHEME
-from app.api.problems import MEDIA_TYPE, problem_responses
+from app.api.problems import MEDIA_TYPE, problem_responses, problem_schemas
 
 _METHODS = frozenset({"get", "head", "post", "put", "patch", "delete"})
 _UNUSED_SCHEMAS = ("HTTPValidationError", "ValidationError")
@@ -26,6 +26,7 @@ def complete(schema: dict[str, Any]) -> None:
     components["securitySchemes"] = {"token": SECURITY_SCHEME}
     for name in _UNUSED_SCHEMAS:
         components["schemas"].pop(name, None)
+    components["schemas"] |= problem_schemas()
     recorded = json.loads((resources.files("app.api") / "examples.json").read_text("utf-8"))
     for method, path, operation in _operations(schema):
         responses = operation["responses"]
@@ -36,7 +37,6 @@ def complete(schema: dict[str, Any]) -> None:
             wanted.append(HTTPStatus.BAD_REQUEST)
         responses |= {str(status): answer for status, answer in problem_responses(*wanted).items()}
         for status, answer in responses.items():
-            answer.pop("model", None)
             if MEDIA_TYPE in answer.get("content", ()):
                 answer["content"] = {MEDIA_TYPE: answer["content"][MEDIA_TYPE]}
             shown = recorded.pop(f"{method.upper()} {path} {status}", {})

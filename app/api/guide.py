@@ -1,7 +1,7 @@
 """/guide: the pages of `app/web/guide`, which are Markdown to read in the repository, too.
 
-They are laid out when the first one is asked for, since the library costs memory that most daemons
-never need. A page begins with its title and a paragraph that says what it is about.
+They are laid out when the first one is asked for, since the libraries cost memory that most
+daemons never need. A page begins with its title and a paragraph that says what it is about.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from fastapi import APIRouter, Request, Response
-from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from app.api.access import GuardedRoute
@@ -57,6 +56,8 @@ def get_guide_page(name: str, request: Request) -> Response:
 @cache
 def _files() -> dict[str, WebFile]:
     """All that is served, by name."""
+    from jinja2 import Environment, StrictUndefined  # noqa: PLC0415  # see the module's docstring
+
     pages = [_lay_out(name) for name in PAGES]
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True

@@ -11,12 +11,15 @@ import hashlib
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
+from typing import TYPE_CHECKING
 
-from jinja2 import Environment, FunctionLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from app.api.schemas import CycleReportOut
 from app.domain.loss_picture import HEIGHT, WIDTH, draw_loss
+
+if TYPE_CHECKING:
+    from jinja2 import Template
 
 SHOWN_EXPERIENCES = 40
 """The heaviest on the page; the JSON has them all."""
@@ -66,6 +69,12 @@ def report_style_source() -> str:
 @cache
 def _page() -> tuple[Template, str, str]:
     """The template, its style, and the policy that lets in this style and nothing else."""
+    from jinja2 import (  # noqa: PLC0415  # a megabyte, for the first who asks
+        Environment,
+        FunctionLoader,
+        StrictUndefined,
+    )
+
     style = _read("cycle_report.css")
     policy = (
         f"default-src 'none'; style-src {report_style_source()}; base-uri 'none'; "

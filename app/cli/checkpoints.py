@@ -6,20 +6,8 @@ from typing import Annotated
 
 import typer
 
-from app.cli.terminal import (
-    AnyInstance,
-    CaFile,
-    Instance,
-    Json,
-    Token,
-    Url,
-    daemon,
-    losses,
-    make_table,
-    print_aliases,
-    print_json,
-    print_table,
-)
+from app.cli.asking import CaFile, Token, Url, daemon, losses, print_aliases, print_answer
+from app.cli.terminal import AnyInstance, Instance, Json, make_table, print_table
 
 app = typer.Typer()
 
@@ -38,7 +26,7 @@ def checkpoints(
     with daemon(url, token, ca_file) as client:
         answer = client.list_checkpoints(instance=instance)
     if as_json:
-        print_json(answer)
+        print_answer(answer)
         return
     table = make_table("id", "instance", "cycle", "verdict", "aliases", "held-out loss", "status")
     for checkpoint in answer.data:

@@ -6,23 +6,8 @@ from typing import Annotated
 
 import typer
 
-from app.cli.terminal import (
-    AnyInstance,
-    CaFile,
-    Instance,
-    Json,
-    Token,
-    Url,
-    daemon,
-    err,
-    fail,
-    losses,
-    make_table,
-    out,
-    print_json,
-    print_reasons,
-    print_table,
-)
+from app.cli.asking import CaFile, Token, Url, daemon, losses, print_answer, print_reasons
+from app.cli.terminal import AnyInstance, Instance, Json, err, fail, make_table, out, print_table
 from app.client import SleepClient, SleepCycle, SleepPreview
 from app.domain.presets import Preset
 
@@ -75,7 +60,7 @@ def sleep(
         if follow:
             cycle = _follow(client, cycle, as_json=as_json)
     if as_json:
-        print_json(cycle)
+        print_answer(cycle)
     else:
         out.print(f"Cycle {cycle.number} ({cycle.id}) is {cycle.status}.", soft_wrap=True)
         if words := _next_step(cycle):
@@ -104,7 +89,7 @@ def cancel(
             cycle_id = found.running_cycle.id
         cycle = client.cancel_sleep_cycle(cycle_id)
     if as_json:
-        print_json(cycle)
+        print_answer(cycle)
     elif cycle.is_ended:
         out.print(f"Cycle {cycle.number} is {cycle.status}; its experiences are free again.")
     else:
@@ -123,7 +108,7 @@ def cycles(
     with daemon(url, token, ca_file) as client:
         answer = client.list_sleep_cycles(instance=instance)
     if as_json:
-        print_json(answer)
+        print_answer(answer)
         return
     table = make_table(
         "cycle", "id", "instance", "status", "trained", "held-out loss", "checkpoint"
@@ -172,7 +157,7 @@ def _next_step(cycle: SleepCycle) -> str | None:
 
 def _print_preview(preview: SleepPreview, *, as_json: bool) -> None:
     if as_json:
-        print_json(preview)
+        print_answer(preview)
         return
     out.print(f"Would train on {len(preview.experience_ids)} experiences.")
     for rule in (*preview.plan.get("left_out", ()), *preview.plan.get("floors", ())):

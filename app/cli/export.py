@@ -17,7 +17,8 @@ from typing import IO, Annotated, Any
 
 import typer
 
-from app.cli.terminal import AnyInstance, CaFile, Token, Url, daemon, err, fail
+from app.cli.asking import CaFile, Token, Url, daemon
+from app.cli.terminal import AnyInstance, err, fail
 from app.client import Experience
 from app.domain.experience import ExperienceStatus
 

@@ -7,19 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from app.cli.terminal import (
-    AnyInstance,
-    CaFile,
-    Json,
-    Token,
-    Url,
-    daemon,
-    make_table,
-    out,
-    print_json,
-    print_reasons,
-    print_table,
-)
+from app.cli.asking import CaFile, Token, Url, daemon, print_answer, print_reasons
+from app.cli.terminal import AnyInstance, Json, make_table, out, print_table
 from app.client import Instance
 
 app = typer.Typer()
@@ -41,7 +30,7 @@ def stats(
     with daemon(url, token, ca_file) as client:
         answer = client.get_stats(instance) if instance else client.get_all_stats()
     if as_json:
-        print_json(answer)
+        print_answer(answer)
         return
     for item in answer.instances:
         counts = ", ".join(f"{n} {status}" for status, n in item.counts.items() if n)
@@ -67,7 +56,7 @@ def instances(
     with daemon(url, token, ca_file) as client:
         answer = client.list_instances()
     if as_json:
-        print_json(answer)
+        print_answer(answer)
         return
     table = make_table("instance", "base model", "sleeps at mass", "own settings", "last exchange")
     for item in answer.data:
@@ -105,7 +94,7 @@ def put_instance(
     with daemon(url, token, ca_file) as client:
         instance = client.put_instance(slug, **values)
     if as_json:
-        print_json(instance)
+        print_answer(instance)
         return
     own = ", ".join(_own_settings(instance))
     out.print(f"{instance.instance} has {own or 'every setting from the daemon'}.", soft_wrap=True)

@@ -35,6 +35,7 @@ def demo(
     keep_running: Annotated[bool, typer.Option(help="Leave the daemon up afterwards.")] = False,
 ) -> None:
     """Replay a bundled session until the model sleeps, and show what it learned."""
+    from app.client import SleepClientError  # noqa: PLC0415
     from app.demo import DemoFailed, run_demo  # noqa: PLC0415
 
     with explained():
@@ -49,5 +50,5 @@ def demo(
                 base_model=base_model,
                 keep_running=keep_running,
             )
-        except DemoFailed as error:
+        except (DemoFailed, SleepClientError) as error:
             fail(str(error))

@@ -1,6 +1,6 @@
 """What the commands share: options, settings, the two streams, and errors as sentences.
 
-Must not know any one command.
+Must not know any one command, nor a running daemon: `serve` starts with what stands here.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import json
 import os
 import sys
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
@@ -20,7 +20,6 @@ from pydantic_settings import SettingsError
 from rich.console import Console
 from rich.table import Table
 
-from app.client import Aliases, DaemonUnavailable, Decision, Result, SleepClient, SleepClientError
 from app.errors import SageSleepError
 from app.settings import CONFIG_FILE_VARIABLE, Settings
 
@@ -28,33 +27,10 @@ EXIT_CODES = (
     "Exit codes: 0 done; 1 refused or failed, and the message says what to do; "
     "2 wrong usage; 3 no daemon answers."
 )
-NO_DAEMON = 3
-BASE = "the bare base model"
 
 out = Console()
 err = Console(stderr=True)
 
-Url = Annotated[
-    str | None, typer.Option(help="Daemon to talk to; default from SAGE_HOST, SAGE_PORT.")
-]
-Token = Annotated[
-    str | None,
-    typer.Option(
-        envvar="SAGE_TOKEN",
-        show_default=False,
-        help="Access token, where the daemon demands one; rather in SAGE_TOKEN, since others "
-        "see a command line.",
-    ),
-]
-CaFile = Annotated[
-    Path | None,
-    typer.Option(
-        envvar="SAGE_CA_FILE",
-        show_default=False,
-        help="PEM file of the authorities to trust, where the daemon's certificate is a private "
-        "CA's.",
-    ),
-]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 Instance = Annotated[str, typer.Option("--instance", "-i", help="Slug of the instance.")]
 AnyInstance = Annotated[str | None, typer.Option("--instance", "-i", help="Only this instance.")]
@@ -81,26 +57,6 @@ def read_settings() -> Settings:
         fail("These settings cannot be used:\n  " + "\n  ".join(lines))
 
 
-@contextmanager
-def daemon(
-    url: str | None, token: str | None = None, ca_file: Path | None = None
-) -> Iterator[SleepClient]:
-    """Talk to the daemon; exit code 3 where none answers, 1 where it refuses.
-
-    Nothing is tried again: a person at a terminal is told at once.
-    """
-    settings = read_settings()
-    try:
-        with SleepClient(
-            url or address_of(settings), token=token, retry_seconds=0, verify=ca_file or True
-        ) as client:
-            yield client
-    except SleepClientError as error:
-        err.print(str(error), style="red", markup=False, soft_wrap=True)
-        is_away = isinstance(error, DaemonUnavailable) and error.status is None
-        raise typer.Exit(NO_DAEMON if is_away else 1) from error
-
-
 def address_of(settings: Settings) -> str:
     """Where a daemon with these settings answers on this machine."""
     scheme = "http" if settings.tls_certificate is None else "https"
@@ -115,7 +71,7 @@ def explained() -> Iterator[None]:
     """Turn our own errors into a sentence and exit code 1."""
     try:
         yield
-    except (SageSleepError, SleepClientError) as error:
+    except SageSleepError as error:
         fail(str(error))
 
 
@@ -126,9 +82,7 @@ def fail(message: str) -> NoReturn:
 
 
 def print_json(answer: Any) -> None:
-    """Print for programs; an answer of the daemon as it came, with what this version lacks."""
-    if isinstance(answer, Result):
-        answer = answer.raw
+    """Print for programs."""
     sys.stdout.write(json.dumps(answer, indent=2, ensure_ascii=False) + "\n")
 
 
@@ -143,31 +97,3 @@ def make_table(*names: str) -> Table:
 def print_table(table: Table, when_empty: str) -> None:
     """Print a table, or what to do where it has no row."""
     out.print(table if table.row_count else when_empty)
-
-
-def print_reasons(decision: Decision) -> None:
-    """Print a sleep decision with every rule behind it."""
-    out.print(f"  sleep is {'due' if decision.due else 'not due'}:")
-    for reason in decision.reasons:
-        out.print(f"    {'+' if reason.met else '-'} {reason.text}", markup=False)
-
-
-def print_aliases(aliases: Aliases, *, as_json: bool, next_step: str) -> None:
-    """Print what the aliases name after a move of them, and what can be done next."""
-    if as_json:
-        print_json(aliases)
-        return
-    out.print(f"{aliases.instance}: current is {aliases.current or BASE}.", soft_wrap=True)
-    for name in ("previous", "candidate"):
-        if target := getattr(aliases, name):
-            out.print(f"  {name} is {target}", soft_wrap=True)
-    err.print(next_step, markup=False, soft_wrap=True)
-
-
-def losses(metrics: Mapping[str, Any] | None) -> str:
-    """Held-out loss before and after a cycle, nats per token; empty while there is none."""
-    if not metrics:
-        return ""
-    before = metrics["held_out_before"]["nats_per_token"]
-    after = metrics["held_out_reloaded"]["nats_per_token"]
-    return f"{before:.3f} -> {after:.3f}"

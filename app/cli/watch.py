@@ -11,8 +11,9 @@ from typing import Annotated
 import typer
 from rich.live import Live
 
+from app.cli.asking import CaFile, Token, Url, daemon
 from app.cli.frame import EventLine, Frame, draw
-from app.cli.terminal import AnyInstance, CaFile, Token, Url, daemon, out
+from app.cli.terminal import AnyInstance, out
 from app.client import DaemonUnavailable, Event, InstanceStats, SleepClient, Stats
 from app.follow import PROGRESS_EVENT, LossCurve
 

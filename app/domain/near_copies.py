@@ -4,15 +4,17 @@
 
 A MinHash sketch of `SKETCH_SIZE` values estimates it with a standard error of
 `sqrt(J (1 - J) / SKETCH_SIZE)`, 0.035 at J = 0.8. The seed is fixed and the hashing the library's
-own, so the same words give the same sketch in every process. The library is Rust without NumPy and
-takes 1 MB, which the daemon can afford.
+own, so the same words give the same sketch in every process. The library is Rust without NumPy; its
+megabyte is loaded with the first text.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from rensa import RMinHash, RMinHashDeduplicator
+if TYPE_CHECKING:
+    from rensa import RMinHash
 
 SHINGLE_WORDS = 3
 SKETCH_SIZE = 128
@@ -28,6 +30,8 @@ MIN_JACCARD = 0.5
 
 def sketch(words: Sequence[str]) -> RMinHash:
     """The sketch of a text's words; of fewer than `SHINGLE_WORDS` as of one shingle."""
+    from rensa import RMinHash  # noqa: PLC0415  # see the module's docstring
+
     made = RMinHash(num_perm=SKETCH_SIZE, seed=SKETCH_SEED)
     shingles = [f"{a} {b} {c}" for a, b, c in zip(words, words[1:], words[2:], strict=False)]
     made.update(shingles or [" ".join(words)])
@@ -38,6 +42,8 @@ class TakenTexts:
     """The texts that were taken so far, by a number each; finds the near copies among them."""
 
     def __init__(self, jaccard: float) -> None:
+        from rensa import RMinHashDeduplicator  # noqa: PLC0415  # see the module's docstring
+
         self._index = RMinHashDeduplicator(
             threshold=jaccard, num_perm=SKETCH_SIZE, use_lsh=True, num_bands=BANDS, seed=SKETCH_SEED
         )

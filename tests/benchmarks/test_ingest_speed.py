@@ -18,6 +18,7 @@ import pytest
 from fastapi import FastAPI
 
 from app.api.admission import Admission
+from app.api.ingest_meter import IngestMeter
 from app.api.rate_limit import RateLimit
 from app.clock import new_id, utc_now
 from app.db.engine import Database
@@ -112,7 +113,9 @@ def test_ways_through_the_application(tmp_path: Path) -> None:
         return stored
 
     admission = Admission(Database("sqlite://"), is_demanded=False, rates=RateLimit(0))
-    app.state.daemon = SimpleNamespace(submit=submit, admission=admission)
+    app.state.daemon = SimpleNamespace(
+        submit=submit, admission=admission, ingest_meter=IngestMeter()
+    )
     body = json.dumps(exchange(1)).encode()
     for name, media_type in (
         ("the short way", b"application/json"),

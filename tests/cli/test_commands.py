@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import subprocess
@@ -9,7 +10,9 @@ import sys
 from pathlib import Path
 
 import pytest
+import typer
 
+from app.cli import COMMANDS, app
 from app.db.engine import Database
 from app.domain.sleep import InstanceDefaults
 from tests.cli.conftest import Command
@@ -21,6 +24,26 @@ def test_help_says_the_exit_codes() -> None:
     said = run_command("--help", environment={"COLUMNS": "200"}).stdout
     assert "0 done" in said
     assert "3 no daemon answers" in said
+
+
+def test_every_command_of_every_file_is_in_the_table() -> None:
+    """Each is looked up by its name there, and none that a file registers was forgotten."""
+    root = typer.main.get_group(app)
+    assert [root.commands[name].name for name in COMMANDS] == list(COMMANDS)
+    for entry in set(COMMANDS.values()):
+        file, _, of_its_own = entry.partition(":")
+        if not of_its_own:
+            own = typer.main.get_group(importlib.import_module(f"app.cli.{file}").app)
+            assert {name for name in COMMANDS if COMMANDS[name] == entry} == set(own.commands)
+
+
+def test_the_daemon_loads_only_what_serving_needs() -> None:
+    code = (
+        "import sys, app.cli.daemon, app.main\n"
+        "unused = {'app.client', 'httpx', 'jinja2', 'rensa', 'markdown_it'} & set(sys.modules)\n"
+        "assert not unused, unused"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 @pytest.mark.parametrize(
