@@ -234,6 +234,22 @@ def find_last_move(session: Session, instance_id: int, alias: Alias) -> AliasHis
     )
 
 
+def is_former_candidate(session: Session, row: CheckpointRow) -> bool:
+    """Whether a checkpoint was `candidate`, is not any more, and was never `current`."""
+    named = set(
+        session.scalars(
+            sa.select(AliasHistoryRow.alias).where(
+                AliasHistoryRow.instance_id == row.instance_id,
+                AliasHistoryRow.alias.in_((Alias.CANDIDATE, Alias.CURRENT)),
+                AliasHistoryRow.to_checkpoint_id == row.id,
+            )
+        )
+    )
+    return named == {Alias.CANDIDATE} and (
+        find_alias_target(session, row.instance_id, Alias.CANDIDATE) != row.id
+    )
+
+
 def list_unfit(session: Session, instance_id: int, *, with_tainted: bool) -> frozenset[str]:
     """Checkpoints that a rollback passes over: deleted, taken back and, if asked, tainted ones."""
     marks: list[sa.ColumnElement[bool]] = [

@@ -149,17 +149,16 @@ def list_candidates(
     found: list[Candidate] = []
     for status in _WAITING:
         if len(found) < limit:
-            found += [
-                replace(candidate, is_counted=status == ExperienceStatus.BUFFERED)
-                for candidate in _list_most_salient(
-                    session,
-                    limit - len(found),
-                    min_salience,
-                    ExperienceRow.instance_id == instance_id,
-                    ExperienceRow.status == status,
-                    ExperienceRow.is_kept_out.is_(False),
-                )
-            ]
+            of_this = _list_most_salient(
+                session,
+                limit - len(found),
+                min_salience,
+                ExperienceRow.instance_id == instance_id,
+                ExperienceRow.status == status,
+                ExperienceRow.is_kept_out.is_(False),
+            )
+            is_counted = status == ExperienceStatus.BUFFERED
+            found += of_this if is_counted else [replace(it, is_counted=False) for it in of_this]
     return found
 
 
@@ -340,6 +339,15 @@ def release_consolidated(
 def consolidate_released(session: Session, cycle_id: str) -> int:
     """Mark what a cycle had given back as consumed after all; returns how many."""
     return _update_trained(session, cycle_id, _WAITING, _CONSOLIDATED)
+
+
+def count_taken_again(session: Session, cycle_id: str) -> int:
+    """How many of those a cycle gave back another cycle has learned, or claimed, since."""
+    taken = (ExperienceStatus.CONSOLIDATED, ExperienceStatus.CLAIMED)
+    query = sa.select(sa.func.count()).where(
+        ExperienceRow.seq.in_(_trained_by(cycle_id)), ExperienceRow.status.in_(taken)
+    )
+    return session.scalars(query).one()
 
 
 def regrade(session: Session, instance_id: int, min_salience: float) -> None:

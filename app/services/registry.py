@@ -28,7 +28,7 @@ from app.domain.checkpoint import (
 )
 from app.domain.experience import CycleRole
 from app.domain.gate import VerdictStatus
-from app.domain.sleep import CyclePlan, InstanceDefaults
+from app.domain.sleep import CyclePlan, InstanceDefaults, Trigger
 from app.errors import (
     AliasesChanged,
     ArtifactError,
@@ -182,7 +182,9 @@ def promote(
     """Make a checkpoint `current`, and what was current `previous`.
 
     A candidate takes the place of what was current when its cycle began, and of nothing else: it
-    has not learned what another current has.
+    has not learned what another current has. One that was dismissed, or that a later candidate took
+    the place of, gave its experiences back; where another cycle has taken them since, they would be
+    learned twice.
 
     Forced, a checkpoint that live reports took back is as good as new: the mark goes, and only
     reports from now on count.
@@ -190,7 +192,8 @@ def promote(
     Args:
         root: Where checkpoints lie; the files are verified before they go live.
         is_forced: Promote although the verdict is not accepted, live reports took the checkpoint
-            back, or `current` moved since the candidate's cycle began; then a reason is required.
+            back, `current` moved since the candidate's cycle began, or another cycle has taken
+            what it gave back; then a reason is required.
         expected_revisions: Revisions of the aliases to act on (If-Match); None for any.
 
     Raises: CheckpointNotFound, CheckpointNotPromotable, AliasesChanged.
@@ -393,9 +396,19 @@ def _demand_undamaged(row: CheckpointRow) -> None:
 
 
 def _check_candidate(session: Session, row: CheckpointRow) -> None:
+    cycle = sleep_cycles.get_cycle(session, row.cycle_id)
+    if cycle.trigger != Trigger.REBUILD and checkpoints.is_former_candidate(session, row):
+        taken = experiences.count_taken_again(session, row.cycle_id)
+        if taken:
+            raise CheckpointNotPromotable(
+                f"Checkpoint {row.id} was a candidate and gave its experiences back, and another "
+                f"cycle has taken {taken} of them since; to promote it all the same and learn them "
+                "twice, send force and a reason.",
+                taken=taken,
+            )
     if checkpoints.find_alias_target(session, row.instance_id, Alias.CANDIDATE) != row.id:
         return
-    plan = CyclePlan.from_json(sleep_cycles.get_cycle(session, row.cycle_id).plan)
+    plan = CyclePlan.from_json(cycle.plan)
     current = checkpoints.find_alias_target(session, row.instance_id, Alias.CURRENT)
     if plan.replaces_checkpoint_id != current:
         raise CheckpointNotPromotable(

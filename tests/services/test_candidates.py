@@ -96,6 +96,23 @@ def test_person_promotes_the_candidate_and_the_alias_is_cleared(
     assert statuses(db, trained_by(db, candidate)) == {("consolidated", 0)}
 
 
+def test_what_another_cycle_learned_again_is_promoted_only_by_force(
+    db: Database, manual: InstanceDefaults, root: Path
+) -> None:
+    dismissed, _ = publish(db, manual, root, range(20))
+    dismiss(db, manual)
+    superseded, _ = publish(db, manual, root, range(20))
+    untouched, _ = publish(db, manual, root, range(20, 40))
+    latest, _ = publish(db, manual, root, range(40, 60))
+    assert set(trained_by(db, superseded)) < set(trained_by(db, latest))
+    for former in (dismissed, superseded):
+        with pytest.raises(CheckpointNotPromotable, match="learn them twice"):
+            promote(db, root, former)
+    promote(db, root, untouched)
+    promote(db, root, superseded, "the latest lisps")
+    assert aliases(db) == {"current": superseded, "previous": untouched, "candidate": latest}
+
+
 def test_refused_checkpoint_is_no_candidate(
     db: Database, manual: InstanceDefaults, root: Path
 ) -> None:
