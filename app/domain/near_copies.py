@@ -33,7 +33,7 @@ def sketch(words: Sequence[str]) -> RMinHash:
     from rensa import RMinHash  # noqa: PLC0415  # see the module's docstring
 
     made = RMinHash(num_perm=SKETCH_SIZE, seed=SKETCH_SEED)
-    shingles = [f"{a} {b} {c}" for a, b, c in zip(words, words[1:], words[2:], strict=False)]
+    shingles = list(map(" ".join, zip(words, words[1:], words[2:], strict=False)))
     made.update(shingles or [" ".join(words)])
     return made
 
