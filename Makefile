@@ -51,8 +51,8 @@ schema: $(STAMP)
 	SAGE_DATA_DIR="$$directory" $(BIN)/sage-sleep migrate && \
 	SAGE_DATA_DIR="$$directory" $(BIN)/alembic check
 
-test: check  ## All checks and all tests.
-	$(BIN)/pytest
+test: check  ## All checks and all tests, on two cores.
+	$(BIN)/pytest -n 2 --dist loadfile
 
 torture: $(STAMP)  ## Kill daemon and child 300 times, and 10 times in real cycles; look what is left.
 	$(BIN)/python -m tests.torture --kills 300

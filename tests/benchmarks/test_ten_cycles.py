@@ -86,7 +86,7 @@ def test_tenth_cycle_costs_what_the_first_did(
         epochs=1,
     )
     durations: list[float] = []
-    tokens: set[int] = set()
+    tokens: list[int] = []
     print()
     for number, exchanges in enumerate(islice(slices(), CYCLES), start=1):
         cycle = run_cycle(daemon, exchanges)
@@ -94,13 +94,14 @@ def test_tenth_cycle_costs_what_the_first_did(
         assert len(cycle["plan"]["experience_ids"]) == TRAINED
         durations.append(seconds_of(cycle))
         metrics = cycle["metrics"]
-        tokens.add(metrics["trained_tokens"])
+        tokens.append(metrics["trained_tokens"])
         stages = "  ".join(f"{name} {value:.1f}" for name, value in metrics["seconds"].items())
         print(
             f"  cycle {number:2} {durations[-1]:6.2f} s  {metrics['trained_tokens']} tokens, "
             f"{len(cycle['plan']['held_out_ids'])} held out  {stages}"
         )
-    assert len(tokens) == 1, "the slices were not equal"
+    # The first has nothing to rehearse, and costs the references that the others find kept.
+    assert len(set(tokens[1:])) == 1, "the slices were not equal"
     print(
         f"  tenth to first {durations[-1] / durations[0]:.2f} (target {TARGET_RATIO}), "
         f"to the second {durations[-1] / durations[1]:.2f}"
