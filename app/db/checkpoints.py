@@ -234,20 +234,14 @@ def find_last_move(session: Session, instance_id: int, alias: Alias) -> AliasHis
     )
 
 
-def is_former_candidate(session: Session, row: CheckpointRow) -> bool:
-    """Whether a checkpoint was `candidate`, is not any more, and was never `current`."""
-    named = set(
-        session.scalars(
-            sa.select(AliasHistoryRow.alias).where(
-                AliasHistoryRow.instance_id == row.instance_id,
-                AliasHistoryRow.alias.in_((Alias.CANDIDATE, Alias.CURRENT)),
-                AliasHistoryRow.to_checkpoint_id == row.id,
-            )
-        )
+def was_ever_current(session: Session, row: CheckpointRow) -> bool:
+    """Whether a checkpoint is or was live."""
+    moves_there = sa.exists().where(
+        AliasHistoryRow.instance_id == row.instance_id,
+        AliasHistoryRow.alias == Alias.CURRENT.value,
+        AliasHistoryRow.to_checkpoint_id == row.id,
     )
-    return named == {Alias.CANDIDATE} and (
-        find_alias_target(session, row.instance_id, Alias.CANDIDATE) != row.id
-    )
+    return bool(session.scalar(sa.select(moves_there)))
 
 
 def list_unfit(session: Session, instance_id: int, *, with_tainted: bool) -> frozenset[str]:

@@ -181,10 +181,10 @@ def promote(
 ) -> AliasesView:
     """Make a checkpoint `current`, and what was current `previous`.
 
-    A candidate takes the place of what was current when its cycle began, and of nothing else: it
-    has not learned what another current has. One that was dismissed, or that a later candidate took
-    the place of, gave its experiences back; where another cycle has taken them since, they would be
-    learned twice.
+    What was never live takes the place of what was current when its cycle began, and of nothing
+    else: it has not learned what another current has. A candidate that was dismissed, or that a
+    later one took the place of, gave its experiences back; where another cycle has taken them
+    since, they would be learned twice.
 
     Forced, a checkpoint that live reports took back is as good as new: the mark goes, and only
     reports from now on count.
@@ -192,8 +192,8 @@ def promote(
     Args:
         root: Where checkpoints lie; the files are verified before they go live.
         is_forced: Promote although the verdict is not accepted, live reports took the checkpoint
-            back, `current` moved since the candidate's cycle began, or another cycle has taken
-            what it gave back; then a reason is required.
+            back, it was never live and `current` moved since its cycle began, or another cycle
+            has taken what it gave back; then a reason is required.
         expected_revisions: Revisions of the aliases to act on (If-Match); None for any.
 
     Raises: CheckpointNotFound, CheckpointNotPromotable, AliasesChanged.
@@ -206,7 +206,7 @@ def promote(
         _check_promotable(row, is_forced=is_forced, reason=reason)
         _check_revision(session, row.instance_id, expected_revisions)
         if not (is_forced and reason):
-            _check_candidate(session, row)
+            _check_first_promotion(session, row)
         if row.regressed_at is not None:
             checkpoints.update_checkpoint(session, row.id, {"regressed_at": None})
             row = checkpoints.get_checkpoint(session, checkpoint_id)
@@ -395,28 +395,32 @@ def _demand_undamaged(row: CheckpointRow) -> None:
         )
 
 
-def _check_candidate(session: Session, row: CheckpointRow) -> None:
-    cycle = sleep_cycles.get_cycle(session, row.cycle_id)
-    if cycle.trigger != Trigger.REBUILD and checkpoints.is_former_candidate(session, row):
-        taken = experiences.count_taken_again(session, row.cycle_id)
-        if taken:
-            raise CheckpointNotPromotable(
-                f"Checkpoint {row.id} was a candidate and gave its experiences back, and another "
-                f"cycle has taken {taken} of them since; to promote it all the same and learn them "
-                "twice, send force and a reason.",
-                taken=taken,
-            )
-    if checkpoints.find_alias_target(session, row.instance_id, Alias.CANDIDATE) != row.id:
+def _check_first_promotion(session: Session, row: CheckpointRow) -> None:
+    """What goes live for the first time replaces what it was made to, and is learned once."""
+    if checkpoints.was_ever_current(session, row):
         return
+    cycle = sleep_cycles.get_cycle(session, row.cycle_id)
     plan = CyclePlan.from_json(cycle.plan)
     current = checkpoints.find_alias_target(session, row.instance_id, Alias.CURRENT)
     if plan.replaces_checkpoint_id != current:
         raise CheckpointNotPromotable(
-            f"Candidate {row.id} was made to replace {plan.replaces_checkpoint_id or 'the base'}, "
+            f"Checkpoint {row.id} was made to replace {plan.replaces_checkpoint_id or 'the base'}, "
             f"and current is {current or 'the base'} now; to promote it all the same, send force "
-            "and a reason, or dismiss it.",
+            "and a reason.",
             replaces=plan.replaces_checkpoint_id,
             current=current,
+        )
+    is_candidate = row.id == checkpoints.find_alias_target(
+        session, row.instance_id, Alias.CANDIDATE
+    )
+    if is_candidate or cycle.trigger == Trigger.REBUILD:  # neither gave anything back
+        return
+    if taken := experiences.count_taken_again(session, row.cycle_id):
+        raise CheckpointNotPromotable(
+            f"Checkpoint {row.id} was a candidate and gave its experiences back, and another cycle "
+            f"has taken {taken} of them since; to promote it all the same and learn them twice, "
+            "send force and a reason.",
+            taken=taken,
         )
 
 

@@ -113,6 +113,25 @@ def test_what_another_cycle_learned_again_is_promoted_only_by_force(
     assert aliases(db) == {"current": superseded, "previous": untouched, "candidate": latest}
 
 
+def test_former_candidate_replaces_only_what_it_was_made_to(
+    db: Database, manual: InstanceDefaults, root: Path
+) -> None:
+    """It has not learned what went live meanwhile; what was live once may come back."""
+    former, _ = publish(db, manual, root, range(20))
+    second, _ = publish(db, manual, root, range(20, 40))
+    third, _ = publish(db, manual, root, range(40, 60))
+    assert set(trained_by(db, former)) < set(trained_by(db, third))
+    promote(db, root, second)
+    with pytest.raises(CheckpointNotPromotable, match="was made to replace the base"):
+        promote(db, root, third)
+    dismiss(db, manual)
+    with pytest.raises(CheckpointNotPromotable, match="was made to replace the base"):
+        promote(db, root, former)
+    promote(db, root, former, "the second lisps")
+    promote(db, root, second)
+    assert aliases(db) == {"current": second, "previous": former}
+
+
 def test_refused_checkpoint_is_no_candidate(
     db: Database, manual: InstanceDefaults, root: Path
 ) -> None:
