@@ -37,11 +37,25 @@ def test_every_command_of_every_file_is_in_the_table() -> None:
             assert {name for name in COMMANDS if COMMANDS[name] == entry} == set(own.commands)
 
 
-def test_the_daemon_loads_only_what_serving_needs() -> None:
+HEAVY = {"torch", "transformers", "peft", "numpy", "alembic"}
+
+
+@pytest.mark.parametrize(
+    ("imported", "unwanted"),
+    [
+        (["app.main", *(f"app.cli.{entry.split(':')[0]}" for entry in COMMANDS.values())], HEAVY),
+        (["app.main", "app.cli.daemon"],
+         {*HEAVY, "app.client", "httpx", "jinja2", "rensa", "markdown_it"}),
+    ],
+    ids=["every command", "serving"],
+)  # fmt: skip
+def test_importing_loads_nothing_heavy_and_serving_nothing_unused(
+    imported: list[str], unwanted: set[str]
+) -> None:
     code = (
-        "import sys, app.cli.daemon, app.main\n"
-        "unused = {'app.client', 'httpx', 'jinja2', 'rensa', 'markdown_it'} & set(sys.modules)\n"
-        "assert not unused, unused"
+        f"import sys, {', '.join(imported)}\n"
+        f"found = {unwanted!r} & set(sys.modules)\n"
+        "assert not found, found"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
 
