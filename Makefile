@@ -51,6 +51,7 @@ schema: $(STAMP)
 	SAGE_DATA_DIR="$$directory" $(BIN)/sage-sleep migrate && \
 	SAGE_DATA_DIR="$$directory" $(BIN)/alembic check
 
+# A file's tests stay on one core: they share a model that was trained for all of them.
 test: check  ## All checks and all tests, on two cores.
 	$(BIN)/pytest -n 2 --dist loadfile
 

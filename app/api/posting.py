@@ -2,8 +2,8 @@
 
 FastAPI parses a body to Python objects, validates those, validates the answer and encodes that in
 Python. The short ways here go from bytes to exchanges and from receipts to bytes in one pass of
-pydantic each: above the socket and without storing, a post of a hundred words takes 50 us instead
-of 130 (tests/benchmarks/test_ingest_speed.py). A body with anything wrong or unusual about it takes
+pydantic each: above the socket and without storing, a post of a hundred words takes 92 us instead
+of 206 (tests/benchmarks/test_ingest_speed.py). A body with anything wrong or unusual about it takes
 FastAPI's way, which finds what is wrong again and says so.
 """
 

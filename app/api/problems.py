@@ -163,8 +163,8 @@ def problem_responses(*statuses: HTTPStatus) -> dict[int | str, dict[str, Any]]:
 def problem_schemas() -> dict[str, Any]:
     """The schemas of a problem document's parts, by name.
 
-    They are put into the OpenAPI document once: named as `model` in each of the 239 entries, the
-    daemon would build as many validators that nobody calls, which take 1.6 MB.
+    They are put into the OpenAPI document once: named as `model` in each of the hundreds of
+    entries, the daemon would build as many validators, which nobody calls, at its start.
     """
     made = models_json_schema([(Problem, "serialization")], ref_template=_SCHEMAS)
     schemas: dict[str, Any] = made[1]["$defs"]

@@ -69,7 +69,7 @@ def report_style_source() -> str:
 @cache
 def _page() -> tuple[Template, str, str]:
     """The template, its style, and the policy that lets in this style and nothing else."""
-    from jinja2 import (  # noqa: PLC0415  # a megabyte, for the first who asks
+    from jinja2 import (  # noqa: PLC0415  # for the first who asks
         Environment,
         FunctionLoader,
         StrictUndefined,

@@ -1,9 +1,8 @@
 """The commands. With `__main__.py` and `main.py` the composition root: nothing imports it.
 
 A command's file is imported when the command is asked for, and what needs torch within the command,
-so that each starts with no more than it uses: `serve` would import 3.5 MB more with all of them.
-Exit codes: 0 done, 1 refused or failed (the message says what to do), 2 wrong usage, 3 no daemon
-answers.
+so that each starts with no more than it uses. Exit codes: 0 done, 1 refused or failed (the message
+says what to do), 2 wrong usage, 3 no daemon answers.
 
 One file per noun; each holds a Typer whose commands stand side by side here.
 """

@@ -40,7 +40,7 @@ POOL_FACTOR = 4
 MAX_POOL_EXTRA = 256
 """Candidates beyond what a cycle may take, so that others come in for those left out: three for
 each, and no more than this, since their texts are read and compared: with three for each of 256,
-selecting took 84 ms, and 62 ms with one for each."""
+selecting took more than 0.1 s (`tests/benchmarks/test_scale.py`)."""
 
 MIN_ALIKE = 4
 """So many of one prompt, or phase, are no flood however small the cycle is: an instance that hears
@@ -175,7 +175,7 @@ class TraitReader:
         self._categories = Categories(rules.categories) if rules.categories else None
 
     def read(self, *, prompt: str, response: str, phase: str | None) -> Traits:
-        """The traits of an exchange; a reply of a hundred words takes 30 us."""
+        """The traits of an exchange."""
         words = plain_words(response)
         is_sketched = self._is_sketched and len(words) >= MIN_COMPARED_WORDS
         return Traits(

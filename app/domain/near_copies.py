@@ -4,8 +4,8 @@
 
 A MinHash sketch of `SKETCH_SIZE` values estimates it with a standard error of
 `sqrt(J (1 - J) / SKETCH_SIZE)`, 0.035 at J = 0.8. The seed is fixed and the hashing the library's
-own, so the same words give the same sketch in every process. The library is Rust without NumPy; its
-megabyte is loaded with the first text.
+own, so the same words give the same sketch in every process. The library is Rust without NumPy, and
+loaded with the first text.
 """
 
 from __future__ import annotations
