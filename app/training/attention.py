@@ -14,6 +14,10 @@ import torch
 
 from app.training.packing import Packing
 
+SHAPE_MULTIPLE = 32
+"""Queries and keys of a segment are filled up with zeros to multiples of this; see
+`app.training.packing.FILLED_TO`."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Heads:
@@ -39,8 +43,8 @@ class Segment:
     """One row's tokens behind the prefix, or the prefix itself.
 
     Attributes:
-        mask: 0 or -inf, (group * T, before + T).
         before: Tokens of the prefix that it looks back on.
+        mask: 0 or -inf, (group * R, C): of R >= T queries and C >= before + T keys, filled up.
     """
 
     start: int
@@ -49,9 +53,14 @@ class Segment:
     mask: torch.Tensor
 
     @property
+    def length(self) -> int:
+        """T, its own tokens."""
+        return self.end - self.start
+
+    @property
     def cost(self) -> int:
         """Scores to be made."""
-        return (self.end - self.start) * (self.end - self.start + self.before)
+        return self.mask.numel()
 
 
 def segments_of(packing: Packing, heads: Heads, dtype: torch.dtype) -> list[Segment]:
@@ -59,7 +68,8 @@ def segments_of(packing: Packing, heads: Heads, dtype: torch.dtype) -> list[Segm
     segments = []
     for start, end in packing.segments:
         before = packing.prefix if start else 0
-        mask = torch.full((end - start, before + end - start), float("-inf"), dtype=dtype)
+        shape = (_filled(end - start), _filled(before + end - start))
+        mask = torch.full(shape, float("-inf"), dtype=dtype)
         mask = mask.triu_(before + 1).repeat(heads.group, 1)
         segments.append(Segment(start=start, end=end, before=before, mask=mask))
     return segments
@@ -86,7 +96,7 @@ def attend(
     for segment in segments:
         q, k, v = _split(qkv, heads, segment)
         attended = torch.bmm(_weights(q, k, segment.mask, heads.head_dim), v)
-        _grouped_view(out[segment.start : segment.end], heads).copy_(_ungrouped(attended, heads))
+        _ungroup(attended, heads, out[segment.start : segment.end])
 
 
 def attend_backward(
@@ -107,51 +117,56 @@ def attend_backward(
         rows = slice(segment.start, segment.end)
         q, k, v = _split(qkv, heads, segment)
         weights = _weights(q, k, segment.mask, heads.head_dim)
-        d_attended = _grouped(d_out[rows], heads)
+        d_attended = _grouped(d_out[rows], heads, len(segment.mask))
         d_v = torch.bmm(weights.transpose(1, 2), d_attended)
         d_weights = torch.bmm(d_attended, v.transpose(1, 2))
         d_scores = _softmax_backward(d_weights, weights).mul_(heads.head_dim**-0.5)
         d_q = torch.bmm(d_scores, k)
         d_k = torch.bmm(d_scores.transpose(1, 2), q)
-        _grouped_view(d_qkv[rows, : heads.q_width], heads).copy_(_ungrouped(d_q, heads))
+        _ungroup(d_q, heads, d_qkv[rows, : heads.q_width])
         d_kv = torch.cat((d_k.transpose(0, 1).flatten(1), d_v.transpose(0, 1).flatten(1)), dim=1)
         if segment.before:
             ahead = d_kv[: segment.before].float()
             d_prefix = ahead if d_prefix is None else d_prefix.add_(ahead)
-        d_qkv[rows, heads.q_width :] = d_kv[segment.before :]
+        d_qkv[rows, heads.q_width :] = d_kv[segment.before : segment.before + segment.length]
     return d_prefix
 
 
 def _split(
     qkv: torch.Tensor, heads: Heads, segment: Segment
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Q (kv_heads, group * T, D), and k, v (kv_heads, before + T, D)."""
-    q = _grouped(qkv[segment.start : segment.end, : heads.q_width], heads)
+    """Q (kv_heads, group * R, D), and k, v (kv_heads, C, D)."""
+    q = _grouped(qkv[segment.start : segment.end, : heads.q_width], heads, len(segment.mask))
     kv = qkv[:, heads.q_width :]
-    rows = kv[segment.start : segment.end]
-    if segment.before:
-        rows = torch.cat((kv[: segment.before], rows))
+    columns = segment.mask.shape[1]
+    filling = kv.new_zeros(columns - segment.before - segment.length, kv.shape[1])
+    rows = torch.cat((kv[: segment.before], kv[segment.start : segment.end], filling))
     k, v = (
-        half.view(len(rows), heads.kv_heads, heads.head_dim).transpose(0, 1)
+        half.view(columns, heads.kv_heads, heads.head_dim).transpose(0, 1)
         for half in rows.chunk(2, dim=1)
     )
     return q, k, v
 
 
-def _grouped_view(states: torch.Tensor, heads: Heads) -> torch.Tensor:
-    """(T, heads * D) -> (T, kv_heads, group, D)."""
-    return states.view(len(states), heads.kv_heads, heads.group, heads.head_dim)
+def _grouped(states: torch.Tensor, heads: Heads, rows: int) -> torch.Tensor:
+    """(T, heads * D) -> (kv_heads, rows, D): a group's queries behind one another, filled up."""
+    length = len(states)
+    room = states.new_zeros(heads.kv_heads, heads.group, rows // heads.group, heads.head_dim)
+    split = states.view(length, heads.kv_heads, heads.group, heads.head_dim)
+    room[:, :, :length] = split.permute(1, 2, 0, 3)
+    return room.view(heads.kv_heads, rows, heads.head_dim)
 
 
-def _grouped(states: torch.Tensor, heads: Heads) -> torch.Tensor:
-    """(T, heads * D) -> (kv_heads, group * T, D)."""
-    split = _grouped_view(states, heads).permute(1, 2, 0, 3)
-    return split.reshape(heads.kv_heads, -1, heads.head_dim)
+def _ungroup(states: torch.Tensor, heads: Heads, out: torch.Tensor) -> None:
+    """Write (kv_heads, rows, D) into (T, heads * D), without what fills it up."""
+    length = len(out)
+    split = states.view(heads.kv_heads, heads.group, -1, heads.head_dim)[:, :, :length]
+    view = out.view(length, heads.kv_heads, heads.group, heads.head_dim)
+    view.copy_(split.permute(2, 0, 1, 3))
 
 
-def _ungrouped(states: torch.Tensor, heads: Heads) -> torch.Tensor:
-    """(kv_heads, group * T, D) -> (T, kv_heads, group, D), a view."""
-    return states.view(heads.kv_heads, heads.group, -1, heads.head_dim).permute(2, 0, 1, 3)
+def _filled(length: int) -> int:
+    return -(-length // SHAPE_MULTIPLE) * SHAPE_MULTIPLE
 
 
 def _weights(q: torch.Tensor, k: torch.Tensor, mask: torch.Tensor, head_dim: int) -> torch.Tensor:

@@ -15,6 +15,10 @@ CHUNK_TOKENS = 64
 """Rows of logits alive at once, on each lane: 6 MB in bf16 for SmolLM2, 19 MB for Qwen2.5; twice
 that in fp32. 128 are no faster with one core to a lane, and take twice the memory."""
 
+SHAPE_MULTIPLE = 16
+"""The last rows are filled up with zeros to a multiple of this; see
+`app.training.packing.FILLED_TO`."""
+
 IS_HEAD_NARROW = True
 """Whether training takes the softmax of narrow logits in their own dtype; see `_narrow_step`."""
 
@@ -79,7 +83,7 @@ def divergence(
         probabilities = p.exp()
         kl[part] = (probabilities * p.sub_(q)).sum(dim=-1)
         q_minus_p.sub_(probabilities).mul_(weights[part].unsqueeze(1))
-        gradient[part] = q_minus_p.to(hidden.dtype) @ weight
+        gradient[part] = _product(q_minus_p.to(hidden.dtype), weight)
     return kl
 
 
@@ -104,7 +108,7 @@ def _wide_step(
     probabilities = log_probabilities.exp_()
     probabilities[rows, labels] -= 1
     probabilities.mul_(weights.unsqueeze(1))
-    return nll, probabilities.to(hidden.dtype) @ weight
+    return nll, _product(probabilities.to(hidden.dtype), weight)
 
 
 def _narrow_step(
@@ -121,20 +125,30 @@ def _narrow_step(
     is that of a probability rounded to 8 bits, by arithmetic 0.002 nats; evaluation is exact.
     """
     rows = torch.arange(len(labels), device=labels.device)
-    logits = functional.linear(hidden, weight, bias)
+    logits = functional.linear(_filled(hidden), weight, bias)
     probabilities = torch.softmax(logits, dim=-1, out=logits)
     nll = -probabilities[rows, labels].float().log()
     probabilities[rows, labels] -= 1
-    return nll, (probabilities @ weight).mul_(weights.to(hidden.dtype).unsqueeze(1))
+    gradient = (probabilities @ weight)[: len(labels)]
+    return nll, gradient.mul_(weights.to(hidden.dtype).unsqueeze(1))
 
 
 def _logits(hidden: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
     """float32 (N, V). Hidden states wider than the weights get fp32 products, block by block."""
     if hidden.dtype == weight.dtype:
-        return functional.linear(hidden, weight, bias).float()
+        return functional.linear(_filled(hidden), weight, bias)[: len(hidden)].float()
     blocks = [
         hidden @ weight[start : start + WIDE_ROWS].to(hidden.dtype).T
         for start in range(0, len(weight), WIDE_ROWS)
     ]
     logits = torch.cat(blocks, dim=-1)
     return logits if bias is None else logits + bias.to(logits.dtype)
+
+
+def _product(d_logits: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    return (_filled(d_logits) @ weight)[: len(d_logits)]
+
+
+def _filled(rows: torch.Tensor) -> torch.Tensor:
+    filling = -len(rows) % SHAPE_MULTIPLE
+    return functional.pad(rows, (0, 0, 0, filling)) if filling else rows

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 
 import torch
 
-SHAPE_MULTIPLE = 8
-"""Lengths are multiples of this. oneDNN makes a kernel of 640 KB for every shape it meets and keeps
-1,024 of them, which is why memory grew with the number of steps: 40 examples in one epoch ended at
-1,242 MiB with every length as it came, at 1,066 MiB with multiples of 16 and 128 kernels kept, in
-the decoder of then. 8 take 2 % less time than 16."""
+FILLED_TO = 16
+"""A packing's tokens are a multiple of this, so that the shapes of its products repeat: oneDNN
+makes kernels for every shape of a bf16 product that it meets, and gives hardly any of them back.
+With `SHAPE_MULTIPLE` in attention and in the output layer 60 examples peaked at 1,032 MB, and with
+lengths as they come at 1,447 MB, at the same speed (`test_memory_of_repeated_shapes`)."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -41,26 +41,28 @@ class Packing:
         return torch.where(positions < self.prefix, positions, self.starts[rows] + positions)
 
 
-def pack_rows(rows: Sequence[torch.Tensor], *, multiple: int = SHAPE_MULTIPLE) -> Packing:
+def pack_rows(rows: Sequence[torch.Tensor], *, multiple: int = FILLED_TO) -> Packing:
     """Put rows of token ids, int64 (T,) each, behind one another.
 
-    What is left of each row after the prefix is filled up to a multiple of `multiple` with its last
-    token: behind the others, where causal attention never looks.
+    The last row is filled up with its last token until all are a multiple of `multiple`: behind
+    the others, where causal attention never looks.
     """
-    prefix = common_prefix(rows, multiple=multiple)
+    prefix = common_prefix(rows)
     pieces = [rows[0][:prefix]] if prefix else []
+    lengths = [len(row) - prefix for row in rows]
+    filling = -(prefix + sum(lengths)) % multiple
+    lengths[-1] += filling
     segments = [(0, prefix)] if prefix else []
     positions = [torch.arange(prefix)] if prefix else []
     starts = []
     end = prefix
-    for row in rows:
-        length = len(row) - prefix
-        filling = -length % multiple
-        start, end = end, end + length + filling
-        pieces += [row[prefix:], row[-1:].expand(filling)]
-        positions.append(torch.arange(prefix, prefix + length + filling))
+    for row, length in zip(rows, lengths, strict=True):
+        start, end = end, end + length
+        pieces.append(row[prefix:])
+        positions.append(torch.arange(prefix, prefix + length))
         segments.append((start, end))
         starts.append(start - prefix)
+    pieces.append(rows[-1][-1:].expand(filling))
     return Packing(
         input_ids=torch.cat(pieces),
         positions=torch.cat(positions),
@@ -70,8 +72,8 @@ def pack_rows(rows: Sequence[torch.Tensor], *, multiple: int = SHAPE_MULTIPLE) -
     )
 
 
-def common_prefix(rows: Sequence[torch.Tensor], *, multiple: int = SHAPE_MULTIPLE) -> int:
-    """Tokens that all rows begin with, a multiple of `multiple`; 0 for a lone row.
+def common_prefix(rows: Sequence[torch.Tensor]) -> int:
+    """Tokens that all rows begin with; 0 for a lone row.
 
     Every row keeps at least its last token.
     """
@@ -82,4 +84,4 @@ def common_prefix(rows: Sequence[torch.Tensor], *, multiple: int = SHAPE_MULTIPL
     same = torch.ones(length, dtype=torch.bool)
     for row in rows[1:]:
         same &= row[:length] == first
-    return int(same.long().cumprod(0).sum()) // multiple * multiple
+    return int(same.long().cumprod(0).sum())

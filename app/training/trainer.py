@@ -19,10 +19,6 @@ from app.domain.sleep import Progress, Stage, TrainingJob
 from app.errors import TrainingStopped
 from app.training.pulse import heard_by
 
-KEPT_KERNELS = "128"
-"""One kernel takes 640 KB and serves one shape. With oneDNN's own 1,024, memory grew for as long as
-new lengths came."""
-
 
 class Trainer(Protocol):
     """What the worker needs of a trainer."""
@@ -49,7 +45,6 @@ class LoraTrainer:
     Before torch is first imported, OpenMP is told to sleep instead of spin at its barriers, unless
     OMP_WAIT_POLICY says otherwise: with another busy process on 2 cores a bf16 product of
     800 x 576 x 1536 took 14 ms spinning and 7 ms sleeping, and the cores are free for the daemon.
-    oneDNN is told to keep `KEPT_KERNELS` kernels instead of 1,024.
     """
 
     def run(
@@ -77,7 +72,6 @@ class LoraTrainer:
         """
         on_progress(Progress(stage=Stage.LOADING))
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-        os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", KEPT_KERNELS)
         started = time.monotonic()
         run_job = _import_job().run_job
         imports_seconds = time.monotonic() - started

@@ -25,10 +25,11 @@ pytestmark = pytest.mark.timeout(1800)
 BUFFER = SHARED_DATA / "exchanges-qwen2.5-0.5b.json"
 SMALL_BUFFER = Path(__file__).parent.parent / "training" / "experience_buffer.json"
 EXAMPLES = 20
+MANY_EXAMPLES = 60
 ROUNDS = 3
 TRICKS = (
     "one_lane", "prefix_not_shared", "head_in_fp32", "blocks_of_transformers",
-    "lengths_as_they_come", "all_kernels_kept", "twice_as_much_kept",
+    "lengths_as_they_come", "twice_as_much_kept",
 )  # fmt: skip
 
 Figures = dict[str, float]
@@ -101,6 +102,15 @@ def test_what_each_trick_gains(embedded_model: Path) -> None:
         show(f"{name}, default recipe", found, {})
     for name in TRICKS:
         assert figures[name]["loss"] == pytest.approx(figures["ours"]["loss"], abs=0.02), name
+
+
+def test_memory_of_repeated_shapes(embedded_model: Path) -> None:
+    print(f"\n{MANY_EXAMPLES} examples: memory as ever new lengths come")
+    names = ("ours", "lengths_as_they_come")
+    found = {name: measure(name, embedded_model, examples=MANY_EXAMPLES) for name in names}
+    for name, figures in found.items():
+        show(name, figures, {})
+    assert found["ours"]["peak_mb"] < found["lengths_as_they_come"]["peak_mb"]
 
 
 def test_memory_on_the_geometry_of_qwen(shared_data: Path) -> None:

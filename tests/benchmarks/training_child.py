@@ -18,8 +18,6 @@ from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-if sys.argv[1] != "all_kernels_kept":
-    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "128")
 
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM
@@ -28,6 +26,7 @@ from app.domain.sleep import Recipe
 from app.training import (
     RaisingTrainingDataBuilder,
     SleepTrainingLoop,
+    attention,
     gradients,
     head,
     loop,
@@ -60,8 +59,8 @@ def older_loop(model_path: str, examples: list[TrainingExample], recipe: Recipe)
     return time.monotonic() - started, model
 
 
-def _no_prefix(_rows: Any, *, multiple: int = 1) -> int:
-    return 0 * multiple
+def _no_prefix(_rows: Any) -> int:
+    return 0
 
 
 def ours(switch: str, base: BaseModel | None = None) -> Callable[..., Outcome]:
@@ -70,8 +69,8 @@ def ours(switch: str, base: BaseModel | None = None) -> Callable[..., Outcome]:
         for module in (packing, gradients):
             setattr(module, "common_prefix", _no_prefix)  # noqa: B010
     if switch == "lengths_as_they_come":
-        for function in (packing.pack_rows, packing.common_prefix):
-            function.__kwdefaults__ = {"multiple": 1}
+        packing.pack_rows.__kwdefaults__ = {"multiple": 1}
+        attention.SHAPE_MULTIPLE = head.SHAPE_MULTIPLE = 1
     if switch == "head_in_fp32":
         head.IS_HEAD_NARROW = False
     if switch == "one_lane":

@@ -11,6 +11,7 @@ import torch
 from transformers import PreTrainedModel, Qwen2Config, Qwen2ForCausalLM
 
 from app.domain.sleep import ALL_LINEAR_MODULES, Recipe
+from app.training.attention import SHAPE_MULTIPLE, Heads, segments_of
 from app.training.batches import TrainingExample
 from app.training.chat import IGNORED_LABEL
 from app.training.decoder import find_stack
@@ -18,7 +19,7 @@ from app.training.gradients import AutogradGradients, Gradients, StackGradients
 from app.training.lanes import open_lanes
 from app.training.loading import BaseModel
 from app.training.lora import attach_adapter, trainable_parameters
-from app.training.packing import common_prefix, pack_rows
+from app.training.packing import FILLED_TO, common_prefix, pack_rows
 from app.training.states import supervised_states
 
 
@@ -240,14 +241,26 @@ def test_other_devices_keep_the_models_own_pass(tiny_base: BaseModel) -> None:
 
 def test_rows_are_packed_behind_their_common_prefix() -> None:
     rows = [torch.arange(20), torch.cat((torch.arange(9), torch.arange(50, 56)))]
-    packing = pack_rows(rows, multiple=4)
-    assert packing.prefix == 8
-    assert packing.segments == ((0, 8), (8, 20), (20, 28))
+    packing = pack_rows(rows, multiple=8)
+    assert packing.prefix == 9
+    assert packing.segments == ((0, 9), (9, 20), (20, 32))
+    assert packing.input_ids[26:].tolist() == [55] * 6
     where = packing.index(torch.tensor([0, 0, 1, 1]), torch.tensor([3, 19, 7, 14]))
     assert packing.input_ids[where].tolist() == [3, 19, 7, 55]
     assert packing.positions[where].tolist() == [3, 19, 7, 14]
 
 
+@pytest.mark.parametrize("lengths", [(1,), (33,), (50, 61, 37, 70)])
+def test_shapes_of_the_products_repeat_whatever_the_lengths(lengths: tuple[int, ...]) -> None:
+    packing = pack_rows([example["input_ids"] for example in make_examples(lengths, 0)])
+    assert len(packing.input_ids) % FILLED_TO == 0
+    heads = Heads(heads=6, kv_heads=2, head_dim=8)
+    for segment in segments_of(packing, heads, torch.float32):
+        queries, keys = len(segment.mask) // heads.group, segment.mask.shape[1]
+        assert queries % SHAPE_MULTIPLE == keys % SHAPE_MULTIPLE == 0
+        assert segment.length <= queries < segment.length + SHAPE_MULTIPLE
+
+
 def test_a_row_keeps_at_least_its_last_token() -> None:
-    assert common_prefix([torch.arange(8), torch.arange(9)], multiple=1) == 7
-    assert common_prefix([torch.arange(8)], multiple=1) == 0
+    assert common_prefix([torch.arange(8), torch.arange(9)]) == 7
+    assert common_prefix([torch.arange(8)]) == 0
