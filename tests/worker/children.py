@@ -19,7 +19,7 @@ from app.domain.gate import TrainingReport
 from app.domain.sleep import Progress, Stage, TrainingJob
 from tests.small_disk import fill_up
 
-SLOW_SECONDS = 12.0
+SLOW_SECONDS = 16.0
 ADDRESS_SPACE_BYTES = 4 << 30
 
 

@@ -137,7 +137,7 @@ def test_daemon_and_child_stopped_for_longer_than_the_stall_limit_go_on(
     start_daemon: StartDaemon,
 ) -> None:
     daemon = start_daemon(
-        module="tests.worker.plodding_daemon", stall_seconds=4, scheduler_interval_seconds=3600
+        module="tests.worker.plodding_daemon", stall_seconds=8, scheduler_interval_seconds=3600
     )
     daemon.http.post("/v1/experiences/batch", json=[make_exchange(n) for n in range(12)])
     cycle_id = daemon.http.post("/v1/sleep-cycles", json={"force": True}).json()["id"]
@@ -151,7 +151,7 @@ def test_daemon_and_child_stopped_for_longer_than_the_stall_limit_go_on(
     assert len(family) == 2
     for process in family:
         process.suspend()
-    time.sleep(7)
+    time.sleep(11)
     for process in reversed(family):
         process.resume()
     ended = daemon.wait_for_cycle(cycle_id)
