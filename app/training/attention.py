@@ -68,7 +68,7 @@ def segments_of(packing: Packing, heads: Heads, dtype: torch.dtype) -> list[Segm
     segments = []
     for start, end in packing.segments:
         before = packing.prefix if start else 0
-        shape = (_filled(end - start), _filled(before + end - start))
+        shape = (_filled_length(end - start), _filled_length(before + end - start))
         mask = torch.full(shape, float("-inf"), dtype=dtype)
         mask = mask.triu_(before + 1).repeat(heads.group, 1)
         segments.append(Segment(start=start, end=end, before=before, mask=mask))
@@ -165,7 +165,7 @@ def _ungroup(states: torch.Tensor, heads: Heads, out: torch.Tensor) -> None:
     view.copy_(split.permute(2, 0, 1, 3))
 
 
-def _filled(length: int) -> int:
+def _filled_length(length: int) -> int:
     return -(-length // SHAPE_MULTIPLE) * SHAPE_MULTIPLE
 
 

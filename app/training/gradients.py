@@ -33,7 +33,7 @@ KEPT_BYTES = 200_000_000
 """Activations kept for the backward pass of one part of a batch: 640 tokens of SmolLM2-135M, 320
 of the Qwen2.5-0.5B geometry. A part costs more per token the fewer rows share its prefix: with room
 for a whole batch of 4 (`twice_as_much_kept` in the benchmark) training was 4 and 9 % faster and
-took 220 MB more at the peak; with 160 MB it was 19 % slower and took 20 MB less."""
+took 220 MB more at the peak."""
 
 
 class Gradients(Protocol):

@@ -1,4 +1,4 @@
-"""Rows of a batch behind one another, without padding, their common beginning only once.
+"""Rows of a batch behind one another, only the last filled up, their common beginning once.
 
 Must not know models or losses.
 """

@@ -30,7 +30,7 @@ from app.training.blocks import (
 )
 from app.training.head import cross_entropy, divergence
 from app.training.lanes import Lanes, even_ranges, even_shares
-from app.training.packing import Packing
+from app.training.packing import FILLED_TO, Packing
 
 Rope = tuple[torch.Tensor, torch.Tensor]
 
@@ -125,7 +125,7 @@ def loss_and_gradients(
     rope = (cos.unsqueeze(1), sin.unsqueeze(1))
     segments = segments_of(packing, stack.blocks[0].heads, stack.embedding.dtype)
     shares = _shares(segments, lanes)
-    ranges = _ranges(len(packing.input_ids), lanes, multiple=16)
+    ranges = _ranges(len(packing.input_ids), lanes, multiple=FILLED_TO)
     with torch.no_grad():
         x = functional.embedding(packing.input_ids, stack.embedding)
         kept, out = _forward(stack, x, rope, ranges, shares, lanes)
@@ -144,7 +144,7 @@ def last_states(stack: Stack, packing: Packing, wanted: torch.Tensor, lanes: Lan
     cos, sin = stack.make_rope(packing.positions)
     rope = (cos.unsqueeze(1), sin.unsqueeze(1))
     shares = _shares(segments_of(packing, heads, stack.embedding.dtype), lanes)
-    ranges = _ranges(len(packing.input_ids), lanes, multiple=16)
+    ranges = _ranges(len(packing.input_ids), lanes, multiple=FILLED_TO)
     with torch.no_grad():
         x = functional.embedding(packing.input_ids, stack.embedding)
         o = x.new_empty(len(x), heads.q_width)
