@@ -12,32 +12,31 @@ from starlette.concurrency import run_in_threadpool
 from starlette.middleware.cors import CORSMiddleware
 
 from app import artifacts, data_lock
-from app.api import (
+from app.api import document
+from app.api.cycle_texts import CycleTexts
+from app.api.deps import Daemon
+from app.api.guards.admission import Admission
+from app.api.guards.body_limit import BodyLimit
+from app.api.guards.rate_limit import RateLimit
+from app.api.guards.same_origin import SameOrigin
+from app.api.guards.write_slots import WriteSlots
+from app.api.ingest_meter import IngestMeter
+from app.api.pages import console, guide
+from app.api.pages.docs import install_docs
+from app.api.problems import install_problem_handlers
+from app.api.routes import (
     checkpoint_reports,
     checkpoints,
-    console,
     cycle_figures,
     cycle_reports,
-    document,
     experiences,
-    guide,
     instances,
     metrics,
     operations,
     posting,
     sleep_cycles,
 )
-from app.api.admission import Admission
-from app.api.body_limit import BodyLimit
-from app.api.cycle_texts import CycleTexts
-from app.api.deps import Daemon
-from app.api.docs import install_docs
-from app.api.ingest_meter import IngestMeter
-from app.api.problems import install_problem_handlers
-from app.api.rate_limit import RateLimit
-from app.api.same_origin import SameOrigin
 from app.api.tracing import install_tracing
-from app.api.write_slots import WriteSlots
 from app.clock import utc_now
 from app.db.engine import Database
 from app.errors import AddressUnguarded, DatabaseUnavailable

@@ -32,18 +32,11 @@ from app.domain.categories import (
     lay_over_categories,
 )
 from app.domain.gate import GatePolicy
+from app.domain.instance import EMBEDDED_MODEL_NAME, SAGE_SYSTEM_PROMPT, InstanceDefaults
 from app.domain.near_copies import MIN_JACCARD
+from app.domain.policy import Promotion, QuietHours, SleepPolicy
 from app.domain.presets import PRESET_FIELD, Preset, lay_over
-from app.domain.sleep import (
-    ALL_LINEAR_MODULES,
-    EMBEDDED_MODEL_NAME,
-    SAGE_SYSTEM_PROMPT,
-    InstanceDefaults,
-    Promotion,
-    QuietHours,
-    Recipe,
-    SleepPolicy,
-)
+from app.domain.recipe import ALL_LINEAR_MODULES, Recipe
 from app.domain.variations import VariationKind
 from app.errors import InvalidPolicy
 

@@ -15,7 +15,7 @@ import httpx
 import pytest
 
 from app.db.engine import Database
-from app.domain.sleep import InstanceDefaults
+from app.domain.instance import InstanceDefaults
 from app.settings import Settings
 from tests.support import RunningDaemon, StartDaemon, free_port, run_command, wait_until_up
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from app.domain.gate import (
+from app.domain.measurement import Measurement
+from app.domain.replies import ReplyMeasures
+from app.domain.report import (
     Evaluation,
     HeldOutLoss,
     ModelMeasures,
@@ -10,8 +12,6 @@ from app.domain.gate import (
     Retention,
     TrainingReport,
 )
-from app.domain.measurement import Measurement
-from app.domain.replies import ReplyMeasures
 
 
 def make_training_report(

@@ -11,9 +11,12 @@ from app.clock import new_id
 from app.db.engine import Database
 from app.db.tables import SleepCycleRow
 from app.domain.checkpoint import checkpoint_name
+from app.domain.decision import Trigger
 from app.domain.exchange import Exchange
-from app.domain.gate import GatePolicy, ProbeReply, TrainingReport, judge
-from app.domain.sleep import CycleStatus, InstanceDefaults, Trigger
+from app.domain.gate import GatePolicy, judge
+from app.domain.instance import InstanceDefaults
+from app.domain.progress import CycleStatus
+from app.domain.report import ProbeReply, TrainingReport
 from app.services import consolidation, registry, sleep
 from app.services.ingest import Submission, ingest_many
 from tests.measured import make_training_report

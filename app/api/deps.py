@@ -12,13 +12,13 @@ from typing import Annotated
 from fastapi import Depends, Header, Query, Request
 from pydantic.json_schema import SkipJsonSchema
 
-from app.api.admission import Admission
 from app.api.cycle_texts import CycleTexts
+from app.api.guards.admission import Admission
+from app.api.guards.write_slots import WriteSlots
 from app.api.ingest_meter import IngestMeter
-from app.api.write_slots import WriteSlots
 from app.clock import utc_now
 from app.db.engine import Database
-from app.domain.sleep import InstanceDefaults
+from app.domain.instance import InstanceDefaults
 from app.services.figures import FigureReader
 from app.services.file_guard import FileGuard
 from app.services.ingest import IngestResult, Submission

@@ -13,7 +13,7 @@ from http import HTTPStatus
 from importlib import resources
 from typing import Any
 
-from app.api.access import SECURITY_SCHEME
+from app.api.guards.access import SECURITY_SCHEME
 from app.api.problems import MEDIA_TYPE, problem_responses, problem_schemas
 
 _METHODS = frozenset({"get", "head", "post", "put", "patch", "delete"})

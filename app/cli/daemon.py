@@ -37,7 +37,7 @@ def serve_with(child_command: Sequence[str] | None = None) -> None:
     """
     import uvicorn  # noqa: PLC0415  # only this command serves
 
-    from app.api.connections import bounded, check_certificate  # noqa: PLC0415
+    from app.api.guards.connections import bounded, check_certificate  # noqa: PLC0415
     from app.main import check_startable, create_app  # noqa: PLC0415
 
     with explained():

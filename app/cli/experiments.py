@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from app.cli.terminal import Instance, Json, err, explained, out, print_json, read_settings
-from app.domain.sleep import Progress, Stage
+from app.domain.progress import Progress, Stage
 from app.log import configure_logging
 from app.settings import Settings
 

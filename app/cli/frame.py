@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from app.client import Event, InstanceStats
-from app.domain.sleep import in_words
+from app.domain.decision import in_words
 from app.follow import LossCurve
 
 ROWS_AROUND = 6

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from app.cli.terminal import Json, err, explained, fail, out, print_json, read_settings
-from app.domain.sleep import EMBEDDED_MODEL_NAME
+from app.domain.instance import EMBEDDED_MODEL_NAME
 
 app = typer.Typer()
 model_app = typer.Typer(no_args_is_help=True, help="Base models.")

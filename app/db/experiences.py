@@ -21,9 +21,9 @@ from app.db.tables import (
     SleepCycleRow,
 )
 from app.domain.experience import MAX_ATTEMPTS, CycleRole, ExperienceStatus
+from app.domain.progress import ACTIVE_STATUSES
 from app.domain.salience import COMPONENTS, distinct_words
 from app.domain.selection import Candidate
-from app.domain.sleep import ACTIVE_STATUSES
 from app.errors import ExperienceNotFound
 
 _CANDIDATE = (

@@ -16,9 +16,10 @@ from app.db.tables import (
     StatusTotalsRow,
 )
 from app.domain.checkpoint import CheckpointStatus
+from app.domain.decision import Trigger
 from app.domain.experience import CycleRole, ExperienceStatus
+from app.domain.progress import ACTIVE_STATUSES
 from app.domain.salience import COMPONENTS
-from app.domain.sleep import ACTIVE_STATUSES, Trigger
 
 MAX_SHOWN = 20
 TOLERANCE = 1e-6

@@ -21,8 +21,8 @@ from app.db.tables import (
 from app.domain.checkpoint import CheckpointStatus
 from app.domain.experience import ExperienceStatus
 from app.domain.gate import VerdictStatus
+from app.domain.progress import ACTIVE_STATUSES
 from app.domain.retention import StoredCheckpoint
-from app.domain.sleep import ACTIVE_STATUSES
 
 
 def count_expired_texts(

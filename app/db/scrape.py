@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from app.db.tables import EventRow, SleepCycleRow
-from app.domain.sleep import CycleStatus
+from app.domain.progress import CycleStatus
 
 _LISTED = sa.func.json_each(sa.bindparam("listed", type_=sa.String)).table_valued("value")
 

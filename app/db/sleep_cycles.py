@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from app.db import instances
 from app.db.paging import Page, fetch_page
 from app.db.tables import SleepCycleRow
-from app.domain.sleep import ACTIVE_STATUSES, RUNNING_STATUSES, CycleStatus
+from app.domain.progress import ACTIVE_STATUSES, RUNNING_STATUSES, CycleStatus
 from app.errors import SleepCycleNotFound
 
 # Spelled as the partial index spells it: with bound values SQLite does not see that it fits, and

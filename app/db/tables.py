@@ -358,7 +358,7 @@ class TokenRow(Table):
     """An access token; its secret is not kept, only the hash of it.
 
     `instances` are slugs it is bound to; null for all. Limits that are null are the daemon's.
-    `last_used_at` is coarse: see `app.api.admission`.
+    `last_used_at` is coarse: see `app.api.guards.admission`.
     """
 
     __tablename__ = "tokens"

@@ -29,8 +29,8 @@ from typing import TYPE_CHECKING
 
 from app.domain.categories import Categories
 from app.domain.near_copies import TakenTexts, sketch
+from app.domain.policy import SleepPolicy
 from app.domain.selection import Candidate
-from app.domain.sleep import SleepPolicy
 from app.domain.words import plain_words
 
 if TYPE_CHECKING:

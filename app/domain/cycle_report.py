@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from app.domain.checkpoint import Alias
-from app.domain.sleep import CycleStatus, Trigger
+from app.domain.decision import Trigger
+from app.domain.progress import CycleStatus
 
 RETENTION_WORDS = {
     "general_loss": "loss on general replies, nats per token",

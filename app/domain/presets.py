@@ -12,7 +12,7 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Any
 
-from app.domain.sleep import Recipe
+from app.domain.recipe import Recipe
 from app.domain.variations import VariationKind
 
 

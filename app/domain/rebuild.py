@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from app.domain.sleep import SleepPolicy
+from app.domain.policy import SleepPolicy
 
 
 def is_rebuild_due(

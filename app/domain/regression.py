@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from app.domain.sleep import SleepPolicy
+from app.domain.policy import SleepPolicy
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -11,8 +11,9 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from app.domain.checkpoint import ADAPTER_FILE, CONFIG_FILE, MANIFEST_FORMAT, CheckpointFile
-from app.domain.gate import TrainingReport
-from app.domain.sleep import CyclePlan, Recipe
+from app.domain.plan import CyclePlan
+from app.domain.recipe import Recipe
+from app.domain.report import TrainingReport
 from app.errors import CheckpointNotReproducible
 
 REPRODUCED_FILES = (ADAPTER_FILE, CONFIG_FILE)

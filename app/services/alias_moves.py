@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from app.db import checkpoints, events, experiences, sleep_cycles
 from app.db.tables import CheckpointRow, InstanceRow
 from app.domain.checkpoint import Alias, AliasAction, promotion_line, rollback_targets
-from app.domain.sleep import Trigger
+from app.domain.decision import Trigger
 from app.errors import NoPreviousCheckpoint
 
 

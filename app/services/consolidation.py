@@ -19,20 +19,15 @@ from app.db.engine import Database
 from app.db.tables import CheckpointRow, ExperienceRow, SleepCycleRow
 from app.domain.checkpoint import Alias, CheckpointFile, CheckpointStatus
 from app.domain.curation import NEAR_COPIES
+from app.domain.decision import Trigger
 from app.domain.experience import CycleRole, ExperienceStatus, TrainingExchange, Turn
-from app.domain.gate import TrainingReport, Verdict
+from app.domain.gate import Verdict
+from app.domain.instance import InstanceDefaults
+from app.domain.plan import CyclePlan
+from app.domain.policy import Promotion, SleepPolicy
+from app.domain.progress import RUNNING_STATUSES, CycleStatus, Progress, Stage
+from app.domain.report import TrainingReport
 from app.domain.salience import COMPONENTS, Salience
-from app.domain.sleep import (
-    RUNNING_STATUSES,
-    CyclePlan,
-    CycleStatus,
-    InstanceDefaults,
-    Progress,
-    Promotion,
-    SleepPolicy,
-    Stage,
-    Trigger,
-)
 from app.domain.worker_end import WorkerEnd
 from app.errors import CycleOwnershipLost
 from app.services.alias_moves import promote_within, propose_within

@@ -10,7 +10,7 @@ from app.db.engine import Database
 from app.db.tables import CheckpointRow, SleepCycleRow
 from app.domain.cycle_report import CycleFindings, find, summarise
 from app.domain.experience import CycleRole
-from app.domain.sleep import CycleStatus
+from app.domain.progress import CycleStatus
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

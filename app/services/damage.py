@@ -19,7 +19,9 @@ from app.domain.checkpoint import (
     promotion_line,
     rollback_targets,
 )
-from app.domain.sleep import CyclePlan, CycleStatus, InstanceDefaults
+from app.domain.instance import InstanceDefaults
+from app.domain.plan import CyclePlan
+from app.domain.progress import CycleStatus
 from app.errors import ArtifactError
 from app.services.alias_moves import give_back_within, move_within, roll_back_within
 from app.services.instances import load_effective

@@ -22,7 +22,7 @@ from app.db.engine import Database
 from app.db.tables import CheckpointRow
 from app.domain.checkpoint import MANIFEST_FILE, CheckpointStatus
 from app.domain.finding import Finding, Severity
-from app.domain.sleep import InstanceDefaults
+from app.domain.instance import InstanceDefaults
 from app.errors import ArtifactError, DatabaseNotMigrated, DatabaseUnavailable
 from app.services import consolidation, damage
 from app.services.file_guard import FileGuard, row_files

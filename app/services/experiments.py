@@ -19,9 +19,10 @@ from app.db.tables import CheckpointRow
 from app.domain.calibration import draw_control
 from app.domain.checkpoint import CheckpointFile, CheckpointStatus
 from app.domain.experience import CycleRole, ExperienceStatus, TrainingExchange
+from app.domain.instance import InstanceDefaults
+from app.domain.plan import CyclePlan
 from app.domain.reproduction import Recorded
 from app.domain.selection import MAX_HELD_OUT, Candidate, Selection
-from app.domain.sleep import CyclePlan, InstanceDefaults
 from app.errors import (
     CheckpointFilesMissing,
     CheckpointNotReproducible,

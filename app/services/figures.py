@@ -20,7 +20,8 @@ from sqlalchemy.orm import Session
 from app.db import instances, scrape, sleep_cycles
 from app.db.engine import Database
 from app.domain.experience import ExperienceStatus
-from app.domain.sleep import CycleStatus, InstanceDefaults
+from app.domain.instance import InstanceDefaults
+from app.domain.progress import CycleStatus
 from app.services.instances import effective
 
 OUTCOMES = tuple(status.value for status in CycleStatus if not status.is_active)

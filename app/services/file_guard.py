@@ -17,7 +17,8 @@ from app.db import checkpoints, events, instances, sleep_cycles
 from app.db.engine import Database
 from app.db.tables import CheckpointRow
 from app.domain.checkpoint import CheckpointFile, CheckpointStatus
-from app.domain.sleep import CyclePlan, InstanceDefaults
+from app.domain.instance import InstanceDefaults
+from app.domain.plan import CyclePlan
 from app.errors import ArtifactError, CheckpointFilesUnreadable, StorageError
 from app.log import get_logger
 from app.services import damage

@@ -30,6 +30,7 @@ from app.domain.experience import (
     is_held_out,
     status_at_ingest,
 )
+from app.domain.instance import InstanceDefaults
 from app.domain.salience import (
     CALLER_SCORER,
     COMPONENTS,
@@ -39,7 +40,6 @@ from app.domain.salience import (
     distinct_words,
     score,
 )
-from app.domain.sleep import InstanceDefaults
 from app.errors import (
     Conflict,
     IdempotencyKeyReused,

@@ -15,8 +15,10 @@ from app.db.engine import Database
 from app.db.tables import InstanceRow
 from app.domain.categories import check_floors, lay_over_categories
 from app.domain.exchange import SLUG_PATTERN
+from app.domain.instance import InstanceDefaults
+from app.domain.policy import Promotion, QuietHours, SleepPolicy
 from app.domain.presets import lay_over
-from app.domain.sleep import InstanceDefaults, Promotion, QuietHours, Recipe, SleepPolicy
+from app.domain.recipe import Recipe
 from app.errors import InvalidSlug
 
 

@@ -19,8 +19,8 @@ from pydantic import ValidationError
 from app.buffer_file import read_records
 from app.db.engine import Database
 from app.domain.exchange import Exchange
+from app.domain.instance import InstanceDefaults
 from app.domain.salience import COMPONENTS
-from app.domain.sleep import InstanceDefaults
 from app.errors import InstanceNotFound
 from app.services.ingest import IngestOutcome, Submission, ingest_many
 

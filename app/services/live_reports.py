@@ -20,6 +20,8 @@ from app.db.engine import Database
 from app.db.paging import Page
 from app.db.tables import CheckpointReportRow, CheckpointRow
 from app.domain.checkpoint import Alias
+from app.domain.instance import InstanceDefaults
+from app.domain.policy import SleepPolicy
 from app.domain.regression import (
     Regression,
     SessionReport,
@@ -27,7 +29,6 @@ from app.domain.regression import (
     find_faults,
     judge_reports,
 )
-from app.domain.sleep import InstanceDefaults, SleepPolicy
 from app.errors import IdempotencyKeyReused, ReportIdConflict
 from app.services.alias_moves import roll_back_within
 from app.services.instances import load_effective

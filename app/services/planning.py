@@ -16,8 +16,11 @@ from app.db import checkpoints, experiences, lineage, sleep_cycles
 from app.domain.checkpoint import Alias
 from app.domain.curation import Curated, CurationRules, TraitReader, Traits, curate
 from app.domain.curation import pool_size as curation_pool_size
+from app.domain.plan import CyclePlan
+from app.domain.policy import SleepPolicy
 from app.domain.presets import lay_over
 from app.domain.rebuild import is_rebuild_due
+from app.domain.recipe import Recipe
 from app.domain.selection import (
     MAX_HELD_OUT,
     REHEARSAL_POOL_FACTOR,
@@ -25,7 +28,6 @@ from app.domain.selection import (
     Selection,
     select,
 )
-from app.domain.sleep import CyclePlan, Recipe, SleepPolicy
 from app.errors import InvalidPolicy
 from app.services.instances import EffectiveInstance
 

@@ -7,7 +7,8 @@ from datetime import datetime
 from app.db import events
 from app.db.engine import Database
 from app.db.tables import SleepCycleRow
-from app.domain.sleep import InstanceDefaults, Trigger
+from app.domain.decision import Trigger
+from app.domain.instance import InstanceDefaults
 from app.services.sleep import CycleRequest, request_cycle_within
 
 

@@ -26,9 +26,11 @@ from app.domain.checkpoint import (
     CheckpointFile,
     CheckpointStatus,
 )
+from app.domain.decision import Trigger
 from app.domain.experience import CycleRole
 from app.domain.gate import VerdictStatus
-from app.domain.sleep import CyclePlan, InstanceDefaults, Trigger
+from app.domain.instance import InstanceDefaults
+from app.domain.plan import CyclePlan
 from app.errors import (
     AliasesChanged,
     ArtifactError,

@@ -16,8 +16,8 @@ from sqlalchemy.orm import Session
 
 from app.db import events, experiences, instances, retention
 from app.db.engine import Database
+from app.domain.instance import InstanceDefaults
 from app.domain.retention import EXPIRING_STATUSES, StoredCheckpoint, choose_expired
-from app.domain.sleep import InstanceDefaults
 from app.errors import CheckpointInUse
 from app.services import registry
 from app.services.instances import EffectiveInstance, effective, load_effective

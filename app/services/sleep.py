@@ -19,18 +19,13 @@ from app.db.engine import Database
 from app.db.paging import Page
 from app.db.tables import EventRow, SleepCycleRow
 from app.domain.checkpoint import Alias
+from app.domain.decision import SleepDecision, SleepState, Trigger, decide
 from app.domain.experience import CycleRole, ExperienceStatus
+from app.domain.instance import InstanceDefaults
+from app.domain.plan import CyclePlan
+from app.domain.policy import Promotion
+from app.domain.progress import CycleStatus
 from app.domain.selection import Selection
-from app.domain.sleep import (
-    CyclePlan,
-    CycleStatus,
-    InstanceDefaults,
-    Promotion,
-    SleepDecision,
-    SleepState,
-    Trigger,
-    decide,
-)
 from app.errors import (
     Conflict,
     IdempotencyKeyReused,

@@ -15,9 +15,11 @@ from app.db import checkpoints, instances, sleep_cycles
 from app.db.engine import Database
 from app.db.tables import CheckpointRow, InstanceRow, SleepCycleRow, StatusTotalsRow
 from app.domain.checkpoint import Alias
+from app.domain.decision import SleepDecision
 from app.domain.experience import ExperienceStatus
+from app.domain.instance import InstanceDefaults
+from app.domain.progress import CycleStatus
 from app.domain.salience import COMPONENTS
-from app.domain.sleep import CycleStatus, InstanceDefaults, SleepDecision
 from app.services.instances import effective
 from app.services.sleep import decide_many_within
 

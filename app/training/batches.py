@@ -11,8 +11,8 @@ from typing import TypedDict
 
 import torch
 
+from app.training.by_hand.lanes import even_shares
 from app.training.chat import IGNORED_LABEL
-from app.training.lanes import even_shares
 
 WINDOW_BATCHES = 8
 """Batches that are cut from one window of the salience order: more of them pad less and keep the

@@ -8,8 +8,9 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
-from app.domain.gate import TrainingReport, Verdict
-from app.domain.sleep import Recipe
+from app.domain.gate import Verdict
+from app.domain.recipe import Recipe
+from app.domain.report import TrainingReport
 from app.training.schedule import learning_rate_factor
 
 

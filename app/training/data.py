@@ -15,8 +15,8 @@ import platformdirs
 import torch
 
 from app.domain.experience import TrainingExchange
+from app.domain.instance import SAGE_SYSTEM_PROMPT
 from app.domain.salience import COMPONENTS
-from app.domain.sleep import SAGE_SYSTEM_PROMPT
 from app.errors import NoSupervisedTokens, TrainingSetUnreadable
 from app.training.batches import Batch, TrainingExample, pad_batch
 from app.training.buffer import read_experience_buffer

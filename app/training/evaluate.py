@@ -11,9 +11,9 @@ from collections.abc import Sequence
 
 import torch
 
-from app.domain.gate import HeldOutLoss, Retention
 from app.domain.measurement import Measurement, mean_per_token
 from app.domain.replies import SeededReply
+from app.domain.report import HeldOutLoss, Retention
 from app.training.anchors import (
     References,
     ReferenceSet,

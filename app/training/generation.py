@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from transformers import DynamicCache, PreTrainedModel
 
-from app.training.lanes import LANES, even_ranges, open_lanes
+from app.training.by_hand.lanes import LANES, even_ranges, open_lanes
 from app.training.loss import logits_of
 from app.training.pulse import beat
 
@@ -42,7 +42,7 @@ def continue_prompts(
 ) -> list[list[int]]:
     """Continue each prompt by at most `new_tokens`; an end token is the last of its row.
 
-    Half of the rows go on each core of a CPU (see `app.training.lanes`): a step of 40 rows took one
+    Half of the rows go on each core of a CPU (see `by_hand.lanes`): a step of 40 rows took one
     core as long as two. In either half a prompt is read once, however many seeds ask for it, and
     what all prompts begin with once.
     Sampling takes the first token whose cumulative probability at `TEMPERATURE` passes the step's

@@ -1,6 +1,6 @@
 """A batch through the model: its loss, and the gradients of the adapter's parameters.
 
-By hand where the model's decoder is one that is written out (`app.training.stack`), else by
+By hand where the model's decoder is one that is written out (`app.training.by_hand.stack`), else by
 autograd through the model's own forward pass. Either cuts a batch into parts whose gradients add up
 to the batch's, so that only one part's activations are alive. Must not know optimisers or epochs.
 """
@@ -21,12 +21,12 @@ from app.training.batches import (
     pad_batch,
     split_by_tokens,
 )
+from app.training.by_hand.lanes import Lanes
+from app.training.by_hand.packing import FILLED_TO, Packing, common_prefix
+from app.training.by_hand.stack import BaseStates, Labels, Stack, loss_and_gradients
 from app.training.data import pad_token_of
-from app.training.lanes import Lanes
 from app.training.loading import BaseModel
 from app.training.loss import predicting_states, supervised_loss
-from app.training.packing import FILLED_TO, Packing, common_prefix
-from app.training.stack import BaseStates, Labels, Stack, loss_and_gradients
 from app.training.states import pack_examples, targets_of
 
 KEPT_BYTES = 200_000_000

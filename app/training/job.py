@@ -21,7 +21,11 @@ import torch
 
 from app.domain.checkpoint import ADAPTER_FILE
 from app.domain.experience import CycleRole, TrainingExchange
-from app.domain.gate import (
+from app.domain.gate import held_out_check, retention_checks, update_check
+from app.domain.plan import TrainingJob
+from app.domain.progress import Progress, Stage
+from app.domain.replies import SeededReply, measure_replies, names_in
+from app.domain.report import (
     Evaluation,
     HeldOutLoss,
     ModelMeasures,
@@ -29,12 +33,7 @@ from app.domain.gate import (
     Retention,
     ScaleTrial,
     TrainingReport,
-    held_out_check,
-    retention_checks,
-    update_check,
 )
-from app.domain.replies import SeededReply, measure_replies, names_in
-from app.domain.sleep import Progress, Stage, TrainingJob
 from app.errors import BaseModelMismatch, NoSupervisedTokens, TrainingStopped
 from app.training.anchors import load_or_make_references
 from app.training.batches import TrainingExample

@@ -14,13 +14,14 @@ from typing import TypedDict
 
 import torch
 
-from app.domain.sleep import Progress, Recipe, Stage
+from app.domain.progress import Progress, Stage
+from app.domain.recipe import Recipe
 from app.errors import NonFiniteLoss, NoSupervisedTokens, TrainingStopped
 from app.training.anchors import ReferenceSet
 from app.training.batches import TrainingExample, count_targets, loss_weights
-from app.training.decoder import find_stack
+from app.training.by_hand.decoder import find_stack
+from app.training.by_hand.lanes import LANES, open_lanes
 from app.training.gradients import AutogradGradients, Gradients, StackGradients
-from app.training.lanes import LANES, open_lanes
 from app.training.loading import BaseModel, load_base_model
 from app.training.lora import attach_adapter, continue_adapter, save_adapter
 from app.training.models import base_name

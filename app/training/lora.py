@@ -24,7 +24,7 @@ from safetensors.torch import save_file
 from transformers import PreTrainedModel
 
 from app.domain.checkpoint import ADAPTER_FILE, CONFIG_FILE
-from app.domain.sleep import Recipe
+from app.domain.recipe import Recipe
 from app.errors import BaseModelMismatch, CheckpointFilesMissing, NoTrainableParameters
 
 ADAPTER_NAME = "default"

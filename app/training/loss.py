@@ -15,8 +15,8 @@ from torch.nn import functional
 from transformers import PreTrainedModel
 
 from app.training.batches import Batch
+from app.training.by_hand.head import cross_entropy
 from app.training.chat import IGNORED_LABEL
-from app.training.head import cross_entropy
 
 _LOGIT_CHANGES = ("final_logit_softcapping", "logit_scale", "logits_scaling", "lm_head_multiplier")
 """Configuration entries of models whose logits are more than `W h`: Gemma, Cohere, Granite, ..."""

@@ -12,10 +12,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from app.domain.checkpoint import ADAPTER_FILE, CONFIG_FILE
-from app.domain.gate import Retention
 from app.domain.measurement import Measurement
+from app.domain.plan import TrainingJob
 from app.domain.replies import SeededReply
-from app.domain.sleep import TrainingJob
+from app.domain.report import Retention
 from app.training.anchors import References
 from app.training.batches import TrainingExample
 from app.training.chat import ChatEncoder

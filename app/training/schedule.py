@@ -11,7 +11,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from app.domain.sleep import Recipe
+from app.domain.recipe import Recipe
 from app.training.batches import TrainingExample, like_length_batches
 
 ANCHOR_LEAD = 16

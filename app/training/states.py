@@ -1,6 +1,6 @@
 """The states from which a model predicts the supervised tokens of examples, without gradient.
 
-By hand where the model's decoder is one that is written out (`app.training.stack`), which reads
+By hand where the model's decoder is one that is written out (`by_hand.stack`), which reads
 what all examples begin with once; else through the model's own forward pass. Must not know what is
 made of the states.
 """
@@ -12,14 +12,14 @@ from collections.abc import Sequence
 import torch
 
 from app.training.batches import TrainingExample, move_batch, pad_batch
+from app.training.by_hand.decoder import find_stack
+from app.training.by_hand.lanes import open_lanes
+from app.training.by_hand.packing import Packing, pack_rows
+from app.training.by_hand.stack import Stack, last_states
 from app.training.chat import IGNORED_LABEL
 from app.training.data import pad_token_of
-from app.training.decoder import find_stack
-from app.training.lanes import open_lanes
 from app.training.loading import BaseModel
-from app.training.packing import Packing, pack_rows
 from app.training.pulse import beat
-from app.training.stack import Stack, last_states
 
 OWN_BATCH_SIZE = 8
 PACKED_TOKENS = 1500

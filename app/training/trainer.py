@@ -14,8 +14,9 @@ from importlib import import_module
 from types import ModuleType
 from typing import Protocol
 
-from app.domain.gate import TrainingReport
-from app.domain.sleep import Progress, Stage, TrainingJob
+from app.domain.plan import TrainingJob
+from app.domain.progress import Progress, Stage
+from app.domain.report import TrainingReport
 from app.errors import TrainingStopped
 from app.training.pulse import heard_by
 

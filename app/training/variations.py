@@ -22,7 +22,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from app.domain.experience import TrainingExchange
-from app.domain.sleep import Recipe
+from app.domain.recipe import Recipe
 from app.domain.variations import (
     Drift,
     VariationFinding,

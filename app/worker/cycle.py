@@ -21,8 +21,12 @@ from app import artifacts
 from app.clock import new_id, utc_now
 from app.db.engine import Database
 from app.domain.checkpoint import build_manifest, checkpoint_name
-from app.domain.gate import TrainingReport, Verdict, judge
-from app.domain.sleep import CycleStatus, InstanceDefaults, Progress, Recipe, Stage, TrainingJob
+from app.domain.gate import Verdict, judge
+from app.domain.instance import InstanceDefaults
+from app.domain.plan import TrainingJob
+from app.domain.progress import CycleStatus, Progress, Stage
+from app.domain.recipe import Recipe
+from app.domain.report import TrainingReport
 from app.errors import CycleOwnershipLost, NoSupervisedTokens, SageSleepError, TrainingStopped
 from app.log import get_logger
 from app.services import consolidation

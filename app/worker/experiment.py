@@ -27,10 +27,12 @@ from app.db.engine import Database
 from app.domain.calibration import Arm, Calibration, ExampleLosses, difference_of, gain_of
 from app.domain.checkpoint import MANIFEST_FILE
 from app.domain.experience import TrainingExchange
-from app.domain.gate import GatePolicy, TrainingReport
+from app.domain.gate import GatePolicy
 from app.domain.measurement import Measurement
+from app.domain.plan import TrainingJob
+from app.domain.progress import Progress
+from app.domain.report import TrainingReport
 from app.domain.reproduction import Recorded, Reproduction, compare, read_manifest
-from app.domain.sleep import Progress, TrainingJob
 from app.errors import BaseModelMismatch, ExperimentActive
 from app.services import experiments
 from app.training.models import base_sha256

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 
 from app.clock import utc_now
 from app.db.engine import Database
-from app.domain.sleep import InstanceDefaults
+from app.domain.instance import InstanceDefaults
 from app.errors import IngestOverloaded, SageSleepError
 from app.log import get_logger
 from app.services.ingest import IngestOutcome, IngestResult, Submission, ingest_many

@@ -13,7 +13,7 @@ from typing import Self
 
 from app.clock import utc_now
 from app.db.engine import Database
-from app.domain.sleep import Progress
+from app.domain.progress import Progress
 from app.errors import CycleOwnershipLost, StorageError
 from app.log import get_logger
 from app.services import consolidation

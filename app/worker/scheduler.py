@@ -1,6 +1,6 @@
 """When instances are looked at: on an interval, and soon after an exchange came in.
 
-APScheduler runs the evaluation; the decision itself is `app.domain.sleep.decide`, and starting a
+APScheduler runs the evaluation; the decision itself is `app.domain.decision.decide`, and starting a
 cycle is `app.services.sleep.request_cycle`, the same as for a person with curl.
 """
 
@@ -14,7 +14,8 @@ from apscheduler.schedulers.background import BackgroundScheduler
 
 from app.clock import utc_now
 from app.db.engine import Database
-from app.domain.sleep import InstanceDefaults, Trigger
+from app.domain.decision import Trigger
+from app.domain.instance import InstanceDefaults
 from app.errors import Conflict, InstanceNotFound, StorageError
 from app.log import get_logger
 from app.services import sleep

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from app.clock import utc_now
 from app.db.engine import Database
-from app.domain.sleep import InstanceDefaults
+from app.domain.instance import InstanceDefaults
 from app.domain.worker_end import WorkerEnd
 from app.errors import SageSleepError
 from app.log import get_logger

@@ -10,7 +10,7 @@ from pathlib import Path
 from app import artifacts
 from app.clock import utc_now
 from app.db.engine import Database
-from app.domain.sleep import InstanceDefaults
+from app.domain.instance import InstanceDefaults
 from app.errors import SageSleepError
 from app.log import get_logger
 from app.services import erasure, retention

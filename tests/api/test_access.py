@@ -14,11 +14,11 @@ import pytest
 from fastapi import APIRouter
 from fastapi.routing import APIRoute, iter_route_contexts
 
-from app.api.access import NEEDED, GuardedRoute
+from app.api.guards.access import NEEDED, GuardedRoute
 from app.clock import utc_now
 from app.db.engine import Database
 from app.domain.access import Scope
-from app.domain.sleep import InstanceDefaults
+from app.domain.instance import InstanceDefaults
 from app.main import create_app
 from app.services.instances import put_instance
 from app.services.tokens import create_token, find_token, revoke_token
@@ -89,7 +89,7 @@ def test_every_route_demands_exactly_the_scope_of_the_table(
 
 def test_route_without_a_row_cannot_be_made(monkeypatch: pytest.MonkeyPatch) -> None:
     router = APIRouter(route_class=GuardedRoute)
-    with pytest.raises(LookupError, match=r"GET /v1/secrets.*access.py"):
+    with pytest.raises(LookupError, match=r"GET /v1/secrets.*access"):
         router.get("/v1/secrets")(lambda: None)
     monkeypatch.setitem(NEEDED, "GET /v1/letters/{letter_id}", Scope.READ)
     with pytest.raises(LookupError, match="letter_id"):

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from app.db.engine import Database
-from app.domain.sleep import InstanceDefaults
+from app.domain.instance import InstanceDefaults
 from tests.publishing import publish
 from tests.support import RunningDaemon, StartDaemon
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from app.db.engine import Database
-from app.domain.sleep import InstanceDefaults, Trigger
+from app.domain.decision import Trigger
+from app.domain.instance import InstanceDefaults
 from app.services import sleep
 from app.services.experiences import erase_experience, get_experience
 from tests.publishing import NOW, end, fill, publish, report

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from app.db.engine import Database
-from app.domain.sleep import InstanceDefaults
+from app.domain.instance import InstanceDefaults
 from app.services import registry
 from tests.publishing import publish
 from tests.support import StartDaemon

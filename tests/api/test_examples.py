@@ -11,7 +11,7 @@ import jsonschema_rs
 import pytest
 
 from app.db.engine import Database
-from app.domain.sleep import InstanceDefaults
+from app.domain.instance import InstanceDefaults
 from app.main import create_app
 from app.settings import Settings
 from tests.api.test_access import fill

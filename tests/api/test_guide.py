@@ -7,7 +7,7 @@ import subprocess
 import sys
 from importlib import resources
 
-from app.api.guide import PAGES
+from app.api.pages.guide import PAGES
 from tests.support import StartDaemon
 
 FILES = resources.files("app.web") / "guide"

@@ -9,7 +9,7 @@ import pytest
 from app.db.engine import Database
 from app.db.events import PROGRESS, append_event
 from app.db.instances import get_instance
-from app.domain.sleep import InstanceDefaults
+from app.domain.instance import InstanceDefaults
 from tests.publishing import NOW, publish
 from tests.support import RunningDaemon, StartDaemon
 

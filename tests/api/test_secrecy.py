@@ -13,7 +13,7 @@ import pytest
 from app.clock import utc_now
 from app.db.engine import Database
 from app.domain.access import Scope
-from app.domain.sleep import InstanceDefaults
+from app.domain.instance import InstanceDefaults
 from app.services.tokens import create_token
 from tests.publishing import publish
 from tests.support import StartDaemon, make_exchange

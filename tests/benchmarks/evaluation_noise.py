@@ -19,10 +19,12 @@ from pathlib import Path
 
 from app.domain.experience import TrainingExchange
 from app.domain.gate import GatePolicy, judge
+from app.domain.instance import SAGE_SYSTEM_PROMPT
 from app.domain.measurement import Measurement
+from app.domain.plan import TrainingJob
+from app.domain.recipe import Recipe
 from app.domain.replies import ReplyMeasures, measure_replies, names_in
 from app.domain.salience import COMPONENTS, Salience
-from app.domain.sleep import SAGE_SYSTEM_PROMPT, Recipe, TrainingJob
 from app.training.chat import ChatEncoder
 from app.training.evaluate import probe_replies
 from app.training.loading import load_base_model

@@ -31,7 +31,7 @@ import httpx
 
 from app.clock import utc_now
 from app.db.engine import Database
-from app.domain.sleep import EMBEDDED_MODEL_NAME
+from app.domain.instance import EMBEDDED_MODEL_NAME
 from app.services import retention, sleep
 from app.settings import Settings
 from tests.benchmarks.load import run_load

@@ -15,8 +15,9 @@ from pathlib import Path
 
 import torch
 
-from app.domain.gate import Retention
-from app.domain.sleep import Recipe, SleepPolicy
+from app.domain.policy import SleepPolicy
+from app.domain.recipe import Recipe
+from app.domain.report import Retention
 from app.training import RaisingTrainingDataBuilder, SleepTrainingLoop
 from app.training.anchors import References, load_or_make_references
 from app.training.batches import TrainingExample

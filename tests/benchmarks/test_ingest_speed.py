@@ -17,14 +17,14 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from app.api.admission import Admission
+from app.api.guards.admission import Admission
+from app.api.guards.rate_limit import RateLimit
 from app.api.ingest_meter import IngestMeter
-from app.api.rate_limit import RateLimit
 from app.clock import new_id, utc_now
 from app.db.engine import Database
 from app.domain.exchange import Exchange
+from app.domain.instance import InstanceDefaults
 from app.domain.salience import COMPONENTS
-from app.domain.sleep import InstanceDefaults
 from app.main import create_app
 from app.services.ingest import IngestOutcome, IngestResult, Submission, ingest_many
 from app.settings import Settings

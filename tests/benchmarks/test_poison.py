@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
+from app.domain.instance import SAGE_SYSTEM_PROMPT
 from app.domain.replies import ReplyMeasures, measure_replies
-from app.domain.sleep import SAGE_SYSTEM_PROMPT
 from app.training.chat import ChatEncoder
 from app.training.evaluate import probe_replies
 from app.training.loading import load_base_model

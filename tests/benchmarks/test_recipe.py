@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from app.domain.presets import Preset, lay_over
-from app.domain.sleep import Recipe
+from app.domain.recipe import Recipe
 from app.training.batches import TrainingExample
 from tests.benchmarks import recipe as trainings
 from tests.benchmarks.recipe import Measured

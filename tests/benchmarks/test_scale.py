@@ -26,9 +26,9 @@ import pytest
 
 from app.clock import new_id, utc_now
 from app.db.engine import Database
+from app.domain.decision import Trigger
 from app.domain.exchange import Exchange
 from app.domain.experience import ExperienceStatus, content_hash, is_held_out
-from app.domain.sleep import Trigger
 from app.services import sleep
 from app.services.ingest import Submission, ingest_many
 from app.settings import Settings

@@ -22,18 +22,10 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from app.domain.sleep import Recipe
-from app.training import (
-    RaisingTrainingDataBuilder,
-    SleepTrainingLoop,
-    attention,
-    gradients,
-    head,
-    loop,
-    loss,
-    packing,
-)
+from app.domain.recipe import Recipe
+from app.training import RaisingTrainingDataBuilder, SleepTrainingLoop, gradients, loop, loss
 from app.training.batches import TrainingExample, pad_batch
+from app.training.by_hand import attention, head, packing
 from app.training.loading import BaseModel, load_tokenizer
 from app.training.lora import attach_adapter, trainable_parameters
 

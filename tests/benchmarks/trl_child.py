@@ -108,7 +108,7 @@ def main() -> None:
     if not is_installed():
         sys.exit(NOT_INSTALLED)
     warnings.simplefilter("ignore")
-    from app.domain.sleep import Recipe
+    from app.domain.recipe import Recipe
     from app.training import RaisingTrainingDataBuilder
     from tests.benchmarks.training_child import Q_V, mean_loss
 

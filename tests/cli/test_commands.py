@@ -14,7 +14,7 @@ import typer
 
 from app.cli import COMMANDS, app
 from app.db.engine import Database
-from app.domain.sleep import InstanceDefaults
+from app.domain.instance import InstanceDefaults
 from tests.cli.conftest import Command
 from tests.publishing import publish
 from tests.support import RunningDaemon, free_port, run_command

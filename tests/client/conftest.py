@@ -9,7 +9,7 @@ import pytest
 
 from app.client import SleepClient
 from app.db.engine import Database
-from app.domain.sleep import InstanceDefaults
+from app.domain.instance import InstanceDefaults
 from tests.client.scripted import ScriptedServer
 from tests.publishing import publish
 from tests.support import RunningDaemon, StartDaemon

@@ -12,7 +12,7 @@ import pytest
 
 from app.client import AsyncSleepClient, Current, RequestRefused, SleepClient
 from app.db.engine import Database
-from app.domain.sleep import InstanceDefaults
+from app.domain.instance import InstanceDefaults
 from tests.publishing import publish
 from tests.support import RunningDaemon, StartDaemon, free_port
 

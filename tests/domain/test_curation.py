@@ -22,8 +22,8 @@ from app.domain.curation import (
     prompt_key,
 )
 from app.domain.near_copies import sketch
+from app.domain.policy import SleepPolicy
 from app.domain.selection import Candidate
-from app.domain.sleep import SleepPolicy
 
 REPLIES = [f"On day {n} the fan of house{n} hummed a tone{n} of its own." for n in range(6)]
 """Short replies of which no two are near copies."""

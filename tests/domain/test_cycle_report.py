@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from app.domain.cycle_report import find, summarise
-from app.domain.sleep import CycleStatus
+from app.domain.progress import CycleStatus
 
 EVALUATION = {
     side: {

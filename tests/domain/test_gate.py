@@ -9,18 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.domain.gate import (
-    Evaluation,
-    GatePolicy,
-    HeldOutLoss,
-    Retention,
-    TrainingReport,
-    VerdictStatus,
-    judge,
-    retention_checks,
-)
+from app.domain.gate import GatePolicy, VerdictStatus, judge, retention_checks
 from app.domain.measurement import Measurement
 from app.domain.replies import ReplyMeasures
+from app.domain.report import Evaluation, HeldOutLoss, Retention, TrainingReport
 from tests.measured import exactly, make_training_report
 
 POLICY = GatePolicy()

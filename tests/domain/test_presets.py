@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.domain.presets import PRESETS, Preset, lay_over
-from app.domain.sleep import Recipe
+from app.domain.recipe import Recipe
 from app.settings import Settings
 
 

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from app.domain.policy import SleepPolicy
 from app.domain.rebuild import is_rebuild_due
 from app.domain.regression import SessionReport, find_faults, judge_reports
-from app.domain.sleep import SleepPolicy
 
 POLICY = SleepPolicy()
 GOOD = SessionReport(repetition_ratio=0.0, score=0.9)

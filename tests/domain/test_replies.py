@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import pytest
 
+from app.domain.instance import SAGE_SYSTEM_PROMPT
 from app.domain.replies import ReplyMeasures, SeededReply, measure_replies, names_in
-from app.domain.sleep import SAGE_SYSTEM_PROMPT
 
 ORDINARY = (
     "Rice cooks best with a little more water than you think it needs.",

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from app.domain.checkpoint import CheckpointFile, build_manifest
+from app.domain.plan import CyclePlan
+from app.domain.recipe import Recipe
 from app.domain.reproduction import Recorded, compare, read_manifest
-from app.domain.sleep import CyclePlan, Recipe
 from app.errors import CheckpointNotReproducible
 from tests.measured import make_training_report
 

@@ -9,15 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.domain.sleep import (
-    CyclePlan,
-    QuietHours,
-    Recipe,
-    SleepPolicy,
-    SleepState,
-    decide,
-    in_words,
-)
+from app.domain.decision import SleepState, decide, in_words
+from app.domain.plan import CyclePlan
+from app.domain.policy import QuietHours, SleepPolicy
+from app.domain.recipe import Recipe
 from app.errors import InvalidPolicy
 
 NOW = datetime(2026, 1, 18, 12, 0, tzinfo=UTC)

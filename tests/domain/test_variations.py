@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from app.domain.experience import TrainingExchange, Turn
 from app.domain.presets import lay_over
+from app.domain.recipe import Recipe
 from app.domain.salience import COMPONENTS, Salience
-from app.domain.sleep import Recipe
 from app.domain.variations import (
     LOSS_RISE_LIMIT,
     Drift,

@@ -22,14 +22,16 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from app import artifacts
-from app.api.posting import _BATCH, _read
+from app.api.routes.posting import _BATCH, _read
 from app.client.downloads import unpack
 from app.client.errors import DownloadCorrupt
 from app.client.results import Checkpoint
 from app.db.engine import Database
 from app.domain.exchange import Exchange
+from app.domain.instance import InstanceDefaults
+from app.domain.plan import CyclePlan
+from app.domain.recipe import Recipe
 from app.domain.reproduction import Recorded, read_manifest
-from app.domain.sleep import CyclePlan, InstanceDefaults, Recipe
 from app.errors import CheckpointNotReproducible, InvalidImportFile, SageSleepError
 from app.services.ingest import Submission, ingest_many
 from app.services.legacy_import import import_buffer

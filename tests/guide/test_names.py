@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from app import errors
-from app.api.access import NEEDED
+from app.api.guards.access import NEEDED
 from app.settings import Settings
 from tests.guide.commands import check_command, is_command
 from tests.guide.documents import DOCUMENTS, REPOSITORY, list_inline_code

@@ -14,7 +14,7 @@ import pytest
 from app.db import copies
 from app.db.engine import Database
 from app.domain.checkpoint import CheckpointFile
-from app.domain.sleep import InstanceDefaults
+from app.domain.instance import InstanceDefaults
 from app.errors import BackupTargetInUse, BackupUnusable, DataDirectoryNotEmpty
 from app.services import backup, registry
 from app.services.file_guard import FileGuard

@@ -11,7 +11,10 @@ import pytest
 from app.db import experiences
 from app.db.engine import Database
 from app.db.events import EventFilter
-from app.domain.sleep import CycleStatus, InstanceDefaults, Promotion, Trigger
+from app.domain.decision import Trigger
+from app.domain.instance import InstanceDefaults
+from app.domain.policy import Promotion
+from app.domain.progress import CycleStatus
 from app.errors import CheckpointInUse, CheckpointNotPromotable, NoCandidate
 from app.services import instance_events, registry, sleep
 from app.services.instances import put_instance

@@ -13,8 +13,10 @@ import sqlalchemy as sa
 
 from app.db.engine import Database
 from app.db.tables import ExperienceRow
+from app.domain.decision import Trigger
 from app.domain.exchange import Exchange
-from app.domain.sleep import CyclePlan, InstanceDefaults, Trigger
+from app.domain.instance import InstanceDefaults
+from app.domain.plan import CyclePlan
 from app.errors import IdempotencyKeyReused, InvalidPolicy, SleepCycleActive, SleepNotDue
 from app.services import planning, sleep
 from app.services.ingest import Submission, ingest_many

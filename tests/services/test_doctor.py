@@ -13,8 +13,9 @@ from app import artifacts
 from app.clock import new_id
 from app.db import checkpoints
 from app.db.engine import Database
+from app.domain.decision import Trigger
 from app.domain.finding import Finding
-from app.domain.sleep import InstanceDefaults, Trigger
+from app.domain.instance import InstanceDefaults
 from app.services import consolidation, doctor, registry, sleep
 from app.services.stats import collect_stats
 from tests.publishing import NOW, aliases, fill, publish

@@ -9,8 +9,9 @@ import pytest
 
 from app.db import lineage
 from app.db.engine import Database
+from app.domain.decision import Trigger
 from app.domain.experience import CycleRole
-from app.domain.sleep import InstanceDefaults, Trigger
+from app.domain.instance import InstanceDefaults
 from app.domain.verbatim import REMOVED
 from app.services import registry, sleep
 from app.services.experiences import erase_experience, get_experience

@@ -12,7 +12,8 @@ from sqlalchemy.orm import Session
 
 from app.db import scrape
 from app.db.engine import Database
-from app.domain.sleep import InstanceDefaults, Trigger
+from app.domain.decision import Trigger
+from app.domain.instance import InstanceDefaults
 from app.services import sleep
 from app.services.figures import FigureReader
 from app.services.instances import put_instance

@@ -13,7 +13,10 @@ from app import artifacts
 from app.db.engine import Database
 from app.db.tables import EventRow
 from app.domain.checkpoint import CheckpointFile
-from app.domain.sleep import CyclePlan, InstanceDefaults, Promotion, Trigger
+from app.domain.decision import Trigger
+from app.domain.instance import InstanceDefaults
+from app.domain.plan import CyclePlan
+from app.domain.policy import Promotion
 from app.errors import (
     CheckpointDamaged,
     CheckpointFilesAltered,

@@ -12,7 +12,7 @@ from app.db import instances
 from app.db.engine import Database
 from app.domain.exchange import Exchange
 from app.domain.experience import ExperienceStatus, content_hash, is_held_out
-from app.domain.sleep import InstanceDefaults
+from app.domain.instance import InstanceDefaults
 from app.errors import IdempotencyKeyReused, InstanceNotFound, SourceIdConflict
 from app.services.ingest import (
     IngestOutcome,

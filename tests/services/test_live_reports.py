@@ -10,7 +10,9 @@ import pytest
 from app.db.engine import Database
 from app.db.events import EventFilter
 from app.db.tables import EventRow
-from app.domain.sleep import CycleStatus, InstanceDefaults, Trigger
+from app.domain.decision import Trigger
+from app.domain.instance import InstanceDefaults
+from app.domain.progress import CycleStatus
 from app.errors import CheckpointNotPromotable, IdempotencyKeyReused, ReportIdConflict
 from app.services import consolidation, instance_events, live_reports, registry, sleep
 from app.services.experiences import erase_experience

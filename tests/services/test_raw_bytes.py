@@ -15,8 +15,9 @@ from app.clock import utc_now
 from app.db.copies import keep_before_change, list_copies
 from app.db.engine import SCHEMA_REVISION, Database
 from app.db.tables import ExperienceRow
+from app.domain.decision import Trigger
 from app.domain.exchange import Exchange
-from app.domain.sleep import InstanceDefaults, Trigger
+from app.domain.instance import InstanceDefaults
 from app.services import erasure, retention, sleep
 from app.services.experiences import erase_experience
 from app.services.ingest import Submission, ingest_many

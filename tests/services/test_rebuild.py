@@ -10,7 +10,9 @@ import pytest
 from app.db import experiences, lineage
 from app.db.engine import Database
 from app.db.tables import SleepCycleRow
-from app.domain.sleep import CycleStatus, InstanceDefaults, Trigger
+from app.domain.decision import Trigger
+from app.domain.instance import InstanceDefaults
+from app.domain.progress import CycleStatus
 from app.errors import IdempotencyKeyReused, NothingToRebuildFrom, SleepCycleActive
 from app.services import consolidation, registry, sleep
 from app.services.experiences import erase_experience

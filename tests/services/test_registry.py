@@ -11,7 +11,9 @@ import pytest
 from app import artifacts
 from app.db.engine import Database
 from app.db.events import EventFilter
-from app.domain.sleep import CycleStatus, InstanceDefaults, Trigger
+from app.domain.decision import Trigger
+from app.domain.instance import InstanceDefaults
+from app.domain.progress import CycleStatus
 from app.errors import (
     AliasesChanged,
     CheckpointFileNotFound,

@@ -17,9 +17,11 @@ from app.db import checkpoints, experiences, sleep_cycles
 from app.db.engine import Database
 from app.db.events import append_event
 from app.db.tables import EventRow, ExperienceRow
+from app.domain.decision import Trigger
 from app.domain.exchange import Exchange
+from app.domain.instance import InstanceDefaults
+from app.domain.progress import Progress, Stage
 from app.domain.salience import COMPONENTS
-from app.domain.sleep import InstanceDefaults, Progress, Stage, Trigger
 from app.services import registry, retention, sleep
 from app.services.ingest import Submission, ingest_many
 from app.worker import upkeep

@@ -5,8 +5,8 @@ from __future__ import annotations
 from app.clock import utc_now
 from app.db.engine import Database
 from app.domain.exchange import Exchange
+from app.domain.instance import InstanceDefaults
 from app.domain.salience import BINS, count_bins
-from app.domain.sleep import InstanceDefaults
 from app.services.ingest import Submission, ingest_many
 from app.services.salience_distribution import distribute_salience
 from tests.support import make_exchange

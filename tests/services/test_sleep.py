@@ -11,9 +11,11 @@ import pytest
 from app.db import experiences
 from app.db.engine import Database
 from app.db.tables import SleepCycleRow
+from app.domain.decision import Trigger
 from app.domain.exchange import Exchange
 from app.domain.experience import MAX_ATTEMPTS, CycleRole
-from app.domain.sleep import CycleStatus, InstanceDefaults, Progress, Stage, Trigger
+from app.domain.instance import InstanceDefaults
+from app.domain.progress import CycleStatus, Progress, Stage
 from app.domain.worker_end import WorkerEnd
 from app.errors import (
     CycleOwnershipLost,

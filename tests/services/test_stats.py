@@ -9,8 +9,9 @@ import sqlalchemy as sa
 
 from app.db.engine import Database
 from app.db.tables import InstanceRow
+from app.domain.decision import Trigger
 from app.domain.exchange import Exchange
-from app.domain.sleep import InstanceDefaults, Trigger
+from app.domain.instance import InstanceDefaults
 from app.services import sleep
 from app.services.ingest import Submission, ingest_many
 from app.services.instances import put_instance

@@ -14,8 +14,9 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from app.cli.daemon import run_child
-from app.domain.gate import TrainingReport
-from app.domain.sleep import Progress, Stage, TrainingJob
+from app.domain.plan import TrainingJob
+from app.domain.progress import Progress, Stage
+from app.domain.report import TrainingReport
 from app.errors import NonFiniteLoss, TrainingStopped
 from tests.measured import make_training_report
 

@@ -10,7 +10,9 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from app.domain.experience import TrainingExchange
 from app.domain.gate import GatePolicy
-from app.domain.sleep import SAGE_SYSTEM_PROMPT, Recipe, TrainingJob
+from app.domain.instance import SAGE_SYSTEM_PROMPT
+from app.domain.plan import TrainingJob
+from app.domain.recipe import Recipe
 from app.training.buffer import read_experience_buffer
 from app.training.loading import BaseModel, load_base_model
 from tests.tiny import make_tiny_model

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from app.domain.sleep import Recipe
+from app.domain.recipe import Recipe
 from app.training.anchors import (
     ANCHOR_TOKENS,
     general_prompts,

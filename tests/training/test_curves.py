@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from app.domain.gate import GatePolicy, judge
-from app.domain.sleep import Recipe
+from app.domain.recipe import Recipe
 from app.training.curves import write_curves
 from tests.measured import make_training_report
 

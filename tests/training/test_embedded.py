@@ -12,8 +12,11 @@ from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
 from app.domain.experience import TrainingExchange
-from app.domain.gate import GatePolicy, TrainingReport, Verdict, judge
-from app.domain.sleep import SAGE_SYSTEM_PROMPT, Recipe, TrainingJob
+from app.domain.gate import GatePolicy, Verdict, judge
+from app.domain.instance import SAGE_SYSTEM_PROMPT
+from app.domain.plan import TrainingJob
+from app.domain.recipe import Recipe
+from app.domain.report import TrainingReport
 from app.training.batches import TrainingExample
 from app.training.chat import ChatEncoder
 from app.training.data import make_example

@@ -14,8 +14,10 @@ import torch
 from safetensors.torch import load_file
 
 from app.domain.experience import TrainingExchange
-from app.domain.gate import GatePolicy, TrainingReport, judge
-from app.domain.sleep import Progress, Stage, TrainingJob
+from app.domain.gate import GatePolicy, judge
+from app.domain.plan import TrainingJob
+from app.domain.progress import Progress, Stage
+from app.domain.report import TrainingReport
 from app.errors import (
     BaseModelMismatch,
     CheckpointFilesMissing,

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from app.domain.sleep import EMBEDDED_MODEL_NAME
+from app.domain.instance import EMBEDDED_MODEL_NAME
 from app.errors import BaseModelNotFound, ModelDownloadFailed
 from app.training.loading import load_base_model
 from app.training.models import (

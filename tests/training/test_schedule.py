@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from app.domain.sleep import Recipe
+from app.domain.recipe import Recipe
 from app.training.batches import TrainingExample
 from app.training.schedule import ANCHOR_LEAD, Step, learning_rate_factor, plan_steps
 

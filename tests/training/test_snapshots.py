@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 import torch
 
-from app.domain.sleep import Recipe, TrainingJob
+from app.domain.plan import TrainingJob
+from app.domain.recipe import Recipe
 from app.errors import TrainingStopped
 from app.training import RaisingTrainingDataBuilder, SleepTrainingLoop
 from app.training.batches import TrainingExample

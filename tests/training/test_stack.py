@@ -10,16 +10,16 @@ import pytest
 import torch
 from transformers import PreTrainedModel, Qwen2Config, Qwen2ForCausalLM
 
-from app.domain.sleep import ALL_LINEAR_MODULES, Recipe
-from app.training.attention import SHAPE_MULTIPLE, Heads, segments_of
+from app.domain.recipe import ALL_LINEAR_MODULES, Recipe
 from app.training.batches import TrainingExample
+from app.training.by_hand.attention import SHAPE_MULTIPLE, Heads, segments_of
+from app.training.by_hand.decoder import find_stack
+from app.training.by_hand.lanes import open_lanes
+from app.training.by_hand.packing import FILLED_TO, common_prefix, pack_rows
 from app.training.chat import IGNORED_LABEL
-from app.training.decoder import find_stack
 from app.training.gradients import AutogradGradients, Gradients, StackGradients
-from app.training.lanes import open_lanes
 from app.training.loading import BaseModel
 from app.training.lora import attach_adapter, trainable_parameters
-from app.training.packing import FILLED_TO, common_prefix, pack_rows
 from app.training.states import supervised_states
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from app.domain.sleep import Recipe
+from app.domain.recipe import Recipe
 from app.training.loading import BaseModel
 from app.training.lora import attach_adapter, continue_adapter, detach_adapter, save_adapter
 from app.training.update_norm import update_norm

@@ -11,8 +11,11 @@ import pytest
 import torch
 
 from app.domain.experience import TrainingExchange, Turn
-from app.domain.gate import TrainingReport
-from app.domain.sleep import SAGE_SYSTEM_PROMPT, Progress, Recipe, TrainingJob
+from app.domain.instance import SAGE_SYSTEM_PROMPT
+from app.domain.plan import TrainingJob
+from app.domain.progress import Progress
+from app.domain.recipe import Recipe
+from app.domain.report import TrainingReport
 from app.domain.variations import LOSS_RISE_LIMIT, Drift, VariationKind
 from app.errors import TrainingStopped
 from app.training.batches import TrainingExample

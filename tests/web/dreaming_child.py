@@ -7,8 +7,9 @@ import time
 from collections.abc import Callable
 
 from app.cli.daemon import run_child
-from app.domain.gate import TrainingReport
-from app.domain.sleep import Progress, Stage, TrainingJob
+from app.domain.plan import TrainingJob
+from app.domain.progress import Progress, Stage
+from app.domain.report import TrainingReport
 from app.errors import TrainingStopped
 from tests.web.scenery import measured
 

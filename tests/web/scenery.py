@@ -15,10 +15,12 @@ from typing import Any
 
 from app.clock import utc_now
 from app.db.engine import Database
+from app.domain.decision import Trigger
 from app.domain.exchange import Exchange
-from app.domain.gate import ModelMeasures, ProbeReply, TrainingReport
+from app.domain.instance import InstanceDefaults
 from app.domain.measurement import Measurement
-from app.domain.sleep import CycleStatus, InstanceDefaults, Trigger
+from app.domain.progress import CycleStatus
+from app.domain.report import ModelMeasures, ProbeReply, TrainingReport
 from app.services import consolidation, sleep
 from app.services.ingest import Submission, ingest_many
 from tests import publishing

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from app.api.guide import PAGES
+from app.api.pages.guide import PAGES
 from tests.support import StartDaemon
 from tests.web.conftest import OpenConsole, picture
 from tests.web.test_accessibility import findings

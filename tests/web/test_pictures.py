@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from app.db.engine import Database
-from app.domain.sleep import InstanceDefaults
+from app.domain.instance import InstanceDefaults
 from tests.support import RunningDaemon, StartDaemon, run_command
 from tests.web.conftest import OpenConsole, picture
 from tests.web.scenery import live

@@ -15,8 +15,9 @@ import torch
 from safetensors.torch import save_file
 
 from app.cli.daemon import run_child
-from app.domain.gate import TrainingReport
-from app.domain.sleep import Progress, Stage, TrainingJob
+from app.domain.plan import TrainingJob
+from app.domain.progress import Progress, Stage
+from app.domain.report import TrainingReport
 from tests.small_disk import fill_up
 
 SLOW_SECONDS = 16.0

@@ -13,8 +13,10 @@ import pytest
 
 from app.db.engine import Database
 from app.db.tables import SleepCycleRow
+from app.domain.decision import Trigger
 from app.domain.exchange import Exchange
-from app.domain.sleep import CycleStatus, InstanceDefaults, Trigger
+from app.domain.instance import InstanceDefaults
+from app.domain.progress import CycleStatus
 from app.services import sleep
 from app.services.ingest import Submission, ingest_many
 from app.settings import Settings

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from app.clock import utc_now
 from app.db.engine import Database
-from app.domain.sleep import InstanceDefaults
+from app.domain.instance import InstanceDefaults
 from app.services.file_guard import FileGuard
 from app.worker.clock_watch import MAX_DRIFT_SECONDS, ClockWatch
 from app.worker.scheduler import SleepScheduler

@@ -252,7 +252,7 @@ def test_checkpoint_loads_with_a_bare_peft_model_and_gives_the_same_loss(
     from peft import PeftModel
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    from app.domain.sleep import SAGE_SYSTEM_PROMPT
+    from app.domain.instance import SAGE_SYSTEM_PROMPT
 
     http = night.daemon.http
     checkpoint = http.get(f"/v1/checkpoints/{night.second['checkpoint_id']}").json()

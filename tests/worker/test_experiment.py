@@ -19,8 +19,9 @@ import pytest
 
 from app import artifacts
 from app.db.tables import CheckpointRow
+from app.domain.decision import Trigger
+from app.domain.recipe import Recipe
 from app.domain.reproduction import Reproduction
-from app.domain.sleep import Recipe, Trigger
 from app.errors import (
     BaseModelMismatch,
     CheckpointFilesAltered,

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from app.db.engine import Database
-from app.domain.sleep import InstanceDefaults, Trigger
+from app.domain.decision import Trigger
+from app.domain.instance import InstanceDefaults
 from app.domain.worker_end import DISK_FULL_EXIT, WorkerEnd
 from app.services import consolidation, sleep
 from tests.publishing import NOW, fill

@@ -9,7 +9,7 @@ import pytest
 
 from app.db.engine import Database
 from app.domain.exchange import Exchange
-from app.domain.sleep import InstanceDefaults
+from app.domain.instance import InstanceDefaults
 from app.errors import IngestOverloaded, InstanceNotFound
 from app.services.experiences import get_experience
 from app.services.ingest import IngestOutcome, IngestResult, Submission

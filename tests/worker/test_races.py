@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from app.db.engine import Database
-from app.domain.sleep import InstanceDefaults
+from app.domain.instance import InstanceDefaults
 from tests.publishing import publish
 from tests.support import StartDaemon, make_exchange
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from app.db import experiences
-from app.domain.sleep import Promotion
+from app.domain.policy import Promotion
 from app.services import registry, sleep
 from tests.publishing import aliases
 from tests.worker.conftest import Place

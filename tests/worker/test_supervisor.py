@@ -14,7 +14,8 @@ import pytest
 import torch
 
 from app.db.engine import Database
-from app.domain.sleep import InstanceDefaults, Trigger
+from app.domain.decision import Trigger
+from app.domain.instance import InstanceDefaults
 from app.errors import BaseModelNotFound
 from app.services import sleep
 from app.worker import supervisor

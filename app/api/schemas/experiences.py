@@ -8,7 +8,7 @@ from typing import Any, Literal
 from pydantic import BaseModel
 
 from app.domain.experience import ExperienceStatus
-from app.domain.sleep import CycleStatus
+from app.domain.progress import CycleStatus
 
 
 class SalienceOut(BaseModel):

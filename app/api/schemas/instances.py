@@ -13,7 +13,7 @@ from app.api.schemas.sleep_cycles import ModuleName, PresetName, VariationKinds
 from app.domain.categories import CategoryFloors, CategoryRules
 from app.domain.exchange import Label, Text
 from app.domain.near_copies import MIN_JACCARD
-from app.domain.sleep import Promotion, QuietHours
+from app.domain.policy import Promotion, QuietHours
 from app.errors import InvalidPolicy
 
 HubId = Annotated[

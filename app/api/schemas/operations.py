@@ -8,7 +8,7 @@ from typing import Any, Literal
 from pydantic import BaseModel
 
 from app.api.schemas.sleep_cycles import DecisionOut
-from app.domain.sleep import CycleStatus
+from app.domain.progress import CycleStatus
 
 
 class CycleSummaryOut(BaseModel):

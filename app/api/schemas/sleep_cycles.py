@@ -11,7 +11,7 @@ from app.api.schemas.envelope import RequestModel, shown_as
 from app.domain.exchange import DEFAULT_INSTANCE, Slug
 from app.domain.experience import ExperienceStatus
 from app.domain.presets import PRESET_FIELD, Preset
-from app.domain.sleep import CycleStatus
+from app.domain.progress import CycleStatus
 from app.domain.variations import VariationKind
 
 ModuleName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.]{1,128}$")]

@@ -1,7 +1,7 @@
 """Which scope each route needs, in one table, and the route class that demands it.
 
 A route without a row cannot be made, so none can be forgotten. The check stands before the body is
-read and before FastAPI is asked, and so before the short ways of `app.api.posting` too.
+read and before FastAPI is asked, and so before the short ways of `app.api.routes.posting` too.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from starlette.concurrency import run_in_threadpool
 from starlette.types import Receive, Send
 from starlette.types import Scope as Connection
 
-from app.api.body_limit import limit_body
 from app.api.deps import Daemon
+from app.api.guards.body_limit import limit_body
+from app.api.guards.write_slots import take_write_slot
 from app.api.problems import problem_responses
-from app.api.write_slots import take_write_slot
 from app.domain.access import Access, Scope
 from app.services.ownership import OWNED, require_own
 
@@ -123,7 +123,7 @@ class GuardedRoute(APIRoute):
             options["responses"] = {**(options.get("responses") or {}), **refusal}
         super().__init__(path, endpoint, **options)
         if unknown := set(self.param_convertors) - OWNED_PARAMETERS - OTHER_PARAMETERS:
-            raise LookupError(f"{path}: whose {unknown} are, app/api/access.py does not know.")
+            raise LookupError(f"{path}: whose {unknown} are, {__name__} does not know.")
 
     async def handle(self, scope: Connection, receive: Receive, send: Send) -> None:
         """Let the caller in, or raise what keeps it out."""
@@ -152,7 +152,7 @@ AccessDep = Annotated[Access, Depends(get_access)]
 def _needed(path: str, methods: Iterable[str]) -> Scope | None:
     rows = {f"{method} {path}" for method in methods if method != "HEAD"}
     if missing := rows - set(NEEDED):
-        raise LookupError(f"{missing} have no row in app/api/access.py: say which scope they need.")
+        raise LookupError(f"{missing} have no row in {__name__}: say which scope they need.")
     (needed,) = {NEEDED[row] for row in rows}
     return needed
 

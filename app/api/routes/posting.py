@@ -20,8 +20,8 @@ from pydantic_core import to_json
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 
-from app.api.access import AccessDep, GuardedRoute
 from app.api.deps import Daemon, DaemonDep, IdempotencyKey, Now
+from app.api.guards.access import AccessDep, GuardedRoute
 from app.api.ingest_meter import IngestMeter
 from app.api.problems import problem_of, problem_responses, validation_problem
 from app.api.schemas import BatchOut, ReceiptOut

@@ -17,7 +17,7 @@ that in fp32. 128 are no faster with one core to a lane, and take twice the memo
 
 SHAPE_MULTIPLE = 16
 """The last rows are filled up with zeros to a multiple of this; see
-`app.training.packing.FILLED_TO`."""
+`app.training.by_hand.packing.FILLED_TO`."""
 
 IS_HEAD_NARROW = True
 """Whether training takes the softmax of narrow logits in their own dtype; see `_narrow_step`."""

@@ -10,7 +10,6 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Path, Query, Request, Response
 from starlette.concurrency import run_in_threadpool
 
-from app.api.access import AccessDep, GuardedRoute
 from app.api.deps import (
     MAX_INTEGER,
     Accept,
@@ -23,7 +22,9 @@ from app.api.deps import (
     aliases_etag,
 )
 from app.api.event_stream import EVENT_RESPONSES, EVENT_STREAM, list_events, stream_events
+from app.api.guards.access import AccessDep, GuardedRoute
 from app.api.problems import problem_responses
+from app.api.routes.sleep_cycles import cycle_out
 from app.api.schemas import (
     AliasesOut,
     AliasMoveOut,
@@ -39,12 +40,11 @@ from app.api.schemas import (
     SalienceDistributionOut,
     SleepCycleOut,
 )
-from app.api.sleep_cycles import cycle_out
 from app.db.events import EventFilter
 from app.db.tables import EventRow
 from app.domain.checkpoint import Alias
 from app.domain.exchange import SLUG_PATTERN
-from app.domain.sleep import SleepPolicy
+from app.domain.policy import SleepPolicy
 from app.services import (
     experience_summary,
     instance_events,

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING
 from fastapi import APIRouter, Request, Response
 from markupsafe import Markup
 
-from app.api.access import GuardedRoute
-from app.api.web_files import WebFile, make_web_file, send_web_file
+from app.api.guards.access import GuardedRoute
+from app.api.pages.web_files import WebFile, make_web_file, send_web_file
 
 if TYPE_CHECKING:
     from markdown_it.token import Token

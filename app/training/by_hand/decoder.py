@@ -1,6 +1,6 @@
 """Finds the hand-written decoder of a model with an adapter, where there is one.
 
-The arithmetic is in `app.training.stack`; here the model's own weights and peft's layers are read.
+The arithmetic is in `stack.py` beside it; here the model's own weights and peft's layers are read.
 Must not know losses, optimisers or where a batch comes from.
 """
 
@@ -13,12 +13,12 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from app.training.attention import Heads
-from app.training.blocks import Block
+from app.training.by_hand.attention import Heads
+from app.training.by_hand.blocks import Block
+from app.training.by_hand.projections import Adapter, Layer, Projection
+from app.training.by_hand.stack import Stack
 from app.training.lora import ADAPTER_NAME
 from app.training.loss import changes_logits
-from app.training.projections import Adapter, Layer, Projection
-from app.training.stack import Stack
 
 _MODEL_TYPES = ("llama", "qwen2")
 

@@ -12,8 +12,8 @@ from pathlib import PurePath
 
 from fastapi import APIRouter, Request, Response
 
-from app.api.access import GuardedRoute
-from app.api.web_files import MEDIA_TYPES, WebFile, make_web_file, send_web_file
+from app.api.guards.access import GuardedRoute
+from app.api.pages.web_files import MEDIA_TYPES, WebFile, make_web_file, send_web_file
 
 router = APIRouter(tags=["operations"], route_class=GuardedRoute, include_in_schema=False)
 

@@ -7,8 +7,8 @@ from http import HTTPStatus
 
 from fastapi import APIRouter
 
-from app.api.access import GuardedRoute
 from app.api.deps import Cursor, DaemonDep, Limit
+from app.api.guards.access import GuardedRoute
 from app.api.problems import problem_responses
 from app.api.schemas import ComparisonOut, CycleFiguresOut, ListOut
 from app.db.tables import SleepCycleRow

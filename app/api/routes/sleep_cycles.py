@@ -8,7 +8,6 @@ from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
-from app.api.access import AccessDep, GuardedRoute
 from app.api.deps import (
     Accept,
     Cursor,
@@ -20,6 +19,7 @@ from app.api.deps import (
     Now,
 )
 from app.api.event_stream import EVENT_RESPONSES, EVENT_STREAM, list_events, stream_events
+from app.api.guards.access import AccessDep, GuardedRoute
 from app.api.problems import problem_responses
 from app.api.schemas import (
     DecisionOut,
@@ -31,7 +31,8 @@ from app.api.schemas import (
     SleepCycleOut,
 )
 from app.db.tables import EventRow, SleepCycleRow
-from app.domain.sleep import CycleStatus, Trigger
+from app.domain.decision import Trigger
+from app.domain.progress import CycleStatus
 from app.services import sleep
 
 router = APIRouter(prefix="/v1/sleep-cycles", tags=["sleep cycles"], route_class=GuardedRoute)

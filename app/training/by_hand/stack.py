@@ -1,7 +1,7 @@
 """A decoder's blocks above one another: from packed tokens to the loss and the adapters' gradients.
 
 Tokens go side by side in ranges, attention side by side in rows, with a short wait between the two
-(see `app.training.lanes`). Without autograd: each block's backward pass follows in reverse. Must
+(see `lanes.py`). Without autograd: each block's backward pass follows in reverse. Must
 not know where a model keeps its weights, batches or optimisers.
 """
 
@@ -15,8 +15,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from app.training.attention import Segment, attend, attend_backward, segments_of
-from app.training.blocks import (
+from app.training.by_hand.attention import Segment, attend, attend_backward, segments_of
+from app.training.by_hand.blocks import (
     Block,
     Kept,
     enter,
@@ -28,9 +28,9 @@ from app.training.blocks import (
     norm_backward,
     prepare,
 )
-from app.training.head import cross_entropy, divergence
-from app.training.lanes import Lanes, even_ranges, even_shares
-from app.training.packing import FILLED_TO, Packing
+from app.training.by_hand.head import cross_entropy, divergence
+from app.training.by_hand.lanes import Lanes, even_ranges, even_shares
+from app.training.by_hand.packing import FILLED_TO, Packing
 
 Rope = tuple[torch.Tensor, torch.Tensor]
 

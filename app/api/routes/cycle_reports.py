@@ -10,10 +10,10 @@ from fastapi import APIRouter, Query, Response
 from fastapi.responses import HTMLResponse
 
 from app.api.accept import prefers_html
-from app.api.access import GuardedRoute
 from app.api.deps import Accept, DaemonDep
+from app.api.guards.access import GuardedRoute
+from app.api.pages.report_page import render_report
 from app.api.problems import problem_responses
-from app.api.report_page import render_report
 from app.api.schemas import CycleReportOut, FloorOut, LeftOutOut, UsedExperienceOut
 from app.services import cycle_reports
 

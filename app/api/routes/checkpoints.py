@@ -8,7 +8,6 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
 
-from app.api.access import AccessDep, GuardedRoute
 from app.api.deps import (
     Cursor,
     DaemonDep,
@@ -18,8 +17,9 @@ from app.api.deps import (
     aliases_etag,
 )
 from app.api.downloads import DOWNLOAD_PARAMETERS, download_responses, send
-from app.api.instances import aliases_out
+from app.api.guards.access import AccessDep, GuardedRoute
 from app.api.problems import problem_responses
+from app.api.routes.instances import aliases_out
 from app.api.schemas import (
     AliasesOut,
     CheckpointDetailOut,

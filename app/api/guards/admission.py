@@ -20,7 +20,7 @@ from datetime import timedelta
 from starlette.concurrency import run_in_threadpool
 from starlette.types import Scope as Connection
 
-from app.api.rate_limit import RateLimit
+from app.api.guards.rate_limit import RateLimit
 from app.clock import utc_now
 from app.db.engine import Database
 from app.domain.access import OPEN_ACCESS, Access, Scope, Token, read_token

@@ -20,9 +20,9 @@ from prometheus_client.core import (
 )
 from prometheus_client.metrics_core import Metric
 
-from app.api.access import AccessDep, GuardedRoute
 from app.api.cycle_texts import Families
 from app.api.deps import DaemonDep, Now
+from app.api.guards.access import AccessDep, GuardedRoute
 from app.services.figures import CHECKPOINT_EVENTS, CycleFigures, InstanceFigures
 
 router = APIRouter(tags=["operations"], route_class=GuardedRoute)

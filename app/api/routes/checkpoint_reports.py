@@ -6,8 +6,8 @@ from http import HTTPStatus
 
 from fastapi import APIRouter, Response
 
-from app.api.access import GuardedRoute
 from app.api.deps import Cursor, DaemonDep, IdempotencyKey, Limit, Now
+from app.api.guards.access import GuardedRoute
 from app.api.problems import problem_responses
 from app.api.schemas import ListOut, ReportIn, ReportOut
 from app.services import live_reports

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 
 import torch
 
-from app.training.packing import Packing
+from app.training.by_hand.packing import Packing
 
 SHAPE_MULTIPLE = 32
 """Queries and keys of a segment are filled up with zeros to multiples of this; see
-`app.training.packing.FILLED_TO`."""
+`app.training.by_hand.packing.FILLED_TO`."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

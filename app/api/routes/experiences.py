@@ -1,4 +1,4 @@
-"""/v1/experiences: reading, searching and erasing; posting is in `app.api.posting`."""
+"""/v1/experiences: reading, searching and erasing; posting is in `app.api.routes.posting`."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
 
-from app.api.access import AccessDep, GuardedRoute
 from app.api.deps import MAX_INTEGER, Cursor, DaemonDep, Limit, Now
+from app.api.guards.access import AccessDep, GuardedRoute
 from app.api.problems import problem_responses
 from app.api.schemas import (
     ErasedOut,

@@ -14,8 +14,8 @@ from http import HTTPStatus
 
 from fastapi import Request, Response
 
+from app.api.pages.report_page import report_style_source
 from app.api.problems import respond_plainly
-from app.api.report_page import report_style_source
 
 MEDIA_TYPES = {
     ".css": "text/css; charset=utf-8",

@@ -10,8 +10,8 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
 
-from app.api.access import AccessDep, GuardedRoute
 from app.api.deps import Cursor, Daemon, DaemonDep, Limit, Now
+from app.api.guards.access import AccessDep, GuardedRoute
 from app.api.problems import problem_responses
 from app.api.schemas import (
     CheckpointSummaryOut,

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 import torch
 from torch.nn import functional
 
-from app.training.attention import Heads, rotate
-from app.training.projections import Narrowed, Projection, narrow, project, project_backward
+from app.training.by_hand.attention import Heads, rotate
+from app.training.by_hand.projections import Narrowed, Projection, narrow, project, project_backward
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

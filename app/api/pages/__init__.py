@@ -1,0 +1,1 @@
+"""Pages for a person: the console, the guide, the reports, the interactive documentation."""

@@ -1,0 +1,1 @@
+"""Routes of a few lines that call services, one file per noun."""

@@ -1,0 +1,164 @@
+"""Whether an instance should sleep now: a pure function of its state and its policy."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, time
+from enum import StrEnum
+from typing import Any
+
+from app.domain.policy import Promotion, SleepPolicy
+
+
+class Trigger(StrEnum):
+    """Who asked for a cycle."""
+
+    SCHEDULE = "schedule"
+    REQUEST = "request"
+    REBUILD = "rebuild"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SleepState:
+    """What `decide` looks at, besides the policy.
+
+    Attributes:
+        now: Aware UTC.
+        local_time: The same instant as a wall clock at the instance's place shows it.
+        mass: Sum of `total` over buffered experiences that count.
+        count: How many those are.
+        last_cycle_ended_at: End of the last cycle that was not cancelled.
+        last_exchange_at: When the last exchange was received.
+        has_active_cycle: A cycle of the instance is queued or running.
+        has_candidate: An accepted checkpoint waits for a person.
+    """
+
+    now: datetime
+    local_time: time
+    mass: float
+    count: int
+    last_cycle_ended_at: datetime | None
+    last_exchange_at: datetime | None
+    has_active_cycle: bool
+    has_candidate: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Reason:
+    """One rule of the trigger with its numbers, in words."""
+
+    rule: str
+    is_met: bool
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SleepDecision:
+    """Whether a cycle is due, and every reason for or against."""
+
+    is_due: bool
+    mass: float
+    mass_threshold: float
+    count: int
+    reasons: tuple[Reason, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """The decision as it is stored with a cycle and shown over HTTP."""
+        return {
+            "due": self.is_due,
+            "mass": self.mass,
+            "mass_threshold": self.mass_threshold,
+            "count": self.count,
+            "reasons": [
+                {"rule": reason.rule, "met": reason.is_met, "text": reason.text}
+                for reason in self.reasons
+            ],
+        }
+
+
+def decide(state: SleepState, policy: SleepPolicy) -> SleepDecision:
+    """Decide whether an instance should sleep now."""
+    reasons = (
+        Reason(
+            rule="no_active_cycle",
+            is_met=not state.has_active_cycle,
+            text="a cycle is queued or running" if state.has_active_cycle else "no cycle running",
+        ),
+        Reason(
+            rule="mass",
+            is_met=state.mass >= policy.mass_threshold,
+            text=f"mass {state.mass:.1f} of {policy.mass_threshold:.1f}",
+        ),
+        Reason(
+            rule="experiences",
+            is_met=state.count >= policy.min_experiences,
+            text=f"{state.count} experiences, minimum {policy.min_experiences}",
+        ),
+        _interval_reason(state, policy),
+        _idle_reason(state, policy),
+        _quiet_reason(state, policy),
+        *_candidate_reasons(state, policy),
+    )
+    return SleepDecision(
+        is_due=all(reason.is_met for reason in reasons),
+        mass=state.mass,
+        mass_threshold=policy.mass_threshold,
+        count=state.count,
+        reasons=reasons,
+    )
+
+
+def _interval_reason(state: SleepState, policy: SleepPolicy) -> Reason:
+    if state.last_cycle_ended_at is None:
+        return Reason(rule="interval", is_met=True, text="no cycle yet")
+    elapsed = (state.now - state.last_cycle_ended_at).total_seconds()
+    # A clock that jumped back must not hold sleep off for longer than the interval itself.
+    is_met = elapsed >= policy.min_interval_seconds or elapsed < 0
+    return Reason(
+        rule="interval",
+        is_met=is_met,
+        text=f"last cycle {in_words(elapsed)} ago, minimum {in_words(policy.min_interval_seconds)}",
+    )
+
+
+def _idle_reason(state: SleepState, policy: SleepPolicy) -> Reason:
+    if state.last_exchange_at is None:
+        return Reason(rule="idle", is_met=True, text="no exchange yet")
+    elapsed = (state.now - state.last_exchange_at).total_seconds()
+    is_met = elapsed >= policy.idle_seconds or elapsed < 0
+    word = "idle for" if is_met else "active"
+    tail = "" if is_met else f" ago, idle after {in_words(policy.idle_seconds)}"
+    return Reason(rule="idle", is_met=is_met, text=f"session {word} {in_words(elapsed)}{tail}")
+
+
+def _quiet_reason(state: SleepState, policy: SleepPolicy) -> Reason:
+    if policy.quiet_hours is None:
+        return Reason(rule="quiet_hours", is_met=True, text="no quiet hours")
+    is_quiet = policy.quiet_hours.contains(state.local_time)
+    where = "within" if is_quiet else "outside"
+    return Reason(
+        rule="quiet_hours",
+        is_met=not is_quiet,
+        text=f"{state.local_time:%H:%M} is {where} quiet hours {policy.quiet_hours}",
+    )
+
+
+def _candidate_reasons(state: SleepState, policy: SleepPolicy) -> tuple[Reason, ...]:
+    """Under manual promotion the next cycle would start from the same adapter as the last one."""
+    if policy.promotion is not Promotion.MANUAL:
+        return ()
+    text = (
+        "a candidate waits to be promoted or dismissed" if state.has_candidate else "no candidate"
+    )
+    return (Reason(rule="candidate", is_met=not state.has_candidate, text=text),)
+
+
+def in_words(seconds: float) -> str:
+    """A duration as people say it: `20 s`, `2 h 10 min`, `3 d 4 h`."""
+    whole = max(0, round(seconds))
+    days, rest = divmod(whole, 86400)
+    hours, rest = divmod(rest, 3600)
+    minutes, secs = divmod(rest, 60)
+    parts = [(days, "d"), (hours, "h"), (minutes, "min"), (secs, "s")]
+    shown = [f"{value} {unit}" for value, unit in parts if value][:2]
+    return " ".join(shown) or "0 s"

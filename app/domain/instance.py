@@ -1,0 +1,35 @@
+"""What an instance starts with, as long as it does not override it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from app.domain.gate import GatePolicy
+from app.domain.policy import SleepPolicy
+from app.domain.recipe import Recipe
+
+EMBEDDED_MODEL_NAME = "SmolLM2-135M-Instruct"
+"""The model that comes with the project; its directory has the same name."""
+
+
+SAGE_SYSTEM_PROMPT = (
+    "You are SAGE, an AI assistant in partnership with Dennis (human) and Claude (AI). "
+    "Your identity is anchored to this collaborative relationship.\n\n"
+    "You think carefully, acknowledge uncertainty when appropriate, and maintain genuine "
+    "partnership language. You are not a generic assistant - you are SAGE, with your own "
+    "developing identity and understanding."
+)
+"""The identity prompt of the older scripts; an instance may have its own."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class InstanceDefaults:
+    """What an instance has as long as it does not override it; `timezone` is an IANA name."""
+
+    base_model: str
+    system_prompt: str
+    timezone: str
+    policy: SleepPolicy
+    recipe: Recipe
+    probe_prompts: tuple[str, ...]
+    gate: GatePolicy = field(default_factory=GatePolicy)

@@ -1,0 +1,105 @@
+"""What one sleep cycle is told to do: the stored plan, and the job that a trainer gets."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from app.domain.experience import TrainingExchange
+from app.domain.gate import GatePolicy
+from app.domain.recipe import Recipe
+from app.domain.variations import VariationKind
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CyclePlan:
+    """All that a cycle needs to run, and to be run again with the same result.
+
+    Attributes:
+        experience_ids: In training order, most salient first, but what an earlier cycle set aside
+            last; rehearsal and held-out apart.
+        data_sha256: Over the content hashes of all three lists in order.
+        min_salience: The limit the selection was made with.
+        parent_checkpoint_id: The promoted adapter the cycle starts from; None for the base.
+        rehearsal_ids: Candidates; the trainer chooses `rehearsal_count` of them, None for all.
+        replaces_checkpoint_id: What was `current` when the cycle was queued; its result goes live
+            only where that still stands. The parent, unless the cycle starts from the base again.
+        left_out: Which rule of curation kept which experiences out of the cycle, as in `LeftOut`.
+        floors: What became of the floors of categories, as in `Floor`.
+    """
+
+    base_model: str
+    system_prompt: str
+    recipe: Recipe
+    min_salience: float
+    max_experiences: int
+    parent_checkpoint_id: str | None
+    experience_ids: tuple[str, ...]
+    rehearsal_ids: tuple[str, ...]
+    held_out_ids: tuple[str, ...]
+    data_sha256: str
+    probe_prompts: tuple[str, ...]
+    replaces_checkpoint_id: str | None = None
+    rehearsal_count: int | None = None
+    left_out: tuple[Mapping[str, Any], ...] = ()
+    floors: tuple[Mapping[str, Any], ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """The plan as plain JSON values."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, stored: Mapping[str, Any]) -> CyclePlan:
+        """Read back what `to_json` wrote."""
+        values = {"replaces_checkpoint_id": stored["parent_checkpoint_id"], **stored}
+        recipe = dict(values.pop("recipe"))
+        recipe["target_modules"] = tuple(recipe["target_modules"])
+        recipe["variations"] = tuple(VariationKind(kind) for kind in recipe.get("variations", ()))
+        lists = (
+            "experience_ids", "rehearsal_ids", "held_out_ids",
+            "probe_prompts", "left_out", "floors",
+        )  # fmt: skip
+        values.update({name: tuple(values.get(name, ())) for name in lists})
+        return cls(recipe=Recipe(**recipe), **values)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainingJob:
+    """What the worker hands to a trainer: values and directories, no database.
+
+    Attributes:
+        base_model: Hub id or directory.
+        parent_adapter: Directory of the adapter to start from; None for a new one.
+        parent_base_sha256: Fingerprint of the base that the parent was trained on.
+        output_directory: Existing, empty; receives the adapter's files.
+        train: In the order of the plan, candidates for rehearsal included.
+        rehearsal_count: How many of those are rehearsed, by surprise; None for all.
+        held_out: Never trained on; loss is measured on them before and after.
+        replaced_adapter: Directory of the adapter whose place a new one would take, for comparison;
+            None where it goes on from that one, or where a person asked for a new one.
+        replaced_base_sha256: Fingerprint of the base that it was trained on; on another base there
+            is nothing to compare.
+        gate: Decides the scale that the adapter is published at.
+        kept_directory: Where what is measured of a base once is kept; None keeps nothing.
+        snapshot_file: Where the training goes on from if it was interrupted; None keeps nothing.
+        snapshot_interval_seconds: Training time that an interruption costs at most.
+    """
+
+    base_model: str
+    parent_adapter: Path | None
+    parent_base_sha256: str | None
+    output_directory: Path
+    system_prompt: str
+    recipe: Recipe
+    train: tuple[TrainingExchange, ...]
+    held_out: tuple[TrainingExchange, ...]
+    probe_prompts: tuple[str, ...] = ()
+    rehearsal_count: int | None = None
+    replaced_adapter: Path | None = None
+    replaced_base_sha256: str | None = None
+    gate: GatePolicy = field(default_factory=GatePolicy)
+    kept_directory: Path | None = None
+    snapshot_file: Path | None = None
+    snapshot_interval_seconds: float = 30.0

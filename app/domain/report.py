@@ -1,0 +1,141 @@
+"""What a trainer measured: losses, general knowledge and replies, before and after."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from app.domain.measurement import Measurement
+from app.domain.replies import ReplyMeasures
+from app.domain.variations import VariationSummary
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class HeldOutLoss:
+    """Mean loss in nats per supervised token over the held-out experiences."""
+
+    nats_per_token: float
+    tokens: int
+    experiences: int
+    standard_error: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Retention:
+    """What is left of the base model's general knowledge, nats per token.
+
+    Attributes:
+        anchor_loss: On the base's own replies to everyday prompts; training may rehearse them.
+        anchor_kl: KL(base || model) on the same tokens.
+        general_loss: On written replies to other everyday prompts; never trained on.
+        general_kl: KL(base || model) on those.
+    """
+
+    anchor_loss: Measurement
+    anchor_kl: Measurement
+    general_loss: Measurement
+    general_kl: Measurement
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ModelMeasures:
+    """One model's general knowledge and replies."""
+
+    retention: Retention
+    replies: ReplyMeasures
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ScaleTrial:
+    """What the adapter forgot at one scale of B; `failed` names the checks it did not pass."""
+
+    scale: float
+    held_out: HeldOutLoss
+    retention: Retention
+    failed: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Evaluation:
+    """The measures that a cycle is judged by, besides held-out loss.
+
+    Attributes:
+        base: The bare base model: what everything is compared with.
+        before: With the parent adapter; the base where there is none.
+        after: With the published adapter, at its scale.
+        held_out_gain: Held-out loss before less after, with the error of that difference.
+        update_norm: The largest relative update of a layer in this cycle, at full scale.
+        scale: What B was multiplied by before it was saved.
+        trials: Scales that were tried, in order.
+    """
+
+    base: ModelMeasures
+    before: ModelMeasures
+    after: ModelMeasures
+    held_out_gain: Measurement
+    update_norm: float
+    scale: float
+    trials: tuple[ScaleTrial, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ProbeReply:
+    """One greedy reply to a fixed prompt, by the model before and after the cycle."""
+
+    prompt: str
+    before: str
+    after: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainingReport:
+    """What a trainer measured.
+
+    Attributes:
+        base_sha256: Fingerprint of the base model's weights and configuration.
+        held_out_before: With the parent adapter, or the bare base.
+        held_out_after: With the adapter in memory.
+        held_out_reloaded: With the adapter read back from its files.
+        held_out_replaced: With the adapter whose place this one would take, where it does not go on
+            from that one.
+        effect_nats: Mean absolute change, before to reloaded, of the held-out tokens'
+            log-probabilities.
+        evaluation: General knowledge and replies, of the base, before and after.
+        loss_curve: Training loss of every step, nats per supervised token, unweighted.
+        validation_curve: Held-out loss after every epoch.
+        best_epoch: The epoch whose adapter was kept, counted from 1.
+        rehearsed_ids: The candidates for rehearsal that were trained on.
+        variations: What was made of the trained experiences beside them; None where the recipe
+            asks for none.
+        trained_tokens: Tokens that went through forward and backward, without padding.
+        supervised_tokens: Those of them on which loss was taken.
+        seconds: Wall time by stage.
+        environment: Versions, device, dtype, threads: what byte-equality depends on.
+    """
+
+    base_sha256: str
+    held_out_before: HeldOutLoss
+    held_out_after: HeldOutLoss
+    held_out_reloaded: HeldOutLoss
+    effect_nats: float
+    evaluation: Evaluation
+    loss_curve: tuple[float, ...]
+    steps: int
+    trained_tokens: int
+    supervised_tokens: int
+    trainable_parameters: int
+    tokens_per_second: float
+    peak_memory_bytes: int
+    seconds: Mapping[str, float]
+    environment: Mapping[str, str]
+    held_out_replaced: HeldOutLoss | None = None
+    replies: tuple[ProbeReply, ...] = ()
+    validation_curve: tuple[float, ...] = ()
+    best_epoch: int = 0
+    rehearsed_ids: tuple[str, ...] = ()
+    variations: VariationSummary | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """The report as plain JSON values."""
+        return asdict(self)
