@@ -14,7 +14,7 @@ from starlette.middleware.cors import CORSMiddleware
 from app import artifacts, data_lock
 from app.api import document
 from app.api.cycle_texts import CycleTexts
-from app.api.deps import Daemon
+from app.api.daemon import Daemon
 from app.api.guards.admission import Admission
 from app.api.guards.body_limit import BodyLimit
 from app.api.guards.rate_limit import RateLimit
@@ -25,15 +25,11 @@ from app.api.pages import console, guide
 from app.api.pages.docs import install_docs
 from app.api.problems import install_problem_handlers
 from app.api.routes import (
-    checkpoint_reports,
     checkpoints,
-    cycle_figures,
-    cycle_reports,
     experiences,
     instances,
     metrics,
     operations,
-    posting,
     sleep_cycles,
 )
 from app.api.tracing import install_tracing
@@ -82,13 +78,9 @@ def create_app(settings: Settings, *, child_command: Sequence[str] | None = None
     install_problem_handlers(app)
     _add_middleware(app, settings)
     for part in (
-        posting,
         experiences,
         sleep_cycles,
-        cycle_reports,
-        cycle_figures,
         checkpoints,
-        checkpoint_reports,
         instances,
         operations,
         console,

@@ -1,1 +1,1 @@
-"""The operator's console: static files, served by `app.api.routes.operations`."""
+"""The operator's console: static files, served by `app.api.pages`."""

@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from app import artifacts
-from app.api.routes.posting import _BATCH, _read
+from app.api.routes.experiences import _BATCH, _read
 from app.client.downloads import unpack
 from app.client.errors import DownloadCorrupt
 from app.client.results import Checkpoint

@@ -12,7 +12,7 @@ from playwright.sync_api import Page, Request, Route, expect
 from app.db.engine import Database
 from app.domain.access import Scope
 from app.domain.instance import InstanceDefaults
-from tests.api.test_access import grant
+from tests.api.guards.test_access import grant
 from tests.support import RunningDaemon, StartDaemon, make_exchange
 from tests.web.conftest import OpenConsole, picture
 from tests.web.scenery import HOSTILE, live

@@ -1,7 +1,7 @@
 """Which scope each route needs, in one table, and the route class that demands it.
 
 A route without a row cannot be made, so none can be forgotten. The check stands before the body is
-read and before FastAPI is asked, and so before the short ways of `app.api.routes.posting` too.
+read and before FastAPI is asked, and so before the short ways of `app.api.routes.experiences` too.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.types import Receive, Send
 from starlette.types import Scope as Connection
 
-from app.api.deps import Daemon
+from app.api.daemon import Daemon
 from app.api.guards.body_limit import limit_body
 from app.api.guards.write_slots import take_write_slot
 from app.api.problems import problem_responses

@@ -1,47 +1,43 @@
-"""/v1/checkpoints: the registry of published adapters."""
+"""/v1/checkpoints: the registry of published adapters, and what live sessions found of them."""
 
 from __future__ import annotations
 
-import re
 from http import HTTPStatus
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
 
-from app.api.deps import (
-    Cursor,
-    DaemonDep,
-    ExpectedRevisions,
-    Limit,
-    Now,
-    aliases_etag,
+from app.api.answers.checkpoints import (
+    aliases_out,
+    checkpoint_detail_out,
+    checkpoint_out,
+    cursor_of,
+    lineage_use_out,
+    read_cursor,
+    report_out,
 )
-from app.api.downloads import DOWNLOAD_PARAMETERS, download_responses, send
+from app.api.answers.downloads import DOWNLOAD_PARAMETERS, download_responses, send
+from app.api.daemon import DaemonDep
 from app.api.guards.access import AccessDep, GuardedRoute
+from app.api.parameters import Cursor, ExpectedRevisions, IdempotencyKey, Limit, Now
 from app.api.problems import problem_responses
-from app.api.routes.instances import aliases_out
 from app.api.schemas import (
     AliasesOut,
     CheckpointDetailOut,
     CheckpointOut,
     CheckpointPatch,
-    FileOut,
     LineageUseOut,
     ListOut,
     PromoteIn,
-    ProvenanceOut,
+    ReportIn,
+    ReportOut,
 )
 from app.artifacts import Archive
-from app.db.lineage import UsePlace
 from app.domain.checkpoint import CheckpointStatus
 from app.domain.experience import CycleRole
-from app.errors import CursorNotFound
-from app.services import registry
+from app.services import live_reports, registry
 
 MEDIA_TYPES = {".json": "application/json"}
-
-_PLACE = re.compile(r"(\d{1,15})-(train|rehearsal|held_out)-(\d{1,15})", re.ASCII)
-"""A cursor of a checkpoint's experiences: the place of the last one of the page before."""
 
 router = APIRouter(prefix="/v1/checkpoints", tags=["checkpoints"], route_class=GuardedRoute)
 
@@ -67,7 +63,7 @@ def list_checkpoints(
         limit=limit,
     )
     return ListOut(
-        data=[CheckpointOut(**_columns(view)) for view in views],
+        data=[checkpoint_out(view) for view in views],
         has_more=next_cursor is not None,
         next=next_cursor,
     )
@@ -77,13 +73,8 @@ def list_checkpoints(
 def get_checkpoint(checkpoint_id: str, daemon: DaemonDep) -> CheckpointDetailOut:
     """One checkpoint, with every experience it was made with."""
     view = registry.get_checkpoint(daemon.db, checkpoint_id)
-    used = [
-        ProvenanceOut(
-            experience_id=experience_id, role=use.role, position=use.position, weight=use.weight
-        )
-        for use, experience_id in registry.list_provenance(daemon.db, checkpoint_id)
-    ]
-    return CheckpointDetailOut(**_columns(view), experiences=used)
+    used = registry.list_provenance(daemon.db, checkpoint_id)
+    return checkpoint_detail_out(view, used)
 
 
 @router.get("/{checkpoint_id}/experiences", responses=problem_responses(HTTPStatus.NOT_FOUND))
@@ -103,28 +94,12 @@ def list_checkpoint_experiences(
         checkpoint_id,
         with_ancestors=ancestors,
         role=role,
-        after=_read_place(cursor) if cursor else None,
+        after=read_cursor(cursor) if cursor else None,
         limit=limit,
     )
-    data = [
-        LineageUseOut(
-            experience_id=use.experience_id,
-            role=use.place.role,
-            position=use.place.position,
-            weight=use.weight,
-            checkpoint_id=use.checkpoint_id,
-            sleep_cycle_id=use.cycle_id,
-            cycle_number=use.place.cycle_number,
-        )
-        for use in rows[:limit]
-    ]
+    data = [lineage_use_out(use) for use in rows[:limit]]
     has_more = len(rows) > limit
-    last = data[-1] if has_more else None
-    return ListOut(
-        data=data,
-        has_more=has_more,
-        next=f"{last.cycle_number}-{last.role}-{last.position}" if last else None,
-    )
+    return ListOut(data=data, has_more=has_more, next=cursor_of(data[-1]) if has_more else None)
 
 
 @router.patch("/{checkpoint_id}", responses=problem_responses(HTTPStatus.NOT_FOUND))
@@ -132,7 +107,7 @@ def patch_checkpoint(checkpoint_id: str, body: CheckpointPatch, daemon: DaemonDe
     """Change a checkpoint's note or pin."""
     columns = {"note": "note", "pinned": "is_pinned"}
     values = {columns[name]: getattr(body, name) for name in body.model_fields_set}
-    return CheckpointOut(**_columns(registry.annotate_checkpoint(daemon.db, checkpoint_id, values)))
+    return checkpoint_out(registry.annotate_checkpoint(daemon.db, checkpoint_id, values))
 
 
 @router.delete(
@@ -172,8 +147,7 @@ def promote_checkpoint(
         expected_revisions=expected_revisions,
         now=now,
     )
-    response.headers["ETag"] = aliases_etag(view.revision)
-    return aliases_out(view)
+    return aliases_out(view, response)
 
 
 @router.api_route(
@@ -227,32 +201,52 @@ def get_checkpoint_archive(
     )
 
 
-def _read_place(cursor: str) -> UsePlace:
-    match = _PLACE.fullmatch(cursor)
-    if match is None:
-        raise CursorNotFound(
-            "This cursor was not given out by this list; start without one.", pointer="/cursor"
-        )
-    return UsePlace(cycle_number=int(match[1]), role=match[2], position=int(match[3]))
-
-
-def _columns(view: registry.CheckpointView) -> dict[str, Any]:
-    row = view.row
-    derived = {
-        "instance", "aliases", "sleep_cycle_id", "cycle_number", "files", "archive", "pinned",
-    }  # fmt: skip
-    same = set(CheckpointOut.model_fields) - derived
-    return {
-        **{name: getattr(row, name) for name in same},
-        "instance": view.instance,
-        "aliases": list(view.aliases),
-        "sleep_cycle_id": row.cycle_id,
-        "cycle_number": view.cycle_number,
-        "files": [FileOut(**file) for file in row.files],
-        "archive": FileOut(
-            name=row.name.replace("/", "-") + ".tar",
-            size_bytes=row.archive_size_bytes,
-            sha256=row.archive_sha256,
+@router.post(
+    "/{checkpoint_id}/reports",
+    status_code=HTTPStatus.CREATED,
+    responses={
+        200: {"description": "Known already; nothing changed.", "model": ReportOut},
+        **problem_responses(
+            HTTPStatus.BAD_REQUEST,
+            HTTPStatus.NOT_FOUND,
+            HTTPStatus.CONFLICT,
+            HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
         ),
-        "pinned": row.is_pinned,
-    }
+    },
+)
+def post_report(
+    checkpoint_id: str,
+    body: ReportIn,
+    response: Response,
+    daemon: DaemonDep,
+    now: Now,
+    key: IdempotencyKey = None,
+) -> ReportOut:
+    """Keep a session's verdict; enough bad ones on the current checkpoint roll it back at once."""
+    view, is_new = live_reports.record_report(
+        daemon.db,
+        live_reports.ReportSubmission(checkpoint_id=checkpoint_id, **body.model_dump()),
+        idempotency_key=key,
+        defaults=daemon.defaults,
+        now=now,
+    )
+    if is_new and view.row.has_rolled_back:
+        daemon.guard.check_named(now=now)
+    if not is_new:
+        response.status_code = HTTPStatus.OK
+    return report_out(view)
+
+
+@router.get("/{checkpoint_id}/reports", responses=problem_responses(HTTPStatus.NOT_FOUND))
+def list_reports(
+    checkpoint_id: str, daemon: DaemonDep, cursor: Cursor = None, limit: Limit = 50
+) -> ListOut[ReportOut]:
+    """List a checkpoint's reports, newest first."""
+    views, next_cursor = live_reports.list_reports(
+        daemon.db, checkpoint_id, cursor=cursor, limit=limit, defaults=daemon.defaults
+    )
+    return ListOut(
+        data=[report_out(view) for view in views],
+        has_more=next_cursor is not None,
+        next=next_cursor,
+    )

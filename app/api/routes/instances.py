@@ -3,31 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from http import HTTPStatus
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Path, Query, Request, Response
 from starlette.concurrency import run_in_threadpool
 
-from app.api.deps import (
+from app.api.answers.checkpoints import alias_move_out, aliases_out
+from app.api.answers.event_stream import EVENT_RESPONSES, EVENT_STREAM, list_events, stream_events
+from app.api.answers.instances import instance_out
+from app.api.answers.sleep_cycles import cycle_figures_out, cycle_out
+from app.api.daemon import DaemonDep
+from app.api.guards.access import AccessDep, GuardedRoute
+from app.api.parameters import (
     MAX_INTEGER,
     Accept,
-    DaemonDep,
+    Cursor,
     ExpectedRevisions,
     IdempotencyKey,
     LastEventId,
     Limit,
     Now,
-    aliases_etag,
 )
-from app.api.event_stream import EVENT_RESPONSES, EVENT_STREAM, list_events, stream_events
-from app.api.guards.access import AccessDep, GuardedRoute
 from app.api.problems import problem_responses
-from app.api.routes.sleep_cycles import cycle_out
 from app.api.schemas import (
     AliasesOut,
     AliasMoveOut,
+    CycleFiguresOut,
     DecisionOut,
     DismissIn,
     EventOut,
@@ -42,9 +45,7 @@ from app.api.schemas import (
 )
 from app.db.events import EventFilter
 from app.db.tables import EventRow
-from app.domain.checkpoint import Alias
 from app.domain.exchange import SLUG_PATTERN
-from app.domain.policy import SleepPolicy
 from app.services import (
     experience_summary,
     instance_events,
@@ -62,14 +63,14 @@ router = APIRouter(prefix="/v1/instances", tags=["instances"], route_class=Guard
 def list_instances(daemon: DaemonDep, access: AccessDep) -> ListOut[InstanceOut]:
     """List all instances, by slug."""
     found = instances.list_instances(daemon.db, daemon.defaults, within=access.instances)
-    data = [_instance(item) for item in found]
+    data = [instance_out(item) for item in found]
     return ListOut(data=data, has_more=False, next=None)
 
 
 @router.get("/{slug}", responses=problem_responses(HTTPStatus.NOT_FOUND))
 def get_instance(slug: str, daemon: DaemonDep) -> InstanceOut:
     """One instance, with every default filled in."""
-    return _instance(instances.get_instance(daemon.db, slug, daemon.defaults))
+    return instance_out(instances.get_instance(daemon.db, slug, daemon.defaults))
 
 
 @router.put("/{slug}", responses={201: {"description": "Created.", "model": InstanceOut}})
@@ -93,7 +94,7 @@ def put_instance(
         daemon.db, slug, values, defaults=daemon.defaults, now=now
     )
     response.status_code = HTTPStatus.CREATED if is_new else HTTPStatus.OK
-    return _instance(instance)
+    return instance_out(instance)
 
 
 @router.get("/{slug}/experience-summary", responses=problem_responses(HTTPStatus.NOT_FOUND))
@@ -114,12 +115,26 @@ def get_salience_distribution(
     return SalienceDistributionOut(**asdict(found), instance=slug)
 
 
+@router.get("/{slug}/cycle-figures", responses=problem_responses(HTTPStatus.NOT_FOUND))
+def list_cycle_figures(
+    slug: str, daemon: DaemonDep, cursor: Cursor = None, limit: Limit = 50
+) -> ListOut[CycleFiguresOut]:
+    """What each cycle learned and kept, newest first; a cycle's own route has the rest."""
+    page, checkpoint_ids, _ = sleep.list_cycles(
+        daemon.db, instance=slug, status=None, cursor=cursor, limit=limit
+    )
+    return ListOut(
+        data=[cycle_figures_out(row, checkpoint_ids.get(row.id)) for row in page.rows],
+        has_more=page.next_cursor is not None,
+        next=page.next_cursor,
+    )
+
+
 @router.get("/{slug}/aliases", responses=problem_responses(HTTPStatus.NOT_FOUND))
 def get_aliases(slug: str, response: Response, daemon: DaemonDep) -> AliasesOut:
     """Which checkpoint each alias names; the ETag is for If-Match on promote and rollback."""
     view = registry.get_aliases(daemon.db, slug)
-    response.headers["ETag"] = aliases_etag(view.revision)
-    return aliases_out(view)
+    return aliases_out(view, response)
 
 
 @router.get("/{slug}/aliases/history", responses=problem_responses(HTTPStatus.NOT_FOUND))
@@ -133,11 +148,7 @@ def list_alias_history(
 ) -> ListOut[AliasMoveOut]:
     """Every move of the aliases, newest first: from, to, by whom, why."""
     rows = registry.list_alias_history(daemon.db, slug, before_seq=cursor, limit=limit)
-    same = set(AliasMoveOut.model_fields) - {"id"}
-    data = [
-        AliasMoveOut(id=row.seq, **{name: getattr(row, name) for name in same})
-        for row in rows[:limit]
-    ]
+    data = [alias_move_out(row) for row in rows[:limit]]
     has_more = len(rows) > limit
     return ListOut(data=data, has_more=has_more, next=str(data[-1].id) if has_more else None)
 
@@ -167,8 +178,7 @@ def rollback_instance(
         expected_revisions=expected_revisions,
         now=now,
     )
-    response.headers["ETag"] = aliases_etag(view.revision)
-    return aliases_out(view)
+    return aliases_out(view, response)
 
 
 @router.post(
@@ -196,8 +206,7 @@ def dismiss_candidate(
         defaults=daemon.defaults,
         now=now,
     )
-    response.headers["ETag"] = aliases_etag(view.revision)
-    return aliases_out(view)
+    return aliases_out(view, response)
 
 
 @router.post(
@@ -295,32 +304,3 @@ def get_sleep_decision(slug: str, daemon: DaemonDep, now: Now) -> DecisionOut:
     """Whether the instance should sleep now, and every reason with its numbers."""
     decision = sleep.get_decision(daemon.db, slug, defaults=daemon.defaults, now=now)
     return DecisionOut(**decision.to_json())
-
-
-def aliases_out(view: registry.AliasesView) -> AliasesOut:
-    """The aliases as they are sent; one that points nowhere is null."""
-    targets = {alias.name: alias.checkpoint_id for alias in view.aliases}
-    return AliasesOut(
-        instance=view.instance,
-        revision=view.revision,
-        **{alias.value: targets.get(alias.value) for alias in Alias},
-    )
-
-
-def _instance(instance: instances.EffectiveInstance) -> InstanceOut:
-    row = instance.row
-    # Not asdict, which would copy every phrase of every category, 65 us for each instance.
-    policy = {field.name: getattr(instance.policy, field.name) for field in fields(SleepPolicy)}
-    policy["quiet_hours"] = str(instance.policy.quiet_hours) if policy["quiet_hours"] else None
-    return InstanceOut(
-        instance=row.slug,
-        base_model=instance.base_model,
-        system_prompt=instance.system_prompt,
-        timezone=instance.timezone,
-        policy=policy,
-        recipe=asdict(instance.recipe),
-        overrides={"policy": row.policy, "recipe": row.recipe},
-        last_exchange_at=row.last_exchange_at,
-        created_at=row.created_at,
-        updated_at=row.updated_at,
-    )

@@ -21,8 +21,9 @@ from prometheus_client.core import (
 from prometheus_client.metrics_core import Metric
 
 from app.api.cycle_texts import Families
-from app.api.deps import DaemonDep, Now
+from app.api.daemon import DaemonDep
 from app.api.guards.access import AccessDep, GuardedRoute
+from app.api.parameters import Now
 from app.services.figures import CHECKPOINT_EVENTS, CycleFigures, InstanceFigures
 
 router = APIRouter(tags=["operations"], route_class=GuardedRoute)

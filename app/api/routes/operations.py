@@ -10,19 +10,12 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
 
-from app.api.deps import Cursor, Daemon, DaemonDep, Limit, Now
+from app.api.answers.instances import instance_stats_out
+from app.api.daemon import Daemon, DaemonDep
 from app.api.guards.access import AccessDep, GuardedRoute
+from app.api.parameters import Cursor, Limit, Now
 from app.api.problems import problem_responses
-from app.api.schemas import (
-    CheckpointSummaryOut,
-    CycleSummaryOut,
-    DecisionOut,
-    HealthOut,
-    InstanceStatsOut,
-    ReadyOut,
-    StatsOut,
-)
-from app.db.tables import SleepCycleRow
+from app.api.schemas import HealthOut, ReadyOut, StatsOut
 from app.errors import SageSleepError
 from app.services import stats
 
@@ -67,7 +60,7 @@ def get_stats(
         version=daemon.version,
         started_at=daemon.started_at,
         uptime_seconds=(now - daemon.started_at).total_seconds(),
-        instances=[_summary(item) for item in found],
+        instances=[instance_stats_out(item) for item in found],
         has_more=has_more,
         next=found[-1].instance if has_more else None,
     )
@@ -136,33 +129,3 @@ def _check_base_model(base_model: str) -> str:
     if path.is_absolute() and not (path / "config.json").is_file():
         return "it is not on this machine: run `sage-sleep model fetch`, or set SAGE_BASE_MODEL"
     return OK
-
-
-def _summary(item: stats.InstanceStats) -> InstanceStatsOut:
-    current = item.current_checkpoint
-    return InstanceStatsOut(
-        instance=item.instance,
-        counts=dict(item.counts),
-        mass=item.decision.mass,
-        mass_threshold=item.decision.mass_threshold,
-        decision=DecisionOut(**item.decision.to_json()),
-        salience_averages=dict(item.salience_averages) if item.salience_averages else None,
-        last_exchange_at=item.last_exchange_at,
-        last_cycle=_cycle(item.last_cycle) if item.last_cycle else None,
-        running_cycle=_cycle(item.running_cycle) if item.running_cycle else None,
-        current_checkpoint=CheckpointSummaryOut(
-            id=current.id, name=current.name, created_at=current.created_at
-        )
-        if current
-        else None,
-    )
-
-
-def _cycle(row: SleepCycleRow) -> CycleSummaryOut:
-    metrics = row.metrics or {}
-    same = set(CycleSummaryOut.model_fields) - {"held_out_before", "held_out_after"}
-    return CycleSummaryOut(
-        **{name: getattr(row, name) for name in same},
-        held_out_before=metrics.get("held_out_before", {}).get("nats_per_token"),
-        held_out_after=metrics.get("held_out_reloaded", {}).get("nats_per_token"),
-    )

@@ -1,39 +1,44 @@
-"""/v1/sleep-cycles: asking for sleep, watching it, cancelling it."""
+"""/v1/sleep-cycles: asking for sleep, watching it, cancelling it, and its report."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from http import HTTPStatus
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Query, Request, Response
+from fastapi.responses import HTMLResponse
 
-from app.api.deps import (
+from app.api.answers.accept import prefers_html
+from app.api.answers.event_stream import EVENT_RESPONSES, EVENT_STREAM, list_events, stream_events
+from app.api.answers.sleep_cycles import cycle_out, cycle_report_out, dry_run_out
+from app.api.daemon import DaemonDep
+from app.api.guards.access import AccessDep, GuardedRoute
+from app.api.pages.report_page import render_report
+from app.api.parameters import (
     Accept,
     Cursor,
-    DaemonDep,
     EventNumber,
     IdempotencyKey,
     LastEventId,
     Limit,
     Now,
 )
-from app.api.event_stream import EVENT_RESPONSES, EVENT_STREAM, list_events, stream_events
-from app.api.guards.access import AccessDep, GuardedRoute
 from app.api.problems import problem_responses
 from app.api.schemas import (
-    DecisionOut,
+    CycleReportOut,
     DryRunOut,
     EventOut,
     ListOut,
-    RefusalOut,
     SleepCycleIn,
     SleepCycleOut,
 )
-from app.db.tables import EventRow, SleepCycleRow
+from app.db.tables import EventRow
 from app.domain.decision import Trigger
 from app.domain.progress import CycleStatus
-from app.services import sleep
+from app.services import cycle_reports, sleep
+
+REPORT_HEADERS = {"Vary": "Accept", "Cache-Control": "no-cache"}
 
 router = APIRouter(prefix="/v1/sleep-cycles", tags=["sleep cycles"], route_class=GuardedRoute)
 
@@ -74,18 +79,7 @@ def request_sleep_cycle(
     if wanted.dry_run:
         response.status_code = HTTPStatus.OK
         preview = sleep.preview_cycle(daemon.db, request, defaults=daemon.defaults, now=now)
-        plan = preview.plan.to_json()
-        return DryRunOut(
-            instance=wanted.instance,
-            refused=RefusalOut(code=preview.refusal.code, detail=preview.refusal.message)
-            if preview.refusal
-            else None,
-            decision=DecisionOut(**preview.decision.to_json()),
-            experience_ids=plan["experience_ids"],
-            rehearsal_ids=plan["rehearsal_ids"],
-            held_out_ids=plan["held_out_ids"],
-            plan=plan,
-        )
+        return dry_run_out(preview, wanted.instance)
     cycle = sleep.request_cycle(daemon.db, request, defaults=daemon.defaults, now=now)
     daemon.on_queued()
     response.headers["Location"] = f"/v1/sleep-cycles/{cycle.id}"
@@ -139,6 +133,33 @@ def cancel_sleep_cycle(cycle_id: str, daemon: DaemonDep, now: Now) -> SleepCycle
 
 
 @router.get(
+    "/{cycle_id}/report",
+    response_model=CycleReportOut,
+    responses={
+        200: {"content": {"text/html": {}}, "description": "JSON, or a page for a person."},
+        **problem_responses(HTTPStatus.NOT_FOUND),
+    },
+)
+def get_cycle_report(
+    cycle_id: str,
+    response: Response,
+    daemon: DaemonDep,
+    accept: Accept = "",
+    shape: Annotated[
+        Literal["html", "json"] | None,
+        Query(alias="format", description="Wins over the Accept header."),
+    ] = None,
+) -> Any:
+    """What a cycle in any state learned and kept, the gate's verdict, and replies side by side."""
+    report = cycle_report_out(cycle_reports.get_report(daemon.db, cycle_id))
+    if shape == "html" or (shape is None and prefers_html(accept)):
+        page = render_report(report)
+        return HTMLResponse(page.html, headers={**REPORT_HEADERS, **page.headers})
+    response.headers.update(REPORT_HEADERS)
+    return report
+
+
+@router.get(
     "/{cycle_id}/events",
     response_model=ListOut[EventOut],
     responses={**EVENT_RESPONSES, **problem_responses(HTTPStatus.NOT_FOUND)},
@@ -161,12 +182,3 @@ async def list_sleep_cycle_events(
     if EVENT_STREAM in accept:
         return await stream_events(request, read, after_seq=start)
     return await list_events(read, after_seq=start, limit=limit)
-
-
-def cycle_out(row: SleepCycleRow, instance: str, checkpoint_id: str | None) -> SleepCycleOut:
-    """A cycle as it is sent."""
-    same = set(SleepCycleOut.model_fields) - {"instance", "forced", "checkpoint_id"}
-    values = {name: getattr(row, name) for name in same}
-    return SleepCycleOut(
-        **values, instance=instance, forced=row.is_forced, checkpoint_id=checkpoint_id
-    )

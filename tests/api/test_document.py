@@ -14,7 +14,7 @@ from app.db.engine import Database
 from app.domain.instance import InstanceDefaults
 from app.main import create_app
 from app.settings import Settings
-from tests.api.test_access import fill
+from tests.api.guards.test_access import fill
 from tests.publishing import publish
 from tests.record_examples import TARGET, body_example
 from tests.support import RunningDaemon, StartDaemon, make_exchange

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from app.api.accept import prefers_html
+from app.api.answers.accept import prefers_html
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,1 @@
+"""What was found, as it is sent: rows and views as wire models, streams, ranges of bytes."""

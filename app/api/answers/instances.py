@@ -1,0 +1,67 @@
+"""Instances as they are sent: settings, and an instance at a glance."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, fields
+
+from app.api.schemas import (
+    CheckpointSummaryOut,
+    CycleSummaryOut,
+    DecisionOut,
+    InstanceOut,
+    InstanceStatsOut,
+)
+from app.db.tables import SleepCycleRow
+from app.domain.policy import SleepPolicy
+from app.services import instances, stats
+
+
+def instance_out(instance: instances.EffectiveInstance) -> InstanceOut:
+    """An instance, with every default filled in."""
+    row = instance.row
+    # Not asdict, which would copy every phrase of every category, 65 us for each instance.
+    policy = {field.name: getattr(instance.policy, field.name) for field in fields(SleepPolicy)}
+    policy["quiet_hours"] = str(instance.policy.quiet_hours) if policy["quiet_hours"] else None
+    return InstanceOut(
+        instance=row.slug,
+        base_model=instance.base_model,
+        system_prompt=instance.system_prompt,
+        timezone=instance.timezone,
+        policy=policy,
+        recipe=asdict(instance.recipe),
+        overrides={"policy": row.policy, "recipe": row.recipe},
+        last_exchange_at=row.last_exchange_at,
+        created_at=row.created_at,
+        updated_at=row.updated_at,
+    )
+
+
+def instance_stats_out(item: stats.InstanceStats) -> InstanceStatsOut:
+    """An instance at a glance."""
+    current = item.current_checkpoint
+    return InstanceStatsOut(
+        instance=item.instance,
+        counts=dict(item.counts),
+        mass=item.decision.mass,
+        mass_threshold=item.decision.mass_threshold,
+        decision=DecisionOut(**item.decision.to_json()),
+        salience_averages=dict(item.salience_averages) if item.salience_averages else None,
+        last_exchange_at=item.last_exchange_at,
+        last_cycle=_cycle(item.last_cycle) if item.last_cycle else None,
+        running_cycle=_cycle(item.running_cycle) if item.running_cycle else None,
+        current_checkpoint=CheckpointSummaryOut(
+            id=current.id, name=current.name, created_at=current.created_at
+        )
+        if current
+        else None,
+    )
+
+
+def _cycle(row: SleepCycleRow) -> CycleSummaryOut:
+    metrics = row.metrics or {}
+    same = set(CycleSummaryOut.model_fields) - {"held_out_before", "held_out_after"}
+    return CycleSummaryOut(
+        **{name: getattr(row, name) for name in same},
+        held_out_before=metrics.get("held_out_before", {}).get("nats_per_token"),
+        held_out_after=metrics.get("held_out_reloaded", {}).get("nats_per_token"),
+    )
