@@ -139,8 +139,7 @@ def run_daemon(
     Raises: as `check_startable`.
     """
     with _hold(settings) as db:
-        defaults = settings.instance_defaults()
-        settled = consolidation.settle_all_running(db, defaults=defaults, now=utc_now())
+        settled = consolidation.settle_all_running(db, now=utc_now())
         swept = artifacts.sweep(
             settings.checkpoints_dir,
             registry.list_names(db),
@@ -149,7 +148,7 @@ def run_daemon(
         swept += artifacts.sweep_snapshots(
             settings.snapshots_dir, consolidation.list_active_ids(db)
         )
-        guard = FileGuard(db, root=settings.checkpoints_dir, defaults=defaults)
+        guard = FileGuard(db, root=settings.checkpoints_dir)
         guard.check_all(now=utc_now())
         swept += artifacts.sweep_scratch(settings.scratch_dir)
         with suppress(DatabaseUnavailable):  # read-only, or full: what can be answered, is
@@ -158,7 +157,6 @@ def run_daemon(
             _log.warning("daemon.recovered", cycles_requeued=settled, swept=swept)
         supervisor = Supervisor(
             db,
-            defaults=defaults,
             child_command=child_command or CYCLE_COMMAND,
             child_environment={
                 "SAGE_DATA_DIR": str(settings.data_dir),
@@ -169,7 +167,6 @@ def run_daemon(
         )
         scheduler = SleepScheduler(
             db,
-            defaults=defaults,
             interval_seconds=settings.scheduler_interval_seconds,
             on_queued=supervisor.wake,
             upkeep=Upkeep(
@@ -181,13 +178,11 @@ def run_daemon(
                     snapshots=settings.snapshots_dir,
                     scratch=settings.scratch_dir,
                 ),
-                defaults=defaults,
             ),
             upkeep_interval_seconds=settings.upkeep_interval_seconds,
         )
         writer = IngestWriter(
             db,
-            defaults=defaults,
             on_ingested=scheduler.nudge,
             max_queued=settings.max_queued_exchanges,
         )
@@ -212,7 +207,6 @@ def run_daemon(
                 kept_root=settings.kept_dir,
                 snapshots_root=settings.snapshots_dir,
                 guard=guard,
-                defaults=defaults,
                 admission=admission,
                 writes=WriteSlots(),
                 submit=writer.submit,
@@ -222,7 +216,7 @@ def run_daemon(
                 is_worker_alive=lambda: all(
                     part.is_alive for part in (scheduler, supervisor, writer)
                 ),
-                figures=FigureReader(db, defaults=defaults),
+                figures=FigureReader(db),
                 cycle_texts=CycleTexts(),
                 ingest_meter=IngestMeter(),
             )
@@ -256,7 +250,7 @@ def _check_guarded(settings: Settings, db: Database) -> None:
 @contextmanager
 def _hold(settings: Settings) -> Iterator[Database]:
     with data_lock.hold(settings.data_dir):
-        db = Database(settings.effective_database_url)
+        db = Database(settings.effective_database_url, settings.instance_defaults())
         try:
             db.check_migrated()
             _check_guarded(settings, db)

@@ -15,9 +15,16 @@ import httpx
 import pytest
 
 from app.db.engine import Database
-from app.domain.instance import InstanceDefaults
 from app.settings import Settings
-from tests.support import RunningDaemon, StartDaemon, free_port, run_command, wait_until_up
+from tests.support import (
+    Reopen,
+    RunningDaemon,
+    StartDaemon,
+    changed,
+    free_port,
+    run_command,
+    wait_until_up,
+)
 
 REPOSITORY = Path(__file__).parent.parent
 SHARED_DATA = Path(os.environ.get("SAGE_SHARED_DATA", REPOSITORY.parent / "shared" / "data"))
@@ -68,16 +75,28 @@ def data_dir(tmp_path: Path, migrated_file: Path) -> Path:
 
 @pytest.fixture
 def db(data_dir: Path) -> Iterator[Database]:
-    """A database of its own for one test."""
-    database = Database(f"sqlite:///{data_dir / 'sage-sleep.db'}")
+    """A database of its own for one test, with the settings' defaults."""
+    settings = Settings(data_dir=data_dir)
+    database = Database(settings.effective_database_url, settings.instance_defaults())
     yield database
     database.close()
 
 
 @pytest.fixture
-def defaults(data_dir: Path) -> InstanceDefaults:
-    """The settings' defaults."""
-    return Settings(data_dir=data_dir).instance_defaults()
+def reopen(db: Database) -> Iterator[Reopen]:
+    """Open the test's database once more, as a daemon with other settings does.
+
+    Keyword arguments replace fields of the defaults: `reopen(policy={"promotion": "manual"})`.
+    """
+    opened: list[Database] = []
+
+    def open_again(**changes: Any) -> Database:
+        opened.append(Database(str(db.url), changed(db.defaults, **changes)))
+        return opened[-1]
+
+    yield open_again
+    for database in opened:
+        database.close()
 
 
 @pytest.fixture

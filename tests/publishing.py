@@ -14,7 +14,6 @@ from app.domain.checkpoint import checkpoint_name
 from app.domain.decision import Trigger
 from app.domain.exchange import Exchange
 from app.domain.gate import GatePolicy, judge
-from app.domain.instance import InstanceDefaults
 from app.domain.progress import CycleStatus
 from app.domain.report import ProbeReply, TrainingReport
 from app.services import consolidation, registry, sleep
@@ -31,30 +30,28 @@ def report(after: float, reply: str = "I am SAGE.") -> TrainingReport:
     return make_training_report(before=3.0, after=after, replies=(said,))
 
 
-def fill(db: Database, defaults: InstanceDefaults, numbers: range) -> None:
+def fill(db: Database, numbers: range) -> None:
     """Take in a salient exchange for each number."""
     items = [Submission(exchange=Exchange(**make_exchange(n))) for n in numbers]
-    ingest_many(db, items, defaults=defaults, now=NOW)
+    ingest_many(db, items, now=NOW)
 
 
 def publish(
     db: Database,
-    defaults: InstanceDefaults,
     root: Path,
     numbers: range,
     after: float = 2.5,
     adapter: Path | None = None,
 ) -> tuple[str, CycleStatus]:
     """Take in exchanges and let a cycle end whose trainer wrote two small files, or an adapter."""
-    fill(db, defaults, numbers)
+    fill(db, numbers)
     request = sleep.CycleRequest(instance="default", trigger=Trigger.REQUEST, is_forced=True)
-    cycle = sleep.request_cycle(db, request, defaults=defaults, now=NOW)
-    return end(db, defaults, root, cycle, report(after), adapter=adapter)
+    cycle = sleep.request_cycle(db, request, now=NOW)
+    return end(db, root, cycle, report(after), adapter=adapter)
 
 
 def end(
     db: Database,
-    defaults: InstanceDefaults,
     root: Path,
     cycle: SleepCycleRow,
     measured: TrainingReport,
@@ -90,7 +87,6 @@ def end(
         ),
         report=measured,
         verdict=judge(measured, GatePolicy()),
-        defaults=defaults,
         now=now,
     )
     return checkpoint_id, status

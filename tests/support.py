@@ -8,12 +8,15 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+
+from app.db.engine import Database
+from app.domain.instance import InstanceDefaults
 
 START_TIMEOUT_SECONDS = 30.0
 
@@ -49,6 +52,18 @@ class RunningDaemon:
 
 
 StartDaemon = Callable[..., RunningDaemon]
+Reopen = Callable[..., Database]
+
+
+def changed(defaults: InstanceDefaults, **changes: Any) -> InstanceDefaults:
+    """Other defaults: a value for a field, or a mapping that replaces some of the field's own."""
+    return replace(
+        defaults,
+        **{
+            name: replace(getattr(defaults, name), **value) if isinstance(value, dict) else value
+            for name, value in changes.items()
+        },
+    )
 
 
 def wait_until_up(daemon: RunningDaemon) -> None:

@@ -12,7 +12,6 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from app.db.engine import Database
-from app.domain.instance import InstanceDefaults
 from tests.publishing import publish
 from tests.support import StartDaemon
 
@@ -38,13 +37,12 @@ def rules() -> list[dict[str, Any]]:
 @pytest.fixture
 def exposed(
     db: Database,
-    defaults: InstanceDefaults,
     data_dir: Path,
     start_daemon: StartDaemon,
     tmp_path: Path,
 ) -> dict[str, set[str]]:
     """Names that a daemon with a checkpoint answers, those of empty families too; and labels."""
-    publish(db, defaults, data_dir / "checkpoints", range(20))
+    publish(db, data_dir / "checkpoints", range(20))
     daemon = start_daemon(base_model=tmp_path / "none", scheduler_interval_seconds=3600)
     found: dict[str, set[str]] = {}
     for family in text_string_to_metric_families(daemon.http.get("/metrics").text):

@@ -15,7 +15,6 @@ from app.api.guards.admission import Admission
 from app.api.guards.write_slots import WriteSlots
 from app.api.ingest_meter import IngestMeter
 from app.db.engine import Database
-from app.domain.instance import InstanceDefaults
 from app.services.figures import FigureReader
 from app.services.file_guard import FileGuard
 from app.services.ingest import IngestResult, Submission
@@ -50,7 +49,6 @@ class Daemon:
     kept_root: Path
     snapshots_root: Path
     guard: FileGuard
-    defaults: InstanceDefaults
     admission: Admission
     writes: WriteSlots
     submit: Callable[[Submission], Awaitable[IngestResult]]

@@ -106,32 +106,29 @@ def run_child(cycle_id: str, make_trainer: Callable[[], Trainer]) -> None:
     stop = worker.stop_on_signal()
     worker.yield_cores()
 
-    from app.db.engine import Database  # noqa: PLC0415
+    from app.cli.database import open_database  # noqa: PLC0415
     from app.domain.worker_end import DISK_FULL_EXIT  # noqa: PLC0415
     from app.errors import DatabaseFull, DiskFull  # noqa: PLC0415
 
     with explained():
         settings = read_settings()
         configure_logging(level=settings.log_level, log_format=settings.log_format)
-        db = Database(settings.effective_database_url)
         try:
-            worker.run_cycle(
-                cycle_id,
-                db=db,
-                root=settings.checkpoints_dir,
-                kept_directory=settings.kept_dir,
-                snapshots_directory=settings.snapshots_dir,
-                tensorboard_directory=settings.tensorboard_dir,
-                snapshot_interval_seconds=settings.snapshot_interval_seconds,
-                defaults=settings.instance_defaults(),
-                trainer=make_trainer(),
-                stop=stop,
-            )
+            with open_database(settings, is_migrated=False) as db:
+                worker.run_cycle(
+                    cycle_id,
+                    db=db,
+                    root=settings.checkpoints_dir,
+                    kept_directory=settings.kept_dir,
+                    snapshots_directory=settings.snapshots_dir,
+                    tensorboard_directory=settings.tensorboard_dir,
+                    snapshot_interval_seconds=settings.snapshot_interval_seconds,
+                    trainer=make_trainer(),
+                    stop=stop,
+                )
         except (DatabaseFull, DiskFull) as error:
             err.print(error.message, markup=False, soft_wrap=True)
             raise SystemExit(DISK_FULL_EXIT) from error
-        finally:
-            db.close()
 
 
 @app.command()
@@ -149,7 +146,7 @@ def migrate(as_json: Json = False) -> None:
 
     with explained():
         settings = read_settings()
-        db = Database(settings.effective_database_url)
+        db = Database(settings.effective_database_url, settings.instance_defaults())
         config = Config()
         config.set_main_option("script_location", str(Path(migrations.__file__).parent))
         config.attributes["url"] = db.url

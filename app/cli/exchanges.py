@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import typer
@@ -25,28 +25,23 @@ def import_(
     as_json: Json = False,
 ) -> None:
     """Import an older buffer file; the same file twice changes nothing."""
-    from app.db.engine import Database  # noqa: PLC0415
-    from app.services.instances import get_instance, put_instance  # noqa: PLC0415
+    from app.cli.database import open_database  # noqa: PLC0415
+    from app.services.instances import (  # noqa: PLC0415
+        get_instance,
+        list_instances,
+        put_instance,
+    )
     from app.services.legacy_import import import_buffer  # noqa: PLC0415
 
     try:
         zone = ZoneInfo(timezone)
     except (ZoneInfoNotFoundError, ValueError):
         fail(f"Unknown time zone {timezone!r}; use one such as Europe/Lisbon.")
-    with explained():
-        settings = read_settings()
-        defaults = settings.instance_defaults()
-        db = Database(settings.effective_database_url)
-        try:
-            db.check_migrated()
-            if create and instance not in _known_slugs(db, defaults):
-                put_instance(db, instance, {}, defaults=defaults, now=utc_now())
-            get_instance(db, instance, defaults)
-            report = import_buffer(
-                db, file, instance=instance, zone=zone, defaults=defaults, now=utc_now()
-            )
-        finally:
-            db.close()
+    with explained(), open_database(read_settings()) as db:
+        if create and not list_instances(db, within=[instance]):
+            put_instance(db, instance, {}, now=utc_now())
+        get_instance(db, instance)
+        report = import_buffer(db, file, instance=instance, zone=zone, now=utc_now())
     if as_json:
         print_json(
             {
@@ -68,9 +63,3 @@ def import_(
         )
     if report.broken and not report.inserted and not report.duplicate:
         fail("Nothing went in.")
-
-
-def _known_slugs(db: Any, defaults: Any) -> set[str]:
-    from app.services.instances import list_instances  # noqa: PLC0415
-
-    return {instance.row.slug for instance in list_instances(db, defaults)}

@@ -29,36 +29,29 @@ def reproduce(
 
     Takes as long as its cycle. Nothing changes; exit code 1 where the bytes differ.
     """
-    from app.db.engine import Database  # noqa: PLC0415
+    from app.cli.database import open_database  # noqa: PLC0415
     from app.worker import experiment  # noqa: PLC0415
     from app.worker.cycle import stop_on_signal  # noqa: PLC0415
 
-    with _experiment() as settings:
-        db = Database(settings.effective_database_url)
-        try:
-            db.check_migrated()
-            prepared = experiment.prepare_reproduction(
-                db, checkpoint, root=settings.checkpoints_dir
-            )
-            # Sums come out the same only where they are split among as many threads.
-            threads = prepared.recorded.environment.get("threads")
-            if threads:
-                os.environ.setdefault("OMP_NUM_THREADS", threads)
-            from app.training.trainer import LoraTrainer  # noqa: PLC0415
+    with _experiment() as settings, open_database(settings) as db:
+        prepared = experiment.prepare_reproduction(db, checkpoint, root=settings.checkpoints_dir)
+        # Sums come out the same only where they are split among as many threads.
+        threads = prepared.recorded.environment.get("threads")
+        if threads:
+            os.environ.setdefault("OMP_NUM_THREADS", threads)
+        from app.training.trainer import LoraTrainer  # noqa: PLC0415
 
-            stop = stop_on_signal()
-            with experiment.experiment_room(settings.scratch_dir, settings.kept_dir) as room:
-                outcome = experiment.reproduce(
-                    prepared,
-                    room,
-                    root=settings.checkpoints_dir,
-                    gate=settings.instance_defaults().gate,
-                    trainer=LoraTrainer(),
-                    on_progress=partial(_telling(), checkpoint),
-                    should_stop=stop.is_set,
-                )
-        finally:
-            db.close()
+        stop = stop_on_signal()
+        with experiment.experiment_room(settings.scratch_dir, settings.kept_dir) as room:
+            outcome = experiment.reproduce(
+                prepared,
+                room,
+                root=settings.checkpoints_dir,
+                gate=db.defaults.gate,
+                trainer=LoraTrainer(),
+                on_progress=partial(_telling(), checkpoint),
+                should_stop=stop.is_set,
+            )
     if as_json:
         print_json(outcome.to_json())
     else:
@@ -83,21 +76,14 @@ def calibrate(
 
     Takes as long as two cycles for each seed. Nothing changes and nothing is published.
     """
-    from app.db.engine import Database  # noqa: PLC0415
+    from app.cli.database import open_database  # noqa: PLC0415
     from app.services.experiments import order_calibration  # noqa: PLC0415
     from app.worker import experiment  # noqa: PLC0415
     from app.worker.cycle import stop_on_signal  # noqa: PLC0415
 
     with _experiment() as settings:
-        defaults = settings.instance_defaults()
-        db = Database(settings.effective_database_url)
-        try:
-            db.check_migrated()
-            order = order_calibration(
-                db, instance, max_experiences=max_experiences, seeds=seeds, defaults=defaults
-            )
-        finally:
-            db.close()
+        with open_database(settings) as db:
+            order = order_calibration(db, instance, max_experiences=max_experiences, seeds=seeds)
         stop = stop_on_signal()
         with experiment.experiment_room(settings.scratch_dir, settings.kept_dir) as room:
             from app.training.trainer import LoraTrainer  # noqa: PLC0415
@@ -106,7 +92,7 @@ def calibrate(
                 order,
                 room,
                 root=settings.checkpoints_dir,
-                gate=defaults.gate,
+                gate=db.defaults.gate,
                 trainer=LoraTrainer(),
                 measure=_measure_adapters,
                 on_progress=_telling(),

@@ -127,15 +127,10 @@ def revoke(token_id: str, as_json: Json = False) -> None:
 
 @contextmanager
 def _database() -> Iterator[Database]:
-    from app.db.engine import Database  # noqa: PLC0415
+    from app.cli.database import open_database  # noqa: PLC0415
 
-    with explained():
-        db = Database(read_settings().effective_database_url)
-        try:
-            db.check_migrated()
-            yield db
-        finally:
-            db.close()
+    with explained(), open_database(read_settings()) as db:
+        yield db
 
 
 def _expiry(span: str, now: datetime) -> datetime:

@@ -80,7 +80,7 @@ def restore(
 
     with explained():
         settings = read_settings()
-        database = Database(settings.effective_database_url).path
+        database = Database(settings.effective_database_url, settings.instance_defaults()).path
         if database is None:
             fail("The database is not a file.")
         with hold(settings.data_dir):
@@ -115,32 +115,27 @@ def doctor(
     as_json: Json = False,
 ) -> None:
     """Look for what is wrong with settings, database and files; exit code 1 if something is."""
+    from app.cli.database import open_database  # noqa: PLC0415
     from app.data_lock import hold, is_held  # noqa: PLC0415
-    from app.db.engine import Database  # noqa: PLC0415
     from app.domain.finding import Severity  # noqa: PLC0415
     from app.services import doctor as doctors  # noqa: PLC0415
 
     with explained():
         settings = read_settings()
-        db = Database(settings.effective_database_url)
-        patient = doctors.Patient(
-            data_dir=settings.data_dir,
-            db=db,
-            checkpoints=settings.checkpoints_dir,
-            snapshots=settings.snapshots_dir,
-            scratch=settings.scratch_dir,
-            base_model=settings.effective_base_model,
-            defaults=settings.instance_defaults(),
-            has_daemon=not fix and is_held(settings.data_dir),
-        )
-        try:
+        with open_database(settings, is_migrated=False) as db:
+            patient = doctors.Patient(
+                data_dir=settings.data_dir,
+                db=db,
+                checkpoints=settings.checkpoints_dir,
+                snapshots=settings.snapshots_dir,
+                scratch=settings.scratch_dir,
+                has_daemon=not fix and is_held(settings.data_dir),
+            )
             if fix:
                 with hold(settings.data_dir):
                     findings = doctors.mend(patient, now=utc_now())
             else:
                 findings = doctors.examine(patient, now=utc_now())
-        finally:
-            db.close()
     if as_json:
         print_json([asdict(finding) for finding in findings])
     else:
@@ -169,9 +164,8 @@ def prune(
     from app.worker.upkeep import prune as prune_now  # noqa: PLC0415
 
     with _database() as (settings, db):
-        defaults = settings.instance_defaults()
         found = (
-            retention.list_prunable(db, instance=instance, defaults=defaults, now=utc_now())
+            retention.list_prunable(db, instance=instance, now=utc_now())
             if dry_run
             else prune_now(
                 db,
@@ -182,7 +176,6 @@ def prune(
                     snapshots=settings.snapshots_dir,
                     scratch=settings.scratch_dir,
                 ),
-                defaults=defaults,
                 should_stop=lambda: False,
             )
         )
@@ -205,13 +198,9 @@ def prune(
 
 @contextmanager
 def _database() -> Iterator[tuple[Settings, Database]]:
-    from app.db.engine import Database  # noqa: PLC0415
+    from app.cli.database import open_database  # noqa: PLC0415
 
     with explained():
         settings = read_settings()
-        db = Database(settings.effective_database_url)
-        try:
-            db.check_migrated()
+        with open_database(settings) as db:
             yield settings, db
-        finally:
-            db.close()

@@ -5,6 +5,11 @@ before it is answered. A write transaction takes the write lock at its start (BE
 deferred one that reads first and writes later fails with "database is locked" at once, whatever
 the busy timeout says. Within a process writers queue on a lock, which is fair and does not poll;
 who waits longer than the file may stay locked is told so.
+
+A database is opened with the instances' defaults. A row of `instances` holds only what it overrides
+and means nothing without them, so they travel with every session (`Session.info`) and
+`defaults_of(session)` reads them. Handed on beside `db` they stood in every signature between the
+settings and a query; and a value that held both would end where a session begins.
 """
 
 from __future__ import annotations
@@ -22,6 +27,7 @@ from sqlalchemy.exc import DatabaseError
 from sqlalchemy.orm import Session, sessionmaker
 
 from app.db.seen_words import SeenWords
+from app.domain.instance import InstanceDefaults
 from app.errors import (
     DatabaseCorrupt,
     DatabaseFull,
@@ -40,11 +46,17 @@ PURGE_TIMEOUT_SECONDS = 2.0
 
 INGEST_CACHE_KIB = 16_384
 
+_DEFAULTS = "instance_defaults"
+
 
 class Database:
-    """One SQLite file: an engine, a pool, and the lock writers of this process queue on."""
+    """One SQLite file: an engine, a pool, and the lock writers of this process queue on.
 
-    def __init__(self, url: str) -> None:
+    Args:
+        defaults: What an instance has as long as it does not override it.
+    """
+
+    def __init__(self, url: str, defaults: InstanceDefaults) -> None:
         with translated_errors():
             self.url = sa.make_url(url)
         if self.url.get_backend_name() != "sqlite":
@@ -55,9 +67,11 @@ class Database:
         )
         event.listen(self._engine, "connect", _set_pragmas)
         event.listen(self._engine, "begin", _begin)
-        self._read_sessions = sessionmaker(self._engine, expire_on_commit=False)
+        self.defaults = defaults
+        info = {_DEFAULTS: defaults}
+        self._read_sessions = sessionmaker(self._engine, expire_on_commit=False, info=info)
         self._write_sessions = sessionmaker(
-            self._engine.execution_options(is_write=True), expire_on_commit=False
+            self._engine.execution_options(is_write=True), expire_on_commit=False, info=info
         )
         self._write_lock = threading.Lock()
         self._kept: sa.PoolProxiedConnection | None = None
@@ -201,6 +215,12 @@ class Database:
         if self._kept is not None:
             self._kept.close()
         self._engine.dispose()
+
+
+def defaults_of(session: Session) -> InstanceDefaults:
+    """What instances have as long as they do not override it; see this module's docstring."""
+    defaults: InstanceDefaults = session.info[_DEFAULTS]
+    return defaults
 
 
 def _set_pragmas(connection: sqlite3.Connection, _record: Any) -> None:

@@ -22,7 +22,6 @@ from app.domain.curation import NEAR_COPIES
 from app.domain.decision import Trigger
 from app.domain.experience import CycleRole, ExperienceStatus, TrainingExchange, Turn
 from app.domain.gate import Verdict
-from app.domain.instance import InstanceDefaults
 from app.domain.plan import CyclePlan
 from app.domain.policy import Promotion, SleepPolicy
 from app.domain.progress import RUNNING_STATUSES, CycleStatus, Progress, Stage
@@ -154,7 +153,6 @@ def complete_cycle(
     publication: Publication,
     report: TrainingReport,
     verdict: Verdict,
-    defaults: InstanceDefaults,
     now: datetime,
 ) -> CycleStatus:
     """Register the checkpoint, consume or release the experiences, move the alias: all or nothing.
@@ -180,13 +178,12 @@ def complete_cycle(
         if verdict.is_accepted:
             experiences.consolidate_claimed(session, cycle_id)
             _settle_left_out(session, cycle)
-            _publish_alias(session, cycle, checkpoint, defaults, now=now)
+            _publish_alias(session, cycle, checkpoint, now=now)
         else:
             failed = [check.text for check in verdict.checks if not check.is_passed]
             _release(
                 session,
                 cycle,
-                defaults,
                 counts_attempt=True,
                 reason=f"rejected: {'; '.join(failed)}",
             )
@@ -201,7 +198,6 @@ def fail_cycle(
     worker_id: str,
     code: str,
     message: str,
-    defaults: InstanceDefaults,
     now: datetime,
     experience_id: str | None = None,
 ) -> None:
@@ -216,20 +212,16 @@ def fail_cycle(
     with db.write() as session:
         if experience_id is not None:
             experiences.quarantine_claimed(session, cycle_id, experience_id, f"failed: {code}")
-        _fail(session, cycle_id, code, message, defaults=defaults, now=now, worker_id=worker_id)
+        _fail(session, cycle_id, code, message, now=now, worker_id=worker_id)
 
 
-def stop_cycle(
-    db: Database, cycle_id: str, *, worker_id: str | None, defaults: InstanceDefaults, now: datetime
-) -> None:
+def stop_cycle(db: Database, cycle_id: str, *, worker_id: str | None, now: datetime) -> None:
     """After a worker stopped on request: cancelled if someone asked, else back to the queue."""
     with db.write() as session:
-        _settle(session, cycle_id, defaults, worker_id=worker_id, is_crash=False, now=now)
+        _settle(session, cycle_id, worker_id=worker_id, is_crash=False, now=now)
 
 
-def settle_dead_worker(
-    db: Database, cycle_id: str, *, end: WorkerEnd, defaults: InstanceDefaults, now: datetime
-) -> int:
+def settle_dead_worker(db: Database, cycle_id: str, *, end: WorkerEnd, now: datetime) -> int:
     """After a worker is known to be dead: requeue its cycle, or fail it at the third death.
 
     A worker that died before it took the cycle counts too.
@@ -245,12 +237,12 @@ def settle_dead_worker(
                 {"status": CycleStatus.TRAINING},
                 from_statuses=(CycleStatus.QUEUED,),
             )
-        _settle(session, cycle_id, defaults, worker_id=None, is_crash=True, now=now, end=end)
+        _settle(session, cycle_id, worker_id=None, is_crash=True, now=now, end=end)
         cycle = sleep_cycles.get_cycle(session, cycle_id)
         return cycle.attempts if cycle.status == CycleStatus.QUEUED else 0
 
 
-def settle_all_running(db: Database, *, defaults: InstanceDefaults, now: datetime) -> int:
+def settle_all_running(db: Database, *, now: datetime) -> int:
     """At daemon start, when no worker can be alive: settle what a crash left; returns how many.
 
     An orderly stop has settled its cycle already, so what is found running went down with the
@@ -259,7 +251,7 @@ def settle_all_running(db: Database, *, defaults: InstanceDefaults, now: datetim
     with db.write() as session:
         cycles = [cycle.id for cycle in sleep_cycles.list_running(session)]
         for cycle_id in cycles:
-            _settle(session, cycle_id, defaults, worker_id=None, is_crash=True, now=now)
+            _settle(session, cycle_id, worker_id=None, is_crash=True, now=now)
         return len(cycles)
 
 
@@ -394,13 +386,12 @@ def _publish_alias(
     session: Session,
     cycle: SleepCycleRow,
     checkpoint: CheckpointRow,
-    defaults: InstanceDefaults,
     *,
     now: datetime,
 ) -> None:
     """Promote; but propose under manual policy, or if a person moved `current` meanwhile."""
     current = checkpoints.find_alias_target(session, cycle.instance_id, Alias.CURRENT)
-    policy = _policy(session, cycle, defaults)
+    policy = _policy(session, cycle)
     actor = f"cycle {cycle.number}"
     reason = "accepted by the gate"
     if current != CyclePlan.from_json(cycle.plan).replaces_checkpoint_id:
@@ -423,7 +414,6 @@ def _publish_alias(
 def _settle(
     session: Session,
     cycle_id: str,
-    defaults: InstanceDefaults,
     *,
     worker_id: str | None,
     is_crash: bool,
@@ -444,12 +434,12 @@ def _settle(
             data={"exit_code": end.exit_code, "attempt": cycle.attempts, "detail": end.message},
         )
     if cycle.cancel_requested_at is not None:
-        end_cancelled(session, cycle, defaults=defaults, now=now)
+        end_cancelled(session, cycle, now=now)
     elif is_crash and cycle.attempts >= MAX_CYCLE_STARTS:
         code = "worker-died" if end is None else end.code
         last = "The daemon went down with the training process." if end is None else end.message
         message = f"Started {cycle.attempts} times without an end. {last}"
-        _fail(session, cycle_id, code, message, defaults=defaults, now=now)
+        _fail(session, cycle_id, code, message, now=now)
     else:
         sleep_cycles.update_cycle(
             session,
@@ -477,7 +467,6 @@ def _fail(
     code: str,
     message: str,
     *,
-    defaults: InstanceDefaults,
     now: datetime,
     worker_id: str | None = None,
 ) -> None:
@@ -488,7 +477,6 @@ def _fail(
     _release(
         session,
         cycle,
-        defaults,
         counts_attempt=code in BLAMING_CODES,
         reason=f"failed: {code}",
     )
@@ -498,7 +486,6 @@ def _fail(
 def _release(
     session: Session,
     cycle: SleepCycleRow,
-    defaults: InstanceDefaults,
     *,
     counts_attempt: bool,
     reason: str,
@@ -506,15 +493,15 @@ def _release(
     experiences.release_claimed(
         session,
         cycle.id,
-        min_salience=_policy(session, cycle, defaults).min_salience,
+        min_salience=_policy(session, cycle).min_salience,
         counts_attempt=counts_attempt,
         reason=reason,
     )
 
 
-def _policy(session: Session, cycle: SleepCycleRow, defaults: InstanceDefaults) -> SleepPolicy:
+def _policy(session: Session, cycle: SleepCycleRow) -> SleepPolicy:
     slug = instances.get_instance_by_id(session, cycle.instance_id).slug
-    return load_effective(session, slug, defaults).policy
+    return load_effective(session, slug).policy
 
 
 def _update_owned(

@@ -19,7 +19,6 @@ from app.domain.checkpoint import (
     promotion_line,
     rollback_targets,
 )
-from app.domain.instance import InstanceDefaults
 from app.domain.plan import CyclePlan
 from app.domain.progress import CycleStatus
 from app.errors import ArtifactError
@@ -36,7 +35,6 @@ def mark_within(
     row: CheckpointRow,
     error: ArtifactError,
     *,
-    defaults: InstanceDefaults,
     now: datetime,
 ) -> None:
     """Within a transaction: mark a ready checkpoint, and let what stands on it fall back."""
@@ -52,7 +50,7 @@ def mark_within(
         data={"code": error.code, **error.facts, "aliases": named},
     )
     reason = f"files of {row.name} are gone or altered: {error.message}"
-    fall_back_within(session, row, reason, defaults=defaults, now=now)
+    fall_back_within(session, row, reason, now=now)
     replan_within(session, row, now=now)
 
 
@@ -61,7 +59,6 @@ def fall_back_within(
     row: CheckpointRow,
     reason: str,
     *,
-    defaults: InstanceDefaults,
     now: datetime,
 ) -> None:
     """Within a transaction: move the aliases away from a checkpoint that is not ready."""
@@ -82,7 +79,7 @@ def fall_back_within(
         _move(session, instance, Alias.PREVIOUS, target, AliasAction.ROLLBACK, reason, now=now)
     if Alias.CANDIDATE in named:
         _move(session, instance, Alias.CANDIDATE, None, AliasAction.DISMISS, reason, now=now)
-        policy = load_effective(session, instance.slug, defaults).policy
+        policy = load_effective(session, instance.slug).policy
         give_back_within(
             session,
             row.id,

@@ -22,7 +22,6 @@ from app.db.engine import Database
 from app.db.tables import CheckpointRow
 from app.domain.checkpoint import MANIFEST_FILE, CheckpointStatus
 from app.domain.finding import Finding, Severity
-from app.domain.instance import InstanceDefaults
 from app.errors import ArtifactError, DatabaseNotMigrated, DatabaseUnavailable
 from app.services import consolidation, damage
 from app.services.file_guard import FileGuard, row_files
@@ -40,7 +39,6 @@ class Patient:
     """What is looked at.
 
     Attributes:
-        base_model: Hub id or directory.
         has_daemon: A daemon runs on it, so what a daemon does at its start is no leftover.
     """
 
@@ -49,8 +47,6 @@ class Patient:
     checkpoints: Path
     snapshots: Path
     scratch: Path
-    base_model: str
-    defaults: InstanceDefaults
     has_daemon: bool
 
 
@@ -117,7 +113,7 @@ def _look_at_directory(patient: Patient) -> Iterator[_Found]:
 
 
 def _look_at_base_model(patient: Patient) -> Iterator[_Found]:
-    path = Path(patient.base_model)
+    path = Path(patient.db.defaults.base_model)
     if path.is_absolute() and not (path / "config.json").is_file():
         remedy = "run `sage-sleep model fetch`, or set SAGE_BASE_MODEL"
         yield _warning("base_model", f"{path} is not on this machine", remedy), None
@@ -256,7 +252,7 @@ def _close_to_others(directory: Path, mode: int) -> str:
 
 
 def _settle(patient: Patient, *, now: datetime) -> str:
-    count = consolidation.settle_all_running(patient.db, defaults=patient.defaults, now=now)
+    count = consolidation.settle_all_running(patient.db, now=now)
     return f"{count} put back into the queue, cancelled or failed"
 
 
@@ -264,7 +260,7 @@ def _release(patient: Patient) -> str:
     with patient.db.write() as session:
         count = health.release_unowned_claims(session)
         for row in instances.list_instances(session):
-            policy = effective(row, patient.defaults).policy
+            policy = effective(session, row).policy
             experiences.regrade(session, row.id, policy.min_salience)
     return f"{count} put back into the buffer"
 
@@ -280,7 +276,7 @@ def _fix_alias(patient: Patient, row: CheckpointRow, *, now: datetime) -> Fix:
         with patient.db.write() as session:
             again = checkpoints.get_checkpoint(session, row.id)
             reason = f"{row.name} is {row.status}"
-            damage.fall_back_within(session, again, reason, defaults=patient.defaults, now=now)
+            damage.fall_back_within(session, again, reason, now=now)
         return "fell back to the last good one"
 
     return fix
@@ -288,7 +284,7 @@ def _fix_alias(patient: Patient, row: CheckpointRow, *, now: datetime) -> Fix:
 
 def _fix_files(patient: Patient, row: CheckpointRow, done: str, *, now: datetime) -> Fix:
     def fix() -> str:
-        guard = FileGuard(patient.db, root=patient.checkpoints, defaults=patient.defaults)
+        guard = FileGuard(patient.db, root=patient.checkpoints)
         guard.hash_one(row.id, now=now)
         return done
 

@@ -19,7 +19,6 @@ from app.db.tables import CheckpointRow
 from app.domain.calibration import draw_control
 from app.domain.checkpoint import CheckpointFile, CheckpointStatus
 from app.domain.experience import CycleRole, ExperienceStatus, TrainingExchange
-from app.domain.instance import InstanceDefaults
 from app.domain.plan import CyclePlan
 from app.domain.reproduction import Recorded
 from app.domain.selection import MAX_HELD_OUT, Candidate, Selection
@@ -127,7 +126,6 @@ def order_calibration(
     *,
     max_experiences: int | None,
     seeds: int,
-    defaults: InstanceDefaults,
 ) -> CalibrationOrder:
     """Select as a cycle would now, and draw a control for each seed.
 
@@ -135,7 +133,7 @@ def order_calibration(
     """
     with db.read() as session:
         _demand_idle(session)
-        instance = load_effective(session, slug, defaults)
+        instance = load_effective(session, slug)
         selection, plan = plan_within(session, instance, max_experiences=max_experiences)
         # As many as there are: the yardstick's size is most of the noise.
         held_out = (

@@ -20,7 +20,6 @@ from sqlalchemy.orm import Session
 from app.db import instances, scrape, sleep_cycles
 from app.db.engine import Database
 from app.domain.experience import ExperienceStatus
-from app.domain.instance import InstanceDefaults
 from app.domain.progress import CycleStatus
 from app.services.instances import effective
 
@@ -82,10 +81,9 @@ class InstanceFigures:
 class FigureReader:
     """Reads figures and remembers what cannot change any more; lives as long as the daemon."""
 
-    def __init__(self, db: Database, *, defaults: InstanceDefaults) -> None:
+    def __init__(self, db: Database) -> None:
         """Count from now on."""
         self._db = db
-        self._defaults = defaults
         self._lock = Lock()
         self._judged: dict[int, CycleFigures] = {}
         self._events: dict[int, Counter[str]] = {}
@@ -112,7 +110,7 @@ class FigureReader:
                         instance=row.slug,
                         counts={status: total.count for status, total in totals[row.id].items()},
                         mass=buffered.mass if buffered else 0.0,
-                        mass_threshold=effective(row, self._defaults).policy.mass_threshold,
+                        mass_threshold=effective(session, row).policy.mass_threshold,
                         has_active_cycle=cycle is not None,
                         progress=cycle.progress if cycle else None,
                         last_cycle=self._judged.get(row.id),

@@ -17,7 +17,6 @@ from app.db import checkpoints, events, instances, sleep_cycles
 from app.db.engine import Database
 from app.db.tables import CheckpointRow
 from app.domain.checkpoint import CheckpointFile, CheckpointStatus
-from app.domain.instance import InstanceDefaults
 from app.domain.plan import CyclePlan
 from app.errors import ArtifactError, CheckpointFilesUnreadable, StorageError
 from app.log import get_logger
@@ -47,13 +46,11 @@ class FileGuard:
 
     Args:
         root: Where the checkpoints lie.
-        defaults: What an instance has as long as it does not override it.
     """
 
-    def __init__(self, db: Database, *, root: Path, defaults: InstanceDefaults) -> None:
+    def __init__(self, db: Database, *, root: Path) -> None:
         self._db = db
         self._root = root
-        self._defaults = defaults
         self._verified = artifacts.VerifiedFiles()
 
     def check_all(self, *, now: datetime) -> FileCheck:
@@ -181,7 +178,7 @@ class FileGuard:
             row = checkpoints.get_checkpoint(session, checkpoint_id)
             if row.status != CheckpointStatus.READY:  # deleted, or marked, meanwhile
                 return
-            damage.mark_within(session, row, error, defaults=self._defaults, now=now)
+            damage.mark_within(session, row, error, now=now)
         _log.error("checkpoint.damaged", checkpoint_id=checkpoint_id, code=error.code)
 
     def _unmark(self, checkpoint_id: str, *, now: datetime) -> None:

@@ -30,7 +30,6 @@ from app.domain.experience import (
     is_held_out,
     status_at_ingest,
 )
-from app.domain.instance import InstanceDefaults
 from app.domain.salience import (
     CALLER_SCORER,
     COMPONENTS,
@@ -80,7 +79,7 @@ class IngestResult:
 
 
 def ingest_many(
-    db: Database, submissions: Sequence[Submission], *, defaults: InstanceDefaults, now: datetime
+    db: Database, submissions: Sequence[Submission], *, now: datetime
 ) -> list[IngestResult]:
     """Store exchanges in order, all in one transaction; a bad one does not stop the others."""
     results: list[IngestResult] = [
@@ -92,21 +91,18 @@ def ingest_many(
     with db.write_driver() as connection:
         for slug, indexes in by_instance.items():
             wanted = [submissions[index] for index in indexes]
-            stored = _ingest_into(
-                connection, slug, wanted, seen_words=db.seen_words, defaults=defaults, now=now
-            )
+            stored = _ingest_into(db, connection, slug, wanted, now=now)
             for index, result in zip(indexes, stored, strict=True):
                 results[index] = result
     return results
 
 
 def _ingest_into(
+    db: Database,
     connection: Connection,
     slug: str,
     submissions: Sequence[Submission],
     *,
-    seen_words: SeenWords,
-    defaults: InstanceDefaults,
     now: datetime,
 ) -> list[IngestResult]:
     instance = ingest.find_instance(connection, slug)
@@ -119,8 +115,8 @@ def _ingest_into(
         return [IngestResult(outcome=IngestOutcome.REJECTED, error=error) for _ in submissions]
     results, new = _tell_apart(connection, instance.id, submissions)
     if new:
-        memory = _Memory(connection, seen_words, instance.id, [exchange for exchange, _ in new])
-        min_salience = instance.policy.get("min_salience", defaults.policy.min_salience)
+        memory = _Memory(connection, db.seen_words, instance.id, [exchange for exchange, _ in new])
+        min_salience = instance.policy.get("min_salience", db.defaults.policy.min_salience)
         for exchange, row in new:
             row.update(
                 _judge(exchange, row["content_sha256"], memory=memory, min_salience=min_salience)
@@ -128,7 +124,7 @@ def _ingest_into(
             memory.add(exchange.response)
         ingest.insert_experiences(connection, instance.id, [row for _, row in new], received_at=now)
         ingest.record_exchange_at(connection, instance.id, now)
-        seen_words.add(connection, instance.id, memory.new_words, experiences=len(new))
+        db.seen_words.add(connection, instance.id, memory.new_words, experiences=len(new))
     return results
 
 

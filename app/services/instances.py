@@ -11,11 +11,10 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from app.db import experiences, instances
-from app.db.engine import Database
+from app.db.engine import Database, defaults_of
 from app.db.tables import InstanceRow
 from app.domain.categories import check_floors, lay_over_categories
 from app.domain.exchange import SLUG_PATTERN
-from app.domain.instance import InstanceDefaults
 from app.domain.policy import Promotion, QuietHours, SleepPolicy
 from app.domain.presets import lay_over
 from app.domain.recipe import Recipe
@@ -35,8 +34,9 @@ class EffectiveInstance:
     probe_prompts: tuple[str, ...]
 
 
-def effective(row: InstanceRow, defaults: InstanceDefaults) -> EffectiveInstance:
-    """Lay an instance's overrides over the defaults."""
+def effective(session: Session, row: InstanceRow) -> EffectiveInstance:
+    """Lay an instance's overrides over the defaults that the database was opened with."""
+    defaults = defaults_of(session)
     policy = dict(row.policy)
     if policy.get("quiet_hours") is not None:
         policy["quiet_hours"] = QuietHours.parse(policy["quiet_hours"])
@@ -55,19 +55,19 @@ def effective(row: InstanceRow, defaults: InstanceDefaults) -> EffectiveInstance
     )
 
 
-def get_instance(db: Database, slug: str, defaults: InstanceDefaults) -> EffectiveInstance:
+def get_instance(db: Database, slug: str) -> EffectiveInstance:
     """Return one instance. Raises: InstanceNotFound."""
     with db.read() as session:
-        return effective(instances.get_instance(session, slug), defaults)
+        return effective(session, instances.get_instance(session, slug))
 
 
 def list_instances(
-    db: Database, defaults: InstanceDefaults, *, within: Collection[str] | None = None
+    db: Database, *, within: Collection[str] | None = None
 ) -> Sequence[EffectiveInstance]:
     """All instances, or those of these slugs, by slug."""
     with db.read() as session:
         rows = instances.list_instances(session, within=within)
-        return [effective(row, defaults) for row in rows]
+        return [effective(session, row) for row in rows]
 
 
 def put_instance(
@@ -75,7 +75,6 @@ def put_instance(
     slug: str,
     values: Mapping[str, Any],
     *,
-    defaults: InstanceDefaults,
     now: datetime,
 ) -> tuple[EffectiveInstance, bool]:
     """Create or replace an instance's settings; what `values` leaves out becomes the default.
@@ -102,19 +101,19 @@ def put_instance(
         is_new = row is None
         if row is None:
             row = instances.insert_instance(session, slug=slug, now=now)
-        before = effective(row, defaults).policy
+        before = effective(session, row).policy
         empty = {"base_model": None, "system_prompt": None, "timezone": None}
         instances.update_instance(
             session, row.id, {**empty, "policy": {}, "recipe": {}, **values}, now=now
         )
         session.refresh(row)
-        after = effective(row, defaults)
+        after = effective(session, row)
         check_floors(after.policy.category_floors, after.policy.categories)
         if after.policy.min_salience != before.min_salience:
             experiences.regrade(session, row.id, after.policy.min_salience)
         return after, is_new
 
 
-def load_effective(session: Session, slug: str, defaults: InstanceDefaults) -> EffectiveInstance:
+def load_effective(session: Session, slug: str) -> EffectiveInstance:
     """The same within a transaction of another service. Raises: InstanceNotFound."""
-    return effective(instances.get_instance(session, slug), defaults)
+    return effective(session, instances.get_instance(session, slug))

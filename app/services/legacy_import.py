@@ -19,7 +19,6 @@ from pydantic import ValidationError
 from app.buffer_file import read_records
 from app.db.engine import Database
 from app.domain.exchange import Exchange
-from app.domain.instance import InstanceDefaults
 from app.domain.salience import COMPONENTS
 from app.errors import InstanceNotFound
 from app.services.ingest import IngestOutcome, Submission, ingest_many
@@ -52,7 +51,6 @@ def import_buffer(
     *,
     instance: str,
     zone: ZoneInfo,
-    defaults: InstanceDefaults,
     now: datetime,
 ) -> ImportReport:
     """Import a buffer file into an instance.
@@ -72,7 +70,7 @@ def import_buffer(
                 report.broken += [_broken(index, detail) for detail in error.errors()[:1]]
             except (ValueError, TypeError) as error:
                 report.broken.append(BrokenRecord(index=index, pointer="", problem=str(error)))
-        results = ingest_many(db, [item for _, item in parsed], defaults=defaults, now=now)
+        results = ingest_many(db, [item for _, item in parsed], now=now)
         for (index, _), result in zip(parsed, results, strict=True):
             if result.error is not None:
                 if isinstance(result.error, InstanceNotFound):

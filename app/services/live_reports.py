@@ -20,7 +20,6 @@ from app.db.engine import Database
 from app.db.paging import Page
 from app.db.tables import CheckpointReportRow, CheckpointRow
 from app.domain.checkpoint import Alias
-from app.domain.instance import InstanceDefaults
 from app.domain.policy import SleepPolicy
 from app.domain.regression import (
     Regression,
@@ -68,7 +67,6 @@ def record_report(
     submission: ReportSubmission,
     *,
     idempotency_key: str | None,
-    defaults: InstanceDefaults,
     now: datetime,
 ) -> tuple[ReportView, bool]:
     """Keep a session's report; roll back if it is one bad report too many.
@@ -80,7 +78,7 @@ def record_report(
     """
     with db.write() as session:
         checkpoint = checkpoints.get_checkpoint(session, submission.checkpoint_id)
-        policy = _policy(session, checkpoint, defaults)
+        policy = _policy(session, checkpoint)
         known = reports.find_known(
             session,
             checkpoint.instance_id,
@@ -109,7 +107,7 @@ def record_report(
             regression = judge_reports([_values(item) for item in newest], policy)
             if regression.is_regressed:
                 reports.mark_rolled_back(session, row)
-                _take_back(session, checkpoint, row, regression, policy, defaults, now=now)
+                _take_back(session, checkpoint, row, regression, policy, now=now)
         return _view(row, policy), True
 
 
@@ -119,7 +117,6 @@ def list_reports(
     *,
     cursor: str | None,
     limit: int,
-    defaults: InstanceDefaults,
 ) -> tuple[list[ReportView], str | None]:
     """One page of a checkpoint's reports, newest first, and the next cursor.
 
@@ -127,7 +124,7 @@ def list_reports(
     """
     with db.read() as session:
         checkpoint = checkpoints.get_checkpoint(session, checkpoint_id)
-        policy = _policy(session, checkpoint, defaults)
+        policy = _policy(session, checkpoint)
         page: Page[CheckpointReportRow] = reports.list_reports(
             session, checkpoint_id, cursor=cursor, limit=limit
         )
@@ -140,7 +137,6 @@ def _take_back(
     report: CheckpointReportRow,
     regression: Regression,
     policy: SleepPolicy,
-    defaults: InstanceDefaults,
     *,
     now: datetime,
 ) -> None:
@@ -162,7 +158,7 @@ def _take_back(
     )
     active = sleep_cycles.find_active(session, checkpoint.instance_id)
     if active is not None and active.plan["parent_checkpoint_id"] == checkpoint.id:
-        cancel_within(session, active, defaults, now=now)
+        cancel_within(session, active, now=now)
     roll_back_within(
         session,
         instances.get_instance_by_id(session, checkpoint.instance_id),
@@ -174,9 +170,9 @@ def _take_back(
     )
 
 
-def _policy(session: Session, checkpoint: CheckpointRow, defaults: InstanceDefaults) -> SleepPolicy:
+def _policy(session: Session, checkpoint: CheckpointRow) -> SleepPolicy:
     slug = instances.get_instance_by_id(session, checkpoint.instance_id).slug
-    return load_effective(session, slug, defaults).policy
+    return load_effective(session, slug).policy
 
 
 def _check_same(

@@ -8,7 +8,6 @@ from app.db import events
 from app.db.engine import Database
 from app.db.tables import SleepCycleRow
 from app.domain.decision import Trigger
-from app.domain.instance import InstanceDefaults
 from app.services.sleep import CycleRequest, request_cycle_within
 
 
@@ -19,7 +18,6 @@ def request_rebuild(
     actor: str,
     reason: str | None,
     idempotency_key: str | None,
-    defaults: InstanceDefaults,
     now: datetime,
 ) -> SleepCycleRow:
     """Queue a cycle that starts from the base and trains on what is still consolidated.
@@ -32,7 +30,7 @@ def request_rebuild(
         instance=slug, trigger=Trigger.REBUILD, is_forced=True, idempotency_key=idempotency_key
     )
     with db.write() as session:
-        cycle, is_new = request_cycle_within(session, request, defaults=defaults, now=now)
+        cycle, is_new = request_cycle_within(session, request, now=now)
         if is_new:
             events.append_event(
                 session,

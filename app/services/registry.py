@@ -29,7 +29,6 @@ from app.domain.checkpoint import (
 from app.domain.decision import Trigger
 from app.domain.experience import CycleRole
 from app.domain.gate import VerdictStatus
-from app.domain.instance import InstanceDefaults
 from app.domain.plan import CyclePlan
 from app.errors import (
     AliasesChanged,
@@ -223,7 +222,6 @@ def dismiss_candidate(
     actor: str,
     reason: str | None,
     expected_revisions: frozenset[int] | None,
-    defaults: InstanceDefaults,
     now: datetime,
 ) -> AliasesView:
     """Refuse the `candidate`, as the gate would: its experiences go back with an attempt counted.
@@ -231,7 +229,7 @@ def dismiss_candidate(
     Raises: InstanceNotFound, NoCandidate, AliasesChanged.
     """
     with db.write() as session:
-        instance = load_effective(session, slug, defaults)
+        instance = load_effective(session, slug)
         _check_revision(session, instance.row.id, expected_revisions)
         candidate = checkpoints.find_alias_target(session, instance.row.id, Alias.CANDIDATE)
         if candidate is None:

@@ -16,7 +16,6 @@ from sqlalchemy.orm import Session
 
 from app.db import events, experiences, instances, retention
 from app.db.engine import Database
-from app.domain.instance import InstanceDefaults
 from app.domain.retention import EXPIRING_STATUSES, StoredCheckpoint, choose_expired
 from app.errors import CheckpointInUse
 from app.services import registry
@@ -61,9 +60,7 @@ class Prunable:
         return not (self.texts or self.reports or self.progress_events or self.checkpoints)
 
 
-def list_prunable(
-    db: Database, *, instance: str | None, defaults: InstanceDefaults, now: datetime
-) -> list[Prunable]:
+def list_prunable(db: Database, *, instance: str | None, now: datetime) -> list[Prunable]:
     """What would go now, of one instance or of all. Raises: InstanceNotFound."""
     with db.read() as session:
         rows = (
@@ -71,18 +68,16 @@ def list_prunable(
             if instance
             else instances.list_instances(session)
         )
-        return [_find(session, effective(row, defaults), now=now) for row in rows]
+        return [_find(session, effective(session, row), now=now) for row in rows]
 
 
-def remove_expired_texts(
-    db: Database, slug: str, *, defaults: InstanceDefaults, now: datetime
-) -> bool:
+def remove_expired_texts(db: Database, slug: str, *, now: datetime) -> bool:
     """Remove a group of texts, and the replies of old reports; returns whether more may be left.
 
     Raises: InstanceNotFound.
     """
     with db.write() as session:
-        found = load_effective(session, slug, defaults)
+        found = load_effective(session, slug)
         before = _text_limit(found, now)
         if before is None:
             return False
@@ -126,13 +121,13 @@ def remove_old_progress(db: Database, slug: str, *, now: datetime) -> bool:
 
 
 def delete_expired_checkpoints(
-    db: Database, slug: str, *, root: Path, defaults: InstanceDefaults, now: datetime
+    db: Database, slug: str, *, root: Path, now: datetime
 ) -> list[StoredCheckpoint]:
     """Delete the files of checkpoints that the policy lets go; returns those that went.
 
     Raises: InstanceNotFound, DiskFull, DirectoryReadOnly.
     """
-    (prunable,) = list_prunable(db, instance=slug, defaults=defaults, now=now)
+    (prunable,) = list_prunable(db, instance=slug, now=now)
     deleted = []
     for item in prunable.checkpoints:
         try:

@@ -21,7 +21,6 @@ from app.db.tables import EventRow, SleepCycleRow
 from app.domain.checkpoint import Alias
 from app.domain.decision import SleepDecision, SleepState, Trigger, decide
 from app.domain.experience import CycleRole, ExperienceStatus
-from app.domain.instance import InstanceDefaults
 from app.domain.plan import CyclePlan
 from app.domain.policy import Promotion
 from app.domain.progress import CycleStatus
@@ -83,9 +82,7 @@ class CyclePreview:
     refusal: Conflict | None
 
 
-def list_due(
-    db: Database, *, slugs: Collection[str] | None, defaults: InstanceDefaults, now: datetime
-) -> list[str]:
+def list_due(db: Database, *, slugs: Collection[str] | None, now: datetime) -> list[str]:
     """Slugs of the instances that should sleep now; of these, or of all.
 
     The database finds those whose buffer is heavy enough, in one query, so that a hundred thousand
@@ -95,15 +92,15 @@ def list_due(
     with db.read() as session:
         rows = instances.list_heavy(
             session,
-            mass_threshold=defaults.policy.mass_threshold,
-            min_experiences=defaults.policy.min_experiences,
+            mass_threshold=db.defaults.policy.mass_threshold,
+            min_experiences=db.defaults.policy.min_experiences,
             slugs=slugs,
         )
         heavy: list[EffectiveInstance] = []
         due: list[str] = []
         for row in rows:
             try:
-                instance = effective(row, defaults)
+                instance = effective(session, row)
                 ZoneInfo(instance.timezone)
                 heavy.append(instance)
             except Exception:  # noqa: BLE001  # one instance must not keep the others awake
@@ -118,20 +115,16 @@ def list_due(
         return sorted(due)
 
 
-def get_decision(
-    db: Database, slug: str, *, defaults: InstanceDefaults, now: datetime
-) -> SleepDecision:
+def get_decision(db: Database, slug: str, *, now: datetime) -> SleepDecision:
     """Decide whether an instance should sleep now. Raises: InstanceNotFound."""
     with db.read() as session:
-        return decide_within(session, load_effective(session, slug, defaults), now=now)
+        return decide_within(session, load_effective(session, slug), now=now)
 
 
-def preview_cycle(
-    db: Database, request: CycleRequest, *, defaults: InstanceDefaults, now: datetime
-) -> CyclePreview:
+def preview_cycle(db: Database, request: CycleRequest, *, now: datetime) -> CyclePreview:
     """Answer a dry run: the decision and the selected ids; nothing starts."""
     with db.read() as session:
-        instance = load_effective(session, request.instance, defaults)
+        instance = load_effective(session, request.instance)
         decision = decide_within(session, instance, now=now)
         selection, plan = plan_within(
             session,
@@ -147,9 +140,7 @@ def preview_cycle(
         return CyclePreview(decision=decision, plan=plan, refusal=refusal)
 
 
-def request_cycle(
-    db: Database, request: CycleRequest, *, defaults: InstanceDefaults, now: datetime
-) -> SleepCycleRow:
+def request_cycle(db: Database, request: CycleRequest, *, now: datetime) -> SleepCycleRow:
     """Queue a cycle and claim its experiences, in one transaction.
 
     Texts are read and compared before it, so that no post waits for that; and not at all where it
@@ -159,7 +150,7 @@ def request_cycle(
         IdempotencyKeyReused.
     """
     with db.read() as session:
-        instance = load_effective(session, request.instance, defaults)
+        instance = load_effective(session, request.instance)
         earlier = _find_earlier(session, instance, request)
         if earlier is not None:
             return earlier
@@ -174,7 +165,7 @@ def request_cycle(
             min_salience=request.min_salience,
         )
     with db.write() as session:
-        cycle, _ = request_cycle_within(session, request, defaults=defaults, now=now, glance=glance)
+        cycle, _ = request_cycle_within(session, request, now=now, glance=glance)
         return cycle
 
 
@@ -182,7 +173,6 @@ def request_cycle_within(
     session: Session,
     request: CycleRequest,
     *,
-    defaults: InstanceDefaults,
     now: datetime,
     glance: Glance | None = None,
 ) -> tuple[SleepCycleRow, bool]:
@@ -190,7 +180,7 @@ def request_cycle_within(
 
     Raises: as `request_cycle`; NothingToRebuildFrom for a rebuild.
     """
-    instance = load_effective(session, request.instance, defaults)
+    instance = load_effective(session, request.instance)
     earlier = _find_earlier(session, instance, request)
     if earlier is not None:
         return earlier, False
@@ -214,40 +204,34 @@ def request_cycle_within(
     return cycle, True
 
 
-def cancel_cycle(
-    db: Database, cycle_id: str, *, defaults: InstanceDefaults, now: datetime
-) -> SleepCycleRow:
+def cancel_cycle(db: Database, cycle_id: str, *, now: datetime) -> SleepCycleRow:
     """Cancel a queued cycle at once, or ask a running one to stop.
 
     Raises: SleepCycleNotFound, SleepCycleEnded.
     """
     with db.write() as session:
-        cancel_within(session, sleep_cycles.get_cycle(session, cycle_id), defaults, now=now)
+        cancel_within(session, sleep_cycles.get_cycle(session, cycle_id), now=now)
         session.expire_all()
         return sleep_cycles.get_cycle(session, cycle_id)
 
 
-def cancel_within(
-    session: Session, cycle: SleepCycleRow, defaults: InstanceDefaults, *, now: datetime
-) -> None:
+def cancel_within(session: Session, cycle: SleepCycleRow, *, now: datetime) -> None:
     """Within a transaction: cancel a queued cycle, or ask a running one to stop.
 
     Raises: SleepCycleEnded.
     """
     if CycleStatus(cycle.status) is CycleStatus.QUEUED:
-        end_cancelled(session, cycle, defaults=defaults, now=now)
+        end_cancelled(session, cycle, now=now)
     elif CycleStatus(cycle.status).is_active:
         sleep_cycles.request_cancel(session, cycle.id, now=now)
     else:
         raise SleepCycleEnded(f"The cycle is {cycle.status} already.", sleep_cycle_id=cycle.id)
 
 
-def end_cancelled(
-    session: Session, cycle: SleepCycleRow, *, defaults: InstanceDefaults, now: datetime
-) -> None:
+def end_cancelled(session: Session, cycle: SleepCycleRow, *, now: datetime) -> None:
     """Within a transaction: end an active cycle as cancelled and give its experiences back."""
     instance_row = instances.get_instance_by_id(session, cycle.instance_id)
-    instance = load_effective(session, instance_row.slug, defaults)
+    instance = load_effective(session, instance_row.slug)
     experiences.release_claimed(
         session,
         cycle.id,

@@ -17,7 +17,6 @@ from app.db.tables import CheckpointRow, InstanceRow, SleepCycleRow, StatusTotal
 from app.domain.checkpoint import Alias
 from app.domain.decision import SleepDecision
 from app.domain.experience import ExperienceStatus
-from app.domain.instance import InstanceDefaults
 from app.domain.progress import CycleStatus
 from app.domain.salience import COMPONENTS
 from app.services.instances import effective
@@ -50,7 +49,6 @@ def collect_stats(
     db: Database,
     *,
     instance: str | None,
-    defaults: InstanceDefaults,
     now: datetime,
     within: Collection[str] | None = None,
     name_part: str | None = None,
@@ -73,15 +71,15 @@ def collect_stats(
                 session, within=within, name_part=name_part, after=after, limit=limit
             )
         )
-        return _summarise(session, rows, defaults, now=now)
+        return _summarise(session, rows, now=now)
 
 
 def _summarise(
-    session: Session, rows: Sequence[InstanceRow], defaults: InstanceDefaults, *, now: datetime
+    session: Session, rows: Sequence[InstanceRow], *, now: datetime
 ) -> list[InstanceStats]:
     ids = [row.id for row in rows]
     totals = instances.totals_by_status(session, ids)
-    decisions = decide_many_within(session, [effective(row, defaults) for row in rows], now=now)
+    decisions = decide_many_within(session, [effective(session, row) for row in rows], now=now)
     last = sleep_cycles.last_ended_by_instance(session, ids, ENDED)
     active = sleep_cycles.active_by_instance(session, ids)
     current = checkpoints.alias_targets_by_instance(session, ids, Alias.CURRENT)

@@ -22,7 +22,6 @@ from app.clock import new_id, utc_now
 from app.db.engine import Database
 from app.domain.checkpoint import build_manifest, checkpoint_name
 from app.domain.gate import Verdict, judge
-from app.domain.instance import InstanceDefaults
 from app.domain.plan import TrainingJob
 from app.domain.progress import CycleStatus, Progress, Stage
 from app.domain.recipe import Recipe
@@ -81,7 +80,6 @@ def run_cycle(
     snapshots_directory: Path | None = None,
     tensorboard_directory: Path | None = None,
     snapshot_interval_seconds: float = 30.0,
-    defaults: InstanceDefaults,
     trainer: Trainer,
     stop: threading.Event,
 ) -> CycleStatus | None:
@@ -93,7 +91,7 @@ def run_cycle(
     Raises: CycleOwnershipLost when another worker has it.
     """
     worker_id = new_id()
-    FileGuard(db, root=root, defaults=defaults).check_parent(cycle_id, now=utc_now())
+    FileGuard(db, root=root).check_parent(cycle_id, now=utc_now())
     order = consolidation.start_cycle(db, cycle_id, worker_id=worker_id, now=utc_now())
     _log.info("sleep_cycle.started", cycle_id=cycle_id, experiences=len(order.train))
     checkpoint_id = new_id()
@@ -111,7 +109,7 @@ def run_cycle(
         rehearsal_count=order.plan.rehearsal_count,
         replaced_adapter=root / order.replaced.name if order.replaced else None,
         replaced_base_sha256=order.replaced.base_sha256 if order.replaced else None,
-        gate=defaults.gate,
+        gate=db.defaults.gate,
         kept_directory=kept_directory,
         snapshot_file=artifacts.snapshot_path(snapshots_directory, cycle_id)
         if snapshots_directory
@@ -123,16 +121,12 @@ def run_cycle(
         with ProgressWriter(db, cycle_id, worker_id=worker_id, stop=stop) as on_progress:
             report = trainer.run(job, on_progress=on_progress, should_stop=stop.is_set)
             on_progress(Progress(stage=Stage.PUBLISHING))
-            verdict = judge(report, defaults.gate)
+            verdict = judge(report, db.defaults.gate)
             publication = _publish(order, root, staged, checkpoint_id, report, verdict)
-        status = _complete(
-            db, root, cycle_id, worker_id, publication, report, verdict, defaults, stop
-        )
+        status = _complete(db, root, cycle_id, worker_id, publication, report, verdict, stop)
     except TrainingStopped:
         _discard(staged)
-        consolidation.stop_cycle(
-            db, cycle_id, worker_id=worker_id, defaults=defaults, now=utc_now()
-        )
+        consolidation.stop_cycle(db, cycle_id, worker_id=worker_id, now=utc_now())
         _log.info("sleep_cycle.stopped", cycle_id=cycle_id)
         return None
     except CycleOwnershipLost:
@@ -150,7 +144,6 @@ def run_cycle(
             experience_id=error.facts.get("experience_id")
             if isinstance(error, NoSupervisedTokens)
             else None,
-            defaults=defaults,
             now=utc_now(),
         )
         _forget_snapshot(job)
@@ -219,7 +212,6 @@ def _complete(
     publication: consolidation.Publication,
     report: TrainingReport,
     verdict: Verdict,
-    defaults: InstanceDefaults,
     stop: threading.Event,
 ) -> CycleStatus:
     try:
@@ -231,7 +223,6 @@ def _complete(
             publication=publication,
             report=report,
             verdict=verdict,
-            defaults=defaults,
             now=utc_now(),
         )
     except (TrainingStopped, CycleOwnershipLost):

@@ -14,7 +14,6 @@ from collections.abc import Callable, Sequence
 
 from app.clock import utc_now
 from app.db.engine import Database
-from app.domain.instance import InstanceDefaults
 from app.errors import IngestOverloaded, SageSleepError
 from app.log import get_logger
 from app.services.ingest import IngestOutcome, IngestResult, Submission, ingest_many
@@ -34,12 +33,10 @@ class IngestWriter:
         self,
         db: Database,
         *,
-        defaults: InstanceDefaults,
         on_ingested: Callable[[set[str]], None],
         max_queued: int,
     ) -> None:
         self._db = db
-        self._defaults = defaults
         self._on_ingested = on_ingested
         self._max_queued = max_queued
         self._queue: deque[_Waiting] = deque()
@@ -104,7 +101,7 @@ class IngestWriter:
         group[0][1].get_loop().call_soon_threadsafe(_resolve, answers)
 
     def _ingest(self, submissions: Sequence[Submission]) -> Sequence[IngestResult]:
-        results = ingest_many(self._db, submissions, defaults=self._defaults, now=utc_now())
+        results = ingest_many(self._db, submissions, now=utc_now())
         if touched := {
             submission.exchange.instance
             for submission, result in zip(submissions, results, strict=True)

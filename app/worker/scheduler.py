@@ -15,7 +15,6 @@ from apscheduler.schedulers.background import BackgroundScheduler
 from app.clock import utc_now
 from app.db.engine import Database
 from app.domain.decision import Trigger
-from app.domain.instance import InstanceDefaults
 from app.errors import Conflict, InstanceNotFound, StorageError
 from app.log import get_logger
 from app.services import sleep
@@ -38,14 +37,12 @@ class SleepScheduler:
         self,
         db: Database,
         *,
-        defaults: InstanceDefaults,
         interval_seconds: float,
         on_queued: Callable[[], None],
         upkeep: Upkeep,
         upkeep_interval_seconds: float,
     ) -> None:
         self._db = db
-        self._defaults = defaults
         self._on_queued = on_queued
         self._nudged: set[str] = set()
         self._lock = threading.Lock()
@@ -123,7 +120,7 @@ class SleepScheduler:
 
     def _evaluate(self, slugs: set[str] | None) -> None:
         try:
-            due = sleep.list_due(self._db, slugs=slugs, defaults=self._defaults, now=utc_now())
+            due = sleep.list_due(self._db, slugs=slugs, now=utc_now())
         except StorageError as error:
             _log.warning("scheduler.storage_unavailable", error=error.message)
             return
@@ -135,7 +132,6 @@ class SleepScheduler:
             cycle = sleep.request_cycle(
                 self._db,
                 sleep.CycleRequest(instance=slug, trigger=Trigger.SCHEDULE),
-                defaults=self._defaults,
                 now=utc_now(),
             )
         except (Conflict, InstanceNotFound) as error:

@@ -15,7 +15,6 @@ from collections.abc import Callable, Mapping, Sequence
 
 from app.clock import utc_now
 from app.db.engine import Database
-from app.domain.instance import InstanceDefaults
 from app.domain.worker_end import WorkerEnd
 from app.errors import SageSleepError
 from app.log import get_logger
@@ -66,14 +65,12 @@ class Supervisor:
         self,
         db: Database,
         *,
-        defaults: InstanceDefaults,
         child_command: Sequence[str],
         child_environment: Mapping[str, str],
         stop_grace_seconds: float,
         stall_seconds: float,
     ) -> None:
         self._db = db
-        self._defaults = defaults
         self._child_command = child_command
         self._child_environment = child_environment
         self._stop_grace_seconds = stop_grace_seconds
@@ -148,13 +145,9 @@ class Supervisor:
             return
         cycle_id, end = self._unsettled
         if self._stopping.is_set():
-            consolidation.stop_cycle(
-                self._db, cycle_id, worker_id=None, defaults=self._defaults, now=utc_now()
-            )
+            consolidation.stop_cycle(self._db, cycle_id, worker_id=None, now=utc_now())
         else:
-            starts = consolidation.settle_dead_worker(
-                self._db, cycle_id, end=end, defaults=self._defaults, now=utc_now()
-            )
+            starts = consolidation.settle_dead_worker(self._db, cycle_id, end=end, now=utc_now())
             if starts:
                 self._stopping.wait(RESTART_DELAY_SECONDS * 2**starts)
         self._unsettled = None

@@ -10,7 +10,6 @@ from pathlib import Path
 from app import artifacts
 from app.clock import utc_now
 from app.db.engine import Database
-from app.domain.instance import InstanceDefaults
 from app.errors import SageSleepError
 from app.log import get_logger
 from app.services import erasure, retention
@@ -32,13 +31,10 @@ class DataPaths:
 class Upkeep:
     """The daily look; ends early when told to stop."""
 
-    def __init__(
-        self, db: Database, *, guard: FileGuard, paths: DataPaths, defaults: InstanceDefaults
-    ) -> None:
+    def __init__(self, db: Database, *, guard: FileGuard, paths: DataPaths) -> None:
         self._db = db
         self._guard = guard
         self._paths = paths
-        self._defaults = defaults
         self._stopping = threading.Event()
 
     def stop(self) -> None:
@@ -53,7 +49,6 @@ class Upkeep:
                 self._db,
                 instance=None,
                 paths=self._paths,
-                defaults=self._defaults,
                 should_stop=self._stopping.is_set,
             )
         except SageSleepError as error:
@@ -65,7 +60,6 @@ def prune(
     *,
     instance: str | None,
     paths: DataPaths,
-    defaults: InstanceDefaults,
     should_stop: Callable[[], bool],
 ) -> list[retention.Prunable]:
     """Let go what the policy of one instance, or of each, no longer keeps; returns what it was.
@@ -74,12 +68,12 @@ def prune(
 
     Raises: InstanceNotFound, DatabaseUnavailable, DiskFull, DirectoryReadOnly.
     """
-    wanted = retention.list_prunable(db, instance=instance, defaults=defaults, now=utc_now())
+    wanted = retention.list_prunable(db, instance=instance, now=utc_now())
     done = [item for item in wanted if not item.is_empty]
     for item in done:
         if should_stop():
             break
-        while retention.remove_expired_texts(db, item.instance, defaults=defaults, now=utc_now()):
+        while retention.remove_expired_texts(db, item.instance, now=utc_now()):
             if should_stop():
                 break
         while item.progress_events and retention.remove_old_progress(
@@ -89,7 +83,7 @@ def prune(
                 break
         if not artifacts.is_experiment_active(paths.scratch):
             retention.delete_expired_checkpoints(
-                db, item.instance, root=paths.checkpoints, defaults=defaults, now=utc_now()
+                db, item.instance, root=paths.checkpoints, now=utc_now()
             )
         _log.info(
             "upkeep.pruned",

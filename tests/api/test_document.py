@@ -11,7 +11,6 @@ import jsonschema_rs
 import pytest
 
 from app.db.engine import Database
-from app.domain.instance import InstanceDefaults
 from app.main import create_app
 from app.settings import Settings
 from tests.api.guards.test_access import fill
@@ -118,11 +117,10 @@ MAIN = {
 def test_daemon_takes_every_request_that_is_shown(
     start_daemon: StartDaemon,
     db: Database,
-    defaults: InstanceDefaults,
     document: dict[str, Any],
 ) -> None:
     daemon = start_daemon(scheduler_interval_seconds=3600, base_model="/nowhere")
-    checkpoint_id, _ = publish(db, defaults, daemon.data_dir / "checkpoints", range(40))
+    checkpoint_id, _ = publish(db, daemon.data_dir / "checkpoints", range(40))
     shown = {
         f"{method} {path}": operation
         for method, path, operation in operations(document)
@@ -147,11 +145,10 @@ def test_daemon_takes_every_request_that_is_shown(
 def test_free_parts_of_answers_hold_what_the_daemon_sends_today(
     start_daemon: StartDaemon,
     db: Database,
-    defaults: InstanceDefaults,
     document: dict[str, Any],
 ) -> None:
     daemon = start_daemon(scheduler_interval_seconds=3600)
-    checkpoint_id, _ = publish(db, defaults, daemon.data_dir / "checkpoints", range(40))
+    checkpoint_id, _ = publish(db, daemon.data_dir / "checkpoints", range(40))
     cycle_id = daemon.http.get(f"/v1/checkpoints/{checkpoint_id}").json()["sleep_cycle_id"]
     ids = {"checkpoint_id": checkpoint_id, "cycle_id": cycle_id}
     for path, parts in {
@@ -180,11 +177,10 @@ def example_of(document: dict[str, Any], path: str) -> dict[str, Any]:
 def test_download_answers_as_its_document_says(
     start_daemon: StartDaemon,
     db: Database,
-    defaults: InstanceDefaults,
     document: dict[str, Any],
 ) -> None:
     daemon = start_daemon(scheduler_interval_seconds=3600)
-    checkpoint_id, _ = publish(db, defaults, daemon.data_dir / "checkpoints", range(40))
+    checkpoint_id, _ = publish(db, daemon.data_dir / "checkpoints", range(40))
     for part in ("/archive", "/files/{name}"):
         template = "/v1/checkpoints/{checkpoint_id}" + part
         operation = document["paths"][template]["get"]

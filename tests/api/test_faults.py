@@ -18,6 +18,7 @@ from app import data_lock
 from app.db import instances
 from app.db.engine import Database
 from app.errors import DatabaseReadOnly, DatabaseUnavailable, DirectoryReadOnly
+from app.settings import Settings
 from tests.publishing import NOW
 from tests.small_disk import fill_up, make_read_only, small_disk
 from tests.support import StartDaemon, make_exchange, run_command
@@ -141,7 +142,7 @@ def test_daemon_does_not_start_in_a_read_only_directory(disk: Path) -> None:
 
 def test_database_that_may_not_be_written_has_its_own_name(disk: Path) -> None:
     make_read_only(disk)
-    db = Database(f"sqlite:///{disk / 'sage-sleep.db'}")
+    db = Database(f"sqlite:///{disk / 'sage-sleep.db'}", Settings().instance_defaults())
     with pytest.raises(DatabaseReadOnly), db.write() as session:
         instances.insert_instance(session, slug="new", now=NOW)
     assert isinstance(db.failure, DatabaseReadOnly)
@@ -152,9 +153,10 @@ LIMITED = """
 import resource, sys
 from app.db import instances
 from app.db.engine import Database
+from app.settings import Settings
 from tests.publishing import NOW
 
-db = Database(f"sqlite:///{sys.argv[1]}")
+db = Database(f"sqlite:///{sys.argv[1]}", Settings().instance_defaults())
 db.check_migrated()
 resource.setrlimit(resource.RLIMIT_FSIZE, (64 << 10, 64 << 10))
 stored = 0

@@ -13,7 +13,6 @@ import pytest
 from app.clock import utc_now
 from app.db.engine import Database
 from app.domain.access import Scope
-from app.domain.instance import InstanceDefaults
 from app.services.tokens import create_token
 from tests.publishing import publish
 from tests.support import StartDaemon, make_exchange
@@ -87,11 +86,10 @@ OUTSIDE = [
 def test_no_path_of_a_client_reaches_the_file_system(
     start_daemon: StartDaemon,
     db: Database,
-    defaults: InstanceDefaults,
     data_dir: Path,
     request: pytest.FixtureRequest,
 ) -> None:
-    checkpoint_id, _ = publish(db, defaults, data_dir / "checkpoints", range(40))
+    checkpoint_id, _ = publish(db, data_dir / "checkpoints", range(40))
     port = start_daemon(scheduler_interval_seconds=3600).http.base_url.port
     # http.client sends a path as it is; httpx would resolve the dots.
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)

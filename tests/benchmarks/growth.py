@@ -195,7 +195,7 @@ def measure_cycle(directory: Path, base_model: Path) -> tuple[float, float, floa
         if ended["status"] not in {"succeeded", "rejected"}:
             raise SystemExit(f"the cycle {ended['status']}: {ended['error']}")
         size = sum(f.stat().st_size for f in (directory / "checkpoints").rglob("*") if f.is_file())
-    database = Database(f"sqlite:///{path}")
+    database = Database(f"sqlite:///{path}", Settings().instance_defaults())
     later = utc_now() + timedelta(days=2)
     while retention.remove_old_progress(database, "default", now=later):
         pass
@@ -227,7 +227,6 @@ def measure_instances(directory: Path) -> Mapping[str, float]:
     What answers with all of them at once is asked with a tenth of `MEASURED_INSTANCES`.
     """
     path = directory / "sage-sleep.db"
-    defaults = Settings(data_dir=directory).instance_defaults()
     now = utc_now()
     tenth = MEASURED_INSTANCES // 10
     add_instances(path, range(tenth))
@@ -239,8 +238,8 @@ def measure_instances(directory: Path) -> Mapping[str, float]:
     add_instances(path, range(tenth, MEASURED_INSTANCES))
     with running_daemon(directory, mass_threshold=1e9) as daemon:
         found["stats"] = seconds_of(lambda: daemon.http.get("/stats").raise_for_status()) / PAGE
-    database = Database(f"sqlite:///{path}")
-    scheduler = seconds_of(lambda: sleep.list_due(database, slugs=None, defaults=defaults, now=now))
+    database = Database(f"sqlite:///{path}", Settings().instance_defaults())
+    scheduler = seconds_of(lambda: sleep.list_due(database, slugs=None, now=now))
     database.close()
     return {**found, "scheduler": scheduler / MEASURED_INSTANCES}
 

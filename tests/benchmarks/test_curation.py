@@ -22,7 +22,6 @@ from app.domain.categories import DEFAULT_CATEGORIES, Categories
 from app.domain.curation import PATTERN_WORDS, pool_size
 from app.domain.decision import Trigger
 from app.domain.exchange import Exchange
-from app.domain.instance import InstanceDefaults
 from app.domain.near_copies import SHINGLE_WORDS, sketch
 from app.domain.words import plain_words
 from app.services import planning, sleep
@@ -79,13 +78,11 @@ def test_what_the_rules_find_in_real_exchanges(shared_data: Path, model: str) ->
     ],
     ids=["shares alone", "and near copies", "and floors"],
 )
-def test_how_long_a_plan_keeps_writers_waiting(
-    db: Database, defaults: InstanceDefaults, policy: dict[str, Any]
-) -> None:
-    put_instance(db, "default", {"policy": policy}, defaults=defaults, now=NOW)
-    limit = defaults.policy.max_experiences
-    _fill(db, defaults, round(pool_size(limit) * 1.25))
-    instance = get_instance(db, "default", defaults)
+def test_how_long_a_plan_keeps_writers_waiting(db: Database, policy: dict[str, Any]) -> None:
+    put_instance(db, "default", {"policy": policy}, now=NOW)
+    limit = db.defaults.policy.max_experiences
+    _fill(db, round(pool_size(limit) * 1.25))
+    instance = get_instance(db, "default")
     at_once, glances, after_glance = [], [], []
     for _ in range(ROUNDS):
         with db.read() as session:
@@ -105,11 +102,9 @@ def test_how_long_a_plan_keeps_writers_waiting(
             glance = planning.glance_within(session, instance)
         with db.write() as session:
             started = time.perf_counter()
-            cycle, _ = sleep.request_cycle_within(
-                session, request, defaults=defaults, now=NOW, glance=glance
-            )
+            cycle, _ = sleep.request_cycle_within(session, request, now=NOW, glance=glance)
             held.append(time.perf_counter() - started)
-        sleep.cancel_cycle(db, cycle.id, defaults=defaults, now=NOW)
+        sleep.cancel_cycle(db, cycle.id, now=NOW)
     print(
         f"\n{len(glance.traits)} candidates of {REPLY_WORDS} words, {policy or 'the defaults'}:\n"
         f"  plan at once {_ms(at_once)}; glance {_ms(glances)}, then plan {_ms(after_glance)}; "
@@ -126,7 +121,7 @@ def _shingles(words: list[str]) -> frozenset[str]:
     return frozenset(" ".join(words[n : n + width]) for n in range(len(words) - width + 1))
 
 
-def _fill(db: Database, defaults: InstanceDefaults, count: int) -> None:
+def _fill(db: Database, count: int) -> None:
     """Replies of random words, one in ten a near copy; a hundred prompts."""
     draw = random.Random(0)  # noqa: S311  # no secret
     vocabulary = [f"word{n}" for n in range(3000)]
@@ -141,4 +136,4 @@ def _fill(db: Database, defaults: InstanceDefaults, count: int) -> None:
         values = {"prompt": f"What of {number % 100}?", "response": " ".join(words) + "."}
         submissions.append(Submission(exchange=Exchange(**values, salience=salience)))
     for start in range(0, count, 500):
-        ingest_many(db, submissions[start : start + 500], defaults=defaults, now=NOW)
+        ingest_many(db, submissions[start : start + 500], now=NOW)

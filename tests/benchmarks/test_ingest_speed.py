@@ -23,7 +23,6 @@ from app.api.ingest_meter import IngestMeter
 from app.clock import new_id, utc_now
 from app.db.engine import Database
 from app.domain.exchange import Exchange
-from app.domain.instance import InstanceDefaults
 from app.domain.salience import COMPONENTS
 from app.main import create_app
 from app.services.ingest import IngestOutcome, IngestResult, Submission, ingest_many
@@ -85,14 +84,14 @@ def batches(start: int, count: int) -> list[bytes]:
 
 
 @pytest.mark.parametrize("group", [1, 16, 500])
-def test_groups_in_process(db: Database, defaults: InstanceDefaults, group: int) -> None:
+def test_groups_in_process(db: Database, group: int) -> None:
     submissions = [Submission(exchange=Exchange(**exchange(n))) for n in range(4000)]
-    ingest_many(db, submissions[:500], defaults=defaults, now=utc_now())
+    ingest_many(db, submissions[:500], now=utc_now())
     used = time.process_time()
     started = time.perf_counter()
     for start in range(500, len(submissions), group):
         group_of = submissions[start : start + group]
-        ingest_many(db, group_of, defaults=defaults, now=utc_now())
+        ingest_many(db, group_of, now=utc_now())
     count = len(submissions) - 500
     rate = count / (time.perf_counter() - started)
     cpu_us = 1e6 * (time.process_time() - used) / count
@@ -112,7 +111,9 @@ def test_ways_through_the_application(tmp_path: Path) -> None:
     async def submit(_: Submission) -> IngestResult:
         return stored
 
-    admission = Admission(Database("sqlite://"), is_demanded=False, rates=RateLimit(0))
+    admission = Admission(
+        Database("sqlite://", Settings().instance_defaults()), is_demanded=False, rates=RateLimit(0)
+    )
     app.state.daemon = SimpleNamespace(
         submit=submit, admission=admission, ingest_meter=IngestMeter()
     )

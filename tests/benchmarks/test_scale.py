@@ -57,12 +57,11 @@ def few(migrated_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("few")
     path = directory / "sage-sleep.db"
     shutil.copy(migrated_file, path)
-    defaults = Settings(data_dir=directory).instance_defaults()
-    database = Database(f"sqlite:///{path}")
+    database = Database(f"sqlite:///{path}", Settings().instance_defaults())
     for start in range(0, SEED_ROWS, 500):
         texts = [exchange(number) for number in range(start, start + 500)]
         submissions = [Submission(exchange=Exchange(**text)) for text in texts]
-        ingest_many(database, submissions, defaults=defaults, now=utc_now() - timedelta(hours=1))
+        ingest_many(database, submissions, now=utc_now() - timedelta(hours=1))
     database.close()
     return directory
 
@@ -146,16 +145,16 @@ def test_claiming_a_cycle(few: Path, million: Path) -> None:
     for name, directory, slug in (
         ("few", few, "default"), ("million", million, "default"), ("alike", million, "alike"),
     ):  # fmt: skip
-        defaults = Settings(data_dir=directory).instance_defaults()
-        database = Database(f"sqlite:///{directory / 'sage-sleep.db'}")
+        settings = Settings(data_dir=directory)
+        database = Database(settings.effective_database_url, settings.instance_defaults())
         taken: list[float] = []
         for _ in range(11):
             request = sleep.CycleRequest(instance=slug, trigger=Trigger.REQUEST, is_forced=True)
             started = time.perf_counter()
-            cycle = sleep.request_cycle(database, request, defaults=defaults, now=utc_now())
+            cycle = sleep.request_cycle(database, request, now=utc_now())
             taken.append(1000 * (time.perf_counter() - started))
             assert len(cycle.plan["experience_ids"]) > 200
-            sleep.cancel_cycle(database, cycle.id, defaults=defaults, now=utc_now())
+            sleep.cancel_cycle(database, cycle.id, now=utc_now())
         database.close()
         print(
             f"  select and claim, {name:8} median {median(taken):6.1f} ms  "

@@ -14,7 +14,6 @@ import typer
 
 from app.cli import COMMANDS, app
 from app.db.engine import Database
-from app.domain.instance import InstanceDefaults
 from tests.cli.conftest import Command
 from tests.publishing import publish
 from tests.support import RunningDaemon, free_port, run_command
@@ -118,14 +117,11 @@ def test_cancel_takes_the_cycle_that_waits_and_says_so(
 
 def test_aliases_move_in_words_and_as_json(
     db: Database,
-    defaults: InstanceDefaults,
     data_dir: Path,
     daemon: RunningDaemon,
     command: Command,
 ) -> None:
-    first, second = (
-        publish(db, defaults, data_dir / "checkpoints", range(n, n + 20))[0] for n in (100, 120)
-    )
+    first, second = (publish(db, data_dir / "checkpoints", range(n, n + 20))[0] for n in (100, 120))
     said = command("rollback", "--reason", "tried")
     assert f"current is {first}" in said
     moved = json.loads(command("promote", second, "--json"))

@@ -9,7 +9,6 @@ import pytest
 
 from app.client import SleepClient
 from app.db.engine import Database
-from app.domain.instance import InstanceDefaults
 from tests.client.scripted import ScriptedServer
 from tests.publishing import publish
 from tests.support import RunningDaemon, StartDaemon
@@ -35,10 +34,10 @@ def client(url: str) -> Iterator[SleepClient]:
 
 
 @pytest.fixture
-def published(db: Database, defaults: InstanceDefaults, data_dir: Path) -> list[str]:
+def published(db: Database, data_dir: Path) -> list[str]:
     """Two checkpoints of `default`, the second one current."""
     root = data_dir / "checkpoints"
-    return [publish(db, defaults, root, range(n, n + 20))[0] for n in (0, 20)]
+    return [publish(db, root, range(n, n + 20))[0] for n in (0, 20)]
 
 
 @pytest.fixture

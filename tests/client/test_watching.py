@@ -12,7 +12,6 @@ import pytest
 
 from app.client import AsyncSleepClient, Current, RequestRefused, SleepClient
 from app.db.engine import Database
-from app.domain.instance import InstanceDefaults
 from tests.publishing import publish
 from tests.support import RunningDaemon, StartDaemon, free_port
 
@@ -38,14 +37,13 @@ def test_base_then_each_promotion_and_each_rollback_down_to_the_base(
     client: SleepClient,
     seen: queue.Queue[Current],
     db: Database,
-    defaults: InstanceDefaults,
     data_dir: Path,
 ) -> None:
     first = seen.get(timeout=WAIT_SECONDS)
     assert (first.is_base, first.directory) == (True, None)
     root = data_dir / "checkpoints"
     for numbers in (range(20), range(20, 40)):
-        checkpoint_id, _ = publish(db, defaults, root, numbers)
+        checkpoint_id, _ = publish(db, root, numbers)
         current = seen.get(timeout=WAIT_SECONDS)
         assert current.checkpoint is not None
         assert current.directory is not None

@@ -17,6 +17,7 @@ from app.db import instances
 from app.db.copies import KEPT_COPIES, copy_database, keep_before_change, list_copies
 from app.db.engine import SCHEMA_REVISION, Database
 from app.errors import DatabaseUnavailable
+from app.settings import Settings
 from tests.publishing import NOW
 from tests.support import run_command
 
@@ -64,7 +65,7 @@ def test_migration_keeps_the_database_as_it_was(data_dir: Path) -> None:
     config.set_main_option("script_location", str(Path(migrations.__file__).parent))
     config.attributes["url"] = f"sqlite:///{database}"
     command.downgrade(config, "-1")
-    before = Database(f"sqlite:///{database}").find_revision()
+    before = Database(f"sqlite:///{database}", Settings().instance_defaults()).find_revision()
     said = run_command("migrate", environment=environment)
     (copy,) = list_copies(database)
     assert copy.name in said.stderr.replace("\n", "")

@@ -18,6 +18,7 @@ from app.db import instances
 from app.db.engine import SCHEMA_REVISION, Database
 from app.db.tables import StatusTotalsRow
 from app.errors import DatabaseNotMigrated, DatabaseUnavailable
+from app.settings import Settings
 from tests.support import run_command
 
 NOW = datetime(2026, 1, 18, tzinfo=UTC)
@@ -91,14 +92,14 @@ def test_instant_comes_back_aware_in_utc(db: Database) -> None:
 
 
 def test_missing_database_says_what_to_do(tmp_path: Path) -> None:
-    database = Database(f"sqlite:///{tmp_path / 'none.db'}")
+    database = Database(f"sqlite:///{tmp_path / 'none.db'}", Settings().instance_defaults())
     with pytest.raises(DatabaseNotMigrated, match="sage-sleep migrate"):
         database.check_migrated()
 
 
 def test_file_that_is_no_database_is_a_named_error(tmp_path: Path) -> None:
     (tmp_path / "bad.db").write_bytes(b"not a database at all" * 100)
-    database = Database(f"sqlite:///{tmp_path / 'bad.db'}")
+    database = Database(f"sqlite:///{tmp_path / 'bad.db'}", Settings().instance_defaults())
     with pytest.raises(DatabaseUnavailable):
         database.check_migrated()
     database.close()

@@ -89,7 +89,7 @@ def test_restarts_other_processes_and_erasures_change_no_answer(
     monkeypatch.setattr(seen_words, "UNWRITTEN_EXPERIENCES", 3)
     monkeypatch.setattr(seen_words, "MAX_WORDS", 25)
     chance = random.Random(seed)  # noqa: S311  # no secret
-    processes = [db, Database(str(db.url))]
+    processes = [db, Database(str(db.url), db.defaults)]
     said: set[str] = set()
     for _ in range(60):
         process = chance.choice(processes)

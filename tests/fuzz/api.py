@@ -54,10 +54,9 @@ def stocked_daemon(directory: Path) -> Iterator[tuple[RunningDaemon, str]]:
     """A daemon with something of everything, and a token for all of it."""
     run_command("migrate", environment={"SAGE_DATA_DIR": str(directory)})
     settings = Settings(data_dir=directory)
-    db = Database(settings.effective_database_url)
-    defaults = settings.instance_defaults()
+    db = Database(settings.effective_database_url, settings.instance_defaults())
     for start in (0, 20):
-        publish(db, defaults, settings.checkpoints_dir, range(start, start + 20))
+        publish(db, settings.checkpoints_dir, range(start, start + 20))
     made = tokens.create_token(
         db,
         name="fuzz",

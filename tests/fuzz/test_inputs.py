@@ -28,7 +28,6 @@ from app.client.errors import DownloadCorrupt
 from app.client.results import Checkpoint
 from app.db.engine import Database
 from app.domain.exchange import Exchange
-from app.domain.instance import InstanceDefaults
 from app.domain.plan import CyclePlan
 from app.domain.recipe import Recipe
 from app.domain.reproduction import Recorded, read_manifest
@@ -190,11 +189,9 @@ def test_body_is_read_or_refused(body: bytes) -> None:
 
 @fewer
 @given(items=st.lists(odd_exchanges, min_size=1, max_size=3))
-def test_ingest_stores_or_names_what_is_wrong(
-    db: Database, defaults: InstanceDefaults, items: list[dict[str, Any]]
-) -> None:
+def test_ingest_stores_or_names_what_is_wrong(db: Database, items: list[dict[str, Any]]) -> None:
     read = [exchange for item in items if isinstance(exchange := _read(item), Exchange)]
-    results = ingest_many(db, [Submission(exchange=e) for e in read], defaults=defaults, now=NOW)
+    results = ingest_many(db, [Submission(exchange=e) for e in read], now=NOW)
     assert len(results) == len(read)
     for result in results:
         assert (result.experience is None) == (result.error is not None)
@@ -207,15 +204,11 @@ def test_ingest_stores_or_names_what_is_wrong(
     | damaged(b'{"experiences": [{"id": "x", "prompt": "a", "response": "b", "session": 3}]}')
     | st.lists(odd_exchanges | values, max_size=3).map(lambda items: json.dumps(items).encode())
 )
-def test_import_file_goes_in_or_is_refused(
-    db: Database, defaults: InstanceDefaults, tmp_path: Path, content: bytes
-) -> None:
+def test_import_file_goes_in_or_is_refused(db: Database, tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "experience_buffer.json"
     path.write_bytes(content)
     try:
-        import_buffer(
-            db, path, instance="default", zone=ZoneInfo("UTC"), defaults=defaults, now=NOW
-        )
+        import_buffer(db, path, instance="default", zone=ZoneInfo("UTC"), now=NOW)
     except InvalidImportFile:
         return
 

@@ -96,10 +96,9 @@ def lived(
     config = LoraConfig(r=2, target_modules=["q_proj"], task_type="CAUSAL_LM")
     model = AutoModelForCausalLM.from_pretrained(str(tiny_model))
     get_peft_model(model, config).save_pretrained(str(directory / "adapter"))
-    db = Database(settings.effective_database_url)
+    db = Database(settings.effective_database_url, settings.instance_defaults())
     checkpoint_id, _ = publish(
         db,
-        settings.instance_defaults(),
         settings.checkpoints_dir,
         range(40),
         adapter=directory / "adapter",

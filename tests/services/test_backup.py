@@ -14,7 +14,6 @@ import pytest
 from app.db import copies
 from app.db.engine import Database
 from app.domain.checkpoint import CheckpointFile
-from app.domain.instance import InstanceDefaults
 from app.errors import BackupTargetInUse, BackupUnusable, DataDirectoryNotEmpty
 from app.services import backup, registry
 from app.services.file_guard import FileGuard
@@ -29,8 +28,8 @@ def root(data_dir: Path) -> Path:
 
 
 @pytest.fixture
-def two(db: Database, defaults: InstanceDefaults, root: Path) -> list[str]:
-    return [publish(db, defaults, root, range(n, n + 20))[0] for n in (0, 20)]
+def two(db: Database, root: Path) -> list[str]:
+    return [publish(db, root, range(n, n + 20))[0] for n in (0, 20)]
 
 
 def make(data_dir: Path, target: Path, *, links: bool = True) -> backup.Backup:
@@ -57,7 +56,6 @@ def places(data_dir: Path) -> backup.DataPlaces:
 @pytest.mark.parametrize("links", [True, False])
 def test_restored_state_is_the_one_that_was_backed_up(
     db: Database,
-    defaults: InstanceDefaults,
     data_dir: Path,
     tmp_path: Path,
     two: list[str],
@@ -66,34 +64,34 @@ def test_restored_state_is_the_one_that_was_backed_up(
 ) -> None:
     made = make(data_dir, tmp_path / "backup", links=links)
     assert len(made.checkpoints) == 2
-    fill(db, defaults, range(40, 60))
+    fill(db, range(40, 60))
     other = tmp_path / "elsewhere"
     restored, aside = backup.restore(
         tmp_path / "backup", places=places(other), replaces=False, now=NOW
     )
     assert (restored, aside) == (made, None)
     assert {path.name for path in other.iterdir()} == {"sage-sleep.db", "checkpoints"}
-    again = Database(f"sqlite:///{other / 'sage-sleep.db'}")
+    again = Database(f"sqlite:///{other / 'sage-sleep.db'}", db.defaults)
     again.check_migrated()
     assert aliases(again) == {"current": two[1], "previous": two[0]}
-    guard = FileGuard(again, root=other / "checkpoints", defaults=defaults)
+    guard = FileGuard(again, root=other / "checkpoints")
     assert guard.check_named(now=NOW).damaged == []
-    (before,) = collect_stats(db, instance="default", defaults=defaults, now=NOW)
-    (after,) = collect_stats(again, instance="default", defaults=defaults, now=NOW)
+    (before,) = collect_stats(db, instance="default", now=NOW)
+    (after,) = collect_stats(again, instance="default", now=NOW)
     assert after.counts["consolidated"] == before.counts["consolidated"]
     assert after.counts["buffered"] == 0 < before.counts["buffered"]
     again.close()
 
 
 def test_backup_while_posts_come_in_holds_whole_batches(
-    db: Database, defaults: InstanceDefaults, data_dir: Path, tmp_path: Path
+    db: Database, data_dir: Path, tmp_path: Path
 ) -> None:
     stop = threading.Event()
 
     def post() -> None:
         number = 0
         while not stop.is_set():
-            fill(db, defaults, range(number, number + 5))
+            fill(db, range(number, number + 5))
             number += 5
 
     thread = threading.Thread(target=post)
@@ -213,10 +211,10 @@ def test_backup_that_is_not_whole_restores_nothing(
 
 @pytest.mark.usefixtures("two")
 def test_state_that_is_there_is_moved_aside_only_when_asked(
-    db: Database, defaults: InstanceDefaults, data_dir: Path, tmp_path: Path
+    db: Database, data_dir: Path, tmp_path: Path
 ) -> None:
     make(data_dir, tmp_path / "backup")
-    fill(db, defaults, range(40, 60))
+    fill(db, range(40, 60))
     db.close()
     with pytest.raises(DataDirectoryNotEmpty):
         backup.restore(tmp_path / "backup", places=places(data_dir), replaces=False, now=NOW)

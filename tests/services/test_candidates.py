@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -12,7 +11,6 @@ from app.db import experiences
 from app.db.engine import Database
 from app.db.events import EventFilter
 from app.domain.decision import Trigger
-from app.domain.instance import InstanceDefaults
 from app.domain.policy import Promotion
 from app.domain.progress import CycleStatus
 from app.errors import CheckpointInUse, CheckpointNotPromotable, NoCandidate
@@ -20,6 +18,7 @@ from app.services import instance_events, registry, sleep
 from app.services.instances import put_instance
 from app.services.rebuild import request_rebuild
 from tests.publishing import NOW, aliases, current, end, fill, publish, report
+from tests.support import Reopen
 
 
 @pytest.fixture
@@ -28,9 +27,9 @@ def root(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def manual(defaults: InstanceDefaults) -> InstanceDefaults:
-    """The settings' defaults, but a person promotes."""
-    return replace(defaults, policy=replace(defaults.policy, promotion=Promotion.MANUAL))
+def manual(reopen: Reopen) -> Database:
+    """The same database under settings by which a person promotes."""
+    return reopen(policy={"promotion": Promotion.MANUAL})
 
 
 def promote(db: Database, root: Path, checkpoint_id: str, reason: str | None = None) -> None:
@@ -46,14 +45,13 @@ def promote(db: Database, root: Path, checkpoint_id: str, reason: str | None = N
     )
 
 
-def dismiss(db: Database, defaults: InstanceDefaults) -> None:
+def dismiss(db: Database) -> None:
     registry.dismiss_candidate(
         db,
         "default",
         actor="dennis",
         reason="it lisps",
         expected_revisions=None,
-        defaults=defaults,
         now=NOW,
     )
 
@@ -71,16 +69,16 @@ def statuses(db: Database, ids: list[str]) -> set[tuple[str, int]]:
         return {(row.status, row.attempts) for row in experiences.list_by_ids(session, ids)}
 
 
-def plan_next(db: Database, defaults: InstanceDefaults) -> sleep.CyclePreview:
+def plan_next(db: Database) -> sleep.CyclePreview:
     request = sleep.CycleRequest(instance="default", trigger=Trigger.REQUEST, is_forced=True)
-    return sleep.preview_cycle(db, request, defaults=defaults, now=NOW + timedelta(days=1))
+    return sleep.preview_cycle(db, request, now=NOW + timedelta(days=1))
 
 
 def test_accepted_checkpoint_becomes_candidate_and_current_stays(
-    db: Database, defaults: InstanceDefaults, manual: InstanceDefaults, root: Path
+    db: Database, manual: Database, root: Path
 ) -> None:
-    live, _ = publish(db, defaults, root, range(20))
-    candidate, status = publish(db, manual, root, range(20, 40))
+    live, _ = publish(db, root, range(20))
+    candidate, status = publish(manual, root, range(20, 40))
     assert status is CycleStatus.SUCCEEDED
     assert aliases(db) == {"current": live, "candidate": candidate}
     told = instance_events.list_events(
@@ -90,23 +88,23 @@ def test_accepted_checkpoint_becomes_candidate_and_current_stays(
 
 
 def test_person_promotes_the_candidate_and_the_alias_is_cleared(
-    db: Database, defaults: InstanceDefaults, manual: InstanceDefaults, root: Path
+    db: Database, manual: Database, root: Path
 ) -> None:
-    live, _ = publish(db, defaults, root, range(20))
-    candidate, _ = publish(db, manual, root, range(20, 40))
+    live, _ = publish(db, root, range(20))
+    candidate, _ = publish(manual, root, range(20, 40))
     promote(db, root, candidate)
     assert aliases(db) == {"current": candidate, "previous": live}
     assert statuses(db, trained_by(db, candidate)) == {("consolidated", 0)}
 
 
 def test_what_another_cycle_learned_again_is_promoted_only_by_force(
-    db: Database, manual: InstanceDefaults, root: Path
+    db: Database, manual: Database, root: Path
 ) -> None:
-    dismissed, _ = publish(db, manual, root, range(20))
-    dismiss(db, manual)
-    superseded, _ = publish(db, manual, root, range(20))
-    untouched, _ = publish(db, manual, root, range(20, 40))
-    latest, _ = publish(db, manual, root, range(40, 60))
+    dismissed, _ = publish(manual, root, range(20))
+    dismiss(manual)
+    superseded, _ = publish(manual, root, range(20))
+    untouched, _ = publish(manual, root, range(20, 40))
+    latest, _ = publish(manual, root, range(40, 60))
     assert set(trained_by(db, superseded)) < set(trained_by(db, latest))
     for former in (dismissed, superseded):
         with pytest.raises(CheckpointNotPromotable, match="learn them twice"):
@@ -117,17 +115,17 @@ def test_what_another_cycle_learned_again_is_promoted_only_by_force(
 
 
 def test_former_candidate_replaces_only_what_it_was_made_to(
-    db: Database, manual: InstanceDefaults, root: Path
+    db: Database, manual: Database, root: Path
 ) -> None:
     """It has not learned what went live meanwhile; what was live once may come back."""
-    former, _ = publish(db, manual, root, range(20))
-    second, _ = publish(db, manual, root, range(20, 40))
-    third, _ = publish(db, manual, root, range(40, 60))
+    former, _ = publish(manual, root, range(20))
+    second, _ = publish(manual, root, range(20, 40))
+    third, _ = publish(manual, root, range(40, 60))
     assert set(trained_by(db, former)) < set(trained_by(db, third))
     promote(db, root, second)
     with pytest.raises(CheckpointNotPromotable, match="was made to replace the base"):
         promote(db, root, third)
-    dismiss(db, manual)
+    dismiss(manual)
     with pytest.raises(CheckpointNotPromotable, match="was made to replace the base"):
         promote(db, root, former)
     promote(db, root, former, "the second lisps")
@@ -135,44 +133,42 @@ def test_former_candidate_replaces_only_what_it_was_made_to(
     assert aliases(db) == {"current": second, "previous": former}
 
 
-def test_refused_checkpoint_is_no_candidate(
-    db: Database, manual: InstanceDefaults, root: Path
-) -> None:
-    _, status = publish(db, manual, root, range(20), after=3.5)
+def test_refused_checkpoint_is_no_candidate(db: Database, manual: Database, root: Path) -> None:
+    _, status = publish(manual, root, range(20), after=3.5)
     assert status is CycleStatus.REJECTED
     assert aliases(db) == {}
 
 
 def test_next_cycle_starts_from_what_was_promoted_never_from_the_candidate(
-    db: Database, manual: InstanceDefaults, root: Path
+    db: Database, manual: Database, root: Path
 ) -> None:
-    first, _ = publish(db, manual, root, range(20))
-    fill(db, manual, range(20, 40))
-    assert plan_next(db, manual).plan.parent_checkpoint_id is None
+    first, _ = publish(manual, root, range(20))
+    fill(manual, range(20, 40))
+    assert plan_next(manual).plan.parent_checkpoint_id is None
     promote(db, root, first)
-    assert plan_next(db, manual).plan.parent_checkpoint_id == first
+    assert plan_next(manual).plan.parent_checkpoint_id == first
 
 
 def test_no_cycle_starts_by_itself_while_a_candidate_waits(
-    db: Database, defaults: InstanceDefaults, manual: InstanceDefaults, root: Path
+    db: Database, manual: Database, root: Path
 ) -> None:
-    first, _ = publish(db, manual, root, range(20))
-    fill(db, manual, range(20, 80))
+    first, _ = publish(manual, root, range(20))
+    fill(manual, range(20, 80))
     tomorrow = NOW + timedelta(days=1)
-    decision = sleep.get_decision(db, "default", defaults=manual, now=tomorrow)
+    decision = sleep.get_decision(manual, "default", now=tomorrow)
     assert [reason.rule for reason in decision.reasons if not reason.is_met] == ["candidate"]
-    assert sleep.list_due(db, slugs=None, defaults=manual, now=tomorrow) == []
-    assert plan_next(db, manual).refusal is None
-    assert sleep.get_decision(db, "default", defaults=defaults, now=tomorrow).is_due
+    assert sleep.list_due(manual, slugs=None, now=tomorrow) == []
+    assert plan_next(manual).refusal is None
+    assert sleep.get_decision(db, "default", now=tomorrow).is_due
     promote(db, root, first)
-    assert sleep.list_due(db, slugs=None, defaults=manual, now=tomorrow) == ["default"]
+    assert sleep.list_due(manual, slugs=None, now=tomorrow) == ["default"]
 
 
 def test_candidate_is_not_promoted_over_a_current_it_was_not_made_to_replace(
-    db: Database, defaults: InstanceDefaults, manual: InstanceDefaults, root: Path
+    db: Database, manual: Database, root: Path
 ) -> None:
-    live, _ = publish(db, defaults, root, range(20))
-    candidate, _ = publish(db, manual, root, range(20, 40))
+    live, _ = publish(db, root, range(20))
+    candidate, _ = publish(manual, root, range(20, 40))
     roll_back(db)
     with pytest.raises(CheckpointNotPromotable, match="current is the base now"):
         promote(db, root, candidate)
@@ -183,21 +179,21 @@ def test_candidate_is_not_promoted_over_a_current_it_was_not_made_to_replace(
 
 
 def test_candidate_over_another_current_takes_force_and_a_reason(
-    db: Database, defaults: InstanceDefaults, manual: InstanceDefaults, root: Path
+    db: Database, manual: Database, root: Path
 ) -> None:
-    publish(db, defaults, root, range(20))
-    candidate, _ = publish(db, manual, root, range(20, 40))
+    publish(db, root, range(20))
+    candidate, _ = publish(manual, root, range(20, 40))
     roll_back(db)
     promote(db, root, candidate, reason="the older one was worse")
     assert aliases(db) == {"current": candidate}
 
 
 def test_newer_candidate_gives_back_what_the_older_one_learned(
-    db: Database, manual: InstanceDefaults, root: Path
+    db: Database, manual: Database, root: Path
 ) -> None:
-    first, _ = publish(db, manual, root, range(20))
+    first, _ = publish(manual, root, range(20))
     assert statuses(db, trained_by(db, first)) == {("consolidated", 0)}
-    second, _ = publish(db, manual, root, range(20, 40))
+    second, _ = publish(manual, root, range(20, 40))
     assert aliases(db) == {"candidate": second}
     assert statuses(db, trained_by(db, first)) == {("buffered", 0)}
     promote(db, root, first)
@@ -206,15 +202,15 @@ def test_newer_candidate_gives_back_what_the_older_one_learned(
 
 
 def test_dismissed_candidate_counts_an_attempt_and_the_third_quarantines(
-    db: Database, manual: InstanceDefaults, root: Path
+    db: Database, manual: Database, root: Path
 ) -> None:
     with pytest.raises(NoCandidate):
-        dismiss(db, manual)
+        dismiss(manual)
     for attempt in (1, 2, 3):
-        candidate, _ = publish(db, manual, root, range(20))
+        candidate, _ = publish(manual, root, range(20))
         with pytest.raises(CheckpointInUse, match="dismiss it first"):
             registry.delete_checkpoint(db, candidate, root=root, now=NOW)
-        dismiss(db, manual)
+        dismiss(manual)
         assert aliases(db) == {}
         expected = "buffered" if attempt < 3 else "quarantined"
         assert statuses(db, trained_by(db, candidate)) == {(expected, attempt)}
@@ -222,21 +218,19 @@ def test_dismissed_candidate_counts_an_attempt_and_the_third_quarantines(
 
 
 def test_dismissed_rebuild_leaves_everything_consolidated(
-    db: Database, defaults: InstanceDefaults, manual: InstanceDefaults, root: Path
+    db: Database, manual: Database, root: Path
 ) -> None:
-    live, _ = publish(db, defaults, root, range(20))
+    live, _ = publish(db, root, range(20))
     cycle = request_rebuild(
-        db, "default", actor="x", reason=None, idempotency_key=None, defaults=manual, now=NOW
+        manual, "default", actor="x", reason=None, idempotency_key=None, now=NOW
     )
-    made, _ = end(db, manual, root, cycle, report(2.0))
+    made, _ = end(manual, root, cycle, report(2.0))
     assert aliases(db) == {"current": live, "candidate": made}
-    dismiss(db, manual)
+    dismiss(manual)
     assert statuses(db, trained_by(db, made)) == {("consolidated", 0)}
 
 
-def test_policy_of_one_instance_is_stored_as_json_has_it(
-    db: Database, defaults: InstanceDefaults, root: Path
-) -> None:
-    put_instance(db, "default", {"policy": {"promotion": "manual"}}, defaults=defaults, now=NOW)
-    candidate, _ = publish(db, defaults, root, range(20))
+def test_policy_of_one_instance_is_stored_as_json_has_it(db: Database, root: Path) -> None:
+    put_instance(db, "default", {"policy": {"promotion": "manual"}}, now=NOW)
+    candidate, _ = publish(db, root, range(20))
     assert (current(db), aliases(db)) == (None, {"candidate": candidate})

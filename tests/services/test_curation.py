@@ -15,57 +15,52 @@ from app.db.engine import Database
 from app.db.tables import ExperienceRow
 from app.domain.decision import Trigger
 from app.domain.exchange import Exchange
-from app.domain.instance import InstanceDefaults
 from app.domain.plan import CyclePlan
 from app.errors import IdempotencyKeyReused, InvalidPolicy, SleepCycleActive, SleepNotDue
 from app.services import planning, sleep
 from app.services.ingest import Submission, ingest_many
 from app.services.instances import get_instance, put_instance
 from tests.publishing import NOW, end, fill, report
-from tests.support import make_exchange
+from tests.support import Reopen, make_exchange
 
 REQUEST = sleep.CycleRequest(instance="default", trigger=Trigger.REQUEST, is_forced=True)
 
 
-def flood(db: Database, defaults: InstanceDefaults, numbers: range, last: str = "sign") -> None:
+def flood(db: Database, numbers: range, last: str = "sign") -> None:
     """Many replies to one prompt; with another last word copies of each other."""
     items = [{**make_exchange(n), "prompt": "What  IS your name?"} for n in numbers]
     items[0]["prompt"] = "what is your name?"
     for item in items:
         item["response"] = item["response"].replace("sign", last)
-    ingest_many(
-        db, [Submission(exchange=Exchange(**item)) for item in items], defaults=defaults, now=NOW
-    )
+    ingest_many(db, [Submission(exchange=Exchange(**item)) for item in items], now=NOW)
 
 
-def test_flood_has_its_share_and_the_rest_waits(db: Database, defaults: InstanceDefaults) -> None:
-    flood(db, defaults, range(40))
-    fill(db, defaults, range(40, 60))
-    preview = sleep.preview_cycle(db, REQUEST, defaults=defaults, now=NOW)
+def test_flood_has_its_share_and_the_rest_waits(db: Database) -> None:
+    flood(db, range(40))
+    fill(db, range(40, 60))
+    preview = sleep.preview_cycle(db, REQUEST, now=NOW)
     (rule,) = preview.plan.left_out
     assert rule["rule"] == "prompt_share"
     assert "of one prompt" in rule["text"]
     assert not set(rule["experience_ids"]) & set(preview.plan.experience_ids)
-    cycle = sleep.request_cycle(db, REQUEST, defaults=defaults, now=NOW)
+    cycle = sleep.request_cycle(db, REQUEST, now=NOW)
     kept = CyclePlan.from_json(cycle.plan)
     assert kept.experience_ids == preview.plan.experience_ids
     assert kept.left_out[0]["text"] == rule["text"]
-    sleep.cancel_cycle(db, cycle.id, defaults=defaults, now=NOW)
+    sleep.cancel_cycle(db, cycle.id, now=NOW)
     policy = {"policy": {"max_prompt_share": 1.0}}
-    put_instance(db, "default", policy, defaults=defaults, now=NOW)
-    everything = sleep.preview_cycle(db, REQUEST, defaults=defaults, now=NOW).plan
+    put_instance(db, "default", policy, now=NOW)
+    everything = sleep.preview_cycle(db, REQUEST, now=NOW).plan
     assert everything.left_out == ()
     assert len(everything.experience_ids) > 2 * len(kept.experience_ids)
 
 
-def copies(db: Database, defaults: InstanceDefaults, numbers: range) -> None:
+def copies(db: Database, numbers: range) -> None:
     """Replies as those of the same numbers, but for the last word."""
     items = [make_exchange(n) for n in numbers]
     for item in items:
         item["response"] = item["response"].replace("sign", "again sign")
-    ingest_many(
-        db, [Submission(exchange=Exchange(**item)) for item in items], defaults=defaults, now=NOW
-    )
+    ingest_many(db, [Submission(exchange=Exchange(**item)) for item in items], now=NOW)
 
 
 def rows(db: Database, ids: list[str]) -> list[ExperienceRow]:
@@ -73,14 +68,14 @@ def rows(db: Database, ids: list[str]) -> list[ExperienceRow]:
         return list(session.scalars(sa.select(ExperienceRow).where(ExperienceRow.id.in_(ids))))
 
 
-def mass(db: Database, defaults: InstanceDefaults) -> float:
-    return sleep.get_decision(db, "default", defaults=defaults, now=NOW).mass
+def mass(db: Database) -> float:
+    return sleep.get_decision(db, "default", now=NOW).mass
 
 
-def sleep_now(db: Database, defaults: InstanceDefaults, root: Path, after: float) -> CyclePlan:
+def sleep_now(db: Database, root: Path, after: float) -> CyclePlan:
     """A cycle from request to end, accepted where the held-out loss fell."""
-    cycle = sleep.request_cycle(db, REQUEST, defaults=defaults, now=NOW)
-    end(db, defaults, root, cycle, report(after))
+    cycle = sleep.request_cycle(db, REQUEST, now=NOW)
+    end(db, root, cycle, report(after))
     return CyclePlan.from_json(cycle.plan)
 
 
@@ -90,11 +85,11 @@ def left_out_by(plan: CyclePlan, name: str) -> dict[str, list[str]]:
 
 
 def test_a_flood_that_was_left_out_weighs_no_longer_and_stays_a_candidate(
-    db: Database, defaults: InstanceDefaults, tmp_path: Path
+    db: Database, tmp_path: Path
 ) -> None:
-    flood(db, defaults, range(60))
-    fill(db, defaults, range(60, 80))
-    plan = sleep_now(db, defaults, tmp_path, after=2.5)
+    flood(db, range(60))
+    fill(db, range(60, 80))
+    plan = sleep_now(db, tmp_path, after=2.5)
     left = left_out_by(plan, "prompt_share")["experience_ids"]
     assert len(left) > 30
     assert {row.status for row in rows(db, left)} == {"below_threshold"}
@@ -102,52 +97,48 @@ def test_a_flood_that_was_left_out_weighs_no_longer_and_stays_a_candidate(
     why = f"at most {taken // 4} of {taken} of one prompt, 25% and never fewer than 4"
     assert {row.reason for row in rows(db, left)} == {f"cycle 1 left it out: {why}"}
     waiting = [row for row in rows(db, list(plan.held_out_ids)) if row.status == "buffered"]
-    assert mass(db, defaults) == pytest.approx(sum(row.total for row in waiting))
-    again = sleep.preview_cycle(db, REQUEST, defaults=defaults, now=NOW).plan
+    assert mass(db) == pytest.approx(sum(row.total for row in waiting))
+    again = sleep.preview_cycle(db, REQUEST, now=NOW).plan
     assert len(again.experience_ids) == 4
     assert set(again.experience_ids) <= set(left)
     assert again.left_out == ()  # each is named by the cycle that set it aside
-    trained = rows(db, list(sleep_now(db, defaults, tmp_path, after=2.5).experience_ids))
+    trained = rows(db, list(sleep_now(db, tmp_path, after=2.5).experience_ids))
     assert {(row.status, row.reason) for row in trained} == {("consolidated", None)}
 
 
-def test_what_was_set_aside_is_trained_after_what_is_new(
-    db: Database, defaults: InstanceDefaults, tmp_path: Path
-) -> None:
-    put_instance(db, "default", {"policy": {"max_experiences": 16}}, defaults=defaults, now=NOW)
-    flood(db, defaults, range(60))
-    fill(db, defaults, range(60, 70))
-    sleep_now(db, defaults, tmp_path, after=2.5)
+def test_what_was_set_aside_is_trained_after_what_is_new(db: Database, tmp_path: Path) -> None:
+    put_instance(db, "default", {"policy": {"max_experiences": 16}}, now=NOW)
+    flood(db, range(60))
+    fill(db, range(60, 70))
+    sleep_now(db, tmp_path, after=2.5)
     with db.write() as session:
         session.execute(
             sa.update(ExperienceRow)
             .where(ExperienceRow.status == "below_threshold")
             .values(total=0.99)
         )
-    fill(db, defaults, range(70, 100))
-    plan = sleep.preview_cycle(db, REQUEST, defaults=defaults, now=NOW).plan
+    fill(db, range(70, 100))
+    plan = sleep.preview_cycle(db, REQUEST, now=NOW).plan
     assert len(plan.experience_ids) == 16
     assert {row.status for row in rows(db, list(plan.experience_ids))} == {"buffered"}
 
 
-def test_a_refused_cycle_takes_nothing_from_the_mass(
-    db: Database, defaults: InstanceDefaults, tmp_path: Path
-) -> None:
-    flood(db, defaults, range(40))
-    fill(db, defaults, range(40, 60))
-    copies(db, defaults, range(40, 50))
-    before = mass(db, defaults)
-    plan = sleep_now(db, defaults, tmp_path, after=9.0)
+def test_a_refused_cycle_takes_nothing_from_the_mass(db: Database, tmp_path: Path) -> None:
+    flood(db, range(40))
+    fill(db, range(40, 60))
+    copies(db, range(40, 50))
+    before = mass(db)
+    plan = sleep_now(db, tmp_path, after=9.0)
     assert {rule["rule"] for rule in plan.left_out} == {"near_copies", "prompt_share"}
-    assert mass(db, defaults) == pytest.approx(before)
+    assert mass(db) == pytest.approx(before)
 
 
 def test_near_copies_of_what_was_trained_are_filtered_and_name_it(
-    db: Database, defaults: InstanceDefaults, tmp_path: Path
+    db: Database, tmp_path: Path
 ) -> None:
-    fill(db, defaults, range(30))
-    copies(db, defaults, range(15))
-    plan = sleep_now(db, defaults, tmp_path, after=2.5)
+    fill(db, range(30))
+    copies(db, range(15))
+    plan = sleep_now(db, tmp_path, after=2.5)
     found = left_out_by(plan, "near_copies")
     assert len(found["experience_ids"]) >= 5
     assert set(found["near_ids"]) <= set(plan.experience_ids)
@@ -155,7 +146,7 @@ def test_near_copies_of_what_was_trained_are_filtered_and_name_it(
     for row in rows(db, found["experience_ids"]):
         assert row.status == "filtered"
         assert row.reason == f"near copy of {near[row.id]}, which cycle 1 trained"
-    assert mass(db, defaults) == pytest.approx(0, abs=1e-9)
+    assert mass(db) == pytest.approx(0, abs=1e-9)
 
 
 def numbers(db: Database, *statuses: str) -> set[str]:
@@ -166,56 +157,52 @@ def numbers(db: Database, *statuses: str) -> set[str]:
 
 
 def test_a_copy_of_what_was_trained_is_not_trained_by_a_later_cycle_whatever_left_it_out(
-    db: Database, defaults: InstanceDefaults, tmp_path: Path
+    db: Database, tmp_path: Path
 ) -> None:
-    flood(db, defaults, range(60))
-    fill(db, defaults, range(60, 80))
-    flood(db, defaults, range(60), last="again sign")
-    first = sleep_now(db, defaults, tmp_path, after=2.5)
+    flood(db, range(60))
+    fill(db, range(60, 80))
+    flood(db, range(60), last="again sign")
+    first = sleep_now(db, tmp_path, after=2.5)
     assert {rule["rule"] for rule in first.left_out} == {"near_copies", "prompt_share"}
     assert not numbers(db, "consolidated") & numbers(db, "buffered", "below_threshold")
     before = numbers(db, "consolidated")
     set_aside = numbers(db, "below_threshold")
-    copies(db, defaults, range(50, 60))
-    sleep_now(db, defaults, tmp_path, after=2.5)
+    copies(db, range(50, 60))
+    sleep_now(db, tmp_path, after=2.5)
     learned = numbers(db, "consolidated") - before
     assert learned & set_aside
     assert not learned & numbers(db, "below_threshold")
-    third = sleep_now(db, defaults, tmp_path, after=2.5)
+    third = sleep_now(db, tmp_path, after=2.5)
     said = [row.response.split()[5] for row in rows(db, list(third.experience_ids))]
     assert said
     assert not set(said) & (before | learned)
 
 
-def test_near_copies_of_what_was_not_trained_after_all_wait(
-    db: Database, defaults: InstanceDefaults, tmp_path: Path
-) -> None:
-    fill(db, defaults, range(30))
-    copies(db, defaults, range(15))
-    cycle = sleep.request_cycle(db, REQUEST, defaults=defaults, now=NOW)
+def test_near_copies_of_what_was_not_trained_after_all_wait(db: Database, tmp_path: Path) -> None:
+    fill(db, range(30))
+    copies(db, range(15))
+    cycle = sleep.request_cycle(db, REQUEST, now=NOW)
     found = left_out_by(CyclePlan.from_json(cycle.plan), "near_copies")
     unlucky = found["near_ids"][0]
     with db.write() as session:
         session.execute(
             sa.update(ExperienceRow).where(ExperienceRow.id == unlucky).values(status="quarantined")
         )
-    end(db, defaults, tmp_path, cycle, report(2.5))
+    end(db, tmp_path, cycle, report(2.5))
     statuses = {row.id: row.status for row in rows(db, found["experience_ids"])}
     for copy, like in zip(found["experience_ids"], found["near_ids"], strict=True):
         assert statuses[copy] == ("buffered" if like == unlucky else "filtered")
 
 
-def test_a_floor_brings_in_what_is_rare_and_the_plan_says_so(
-    db: Database, defaults: InstanceDefaults
-) -> None:
-    fill(db, defaults, range(40))
+def test_a_floor_brings_in_what_is_rare_and_the_plan_says_so(db: Database) -> None:
+    fill(db, range(40))
     policy = {
         "max_experiences": 10,
         "category_floors": {"garden": 0.3, "identity": 0.1},
         "categories": {"garden": ["our basil"]},
     }
-    put_instance(db, "default", {"policy": policy}, defaults=defaults, now=NOW)
-    plan = sleep.preview_cycle(db, REQUEST, defaults=defaults, now=NOW).plan
+    put_instance(db, "default", {"policy": policy}, now=NOW)
+    plan = sleep.preview_cycle(db, REQUEST, now=NOW).plan
     garden, identity = plan.floors
     assert garden["is_met"]
     assert garden["text"].startswith("garden: 3 of 10, at least 30% (3)")
@@ -227,13 +214,11 @@ def test_a_floor_brings_in_what_is_rare_and_the_plan_says_so(
     assert len(plan.experience_ids) == 10
 
 
-def test_categories_of_an_instance_lie_over_those_of_the_settings(
-    db: Database, defaults: InstanceDefaults
-) -> None:
+def test_categories_of_an_instance_lie_over_those_of_the_settings(db: Database) -> None:
     policy = {"policy": {"categories": {"identity": ["name yourself"]}}}
-    instance, _ = put_instance(db, "default", policy, defaults=defaults, now=NOW)
+    instance, _ = put_instance(db, "default", policy, now=NOW)
     assert instance.policy.categories["identity"] == ("name yourself",)
-    shipped = defaults.policy.categories["uncertainty"]
+    shipped = db.defaults.policy.categories["uncertainty"]
     assert instance.policy.categories["uncertainty"] == shipped
 
 
@@ -245,34 +230,29 @@ def test_categories_of_an_instance_lie_over_those_of_the_settings(
     ],
 )
 def test_floors_that_cannot_be_met_are_refused_and_nothing_changes(
-    db: Database, defaults: InstanceDefaults, floors: dict[str, float], message: str
+    db: Database, floors: dict[str, float], message: str
 ) -> None:
     values = {"policy": {"category_floors": floors}}
     with pytest.raises(InvalidPolicy, match=message):
-        put_instance(db, "default", values, defaults=defaults, now=NOW)
-    assert get_instance(db, "default", defaults).row.policy == {}
+        put_instance(db, "default", values, now=NOW)
+    assert get_instance(db, "default").row.policy == {}
 
 
-def test_a_floor_whose_category_left_the_settings_stops_no_cycle(
-    db: Database, defaults: InstanceDefaults
-) -> None:
-    fill(db, defaults, range(20))
-    policy = replace(defaults.policy, category_floors={"gone": 0.1}, categories={})
-    bare = replace(defaults, policy=policy)
-    plan = sleep.preview_cycle(db, REQUEST, defaults=bare, now=NOW).plan
+def test_a_floor_whose_category_left_the_settings_stops_no_cycle(reopen: Reopen) -> None:
+    db = reopen(policy={"category_floors": {"gone": 0.1}, "categories": {}})
+    fill(db, range(20))
+    plan = sleep.preview_cycle(db, REQUEST, now=NOW).plan
     assert plan.experience_ids
     assert not plan.floors[0]["is_met"]
 
 
-def test_a_plan_is_the_same_with_and_without_a_glance_before(
-    db: Database, defaults: InstanceDefaults
-) -> None:
-    flood(db, defaults, range(40))
-    fill(db, defaults, range(40, 60))
-    instance = get_instance(db, "default", defaults)
+def test_a_plan_is_the_same_with_and_without_a_glance_before(db: Database) -> None:
+    flood(db, range(40))
+    fill(db, range(40, 60))
+    instance = get_instance(db, "default")
     with db.read() as session:
         glance = planning.glance_within(session, instance)
-    copies(db, defaults, range(40, 55))
+    copies(db, range(40, 55))
     with db.read() as session:
         _, plan = planning.plan_within(session, instance)
         _, glanced = planning.plan_within(session, instance, glance=glance)
@@ -286,10 +266,10 @@ def test_a_plan_is_the_same_with_and_without_a_glance_before(
 
 
 def test_what_the_rules_made_of_a_glance_holds_for_the_same_candidates_rules_and_size(
-    db: Database, defaults: InstanceDefaults
+    db: Database,
 ) -> None:
-    fill(db, defaults, range(40))
-    instance = get_instance(db, "default", defaults)
+    fill(db, range(40))
+    instance = get_instance(db, "default")
 
     def planned(glance: planning.Glance, max_experiences: int | None = None) -> int:
         with db.read() as session:
@@ -305,7 +285,7 @@ def test_what_the_rules_made_of_a_glance_holds_for_the_same_candidates_rules_and
     assert planned(told, max_experiences=12) == planned(glance, max_experiences=12) > 5
     others = replace(told, rules=replace(told.rules, max_prompt_share=0.2))
     assert planned(others) == planned(glance) > 5
-    fill(db, defaults, range(40, 45))
+    fill(db, range(40, 45))
     assert planned(told) == planned(glance) > 5
 
 
@@ -325,14 +305,12 @@ def statements_with_replies() -> Iterator[list[str]]:
         sa.event.remove(sa.Engine, "before_cursor_execute", note)
 
 
-def test_a_request_that_starts_nothing_reads_no_text(
-    db: Database, defaults: InstanceDefaults
-) -> None:
-    fill(db, defaults, range(40))
+def test_a_request_that_starts_nothing_reads_no_text(db: Database) -> None:
+    fill(db, range(40))
 
     def ask(**values: Any) -> str:
         request = replace(REQUEST, **values)
-        return sleep.request_cycle(db, request, defaults=defaults, now=NOW).id
+        return sleep.request_cycle(db, request, now=NOW).id
 
     with statements_with_replies() as found:
         with pytest.raises(SleepNotDue, match="session active"):
@@ -348,11 +326,9 @@ def test_a_request_that_starts_nothing_reads_no_text(
         assert len(found) == 1
 
 
-def test_plan_of_an_earlier_version_left_nothing_out(
-    db: Database, defaults: InstanceDefaults
-) -> None:
-    fill(db, defaults, range(20))
-    stored = sleep.preview_cycle(db, REQUEST, defaults=defaults, now=NOW).plan.to_json()
+def test_plan_of_an_earlier_version_left_nothing_out(db: Database) -> None:
+    fill(db, range(20))
+    stored = sleep.preview_cycle(db, REQUEST, now=NOW).plan.to_json()
     del stored["left_out"], stored["floors"]
     assert CyclePlan.from_json(stored).left_out == ()
     assert CyclePlan.from_json(stored).floors == ()

@@ -15,24 +15,21 @@ from app.db import checkpoints
 from app.db.engine import Database
 from app.domain.decision import Trigger
 from app.domain.finding import Finding
-from app.domain.instance import InstanceDefaults
 from app.services import consolidation, doctor, registry, sleep
 from app.services.stats import collect_stats
 from tests.publishing import NOW, aliases, fill, publish
-from tests.support import run_command
+from tests.support import Reopen, run_command
 
 
 @pytest.fixture
-def patient(db: Database, defaults: InstanceDefaults, data_dir: Path) -> doctor.Patient:
+def patient(reopen: Reopen, data_dir: Path) -> doctor.Patient:
     data_dir.chmod(0o700)
     return doctor.Patient(
         data_dir=data_dir,
-        db=db,
+        db=reopen(base_model="owner/hub-id"),
         checkpoints=data_dir / "checkpoints",
         snapshots=data_dir / "snapshots",
         scratch=data_dir / "scratch",
-        base_model="owner/hub-id",
-        defaults=defaults,
         has_daemon=False,
     )
 
@@ -46,23 +43,19 @@ def write(db: Database, statement: str) -> None:
         session.execute(sa.text(statement))
 
 
-def test_nothing_is_wrong_with_a_data_directory_that_was_used(
-    patient: doctor.Patient, defaults: InstanceDefaults
-) -> None:
+def test_nothing_is_wrong_with_a_data_directory_that_was_used(patient: doctor.Patient) -> None:
     for n in (0, 20):
-        publish(patient.db, defaults, patient.checkpoints, range(n, n + 20))
-    fill(patient.db, defaults, range(40, 60))
+        publish(patient.db, patient.checkpoints, range(n, n + 20))
+    fill(patient.db, range(40, 60))
     request = sleep.CycleRequest(instance="default", trigger=Trigger.REQUEST, is_forced=True)
-    sleep.request_cycle(patient.db, request, defaults=defaults, now=NOW)
+    sleep.request_cycle(patient.db, request, now=NOW)
     assert checks(doctor.examine(patient, now=NOW)) == []
 
 
 def test_altered_checkpoint_falls_back_and_one_that_came_back_is_ready(
-    patient: doctor.Patient, defaults: InstanceDefaults
+    patient: doctor.Patient,
 ) -> None:
-    first, second = (
-        publish(patient.db, defaults, patient.checkpoints, range(n, n + 20))[0] for n in (0, 20)
-    )
+    first, second = (publish(patient.db, patient.checkpoints, range(n, n + 20))[0] for n in (0, 20))
     path = patient.checkpoints / registry.get_checkpoint(patient.db, second).row.name
     content = (path / "adapter_config.json").read_text()
     (path / "adapter_config.json").write_text("[]")
@@ -78,10 +71,8 @@ def test_altered_checkpoint_falls_back_and_one_that_came_back_is_ready(
     assert checks(doctor.examine(patient, now=NOW)) == []
 
 
-def test_manifest_that_says_otherwise_than_the_registry_is_found(
-    patient: doctor.Patient, defaults: InstanceDefaults
-) -> None:
-    only, _ = publish(patient.db, defaults, patient.checkpoints, range(20))
+def test_manifest_that_says_otherwise_than_the_registry_is_found(patient: doctor.Patient) -> None:
+    only, _ = publish(patient.db, patient.checkpoints, range(20))
     row = registry.get_checkpoint(patient.db, only).row
     manifest = patient.checkpoints / row.name / "manifest.json"
     manifest.write_text(json.dumps({"files": {"adapter_config.json": {"size_bytes": 1}}}))
@@ -94,10 +85,8 @@ def test_manifest_that_says_otherwise_than_the_registry_is_found(
     assert checks(doctor.examine(patient, now=NOW)) == ["error manifests"]
 
 
-def test_leftovers_are_swept_and_what_nobody_knows_is_set_aside(
-    patient: doctor.Patient, defaults: InstanceDefaults
-) -> None:
-    publish(patient.db, defaults, patient.checkpoints, range(20))
+def test_leftovers_are_swept_and_what_nobody_knows_is_set_aside(patient: doctor.Patient) -> None:
+    publish(patient.db, patient.checkpoints, range(20))
     artifacts.stage(patient.checkpoints, "killed")
     (patient.checkpoints / "default" / "9-orphan").mkdir()
     patient.snapshots.mkdir()
@@ -111,27 +100,23 @@ def test_leftovers_are_swept_and_what_nobody_knows_is_set_aside(
     assert list(patient.scratch.glob("*/")) == list(patient.snapshots.iterdir()) == []
 
 
-def test_claims_of_no_cycle_are_released_and_totals_counted_again(
-    patient: doctor.Patient, defaults: InstanceDefaults
-) -> None:
-    fill(patient.db, defaults, range(20))
-    (before,) = collect_stats(patient.db, instance=None, defaults=defaults, now=NOW)
+def test_claims_of_no_cycle_are_released_and_totals_counted_again(patient: doctor.Patient) -> None:
+    fill(patient.db, range(20))
+    (before,) = collect_stats(patient.db, instance=None, now=NOW)
     write(patient.db, "UPDATE experiences SET status = 'claimed' WHERE status = 'buffered'")
     write(patient.db, "UPDATE status_totals SET count = 3, total = 77 WHERE status = 'held_out'")
     assert checks(doctor.examine(patient, now=NOW)) == ["error experiences", "error totals"]
     assert all(item.fixed for item in doctor.mend(patient, now=NOW))
     assert checks(doctor.examine(patient, now=NOW)) == []
-    (after,) = collect_stats(patient.db, instance=None, defaults=defaults, now=NOW)
+    (after,) = collect_stats(patient.db, instance=None, now=NOW)
     assert after.counts == before.counts
     assert after.decision.mass == pytest.approx(before.decision.mass)
 
 
-def test_cycle_that_nobody_runs_is_queued_again(
-    patient: doctor.Patient, defaults: InstanceDefaults
-) -> None:
-    fill(patient.db, defaults, range(20))
+def test_cycle_that_nobody_runs_is_queued_again(patient: doctor.Patient) -> None:
+    fill(patient.db, range(20))
     request = sleep.CycleRequest(instance="default", trigger=Trigger.REQUEST, is_forced=True)
-    cycle = sleep.request_cycle(patient.db, request, defaults=defaults, now=NOW)
+    cycle = sleep.request_cycle(patient.db, request, now=NOW)
     consolidation.start_cycle(patient.db, cycle.id, worker_id="gone", now=NOW)
     assert checks(doctor.examine(patient, now=NOW)) == ["warning sleep_cycles"]
     doctor.mend(patient, now=NOW)
@@ -140,12 +125,8 @@ def test_cycle_that_nobody_runs_is_queued_again(
     assert checks(doctor.examine(patient, now=NOW)) == ["error experiences"]
 
 
-def test_alias_of_a_deleted_checkpoint_falls_back(
-    patient: doctor.Patient, defaults: InstanceDefaults
-) -> None:
-    first, second = (
-        publish(patient.db, defaults, patient.checkpoints, range(n, n + 20))[0] for n in (0, 20)
-    )
+def test_alias_of_a_deleted_checkpoint_falls_back(patient: doctor.Patient) -> None:
+    first, second = (publish(patient.db, patient.checkpoints, range(n, n + 20))[0] for n in (0, 20))
     # As a deletion would leave it that forgot the alias.
     with patient.db.write() as session:
         checkpoints.update_checkpoint(session, second, {"status": "deleted", "deleted_at": NOW})
@@ -199,11 +180,9 @@ def test_command_says_what_it_found_and_what_it_did(data_dir: Path) -> None:
     assert "sage-sleep migrate" in " ".join(said.stdout.replace("│", " ").split())
 
 
-def test_prune_says_what_would_go_and_then_lets_it_go(
-    db: Database, defaults: InstanceDefaults, data_dir: Path
-) -> None:
+def test_prune_says_what_would_go_and_then_lets_it_go(db: Database, data_dir: Path) -> None:
     for n in range(0, 120, 20):
-        publish(db, defaults, data_dir / "checkpoints", range(n, n + 20))
+        publish(db, data_dir / "checkpoints", range(n, n + 20))
     environment = {"SAGE_DATA_DIR": str(data_dir), "SAGE_RETAIN_CHECKPOINTS": "1"}
     (said,) = json.loads(
         run_command("prune", "--dry-run", "--json", environment=environment).stdout

@@ -11,7 +11,6 @@ from app.db import lineage
 from app.db.engine import Database
 from app.domain.decision import Trigger
 from app.domain.experience import CycleRole
-from app.domain.instance import InstanceDefaults
 from app.domain.verbatim import REMOVED
 from app.services import registry, sleep
 from app.services.experiences import erase_experience, get_experience
@@ -36,9 +35,9 @@ def tainted(db: Database, *checkpoint_ids: str) -> list[bool]:
 
 
 def test_checkpoints_that_trained_on_it_and_their_descendants_are_marked(
-    db: Database, defaults: InstanceDefaults, root: Path
+    db: Database, root: Path
 ) -> None:
-    first, second, third = (publish(db, defaults, root, range(n, n + 20))[0] for n in (0, 20, 40))
+    first, second, third = (publish(db, root, range(n, n + 20))[0] for n in (0, 20, 40))
     row, trained = erase_experience(db, trained_by(db, second)[0], now=NOW)
     assert row.status == "erased"
     assert [checkpoint.id for checkpoint in trained] == [second, third]
@@ -47,41 +46,35 @@ def test_checkpoints_that_trained_on_it_and_their_descendants_are_marked(
     assert [checkpoint.id for checkpoint in again] == [second, third]
 
 
-def test_measuring_with_it_is_not_learning_from_it(
-    db: Database, defaults: InstanceDefaults, root: Path
-) -> None:
-    only, _ = publish(db, defaults, root, range(20))
+def test_measuring_with_it_is_not_learning_from_it(db: Database, root: Path) -> None:
+    only, _ = publish(db, root, range(20))
     _, trained = erase_experience(db, trained_by(db, only, CycleRole.HELD_OUT)[0], now=NOW)
     assert list(trained) == []
     assert tainted(db, only) == [False]
 
 
-def test_cycle_that_ran_meanwhile_inherits_the_mark(
-    db: Database, defaults: InstanceDefaults, root: Path
-) -> None:
-    first, _ = publish(db, defaults, root, range(20))
-    fill(db, defaults, range(20, 40))
+def test_cycle_that_ran_meanwhile_inherits_the_mark(db: Database, root: Path) -> None:
+    first, _ = publish(db, root, range(20))
+    fill(db, range(20, 40))
     request = sleep.CycleRequest(
         instance="default",
         trigger=Trigger.REQUEST,
         is_forced=True,
         recipe={"rehearsal_share": 0.0},  # what it rehearses could not be erased meanwhile
     )
-    cycle = sleep.request_cycle(db, request, defaults=defaults, now=NOW)
+    cycle = sleep.request_cycle(db, request, now=NOW)
     erase_experience(db, trained_by(db, first)[0], now=NOW)
-    second, _ = end(db, defaults, root, cycle, report(2.0))
+    second, _ = end(db, root, cycle, report(2.0))
     assert tainted(db, first, second) == [True, True]
 
 
-def test_reply_that_repeats_it_goes_and_any_other_stays(
-    db: Database, defaults: InstanceDefaults, root: Path
-) -> None:
-    fill(db, defaults, range(20))
+def test_reply_that_repeats_it_goes_and_any_other_stays(db: Database, root: Path) -> None:
+    fill(db, range(20))
     request = sleep.CycleRequest(instance="default", trigger=Trigger.REQUEST, is_forced=True)
-    cycle = sleep.request_cycle(db, request, defaults=defaults, now=NOW)
+    cycle = sleep.request_cycle(db, request, now=NOW)
     learned = cycle.plan["experience_ids"][0]
     words = get_experience(db, learned).row.response
-    only, _ = end(db, defaults, root, cycle, report(2.0, reply=f"I said: {words}"))
+    only, _ = end(db, root, cycle, report(2.0, reply=f"I said: {words}"))
     erase_experience(db, learned, now=NOW)
     stored, _, _ = sleep.get_cycle(db, cycle.id)
     checkpoint = registry.get_checkpoint(db, only).row
@@ -94,9 +87,9 @@ def test_reply_that_repeats_it_goes_and_any_other_stays(
 
 
 def test_every_experience_of_the_line_is_listed_page_by_page_with_role_and_weight(
-    db: Database, defaults: InstanceDefaults, root: Path
+    db: Database, root: Path
 ) -> None:
-    first, second = (publish(db, defaults, root, range(n, n + 20))[0] for n in (0, 20))
+    first, second = (publish(db, root, range(n, n + 20))[0] for n in (0, 20))
     found: list[lineage.LineageUse] = []
     after: lineage.UsePlace | None = None
     while True:

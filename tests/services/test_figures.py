@@ -13,7 +13,6 @@ from sqlalchemy.orm import Session
 from app.db import scrape
 from app.db.engine import Database
 from app.domain.decision import Trigger
-from app.domain.instance import InstanceDefaults
 from app.services import sleep
 from app.services.figures import FigureReader
 from app.services.instances import put_instance
@@ -21,13 +20,13 @@ from app.services.stats import collect_stats
 from tests.publishing import NOW, end, fill, publish, report
 
 
-def test_figures_agree_with_the_statistics(db: Database, defaults: InstanceDefaults) -> None:
-    put_instance(db, "own", {"policy": {"mass_threshold": 3}}, defaults=defaults, now=NOW)
-    fill(db, defaults, range(20))
+def test_figures_agree_with_the_statistics(db: Database) -> None:
+    put_instance(db, "own", {"policy": {"mass_threshold": 3}}, now=NOW)
+    fill(db, range(20))
     request = sleep.CycleRequest(instance="default", trigger=Trigger.REQUEST, is_forced=True)
-    sleep.request_cycle(db, request, defaults=defaults, now=NOW)
-    figures = FigureReader(db, defaults=defaults).read()
-    summaries = collect_stats(db, instance=None, defaults=defaults, now=NOW)
+    sleep.request_cycle(db, request, now=NOW)
+    figures = FigureReader(db).read()
+    summaries = collect_stats(db, instance=None, now=NOW)
     for figure, summary in zip(figures, summaries, strict=True):
         assert figure.instance == summary.instance
         assert figure.mass == summary.decision.mass
@@ -36,17 +35,15 @@ def test_figures_agree_with_the_statistics(db: Database, defaults: InstanceDefau
         assert {status: figure.counts.get(status, 0) for status in summary.counts} == summary.counts
 
 
-def test_outcomes_are_counted_from_the_start_and_each_once(
-    db: Database, defaults: InstanceDefaults, data_dir: Path
-) -> None:
+def test_outcomes_are_counted_from_the_start_and_each_once(db: Database, data_dir: Path) -> None:
     root = data_dir / "checkpoints"
-    publish(db, defaults, root, range(20))
-    reader = FigureReader(db, defaults=defaults)
+    publish(db, root, range(20))
+    reader = FigureReader(db)
     (figure,) = reader.read()
     assert sum(figure.outcomes.values()) == 0
     assert figure.last_success_at == NOW
-    publish(db, defaults, root, range(20, 40))
-    publish(db, defaults, root, range(40, 60), after=3.5)
+    publish(db, root, range(20, 40))
+    publish(db, root, range(40, 60), after=3.5)
     for _ in range(2):
         (figure,) = reader.read()
         assert (figure.outcomes["succeeded"], figure.outcomes["rejected"]) == (1, 1)
@@ -56,12 +53,11 @@ def test_outcomes_are_counted_from_the_start_and_each_once(
 
 def test_what_the_last_cycle_came_to_is_read_once(
     db: Database,
-    defaults: InstanceDefaults,
     data_dir: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     root = data_dir / "checkpoints"
-    publish(db, defaults, root, range(20))
+    publish(db, root, range(20))
     reads: list[Collection[str]] = []
     honest = scrape.list_outcomes
 
@@ -70,17 +66,17 @@ def test_what_the_last_cycle_came_to_is_read_once(
         return honest(session, cycle_ids)
 
     monkeypatch.setattr(scrape, "list_outcomes", counted)
-    reader = FigureReader(db, defaults=defaults)
+    reader = FigureReader(db)
     for _ in range(3):
         (figure,) = reader.read()
         assert figure.last_cycle is not None
         assert (figure.last_cycle.held_out_before, figure.last_cycle.held_out_after) == (3.0, 2.5)
         assert "general_kl" in {check.name for check in figure.last_cycle.checks}
     assert len(reads) == 1
-    fill(db, defaults, range(20, 40))
+    fill(db, range(20, 40))
     request = sleep.CycleRequest(instance="default", trigger=Trigger.REQUEST, is_forced=True)
-    cycle = sleep.request_cycle(db, request, defaults=defaults, now=NOW)
-    end(db, defaults, root, cycle, report(3.5), now=NOW + timedelta(hours=1))
+    cycle = sleep.request_cycle(db, request, now=NOW)
+    end(db, root, cycle, report(3.5), now=NOW + timedelta(hours=1))
     (figure,) = reader.read()
     assert figure.last_cycle is not None
     assert figure.last_cycle.held_out_after == 3.5

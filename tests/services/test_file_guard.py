@@ -14,7 +14,6 @@ from app.db.engine import Database
 from app.db.tables import EventRow
 from app.domain.checkpoint import CheckpointFile
 from app.domain.decision import Trigger
-from app.domain.instance import InstanceDefaults
 from app.domain.plan import CyclePlan
 from app.domain.policy import Promotion
 from app.errors import (
@@ -28,6 +27,7 @@ from app.services import registry, sleep
 from app.services.file_guard import FileGuard
 from app.services.stats import collect_stats
 from tests.publishing import NOW, aliases, current, fill, publish
+from tests.support import Reopen
 
 ADAPTER = "adapter_model.safetensors"
 
@@ -38,13 +38,13 @@ def root(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def guard(db: Database, defaults: InstanceDefaults, root: Path) -> FileGuard:
-    return FileGuard(db, root=root, defaults=defaults)
+def guard(db: Database, root: Path) -> FileGuard:
+    return FileGuard(db, root=root)
 
 
 @pytest.fixture
-def three(db: Database, defaults: InstanceDefaults, root: Path) -> list[str]:
-    return [publish(db, defaults, root, range(n, n + 20))[0] for n in (0, 20, 40)]
+def three(db: Database, root: Path) -> list[str]:
+    return [publish(db, root, range(n, n + 20))[0] for n in (0, 20, 40)]
 
 
 def path_of(db: Database, root: Path, checkpoint_id: str) -> Path:
@@ -167,25 +167,23 @@ def test_rollback_and_promotion_never_lead_to_a_damaged_one(
         )
 
 
-def test_damaged_candidate_gives_back_what_it_had_learned(
-    db: Database, root: Path, defaults: InstanceDefaults
-) -> None:
-    manual = replace(defaults, policy=replace(defaults.policy, promotion=Promotion.MANUAL))
-    candidate, _ = publish(db, manual, root, range(20))
+def test_damaged_candidate_gives_back_what_it_had_learned(reopen: Reopen, root: Path) -> None:
+    db = reopen(policy={"promotion": Promotion.MANUAL})
+    candidate, _ = publish(db, root, range(20))
     path_of(db, root, candidate).unlink()
-    FileGuard(db, root=root, defaults=manual).check_all(now=NOW)
+    FileGuard(db, root=root).check_all(now=NOW)
     assert aliases(db) == {}
-    (found,) = collect_stats(db, instance="default", defaults=manual, now=NOW)
+    (found,) = collect_stats(db, instance="default", now=NOW)
     assert found.counts["consolidated"] == 0
     assert found.counts["buffered"] > 0
 
 
 def test_queued_cycle_of_a_damaged_parent_starts_from_what_is_current_then(
-    db: Database, root: Path, guard: FileGuard, defaults: InstanceDefaults, three: list[str]
+    db: Database, root: Path, guard: FileGuard, three: list[str]
 ) -> None:
-    fill(db, defaults, range(60, 80))
+    fill(db, range(60, 80))
     request = sleep.CycleRequest(instance="default", trigger=Trigger.REQUEST, is_forced=True)
-    cycle = sleep.request_cycle(db, request, defaults=defaults, now=NOW)
+    cycle = sleep.request_cycle(db, request, now=NOW)
     before = CyclePlan.from_json(cycle.plan)
     assert before.parent_checkpoint_id == three[2]
     for checkpoint_id in three[1:]:

@@ -12,7 +12,6 @@ from app.db import instances
 from app.db.engine import Database
 from app.domain.exchange import Exchange
 from app.domain.experience import ExperienceStatus, content_hash, is_held_out
-from app.domain.instance import InstanceDefaults
 from app.errors import IdempotencyKeyReused, InstanceNotFound, SourceIdConflict
 from app.services.ingest import (
     IngestOutcome,
@@ -26,11 +25,9 @@ from tests.support import make_exchange
 NOW = datetime(2026, 1, 18, 12, tzinfo=UTC)
 
 
-def post(
-    db: Database, defaults: InstanceDefaults, key: str | None = None, **values: Any
-) -> IngestResult:
+def post(db: Database, key: str | None = None, **values: Any) -> IngestResult:
     submission = Submission(exchange=Exchange(**values), idempotency_key=key)
-    (result,) = ingest_many(db, [submission], defaults=defaults, now=NOW)
+    (result,) = ingest_many(db, [submission], now=NOW)
     if result.error is not None:
         raise result.error
     return result
@@ -46,9 +43,7 @@ def status_of(result: IngestResult) -> str:
     return str(result.experience["status"])
 
 
-def test_scores_do_not_change_because_of_a_restart(
-    db: Database, defaults: InstanceDefaults, data_dir: Any
-) -> None:
+def test_scores_do_not_change_because_of_a_restart(db: Database) -> None:
     together = [
         salience_of(result)
         for result in ingest_many(
@@ -57,91 +52,85 @@ def test_scores_do_not_change_because_of_a_restart(
                 Submission(exchange=Exchange(**make_exchange(n, instance="default")))
                 for n in range(12)
             ],
-            defaults=defaults,
             now=NOW,
         )
     ]
-    put_instance(db, "other", {}, defaults=defaults, now=NOW)
+    put_instance(db, "other", {}, now=NOW)
     apart = []
     for n in range(12):
-        fresh = Database(f"sqlite:///{data_dir / 'sage-sleep.db'}")
-        apart.append(salience_of(post(fresh, defaults, **make_exchange(n, instance="other"))))
+        fresh = Database(str(db.url), db.defaults)
+        apart.append(salience_of(post(fresh, **make_exchange(n, instance="other"))))
         fresh.close()
     assert apart == together
 
 
-def test_same_exchange_twice_is_stored_once(db: Database, defaults: InstanceDefaults) -> None:
-    first = post(db, defaults, **make_exchange(1))
-    again = post(db, defaults, **make_exchange(1))
+def test_same_exchange_twice_is_stored_once(db: Database) -> None:
+    first = post(db, **make_exchange(1))
+    again = post(db, **make_exchange(1))
     assert again.outcome is IngestOutcome.DUPLICATE
     assert again.experience is not None
     assert first.experience is not None
     assert again.experience["id"] == first.experience["id"]
 
 
-def test_same_exchange_in_another_instance_is_another_experience(
-    db: Database, defaults: InstanceDefaults
-) -> None:
-    put_instance(db, "other", {}, defaults=defaults, now=NOW)
-    post(db, defaults, **make_exchange(1))
-    result = post(db, defaults, **make_exchange(1, instance="other"))
+def test_same_exchange_in_another_instance_is_another_experience(db: Database) -> None:
+    put_instance(db, "other", {}, now=NOW)
+    post(db, **make_exchange(1))
+    result = post(db, **make_exchange(1, instance="other"))
     assert result.outcome is IngestOutcome.INSERTED
 
 
-def test_reused_keys_for_other_exchanges_are_refused(
-    db: Database, defaults: InstanceDefaults
-) -> None:
-    post(db, defaults, key="k", **make_exchange(1, source_id="s"))
+def test_reused_keys_for_other_exchanges_are_refused(db: Database) -> None:
+    post(db, key="k", **make_exchange(1, source_id="s"))
     with pytest.raises(IdempotencyKeyReused):
-        post(db, defaults, key="k", **make_exchange(2))
+        post(db, key="k", **make_exchange(2))
     with pytest.raises(SourceIdConflict):
-        post(db, defaults, **make_exchange(3, source_id="s"))
-    assert post(db, defaults, key="k", **make_exchange(1)).outcome is IngestOutcome.DUPLICATE
+        post(db, **make_exchange(3, source_id="s"))
+    assert post(db, key="k", **make_exchange(1)).outcome is IngestOutcome.DUPLICATE
 
 
-def test_unknown_instance_is_refused(db: Database, defaults: InstanceDefaults) -> None:
+def test_unknown_instance_is_refused(db: Database) -> None:
     with pytest.raises(InstanceNotFound):
-        post(db, defaults, **make_exchange(1, instance="nobody"))
+        post(db, **make_exchange(1, instance="nobody"))
 
 
-def test_held_out_tenth_is_fixed_by_hash(db: Database, defaults: InstanceDefaults) -> None:
+def test_held_out_tenth_is_fixed_by_hash(db: Database) -> None:
     for n in range(40):
         exchange = make_exchange(n)
         held = is_held_out(content_hash(exchange["prompt"], exchange["response"]))
-        status = status_of(post(db, defaults, **exchange))
+        status = status_of(post(db, **exchange))
         assert status == ("held_out" if held else "buffered")
 
 
-def test_collapsed_reply_is_kept_but_filtered(db: Database, defaults: InstanceDefaults) -> None:
+def test_collapsed_reply_is_kept_but_filtered(db: Database) -> None:
     exchange = make_exchange(1)
-    post(db, defaults, **exchange)
-    copy = post(db, defaults, prompt="another question", response=exchange["response"] + " Yes.")
+    post(db, **exchange)
+    copy = post(db, prompt="another question", response=exchange["response"] + " Yes.")
     assert status_of(copy) == ExperienceStatus.FILTERED
     assert copy.experience is not None
     assert copy.experience["similarity"] > 0.85
 
 
-def test_callers_salience_is_kept_and_marked(db: Database, defaults: InstanceDefaults) -> None:
+def test_callers_salience_is_kept_and_marked(db: Database) -> None:
     mine = {"surprise": 1.0, "novelty": 0.5, "arousal": 0.25, "reward": 0.75, "conflict": 0.0}
-    result = post(db, defaults, **make_exchange(1, salience=mine))
+    result = post(db, **make_exchange(1, salience=mine))
     assert result.experience is not None
     assert {name: result.experience[name] for name in mine} == mine
     assert (result.experience["total"], result.experience["scorer"]) == (0.5, "caller")
 
 
-def test_bad_item_does_not_stop_the_batch(db: Database, defaults: InstanceDefaults) -> None:
+def test_bad_item_does_not_stop_the_batch(db: Database) -> None:
     exchanges = [make_exchange(1), make_exchange(2, instance="nobody"), make_exchange(3)]
     results = ingest_many(
         db,
         [Submission(exchange=Exchange(**exchange)) for exchange in exchanges],
-        defaults=defaults,
         now=NOW,
     )
     assert [result.outcome.value for result in results] == ["inserted", "rejected", "inserted"]
 
 
-def test_totals_follow_every_exchange(db: Database, defaults: InstanceDefaults) -> None:
-    results = [post(db, defaults, **make_exchange(n)) for n in range(15)]
+def test_totals_follow_every_exchange(db: Database) -> None:
+    results = [post(db, **make_exchange(n)) for n in range(15)]
     expected = sum(
         salience_of(result)["total"] for result in results if status_of(result) == "buffered"
     )
@@ -151,13 +140,11 @@ def test_totals_follow_every_exchange(db: Database, defaults: InstanceDefaults) 
     assert sum(total.count for total in totals.values()) == 15
 
 
-def test_same_exchange_from_many_threads_is_stored_once(
-    db: Database, defaults: InstanceDefaults
-) -> None:
+def test_same_exchange_from_many_threads_is_stored_once(db: Database) -> None:
     outcomes: list[IngestOutcome] = []
 
     def send() -> None:
-        outcomes.extend(post(db, defaults, **make_exchange(n)).outcome for n in range(10))
+        outcomes.extend(post(db, **make_exchange(n)).outcome for n in range(10))
 
     threads = [threading.Thread(target=send) for _ in range(6)]
     for thread in threads:

@@ -11,7 +11,6 @@ from app.db.engine import Database
 from app.db.events import EventFilter
 from app.db.tables import EventRow
 from app.domain.decision import Trigger
-from app.domain.instance import InstanceDefaults
 from app.domain.progress import CycleStatus
 from app.errors import CheckpointNotPromotable, IdempotencyKeyReused, ReportIdConflict
 from app.services import consolidation, instance_events, live_reports, registry, sleep
@@ -28,7 +27,6 @@ def root(tmp_path: Path) -> Path:
 
 def tell(
     db: Database,
-    defaults: InstanceDefaults,
     checkpoint_id: str,
     *,
     ratio: float = 0.9,
@@ -38,14 +36,12 @@ def tell(
     submission = live_reports.ReportSubmission(
         checkpoint_id=checkpoint_id, session="s-1", repetition_ratio=ratio, report_id=report_id
     )
-    return live_reports.record_report(
-        db, submission, idempotency_key=key, defaults=defaults, now=NOW
-    )
+    return live_reports.record_report(db, submission, idempotency_key=key, now=NOW)
 
 
-def tell_often(db: Database, defaults: InstanceDefaults, checkpoint_id: str, times: int) -> None:
+def tell_often(db: Database, checkpoint_id: str, times: int) -> None:
     for _ in range(times):
-        tell(db, defaults, checkpoint_id)
+        tell(db, checkpoint_id)
 
 
 def events_of(db: Database, subject: str) -> list[EventRow]:
@@ -69,14 +65,12 @@ def promote(db: Database, root: Path, checkpoint_id: str, *, force: bool = False
     )
 
 
-def test_one_bad_report_too_many_rolls_back_with_its_numbers(
-    db: Database, defaults: InstanceDefaults, root: Path
-) -> None:
-    first, _ = publish(db, defaults, root, range(20))
-    second, _ = publish(db, defaults, root, range(20, 40))
-    tell_often(db, defaults, second, 2)
+def test_one_bad_report_too_many_rolls_back_with_its_numbers(db: Database, root: Path) -> None:
+    first, _ = publish(db, root, range(20))
+    second, _ = publish(db, root, range(20, 40))
+    tell_often(db, second, 2)
     assert current(db) == second
-    view, _ = tell(db, defaults, second)
+    view, _ = tell(db, second)
     assert view.row.has_rolled_back
     assert current(db) == first
     assert registry.get_checkpoint(db, second).row.regressed_at == NOW
@@ -89,55 +83,51 @@ def test_one_bad_report_too_many_rolls_back_with_its_numbers(
     assert events_of(db, "checkpoint")[-2].data["bad_reports"] == 3
 
 
-def test_reports_on_what_is_not_current_are_kept_and_do_nothing(
-    db: Database, defaults: InstanceDefaults, root: Path
-) -> None:
-    first, _ = publish(db, defaults, root, range(20))
-    second, _ = publish(db, defaults, root, range(20, 40))
-    tell_often(db, defaults, first, 6)
+def test_reports_on_what_is_not_current_are_kept_and_do_nothing(db: Database, root: Path) -> None:
+    first, _ = publish(db, root, range(20))
+    second, _ = publish(db, root, range(20, 40))
+    tell_often(db, first, 6)
     assert current(db) == second
-    views, _ = live_reports.list_reports(db, first, cursor=None, limit=10, defaults=defaults)
+    views, _ = live_reports.list_reports(db, first, cursor=None, limit=10)
     assert [view.row.move_seq for view in views] == [None] * 6
 
 
 def test_earlier_checkpoint_is_judged_by_reports_since_it_came_back(
-    db: Database, defaults: InstanceDefaults, root: Path
+    db: Database, root: Path
 ) -> None:
-    first, _ = publish(db, defaults, root, range(20))
-    tell_often(db, defaults, first, 2)
-    second, _ = publish(db, defaults, root, range(20, 40))
-    tell_often(db, defaults, second, 3)
+    first, _ = publish(db, root, range(20))
+    tell_often(db, first, 2)
+    second, _ = publish(db, root, range(20, 40))
+    tell_often(db, second, 3)
     assert current(db) == first
-    tell_often(db, defaults, first, 2)
+    tell_often(db, first, 2)
     assert current(db) == first
-    tell(db, defaults, first)
+    tell(db, first)
     assert current(db) is None
 
 
 def test_taken_back_checkpoint_returns_only_by_force_and_starts_from_no_report(
-    db: Database, defaults: InstanceDefaults, root: Path
+    db: Database, root: Path
 ) -> None:
-    first, _ = publish(db, defaults, root, range(20))
-    second, _ = publish(db, defaults, root, range(20, 40))
-    tell_often(db, defaults, second, 3)
+    first, _ = publish(db, root, range(20))
+    second, _ = publish(db, root, range(20, 40))
+    tell_often(db, second, 3)
     with pytest.raises(CheckpointNotPromotable, match="Session reports took"):
         promote(db, root, second)
     promote(db, root, second, force=True)
     assert registry.get_checkpoint(db, second).row.regressed_at is None
-    tell_often(db, defaults, second, 2)
+    tell_often(db, second, 2)
     assert current(db) == second
-    tell(db, defaults, second)
+    tell(db, second)
     assert current(db) == first
 
 
-def test_no_rollback_leads_to_a_checkpoint_that_was_taken_back(
-    db: Database, defaults: InstanceDefaults, root: Path
-) -> None:
-    first, _ = publish(db, defaults, root, range(20))
-    second, _ = publish(db, defaults, root, range(20, 40))
+def test_no_rollback_leads_to_a_checkpoint_that_was_taken_back(db: Database, root: Path) -> None:
+    first, _ = publish(db, root, range(20))
+    second, _ = publish(db, root, range(20, 40))
     promote(db, root, first)
     promote(db, root, second)
-    tell_often(db, defaults, second, 3)
+    tell_often(db, second, 3)
     assert current(db) == first
     assert "previous" not in aliases(db)
     registry.rollback(db, "default", actor="x", reason=None, expected_revisions=None, now=NOW)
@@ -145,91 +135,81 @@ def test_no_rollback_leads_to_a_checkpoint_that_was_taken_back(
 
 
 def test_cycle_that_goes_on_from_a_taken_back_checkpoint_is_cancelled(
-    db: Database, defaults: InstanceDefaults, root: Path
+    db: Database, root: Path
 ) -> None:
-    first, _ = publish(db, defaults, root, range(20))
-    fill(db, defaults, range(20, 40))
+    first, _ = publish(db, root, range(20))
+    fill(db, range(20, 40))
     request = sleep.CycleRequest(instance="default", trigger=Trigger.REQUEST, is_forced=True)
-    queued = sleep.request_cycle(db, request, defaults=defaults, now=NOW)
-    tell_often(db, defaults, first, 3)
+    queued = sleep.request_cycle(db, request, now=NOW)
+    tell_often(db, first, 3)
     cycle, _, _ = sleep.get_cycle(db, queued.id)
     assert cycle.status == CycleStatus.CANCELLED
-    again = sleep.request_cycle(db, request, defaults=defaults, now=NOW)
+    again = sleep.request_cycle(db, request, now=NOW)
     assert again.plan["parent_checkpoint_id"] is None
     assert again.plan["experience_ids"] == queued.plan["experience_ids"]
 
 
 def test_running_cycle_from_a_taken_back_checkpoint_is_asked_to_stop_and_never_goes_live(
-    db: Database, defaults: InstanceDefaults, root: Path
+    db: Database, root: Path
 ) -> None:
-    first, _ = publish(db, defaults, root, range(20))
-    fill(db, defaults, range(20, 40))
+    first, _ = publish(db, root, range(20))
+    fill(db, range(20, 40))
     request = sleep.CycleRequest(instance="default", trigger=Trigger.REQUEST, is_forced=True)
-    cycle = sleep.request_cycle(db, request, defaults=defaults, now=NOW)
+    cycle = sleep.request_cycle(db, request, now=NOW)
     consolidation.start_cycle(db, cycle.id, worker_id="early", now=NOW)
-    tell_often(db, defaults, first, 3)
+    tell_often(db, first, 3)
     assert consolidation.read_signs(db, cycle.id).is_cancel_requested
     assert current(db) is None
 
 
-def test_sent_again_it_is_kept_once_by_key_and_by_its_own_id(
-    db: Database, defaults: InstanceDefaults, root: Path
-) -> None:
-    only, _ = publish(db, defaults, root, range(20))
+def test_sent_again_it_is_kept_once_by_key_and_by_its_own_id(db: Database, root: Path) -> None:
+    only, _ = publish(db, root, range(20))
     ways: tuple[tuple[str | None, str | None], ...] = (("k", None), (None, "r"))
     for key, name in ways:
-        first, is_new = tell(db, defaults, only, key=key, report_id=name)
-        second, is_known = tell(db, defaults, only, key=key, report_id=name)
+        first, is_new = tell(db, only, key=key, report_id=name)
+        second, is_known = tell(db, only, key=key, report_id=name)
         assert (is_new, is_known) == (True, False)
         assert first.row.id == second.row.id
     with pytest.raises(IdempotencyKeyReused):
-        tell(db, defaults, only, ratio=0.1, key="k")
+        tell(db, only, ratio=0.1, key="k")
     with pytest.raises(ReportIdConflict):
-        tell(db, defaults, only, ratio=0.1, report_id="r")
-    views, _ = live_reports.list_reports(db, only, cursor=None, limit=10, defaults=defaults)
+        tell(db, only, ratio=0.1, report_id="r")
+    views, _ = live_reports.list_reports(db, only, cursor=None, limit=10)
     assert len(views) == 2
 
 
-def test_policy_of_the_instance_decides(
-    db: Database, defaults: InstanceDefaults, root: Path
-) -> None:
-    only, _ = publish(db, defaults, root, range(20))
+def test_policy_of_the_instance_decides(db: Database, root: Path) -> None:
+    only, _ = publish(db, root, range(20))
     off = {"policy": {"regression_reports": 0}}
-    put_instance(db, "default", off, defaults=defaults, now=NOW)
-    tell_often(db, defaults, only, 5)
+    put_instance(db, "default", off, now=NOW)
+    tell_often(db, only, 5)
     assert current(db) == only
     mild = {"policy": {"regression_reports": 1, "max_repetition_ratio": 0.95}}
-    put_instance(db, "default", mild, defaults=defaults, now=NOW)
-    view, _ = tell(db, defaults, only)
+    put_instance(db, "default", mild, now=NOW)
+    view, _ = tell(db, only)
     assert (view.faults, current(db)) == ((), only)
-    tell(db, defaults, only, ratio=0.96)
+    tell(db, only, ratio=0.96)
     assert current(db) is None
 
 
-def test_many_sessions_at_once_roll_back_one_promotion_only(
-    db: Database, defaults: InstanceDefaults, root: Path
-) -> None:
-    first, _ = publish(db, defaults, root, range(20))
-    second, _ = publish(db, defaults, root, range(20, 40))
-    threads = [
-        threading.Thread(target=tell_often, args=(db, defaults, second, 3)) for _ in range(4)
-    ]
+def test_many_sessions_at_once_roll_back_one_promotion_only(db: Database, root: Path) -> None:
+    first, _ = publish(db, root, range(20))
+    second, _ = publish(db, root, range(20, 40))
+    threads = [threading.Thread(target=tell_often, args=(db, second, 3)) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
     assert current(db) == first
     assert len([e for e in events_of(db, "checkpoint") if e.type.endswith("rolled_back")]) == 1
-    views, _ = live_reports.list_reports(db, second, cursor=None, limit=50, defaults=defaults)
+    views, _ = live_reports.list_reports(db, second, cursor=None, limit=50)
     assert len(views) == 12
     assert sum(view.row.has_rolled_back for view in views) == 1
 
 
-def test_no_automatic_rollback_brings_erased_text_back(
-    db: Database, defaults: InstanceDefaults, root: Path
-) -> None:
-    first, _ = publish(db, defaults, root, range(20))
-    second, _ = publish(db, defaults, root, range(20, 40))
+def test_no_automatic_rollback_brings_erased_text_back(db: Database, root: Path) -> None:
+    first, _ = publish(db, root, range(20))
+    second, _ = publish(db, root, range(20, 40))
     trained = registry.list_provenance(db, first)[0][1]
     erase_experience(db, trained, now=NOW)
     rebuilt = request_rebuild(
@@ -238,14 +218,13 @@ def test_no_automatic_rollback_brings_erased_text_back(
         actor="dennis",
         reason=None,
         idempotency_key=None,
-        defaults=defaults,
         now=NOW,
     )
-    third, _ = end(db, defaults, root, rebuilt, report(2.0))
+    third, _ = end(db, root, rebuilt, report(2.0))
     assert current(db) == third
-    tell_often(db, defaults, third, 3)
+    tell_often(db, third, 3)
     assert current(db) is None
     promote(db, root, first)
     promote(db, root, second)
-    tell_often(db, defaults, second, 3)
+    tell_often(db, second, 3)
     assert current(db) == first

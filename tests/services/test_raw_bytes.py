@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import sqlite3
-from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -17,12 +16,11 @@ from app.db.engine import SCHEMA_REVISION, Database
 from app.db.tables import ExperienceRow
 from app.domain.decision import Trigger
 from app.domain.exchange import Exchange
-from app.domain.instance import InstanceDefaults
 from app.services import erasure, retention, sleep
 from app.services.experiences import erase_experience
 from app.services.ingest import Submission, ingest_many
 from tests.publishing import NOW, end, fill, publish, report
-from tests.support import make_exchange
+from tests.support import Reopen, make_exchange
 
 SECRET = "the harbour master hid a brass key beneath the ninth step"
 
@@ -31,14 +29,14 @@ def secret(number: int) -> str:
     return f"{SECRET} {number:05d}."
 
 
-def ingest(db: Database, defaults: InstanceDefaults, number: int, filler: int = 0) -> str:
+def ingest(db: Database, number: int, filler: int = 0) -> str:
     exchange = make_exchange(number)
     exchange["prompt"] += f" And {secret(number)}"
     exchange["response"] += " " + "further " * filler + secret(number)
     exchange["history"] = [{"role": "user", "content": secret(number)}]
     exchange["metadata"] = {"note": secret(number)}
     submission = Submission(exchange=Exchange(**exchange))
-    (result,) = ingest_many(db, [submission], defaults=defaults, now=NOW)
+    (result,) = ingest_many(db, [submission], now=NOW)
     assert result.experience is not None
     experience_id: str = result.experience["id"]
     return experience_id
@@ -60,10 +58,10 @@ def purge(db: Database, data_dir: Path) -> bool:
 
 @pytest.mark.parametrize("filler", [0, 40, 600], ids=["short", "page", "overflow"])
 def test_erased_rows_that_grew_and_moved_leave_no_byte(
-    db: Database, defaults: InstanceDefaults, data_dir: Path, filler: int
+    db: Database, data_dir: Path, filler: int
 ) -> None:
     rng = random.Random(filler)  # noqa: S311  # reproducible, not secret
-    ids = [ingest(db, defaults, n, rng.randrange(filler + 1)) for n in range(150)]
+    ids = [ingest(db, n, rng.randrange(filler + 1)) for n in range(150)]
     for status in ("claimed", "consolidated", "quarantined", "buffered"):
         for experience_id in rng.sample(ids, 100):
             with db.write() as session:
@@ -85,18 +83,18 @@ def test_erased_rows_that_grew_and_moved_leave_no_byte(
 
 
 def test_nothing_is_left_in_reports_snapshots_kept_measures_copies_or_checkpoints(
-    db: Database, defaults: InstanceDefaults, data_dir: Path
+    db: Database, data_dir: Path
 ) -> None:
     root = data_dir / "checkpoints"
-    fill(db, defaults, range(20))
-    experience_id = ingest(db, defaults, 99)
+    fill(db, range(20))
+    experience_id = ingest(db, 99)
     request = sleep.CycleRequest(instance="default", trigger=Trigger.REQUEST, is_forced=True)
-    cycle = sleep.request_cycle(db, request, defaults=defaults, now=NOW)
+    cycle = sleep.request_cycle(db, request, now=NOW)
     with db.read() as session:
         words = session.scalar(
             sa.select(ExperienceRow.response).where(ExperienceRow.id == experience_id)
         )
-    end(db, defaults, root, cycle, report(2.0, reply=f"I said: {words}"))
+    end(db, root, cycle, report(2.0, reply=f"I said: {words}"))
     (data_dir / "kept" / "base").mkdir(parents=True)
     (data_dir / "kept" / "base" / "measures-1.json").write_text(secret(99))
     (data_dir / "snapshots").mkdir()
@@ -117,23 +115,21 @@ def test_nothing_is_left_in_reports_snapshots_kept_measures_copies_or_checkpoint
     connection.close()
 
 
-def test_text_that_expired_leaves_no_byte(
-    db: Database, defaults: InstanceDefaults, data_dir: Path
-) -> None:
-    ingest(db, defaults, 5)
-    publish(db, defaults, data_dir / "checkpoints", range(20, 40))
-    monthly = replace(defaults, policy=replace(defaults.policy, retain_text_days=30))
+def test_text_that_expired_leaves_no_byte(reopen: Reopen, data_dir: Path) -> None:
+    db = reopen(policy={"retain_text_days": 30})
+    ingest(db, 5)
+    publish(db, data_dir / "checkpoints", range(20, 40))
     later = NOW + timedelta(days=31)
-    while retention.remove_expired_texts(db, "default", defaults=monthly, now=later):
+    while retention.remove_expired_texts(db, "default", now=later):
         pass
     assert purge(db, data_dir)
     assert files_that_hold(data_dir, SECRET) == []
 
 
 def test_reader_of_an_older_state_postpones_the_purge_and_no_longer(
-    db: Database, defaults: InstanceDefaults, data_dir: Path
+    db: Database, data_dir: Path
 ) -> None:
-    experience_id = ingest(db, defaults, 1)
+    experience_id = ingest(db, 1)
     reader = sqlite3.connect(data_dir / "sage-sleep.db", isolation_level=None)
     reader.execute("BEGIN")
     reader.execute("SELECT count(*) FROM experiences").fetchone()
@@ -144,12 +140,10 @@ def test_reader_of_an_older_state_postpones_the_purge_and_no_longer(
     assert files_that_hold(data_dir, SECRET) == []
 
 
-def test_what_an_active_cycle_would_go_on_from_stays(
-    db: Database, defaults: InstanceDefaults, data_dir: Path
-) -> None:
-    fill(db, defaults, range(20))
+def test_what_an_active_cycle_would_go_on_from_stays(db: Database, data_dir: Path) -> None:
+    fill(db, range(20))
     request = sleep.CycleRequest(instance="default", trigger=Trigger.REQUEST, is_forced=True)
-    cycle = sleep.request_cycle(db, request, defaults=defaults, now=NOW)
+    cycle = sleep.request_cycle(db, request, now=NOW)
     snapshots = data_dir / "snapshots"
     snapshots.mkdir()
     for name in (f"{cycle.id}.safetensors", f".{cycle.id}.safetensors.part", "dead.safetensors"):

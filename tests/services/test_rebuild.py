@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,13 +10,13 @@ from app.db import experiences, lineage
 from app.db.engine import Database
 from app.db.tables import SleepCycleRow
 from app.domain.decision import Trigger
-from app.domain.instance import InstanceDefaults
 from app.domain.progress import CycleStatus
 from app.errors import IdempotencyKeyReused, NothingToRebuildFrom, SleepCycleActive
 from app.services import consolidation, registry, sleep
 from app.services.experiences import erase_experience
 from app.services.rebuild import request_rebuild
 from tests.publishing import NOW, aliases, current, end, fill, publish, report
+from tests.support import Reopen
 
 
 @pytest.fixture
@@ -25,14 +24,13 @@ def root(tmp_path: Path) -> Path:
     return tmp_path / "checkpoints"
 
 
-def rebuild(db: Database, defaults: InstanceDefaults, key: str | None = None) -> SleepCycleRow:
+def rebuild(db: Database, key: str | None = None) -> SleepCycleRow:
     return request_rebuild(
         db,
         "default",
         actor="dennis",
         reason="erased",
         idempotency_key=key,
-        defaults=defaults,
         now=NOW,
     )
 
@@ -42,17 +40,17 @@ def statuses(db: Database, ids: list[str]) -> set[str]:
         return {row.status for row in experiences.list_by_ids(session, ids)}
 
 
-def next_cycle(db: Database, defaults: InstanceDefaults, numbers: range) -> SleepCycleRow:
-    fill(db, defaults, numbers)
+def next_cycle(db: Database, numbers: range) -> SleepCycleRow:
+    fill(db, numbers)
     request = sleep.CycleRequest(instance="default", trigger=Trigger.REQUEST, is_forced=True)
-    return sleep.request_cycle(db, request, defaults=defaults, now=NOW)
+    return sleep.request_cycle(db, request, now=NOW)
 
 
 def test_rebuild_trains_from_the_base_on_what_is_still_there_and_goes_live(
-    db: Database, defaults: InstanceDefaults, root: Path
+    db: Database, root: Path
 ) -> None:
-    first, _ = publish(db, defaults, root, range(20))
-    second, _ = publish(db, defaults, root, range(20, 40))
+    first, _ = publish(db, root, range(20))
+    second, _ = publish(db, root, range(20, 40))
     learned = [
         experience_id
         for checkpoint_id in (first, second)
@@ -61,12 +59,12 @@ def test_rebuild_trains_from_the_base_on_what_is_still_there_and_goes_live(
     ]
     erased = learned.pop()
     erase_experience(db, erased, now=NOW)
-    cycle = rebuild(db, defaults)
+    cycle = rebuild(db)
     assert cycle.trigger == "rebuild"
     assert cycle.plan["parent_checkpoint_id"] is None
     assert sorted(cycle.plan["experience_ids"]) == sorted(learned)
     assert cycle.plan["held_out_ids"]
-    third, status = end(db, defaults, root, cycle, report(2.0))
+    third, status = end(db, root, cycle, report(2.0))
     assert status is CycleStatus.SUCCEEDED
     assert aliases(db) == {"current": third, "previous": second}
     row = registry.get_checkpoint(db, third).row
@@ -76,14 +74,14 @@ def test_rebuild_trains_from_the_base_on_what_is_still_there_and_goes_live(
 
 @pytest.mark.parametrize("ends_as", ["rejected", "failed", "cancelled"])
 def test_rebuild_that_comes_to_nothing_leaves_everything_as_it_was(
-    db: Database, defaults: InstanceDefaults, root: Path, ends_as: str
+    db: Database, root: Path, ends_as: str
 ) -> None:
-    first, _ = publish(db, defaults, root, range(20))
-    cycle = rebuild(db, defaults)
+    first, _ = publish(db, root, range(20))
+    cycle = rebuild(db)
     if ends_as == "rejected":
-        end(db, defaults, root, cycle, report(3.5))
+        end(db, root, cycle, report(3.5))
     elif ends_as == "cancelled":
-        sleep.cancel_cycle(db, cycle.id, defaults=defaults, now=NOW)
+        sleep.cancel_cycle(db, cycle.id, now=NOW)
     else:
         consolidation.start_cycle(db, cycle.id, worker_id="w", now=NOW)
         consolidation.fail_cycle(
@@ -92,7 +90,6 @@ def test_rebuild_that_comes_to_nothing_leaves_everything_as_it_was(
             worker_id="w",
             code="non-finite-loss",
             message="x",
-            defaults=defaults,
             now=NOW,
         )
     assert sleep.get_cycle(db, cycle.id)[0].status == ends_as
@@ -104,11 +101,10 @@ def test_rebuild_that_comes_to_nothing_leaves_everything_as_it_was(
 
 
 def test_rebuild_is_bounded_by_the_policy_and_takes_the_most_salient(
-    db: Database, defaults: InstanceDefaults, root: Path
+    db: Database, reopen: Reopen, root: Path
 ) -> None:
-    publish(db, defaults, root, range(20))
-    small = replace(defaults, policy=replace(defaults.policy, max_experiences=5))
-    cycle = rebuild(db, small)
+    publish(db, root, range(20))
+    cycle = rebuild(reopen(policy={"max_experiences": 5}))
     with db.read() as session:
         best = experiences.list_rehearsal_candidates(session, cycle.instance_id, 5)
     chosen = {*cycle.plan["experience_ids"], *cycle.plan["held_out_ids"]}
@@ -116,54 +112,48 @@ def test_rebuild_is_bounded_by_the_policy_and_takes_the_most_salient(
     assert len(cycle.plan["experience_ids"]) <= 5
 
 
-def test_nothing_to_rebuild_from_says_so(db: Database, defaults: InstanceDefaults) -> None:
-    fill(db, defaults, range(20))
+def test_nothing_to_rebuild_from_says_so(db: Database) -> None:
+    fill(db, range(20))
     with pytest.raises(NothingToRebuildFrom, match="0 to train"):
-        rebuild(db, defaults)
+        rebuild(db)
 
 
-def test_rebuild_waits_for_an_active_cycle_and_its_key_starts_one(
-    db: Database, defaults: InstanceDefaults, root: Path
-) -> None:
-    publish(db, defaults, root, range(20))
-    cycle = rebuild(db, defaults, key="k")
-    assert rebuild(db, defaults, key="k").id == cycle.id
+def test_rebuild_waits_for_an_active_cycle_and_its_key_starts_one(db: Database, root: Path) -> None:
+    publish(db, root, range(20))
+    cycle = rebuild(db, key="k")
+    assert rebuild(db, key="k").id == cycle.id
     with pytest.raises(SleepCycleActive):
-        rebuild(db, defaults)
+        rebuild(db)
     request = sleep.CycleRequest(
         instance="default", trigger=Trigger.REQUEST, is_forced=True, idempotency_key="k"
     )
     with pytest.raises(IdempotencyKeyReused):
-        sleep.request_cycle(db, request, defaults=defaults, now=NOW)
+        sleep.request_cycle(db, request, now=NOW)
 
 
 def test_person_who_moved_current_during_a_rebuild_is_not_overruled(
-    db: Database, defaults: InstanceDefaults, root: Path
+    db: Database, root: Path
 ) -> None:
-    publish(db, defaults, root, range(20))
-    cycle = rebuild(db, defaults)
+    publish(db, root, range(20))
+    cycle = rebuild(db)
     registry.rollback(db, "default", actor="x", reason=None, expected_revisions=None, now=NOW)
-    made, _ = end(db, defaults, root, cycle, report(2.0))
+    made, _ = end(db, root, cycle, report(2.0))
     assert aliases(db) == {"candidate": made}
 
 
 def test_every_few_cycles_one_starts_from_the_base_over_the_whole_store(
-    db: Database, defaults: InstanceDefaults, root: Path
+    reopen: Reopen, root: Path
 ) -> None:
-    often = replace(
-        defaults,
-        policy=replace(defaults.policy, rebuild_every_cycles=2),
-        recipe=replace(defaults.recipe, rehearsal_share=0.0),
-    )
+    db = reopen(policy={"rebuild_every_cycles": 2}, recipe={"rehearsal_share": 0.0})
     parents: list[str | None] = []
     made: list[str] = []
     learned: list[str] = []
     for n in range(0, 140, 20):
-        cycle = next_cycle(db, often, range(n, n + 20))
+        cycle = next_cycle(db, range(n, n + 20))
         parents.append(cycle.plan["parent_checkpoint_id"])
         rehearsed = cycle.plan["rehearsal_ids"]
         assert sorted(rehearsed) == (sorted(learned) if n in {60, 120} else [])
-        checkpoint_id, _ = end(db, often, root, cycle, report(2.0))
+        checkpoint_id, _ = end(db, root, cycle, report(2.0))
         assert current(db) == checkpoint_id
         made.append(checkpoint_id)
         learned += cycle.plan["experience_ids"]
@@ -176,38 +166,38 @@ def test_every_few_cycles_one_starts_from_the_base_over_the_whole_store(
 
 
 def test_refused_new_start_waits_as_long_again_and_holds_up_nothing(
-    db: Database, defaults: InstanceDefaults, root: Path
+    reopen: Reopen, root: Path
 ) -> None:
-    often = replace(defaults, policy=replace(defaults.policy, rebuild_every_cycles=2))
+    db = reopen(policy={"rebuild_every_cycles": 2})
     for n in (0, 20, 40):
-        third, _ = publish(db, often, root, range(n, n + 20))
-    refused = next_cycle(db, often, range(60, 80))
+        third, _ = publish(db, root, range(n, n + 20))
+    refused = next_cycle(db, range(60, 80))
     assert refused.plan["parent_checkpoint_id"] is None
-    end(db, often, root, refused, report(3.5))
+    end(db, root, refused, report(3.5))
     assert current(db) == third
     assert statuses(db, refused.plan["rehearsal_ids"]) == {"consolidated"}
-    fourth, _ = publish(db, often, root, range(80, 100))
-    fifth, _ = publish(db, often, root, range(100, 120))
+    fourth, _ = publish(db, root, range(80, 100))
+    fifth, _ = publish(db, root, range(100, 120))
     with db.read() as session:
         assert lineage.count_stacked_updates(session, fifth) == 4
     assert (current(db), aliases(db)["previous"]) == (fifth, fourth)
-    assert next_cycle(db, often, range(120, 140)).plan["parent_checkpoint_id"] is None
+    assert next_cycle(db, range(120, 140)).plan["parent_checkpoint_id"] is None
 
 
 def test_only_a_new_start_by_itself_is_compared_with_what_it_replaces(
-    db: Database, defaults: InstanceDefaults, root: Path
+    reopen: Reopen, root: Path
 ) -> None:
-    often = replace(defaults, policy=replace(defaults.policy, rebuild_every_cycles=1))
-    first, _ = publish(db, often, root, range(20))
+    db = reopen(policy={"rebuild_every_cycles": 1})
+    first, _ = publish(db, root, range(20))
 
     def replaced(cycle: SleepCycleRow) -> str | None:
         order = consolidation.start_cycle(db, cycle.id, worker_id="w", now=NOW)
-        consolidation.stop_cycle(db, cycle.id, worker_id="w", defaults=often, now=NOW)
-        sleep.cancel_cycle(db, cycle.id, defaults=often, now=NOW)
+        consolidation.stop_cycle(db, cycle.id, worker_id="w", now=NOW)
+        sleep.cancel_cycle(db, cycle.id, now=NOW)
         return order.replaced.id if order.replaced else None
 
-    assert replaced(next_cycle(db, often, range(20, 40))) is None
-    second, _ = publish(db, often, root, range(40, 60))
+    assert replaced(next_cycle(db, range(20, 40))) is None
+    second, _ = publish(db, root, range(40, 60))
     assert registry.get_checkpoint(db, second).row.parent_id == first
-    assert replaced(rebuild(db, often)) is None
-    assert replaced(next_cycle(db, often, range(60, 80))) == second
+    assert replaced(rebuild(db)) is None
+    assert replaced(next_cycle(db, range(60, 80))) == second

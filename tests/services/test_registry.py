@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +11,6 @@ from app import artifacts
 from app.db.engine import Database
 from app.db.events import EventFilter
 from app.domain.decision import Trigger
-from app.domain.instance import InstanceDefaults
 from app.domain.progress import CycleStatus
 from app.errors import (
     AliasesChanged,
@@ -26,6 +24,7 @@ from app.errors import (
 )
 from app.services import instance_events, registry, sleep
 from tests.publishing import NOW, aliases, current, end, fill, publish, report
+from tests.support import Reopen
 
 
 @pytest.fixture
@@ -58,19 +57,15 @@ def roll_back(db: Database) -> None:
     registry.rollback(db, "default", actor="test", reason=None, expected_revisions=None, now=NOW)
 
 
-def test_accepted_checkpoint_becomes_current(
-    db: Database, defaults: InstanceDefaults, root: Path
-) -> None:
-    checkpoint_id, status = publish(db, defaults, root, range(20))
+def test_accepted_checkpoint_becomes_current(db: Database, root: Path) -> None:
+    checkpoint_id, status = publish(db, root, range(20))
     assert status is CycleStatus.SUCCEEDED
     assert current(db) == checkpoint_id
 
 
-def test_refused_checkpoint_moves_nothing_and_counts_an_attempt(
-    db: Database, defaults: InstanceDefaults, root: Path
-) -> None:
-    good, _ = publish(db, defaults, root, range(20))
-    bad, status = publish(db, defaults, root, range(20, 40), after=3.5)
+def test_refused_checkpoint_moves_nothing_and_counts_an_attempt(db: Database, root: Path) -> None:
+    good, _ = publish(db, root, range(20))
+    bad, status = publish(db, root, range(20, 40), after=3.5)
     assert status is CycleStatus.REJECTED
     assert current(db) == good
     with pytest.raises(CheckpointNotPromotable, match="held-out loss"):
@@ -81,10 +76,8 @@ def test_refused_checkpoint_moves_nothing_and_counts_an_attempt(
     assert current(db) == bad
 
 
-def test_rollback_again_and_again_skips_what_was_deleted(
-    db: Database, defaults: InstanceDefaults, root: Path
-) -> None:
-    ids = [publish(db, defaults, root, range(n, n + 20))[0] for n in range(0, 80, 20)]
+def test_rollback_again_and_again_skips_what_was_deleted(db: Database, root: Path) -> None:
+    ids = [publish(db, root, range(n, n + 20))[0] for n in range(0, 80, 20)]
     roll_back(db)
     assert current(db) == ids[2]
     registry.delete_checkpoint(db, ids[0], root=root, now=NOW)
@@ -96,8 +89,8 @@ def test_rollback_again_and_again_skips_what_was_deleted(
         roll_back(db)
 
 
-def test_if_match_guards_a_race(db: Database, defaults: InstanceDefaults, root: Path) -> None:
-    ids = [publish(db, defaults, root, range(n, n + 20))[0] for n in (0, 20, 40)]
+def test_if_match_guards_a_race(db: Database, root: Path) -> None:
+    ids = [publish(db, root, range(n, n + 20))[0] for n in (0, 20, 40)]
     revision = registry.get_aliases(db, "default").revision
     outcomes: list[str] = []
 
@@ -116,10 +109,8 @@ def test_if_match_guards_a_race(db: Database, defaults: InstanceDefaults, root: 
     assert sorted(outcomes) == ["lost", "won"]
 
 
-def test_checkpoint_in_use_cannot_be_deleted_and_twice_is_once(
-    db: Database, defaults: InstanceDefaults, root: Path
-) -> None:
-    first, _ = publish(db, defaults, root, range(20))
+def test_checkpoint_in_use_cannot_be_deleted_and_twice_is_once(db: Database, root: Path) -> None:
+    first, _ = publish(db, root, range(20))
     with pytest.raises(CheckpointInUse):
         registry.delete_checkpoint(db, first, root=root, now=NOW)
     roll_back(db)
@@ -138,23 +129,19 @@ def test_checkpoint_in_use_cannot_be_deleted_and_twice_is_once(
         promote(db, root, first)
 
 
-def test_person_who_moved_current_during_a_cycle_is_not_overruled(
-    db: Database, defaults: InstanceDefaults, root: Path
-) -> None:
-    first, _ = publish(db, defaults, root, range(20))
-    fill(db, defaults, range(20, 40))
+def test_person_who_moved_current_during_a_cycle_is_not_overruled(db: Database, root: Path) -> None:
+    first, _ = publish(db, root, range(20))
+    fill(db, range(20, 40))
     request = sleep.CycleRequest(instance="default", trigger=Trigger.REQUEST, is_forced=True)
-    cycle = sleep.request_cycle(db, request, defaults=defaults, now=NOW)
+    cycle = sleep.request_cycle(db, request, now=NOW)
     roll_back(db)
-    checkpoint_id, _ = end(db, defaults, root, cycle, report(2.0))
+    checkpoint_id, _ = end(db, root, cycle, report(2.0))
     assert aliases(db) == {"candidate": checkpoint_id}
     assert first not in aliases(db).values()
 
 
-def test_files_gone_or_altered_are_noticed(
-    db: Database, defaults: InstanceDefaults, root: Path
-) -> None:
-    checkpoint_id, _ = publish(db, defaults, root, range(20))
+def test_files_gone_or_altered_are_noticed(db: Database, root: Path) -> None:
+    checkpoint_id, _ = publish(db, root, range(20))
     view = registry.get_checkpoint(db, checkpoint_id)
     files = [registry.find_file(view, file["name"]) for file in view.row.files]
     artifacts.verify(root, view.row.name, files)
@@ -168,9 +155,9 @@ def test_files_gone_or_altered_are_noticed(
 
 
 def test_sweep_deletes_staging_and_sets_aside_what_the_registry_lacks(
-    db: Database, defaults: InstanceDefaults, root: Path
+    db: Database, root: Path
 ) -> None:
-    checkpoint_id, _ = publish(db, defaults, root, range(20))
+    checkpoint_id, _ = publish(db, root, range(20))
     artifacts.stage(root, "left-by-a-kill")
     (root / "default" / "9-orphan").mkdir()
     swept = artifacts.sweep(root, registry.list_names(db))
@@ -181,9 +168,9 @@ def test_sweep_deletes_staging_and_sets_aside_what_the_registry_lacks(
 
 
 def test_archive_with_a_file_gone_is_refused_before_the_first_byte(
-    db: Database, defaults: InstanceDefaults, root: Path
+    db: Database, root: Path
 ) -> None:
-    checkpoint_id, _ = publish(db, defaults, root, range(20))
+    checkpoint_id, _ = publish(db, root, range(20))
     view = registry.get_checkpoint(db, checkpoint_id)
     registry.open_archive(view, root).check_present()
     (root / view.row.name / "adapter_config.json").unlink()
@@ -191,16 +178,14 @@ def test_archive_with_a_file_gone_is_refused_before_the_first_byte(
         registry.open_archive(view, root).check_present()
 
 
-def test_adapter_that_goes_on_keeps_its_geometry(
-    db: Database, defaults: InstanceDefaults, root: Path
-) -> None:
-    publish(db, defaults, root, range(20))
-    fill(db, defaults, range(20, 40))
-    changed = replace(defaults, recipe=replace(defaults.recipe, r=4, epochs=9))
+def test_adapter_that_goes_on_keeps_its_geometry(db: Database, reopen: Reopen, root: Path) -> None:
+    publish(db, root, range(20))
+    fill(db, range(20, 40))
+    restarted = reopen(recipe={"r": 4, "epochs": 9})
 
     def preview(**recipe: object) -> sleep.CyclePreview:
         request = sleep.CycleRequest(instance="default", trigger=Trigger.REQUEST, recipe=recipe)
-        return sleep.preview_cycle(db, request, defaults=changed, now=NOW)
+        return sleep.preview_cycle(restarted, request, now=NOW)
 
     recipe = preview().plan.recipe
     assert (recipe.r, recipe.epochs) == (16, 9)
@@ -213,9 +198,9 @@ def test_adapter_that_goes_on_keeps_its_geometry(
 
 
 def test_rollback_never_stands_still_on_a_checkpoint_promoted_twice(
-    db: Database, defaults: InstanceDefaults, root: Path
+    db: Database, root: Path
 ) -> None:
-    a, b, c = (publish(db, defaults, root, range(n, n + 20))[0] for n in (0, 20, 40))
+    a, b, c = (publish(db, root, range(n, n + 20))[0] for n in (0, 20, 40))
     promote(db, root, a)
     promote(db, root, c)
     registry.delete_checkpoint(db, b, root=root, now=NOW)
@@ -227,11 +212,9 @@ def test_rollback_never_stands_still_on_a_checkpoint_promoted_twice(
     assert "previous" not in aliases(db)
 
 
-def test_events_of_moves_tell_who_and_why_as_the_history_does(
-    db: Database, defaults: InstanceDefaults, root: Path
-) -> None:
-    first, _ = publish(db, defaults, root, range(20))
-    publish(db, defaults, root, range(20, 40))
+def test_events_of_moves_tell_who_and_why_as_the_history_does(db: Database, root: Path) -> None:
+    first, _ = publish(db, root, range(20))
+    publish(db, root, range(20, 40))
     promote(db, root, first, reason="it spoke more plainly")
     registry.rollback(
         db, "default", actor="dennis", reason="no, it did not", expected_revisions=None, now=NOW

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -19,14 +18,13 @@ from app.db.events import append_event
 from app.db.tables import EventRow, ExperienceRow
 from app.domain.decision import Trigger
 from app.domain.exchange import Exchange
-from app.domain.instance import InstanceDefaults
 from app.domain.progress import Progress, Stage
 from app.domain.salience import COMPONENTS
 from app.services import registry, retention, sleep
 from app.services.ingest import Submission, ingest_many
 from app.worker import upkeep
 from tests.publishing import NOW, aliases, fill, publish
-from tests.support import StartDaemon, make_exchange, run_command
+from tests.support import Reopen, StartDaemon, make_exchange, run_command
 
 LATER = NOW + timedelta(days=31)
 
@@ -42,20 +40,24 @@ def paths(tmp_path: Path) -> upkeep.DataPaths:
 
 
 @pytest.fixture
+def monthly(reopen: Reopen) -> Database:
+    """The same database under settings that keep texts for a month."""
+    return reopen(policy={"retain_text_days": 30})
+
+
+@pytest.fixture
+def few(reopen: Reopen) -> Database:
+    """The same database under settings that keep few checkpoints."""
+    return reopen(policy={"retain_checkpoints": 1})
+
+
+@pytest.fixture
 def _later(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(upkeep, "utc_now", lambda: LATER)
 
 
-def policy(defaults: InstanceDefaults, **values: Any) -> InstanceDefaults:
-    return replace(defaults, policy=replace(defaults.policy, **values))
-
-
-def prune(
-    db: Database, paths: upkeep.DataPaths, defaults: InstanceDefaults
-) -> list[retention.Prunable]:
-    return upkeep.prune(
-        db, instance=None, paths=paths, defaults=defaults, should_stop=lambda: False
-    )
+def prune(db: Database, paths: upkeep.DataPaths) -> list[retention.Prunable]:
+    return upkeep.prune(db, instance=None, paths=paths, should_stop=lambda: False)
 
 
 def statuses_with_text(db: Database) -> set[str]:
@@ -71,48 +73,45 @@ def events(db: Database, type_: str) -> list[dict[str, Any]]:
 
 
 @pytest.mark.usefixtures("_later")
-def test_texts_are_kept_by_default(
-    db: Database, defaults: InstanceDefaults, paths: upkeep.DataPaths
-) -> None:
-    publish(db, defaults, paths.checkpoints, range(20))
-    assert prune(db, paths, defaults) == []
+def test_texts_are_kept_by_default(db: Database, paths: upkeep.DataPaths) -> None:
+    publish(db, paths.checkpoints, range(20))
+    assert prune(db, paths) == []
     assert "consolidated" in statuses_with_text(db)
 
 
 @pytest.mark.usefixtures("_later")
 def test_old_texts_go_and_what_waits_or_measures_stays(
-    db: Database, defaults: InstanceDefaults, paths: upkeep.DataPaths
+    db: Database, monthly: Database, paths: upkeep.DataPaths
 ) -> None:
-    publish(db, defaults, paths.checkpoints, range(20))
-    fill(db, defaults, range(20, 40))
-    monthly = policy(defaults, retain_text_days=30)
-    (found,) = retention.list_prunable(db, instance=None, defaults=monthly, now=LATER)
+    publish(db, paths.checkpoints, range(20))
+    fill(db, range(20, 40))
+    (found,) = retention.list_prunable(monthly, instance=None, now=LATER)
     assert found.texts > 10
     assert found.reports == 1
-    (done,) = prune(db, paths, monthly)
+    (done,) = prune(monthly, paths)
     assert done == found
     assert statuses_with_text(db) == {"buffered", "held_out"}
     (event,) = events(db, "experience.expired")
     assert len(event["experience_ids"]) == found.texts
     cycles, _, _ = sleep.list_cycles(db, instance=None, status=None, cursor=None, limit=9)
     assert [row.metrics["replies"] for row in cycles.rows if row.metrics] == [[]]
-    assert prune(db, paths, monthly) == []
+    assert prune(monthly, paths) == []
     assert events(db, "checkpoint.tainted") == []
 
 
 @pytest.mark.usefixtures("_later")
 def test_text_that_a_cycle_set_aside_stays_and_one_of_too_little_salience_goes(
-    db: Database, defaults: InstanceDefaults, paths: upkeep.DataPaths
+    db: Database, monthly: Database, paths: upkeep.DataPaths
 ) -> None:
-    fill(db, defaults, range(20))
+    fill(db, range(20))
     dull = Exchange(**make_exchange(20, salience=dict.fromkeys(COMPONENTS, 0.1)))
-    ingest_many(db, [Submission(exchange=dull)], defaults=defaults, now=NOW)
+    ingest_many(db, [Submission(exchange=dull)], now=NOW)
     with db.write() as session:
         buffered = session.scalars(
             sa.select(ExperienceRow.id).where(ExperienceRow.status == "buffered")
         ).all()
         experiences.set_aside(session, buffered, reason="cycle 1 left it out")
-    prune(db, paths, policy(defaults, retain_text_days=30))
+    prune(monthly, paths)
     with db.read() as session:
         rows = session.execute(sa.select(ExperienceRow.status, ExperienceRow.prompt)).all()
     by_status = {
@@ -125,20 +124,20 @@ def test_text_that_a_cycle_set_aside_stays_and_one_of_too_little_salience_goes(
 
 @pytest.mark.usefixtures("_later")
 def test_text_that_an_active_cycle_uses_stays(
-    db: Database, defaults: InstanceDefaults, paths: upkeep.DataPaths
+    db: Database, monthly: Database, paths: upkeep.DataPaths
 ) -> None:
-    publish(db, defaults, paths.checkpoints, range(20))
-    fill(db, defaults, range(20, 40))
+    publish(db, paths.checkpoints, range(20))
+    fill(db, range(20, 40))
     request = sleep.CycleRequest(
         instance="default",
         trigger=Trigger.REQUEST,
         is_forced=True,
         recipe={"rehearsal_share": 1.0},
     )
-    cycle = sleep.request_cycle(db, request, defaults=defaults, now=NOW)
+    cycle = sleep.request_cycle(db, request, now=NOW)
     rehearsed = cycle.plan["rehearsal_ids"]
     assert rehearsed
-    prune(db, paths, policy(defaults, retain_text_days=30))
+    prune(monthly, paths)
     with db.read() as session:
         texts = session.scalars(
             sa.select(ExperienceRow.prompt).where(ExperienceRow.id.in_(rehearsed))
@@ -148,19 +147,18 @@ def test_text_that_an_active_cycle_uses_stays(
 
 @pytest.mark.usefixtures("_later")
 def test_checkpoints_beyond_the_policy_lose_their_files_and_keep_their_rows(
-    db: Database, defaults: InstanceDefaults, paths: upkeep.DataPaths
+    db: Database, few: Database, paths: upkeep.DataPaths
 ) -> None:
     root = paths.checkpoints
-    ids = [publish(db, defaults, root, range(n, n + 20), after=2.5)[0] for n in range(0, 120, 20)]
+    ids = [publish(db, root, range(n, n + 20), after=2.5)[0] for n in range(0, 120, 20)]
     registry.annotate_checkpoint(db, ids[1], {"is_pinned": True})
-    few = policy(defaults, retain_checkpoints=1)
-    (found,) = retention.list_prunable(db, instance=None, defaults=few, now=NOW)
+    (found,) = retention.list_prunable(few, instance=None, now=NOW)
     wanted = [item.id for item in found.checkpoints]
     assert found.size_bytes > 0
     # Kept: the best is the first of equals, the pinned and its parent, current, previous, parents.
     assert wanted == [ids[2]]
     names = {item: registry.get_checkpoint(db, item).row.name for item in ids}
-    prune(db, paths, few)
+    prune(few, paths)
     assert [item for item in ids if not (root / names[item]).exists()] == wanted
     assert registry.get_checkpoint(db, ids[2]).row.status == "deleted"
     assert events(db, "checkpoint.deleted") == [{"actor": "retention"}]
@@ -169,53 +167,48 @@ def test_checkpoints_beyond_the_policy_lose_their_files_and_keep_their_rows(
 
 @pytest.mark.usefixtures("_later")
 def test_parent_that_a_queued_cycle_needs_stays(
-    db: Database, defaults: InstanceDefaults, paths: upkeep.DataPaths
+    db: Database, few: Database, paths: upkeep.DataPaths
 ) -> None:
     root = paths.checkpoints
-    ids = [publish(db, defaults, root, range(n, n + 20))[0] for n in range(0, 60, 20)]
+    ids = [publish(db, root, range(n, n + 20))[0] for n in range(0, 60, 20)]
     registry.rollback(db, "default", actor="t", reason=None, expected_revisions=None, now=NOW)
     registry.rollback(db, "default", actor="t", reason=None, expected_revisions=None, now=NOW)
-    fill(db, defaults, range(60, 80))
+    fill(db, range(60, 80))
     request = sleep.CycleRequest(instance="default", trigger=Trigger.REQUEST, is_forced=True)
-    cycle = sleep.request_cycle(db, request, defaults=defaults, now=NOW)
+    cycle = sleep.request_cycle(db, request, now=NOW)
     assert cycle.plan["parent_checkpoint_id"] == ids[0]
     registry.rollback(db, "default", actor="t", reason=None, expected_revisions=None, now=NOW)
     assert aliases(db) == {}
-    prune(db, paths, policy(defaults, retain_checkpoints=1))
+    prune(few, paths)
     assert registry.get_checkpoint(db, ids[0]).row.status == "ready"
 
 
 @pytest.mark.usefixtures("_later")
 def test_nothing_is_deleted_under_an_experiment(
-    db: Database, defaults: InstanceDefaults, paths: upkeep.DataPaths
+    db: Database, few: Database, paths: upkeep.DataPaths
 ) -> None:
     for n in range(0, 120, 20):
-        publish(db, defaults, paths.checkpoints, range(n, n + 20))
+        publish(db, paths.checkpoints, range(n, n + 20))
     paths.scratch.mkdir()
-    few = policy(defaults, retain_checkpoints=1)
     with FileLock(paths.scratch / artifacts.EXPERIMENT_LOCK):
-        prune(db, paths, few)
+        prune(few, paths)
         assert events(db, "checkpoint.deleted") == []
-    prune(db, paths, few)
+    prune(few, paths)
     assert events(db, "checkpoint.deleted") != []
 
 
-def test_instance_may_have_its_own_policy(
-    db: Database, defaults: InstanceDefaults, paths: upkeep.DataPaths
-) -> None:
+def test_instance_may_have_its_own_policy(db: Database, paths: upkeep.DataPaths) -> None:
     from app.services import instances
 
     for n in range(0, 120, 20):
-        publish(db, defaults, paths.checkpoints, range(n, n + 20))
-    instances.put_instance(
-        db, "default", {"policy": {"retain_checkpoints": 1}}, defaults=defaults, now=NOW
-    )
-    assert prune(db, paths, defaults) != []
+        publish(db, paths.checkpoints, range(n, n + 20))
+    instances.put_instance(db, "default", {"policy": {"retain_checkpoints": 1}}, now=NOW)
+    assert prune(db, paths) != []
 
 
-def publish_cycle(db: Database, defaults: InstanceDefaults, root: Path) -> str:
+def publish_cycle(db: Database, root: Path) -> str:
     """Publish a checkpoint; returns its cycle's id."""
-    checkpoint_id = publish(db, defaults, root, range(20))[0]
+    checkpoint_id = publish(db, root, range(20))[0]
     with db.read() as session:
         return checkpoints.get_checkpoint(session, checkpoint_id).cycle_id
 
@@ -242,21 +235,20 @@ def add_progress(db: Database, cycle_id: str, count: int) -> list[int]:
 def test_progress_of_ended_cycles_goes_after_a_day_and_no_other_event_does(
     db: Database,
     paths: upkeep.DataPaths,
-    defaults: InstanceDefaults,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    ended = publish_cycle(db, defaults, paths.checkpoints)
+    ended = publish_cycle(db, paths.checkpoints)
     numbers = add_progress(db, ended, 2500)
-    fill(db, defaults, range(20, 40))
+    fill(db, range(20, 40))
     request = sleep.CycleRequest(instance="default", trigger=Trigger.REQUEST, is_forced=True)
-    active = sleep.request_cycle(db, request, defaults=defaults, now=NOW).id
+    active = sleep.request_cycle(db, request, now=NOW).id
     kept = add_progress(db, active, 7)
     others = [row.seq for row in listed(db, ended) if row.seq not in numbers]
     assert len(others) > 2
     monkeypatch.setattr(upkeep, "utc_now", lambda: NOW + timedelta(hours=20))
-    assert all(item.is_empty for item in prune(db, paths, defaults))
+    assert all(item.is_empty for item in prune(db, paths))
     monkeypatch.setattr(upkeep, "utc_now", lambda: NOW + timedelta(hours=30))
-    (pruned,) = prune(db, paths, defaults)
+    (pruned,) = prune(db, paths)
     assert pruned.progress_events == 2500
     assert [row.seq for row in listed(db, ended)] == others
     assert [row.seq for row in listed(db, active)][-7:] == kept
@@ -269,9 +261,9 @@ def listed(db: Database, cycle_id: str) -> list[EventRow]:
 
 
 def test_number_of_the_newest_event_is_not_given_again(
-    db: Database, paths: upkeep.DataPaths, defaults: InstanceDefaults
+    db: Database, paths: upkeep.DataPaths
 ) -> None:
-    ended = publish_cycle(db, defaults, paths.checkpoints)
+    ended = publish_cycle(db, paths.checkpoints)
     newest = add_progress(db, ended, 3)[-1]
     while retention.remove_old_progress(db, "default", now=LATER):
         pass
@@ -280,9 +272,9 @@ def test_number_of_the_newest_event_is_not_given_again(
 
 
 def test_reader_that_resumes_behind_a_removed_event_gets_what_is_left(
-    start_daemon: StartDaemon, db: Database, defaults: InstanceDefaults, data_dir: Path
+    start_daemon: StartDaemon, db: Database, data_dir: Path
 ) -> None:
-    ended = publish_cycle(db, defaults, data_dir / "checkpoints")
+    ended = publish_cycle(db, data_dir / "checkpoints")
     middle = add_progress(db, ended, 100)[50]
     with db.write() as session:
         cycle = sleep_cycles.get_cycle(session, ended)

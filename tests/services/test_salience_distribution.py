@@ -5,7 +5,6 @@ from __future__ import annotations
 from app.clock import utc_now
 from app.db.engine import Database
 from app.domain.exchange import Exchange
-from app.domain.instance import InstanceDefaults
 from app.domain.salience import BINS, count_bins
 from app.services.ingest import Submission, ingest_many
 from app.services.salience_distribution import distribute_salience
@@ -18,9 +17,7 @@ def test_every_value_falls_into_one_part_and_the_ends_belong() -> None:
     assert count_bins(part / BINS for part in range(BINS)) == [1] * BINS
 
 
-def test_distribution_counts_the_newest_and_leaves_out_what_was_filtered(
-    db: Database, defaults: InstanceDefaults
-) -> None:
+def test_distribution_counts_the_newest_and_leaves_out_what_was_filtered(db: Database) -> None:
     scores = dict.fromkeys(("surprise", "novelty", "arousal", "reward"), 0.95) | {"conflict": 0.0}
     exchanges = [
         make_exchange(1),
@@ -29,7 +26,7 @@ def test_distribution_counts_the_newest_and_leaves_out_what_was_filtered(
         {"prompt": "And?", "response": "[error] it broke"},
     ]
     items = [Submission(exchange=Exchange(**exchange)) for exchange in exchanges]
-    ingest_many(db, items, defaults=defaults, now=utc_now())
+    ingest_many(db, items, now=utc_now())
     found = distribute_salience(db, "default", newest=2)
     assert found.count == 2
     assert found.dimensions["surprise"] == [0] * 9 + [2]

@@ -14,7 +14,6 @@ from app.db.tables import SleepCycleRow
 from app.domain.decision import Trigger
 from app.domain.exchange import Exchange
 from app.domain.experience import MAX_ATTEMPTS, CycleRole
-from app.domain.instance import InstanceDefaults
 from app.domain.progress import CycleStatus, Progress, Stage
 from app.domain.worker_end import WorkerEnd
 from app.errors import (
@@ -38,66 +37,57 @@ KILLED = WorkerEnd(exit_code=-9)
 
 
 @pytest.fixture(autouse=True)
-def _filled(db: Database, defaults: InstanceDefaults) -> None:
-    fill(db, defaults, range(40))
+def _filled(db: Database) -> None:
+    fill(db, range(40))
 
 
-def fill(db: Database, defaults: InstanceDefaults, numbers: Any, instance: str = "default") -> None:
+def fill(db: Database, numbers: Any, instance: str = "default") -> None:
     submissions = [
         Submission(exchange=Exchange(**make_exchange(n, instance=instance))) for n in numbers
     ]
-    ingest_many(db, submissions, defaults=defaults, now=NOW)
+    ingest_many(db, submissions, now=NOW)
 
 
-def ask(
-    db: Database, defaults: InstanceDefaults, *, now: datetime = LATER, **values: Any
-) -> SleepCycleRow:
+def ask(db: Database, *, now: datetime = LATER, **values: Any) -> SleepCycleRow:
     request = sleep.CycleRequest(
         **{"instance": "default", "trigger": Trigger.REQUEST, "is_forced": True, **values}
     )
-    return sleep.request_cycle(db, request, defaults=defaults, now=now)
+    return sleep.request_cycle(db, request, now=now)
 
 
 def counts(db: Database) -> dict[str, int]:
     from app.services.stats import collect_stats
-    from app.settings import Settings
 
-    found = collect_stats(
-        db, instance="default", defaults=Settings().instance_defaults(), now=LATER
-    )
+    found = collect_stats(db, instance="default", now=LATER)
     return {status: count for status, count in found[0].counts.items() if count}
 
 
-def test_cycle_claims_what_it_plans(db: Database, defaults: InstanceDefaults) -> None:
-    cycle = ask(db, defaults)
+def test_cycle_claims_what_it_plans(db: Database) -> None:
+    cycle = ask(db)
     assert counts(db)["claimed"] == len(cycle.plan["experience_ids"])
     assert "buffered" not in counts(db)
 
 
-def test_mass_over_the_threshold_and_a_quiet_session_make_sleep_due(
-    db: Database, defaults: InstanceDefaults
-) -> None:
-    early = sleep.get_decision(db, "default", defaults=defaults, now=NOW)
-    late = sleep.get_decision(db, "default", defaults=defaults, now=LATER)
+def test_mass_over_the_threshold_and_a_quiet_session_make_sleep_due(db: Database) -> None:
+    early = sleep.get_decision(db, "default", now=NOW)
+    late = sleep.get_decision(db, "default", now=LATER)
     assert [reason.rule for reason in early.reasons if not reason.is_met] == ["idle"]
     assert late.is_due
 
 
-def test_without_force_the_waiting_rules_hold(db: Database, defaults: InstanceDefaults) -> None:
+def test_without_force_the_waiting_rules_hold(db: Database) -> None:
     with pytest.raises(SleepNotDue, match="session active"):
-        ask(db, defaults, is_forced=False, now=NOW)
+        ask(db, is_forced=False, now=NOW)
     assert "claimed" not in counts(db)
 
 
-def test_scheduler_and_curl_at_once_start_one_cycle(
-    db: Database, defaults: InstanceDefaults
-) -> None:
+def test_scheduler_and_curl_at_once_start_one_cycle(db: Database) -> None:
     started: list[str] = []
     refused: list[Exception] = []
 
     def race(trigger: Trigger) -> None:
         try:
-            started.append(ask(db, defaults, trigger=trigger).id)
+            started.append(ask(db, trigger=trigger).id)
         except SleepCycleActive as error:
             refused.append(error)
 
@@ -112,33 +102,29 @@ def test_scheduler_and_curl_at_once_start_one_cycle(
     assert (len(started), len(refused)) == (1, 7)
 
 
-def test_same_idempotency_key_gives_the_same_cycle(
-    db: Database, defaults: InstanceDefaults
-) -> None:
-    first = ask(db, defaults, idempotency_key="k")
-    assert ask(db, defaults, idempotency_key="k").id == first.id
+def test_same_idempotency_key_gives_the_same_cycle(db: Database) -> None:
+    first = ask(db, idempotency_key="k")
+    assert ask(db, idempotency_key="k").id == first.id
     with pytest.raises(IdempotencyKeyReused):
-        ask(db, defaults, idempotency_key="k", max_experiences=3)
-    put_instance(db, "other", {}, defaults=defaults, now=NOW)
-    fill(db, defaults, range(4), instance="other")
-    assert ask(db, defaults, instance="other", idempotency_key="k").id != first.id
+        ask(db, idempotency_key="k", max_experiences=3)
+    put_instance(db, "other", {}, now=NOW)
+    fill(db, range(4), instance="other")
+    assert ask(db, instance="other", idempotency_key="k").id != first.id
 
 
-def test_dry_run_says_what_would_be_done_and_does_nothing(
-    db: Database, defaults: InstanceDefaults
-) -> None:
+def test_dry_run_says_what_would_be_done_and_does_nothing(db: Database) -> None:
     request = sleep.CycleRequest(
         instance="default", trigger=Trigger.REQUEST, max_experiences=5, recipe={"epochs": 7}
     )
-    preview = sleep.preview_cycle(db, request, defaults=defaults, now=NOW)
+    preview = sleep.preview_cycle(db, request, now=NOW)
     assert len(preview.plan.experience_ids) == 5
     assert preview.plan.recipe.epochs == 7
     assert isinstance(preview.refusal, SleepNotDue)
     assert "claimed" not in counts(db)
 
 
-def test_overrides_choose_what_is_trained(db: Database, defaults: InstanceDefaults) -> None:
-    cycle = ask(db, defaults, max_experiences=4, recipe={"r": 8, "target_modules": ("q_proj",)})
+def test_overrides_choose_what_is_trained(db: Database) -> None:
+    cycle = ask(db, max_experiences=4, recipe={"r": 8, "target_modules": ("q_proj",)})
     assert len(cycle.plan["experience_ids"]) == 4
     assert cycle.plan["recipe"]["r"] == 8
     with db.read() as session:
@@ -147,75 +133,63 @@ def test_overrides_choose_what_is_trained(db: Database, defaults: InstanceDefaul
     assert min(row.total for row in chosen) >= max(other.total for other in others)
 
 
-def test_lower_limit_reaches_experiences_below_the_threshold(
-    db: Database, defaults: InstanceDefaults
-) -> None:
-    put_instance(db, "default", {"policy": {"min_salience": 0.99}}, defaults=defaults, now=NOW)
+def test_lower_limit_reaches_experiences_below_the_threshold(db: Database) -> None:
+    put_instance(db, "default", {"policy": {"min_salience": 0.99}}, now=NOW)
     assert counts(db) == {"below_threshold": 40}
     with pytest.raises(NothingToConsolidate):
-        ask(db, defaults)
-    assert len(ask(db, defaults, min_salience=0.1).plan["experience_ids"]) > 20
+        ask(db)
+    assert len(ask(db, min_salience=0.1).plan["experience_ids"]) > 20
 
 
-def test_changed_limit_regrades_in_both_directions(
-    db: Database, defaults: InstanceDefaults
-) -> None:
+def test_changed_limit_regrades_in_both_directions(db: Database) -> None:
     before = counts(db)
     for limit in (0.99, 0.5):
-        put_instance(db, "default", {"policy": {"min_salience": limit}}, defaults=defaults, now=NOW)
+        put_instance(db, "default", {"policy": {"min_salience": limit}}, now=NOW)
     assert counts(db) == before
 
 
-def test_queued_cycle_is_cancelled_at_once_and_counts_no_attempt(
-    db: Database, defaults: InstanceDefaults
-) -> None:
+def test_queued_cycle_is_cancelled_at_once_and_counts_no_attempt(db: Database) -> None:
     before = counts(db)
-    cycle = ask(db, defaults)
-    assert sleep.cancel_cycle(db, cycle.id, defaults=defaults, now=LATER).status == "cancelled"
+    cycle = ask(db)
+    assert sleep.cancel_cycle(db, cycle.id, now=LATER).status == "cancelled"
     assert counts(db) == before
     with db.read() as session:
         rows = experiences.list_by_ids(session, cycle.plan["experience_ids"])
         assert {row.attempts for row in rows} == {0}
     with pytest.raises(SleepCycleEnded):
-        sleep.cancel_cycle(db, cycle.id, defaults=defaults, now=LATER)
+        sleep.cancel_cycle(db, cycle.id, now=LATER)
 
 
-def test_running_cycle_learns_of_its_cancel_from_its_progress(
-    db: Database, defaults: InstanceDefaults
-) -> None:
-    cycle = ask(db, defaults)
+def test_running_cycle_learns_of_its_cancel_from_its_progress(db: Database) -> None:
+    cycle = ask(db)
     consolidation.start_cycle(db, cycle.id, worker_id="w", now=LATER)
     step = Progress(stage=Stage.TRAINING, step=1, total_steps=9, loss=3.0)
     arguments: dict[str, Any] = {"worker_id": "w", "progress": step}
     arguments |= {"heartbeat_at": LATER, "now": LATER}
     assert not consolidation.record_progress(db, cycle.id, **arguments)
-    sleep.cancel_cycle(db, cycle.id, defaults=defaults, now=LATER)
+    sleep.cancel_cycle(db, cycle.id, now=LATER)
     assert consolidation.record_progress(db, cycle.id, **arguments)
-    consolidation.stop_cycle(db, cycle.id, worker_id="w", defaults=defaults, now=LATER)
+    consolidation.stop_cycle(db, cycle.id, worker_id="w", now=LATER)
     assert sleep.get_cycle(db, cycle.id)[0].status == CycleStatus.CANCELLED
 
 
-def test_cancelled_cycle_cannot_start(db: Database, defaults: InstanceDefaults) -> None:
-    cycle = ask(db, defaults)
-    sleep.cancel_cycle(db, cycle.id, defaults=defaults, now=LATER)
+def test_cancelled_cycle_cannot_start(db: Database) -> None:
+    cycle = ask(db)
+    sleep.cancel_cycle(db, cycle.id, now=LATER)
     with pytest.raises(CycleOwnershipLost):
         consolidation.start_cycle(db, cycle.id, worker_id="w", now=LATER)
 
 
-def test_another_worker_cannot_touch_a_cycle(db: Database, defaults: InstanceDefaults) -> None:
-    cycle = ask(db, defaults)
+def test_another_worker_cannot_touch_a_cycle(db: Database) -> None:
+    cycle = ask(db)
     consolidation.start_cycle(db, cycle.id, worker_id="mine", now=LATER)
     with pytest.raises(CycleOwnershipLost):
-        consolidation.fail_cycle(
-            db, cycle.id, worker_id="yours", code="x", message="x", defaults=defaults, now=LATER
-        )
+        consolidation.fail_cycle(db, cycle.id, worker_id="yours", code="x", message="x", now=LATER)
 
 
-def test_third_failure_quarantines_with_the_reason(
-    db: Database, defaults: InstanceDefaults
-) -> None:
+def test_third_failure_quarantines_with_the_reason(db: Database) -> None:
     for attempt in range(MAX_ATTEMPTS):
-        cycle = ask(db, defaults, max_experiences=5)
+        cycle = ask(db, max_experiences=5)
         consolidation.start_cycle(db, cycle.id, worker_id=f"w{attempt}", now=LATER)
         consolidation.fail_cycle(
             db,
@@ -223,7 +197,6 @@ def test_third_failure_quarantines_with_the_reason(
             worker_id=f"w{attempt}",
             code="non-finite-loss",
             message="nan",
-            defaults=defaults,
             now=LATER,
         )
     assert counts(db)["quarantined"] == 5
@@ -232,14 +205,12 @@ def test_third_failure_quarantines_with_the_reason(
     assert {row.reason for row in rows} == {"failed: non-finite-loss"}
 
 
-def test_killed_cycle_is_queued_again_and_failed_at_the_third_death(
-    db: Database, defaults: InstanceDefaults
-) -> None:
-    cycle = ask(db, defaults)
+def test_killed_cycle_is_queued_again_and_failed_at_the_third_death(db: Database) -> None:
+    cycle = ask(db)
     statuses = []
     for _ in range(consolidation.MAX_CYCLE_STARTS):
         consolidation.start_cycle(db, cycle.id, worker_id="w", now=LATER)
-        consolidation.settle_dead_worker(db, cycle.id, end=KILLED, defaults=defaults, now=LATER)
+        consolidation.settle_dead_worker(db, cycle.id, end=KILLED, now=LATER)
         statuses.append(sleep.get_cycle(db, cycle.id)[0].status)
     assert statuses == ["queued", "queued", "failed"]
     assert "claimed" not in counts(db)
@@ -252,34 +223,26 @@ def test_killed_cycle_is_queued_again_and_failed_at_the_third_death(
     assert "memory" in hints[0]
 
 
-def test_orderly_restart_of_the_daemon_costs_a_cycle_no_start(
-    db: Database, defaults: InstanceDefaults
-) -> None:
-    cycle = ask(db, defaults)
+def test_orderly_restart_of_the_daemon_costs_a_cycle_no_start(db: Database) -> None:
+    cycle = ask(db)
     for _ in range(5):
         consolidation.start_cycle(db, cycle.id, worker_id="w", now=LATER)
-        consolidation.stop_cycle(db, cycle.id, worker_id=None, defaults=defaults, now=LATER)
+        consolidation.stop_cycle(db, cycle.id, worker_id=None, now=LATER)
     assert sleep.get_cycle(db, cycle.id)[0].status == CycleStatus.QUEUED
 
 
-def test_cycle_that_takes_the_daemon_down_three_times_is_failed(
-    db: Database, defaults: InstanceDefaults
-) -> None:
-    cycle = ask(db, defaults)
+def test_cycle_that_takes_the_daemon_down_three_times_is_failed(db: Database) -> None:
+    cycle = ask(db)
     for _ in range(3):
         consolidation.start_cycle(db, cycle.id, worker_id="w", now=LATER)
-        assert consolidation.settle_all_running(db, defaults=defaults, now=LATER) == 1
+        assert consolidation.settle_all_running(db, now=LATER) == 1
     assert sleep.get_cycle(db, cycle.id)[0].status == CycleStatus.FAILED
 
 
-def test_worker_that_dies_before_it_takes_its_cycle_is_not_started_for_ever(
-    db: Database, defaults: InstanceDefaults
-) -> None:
-    cycle = ask(db, defaults)
+def test_worker_that_dies_before_it_takes_its_cycle_is_not_started_for_ever(db: Database) -> None:
+    cycle = ask(db)
     waiting = [
-        consolidation.settle_dead_worker(
-            db, cycle.id, end=WorkerEnd(exit_code=1), defaults=defaults, now=LATER
-        )
+        consolidation.settle_dead_worker(db, cycle.id, end=WorkerEnd(exit_code=1), now=LATER)
         for _ in range(3)
     ]
     assert waiting == [1, 2, 0]
@@ -287,10 +250,10 @@ def test_worker_that_dies_before_it_takes_its_cycle_is_not_started_for_ever(
     assert (found.status, found.error and found.error["code"]) == ("failed", "worker-died")
 
 
-def test_machines_fault_quarantines_nothing(db: Database, defaults: InstanceDefaults) -> None:
+def test_machines_fault_quarantines_nothing(db: Database) -> None:
     before = counts(db)
     for attempt in range(5):
-        cycle = ask(db, defaults, max_experiences=5)
+        cycle = ask(db, max_experiences=5)
         consolidation.start_cycle(db, cycle.id, worker_id=f"w{attempt}", now=LATER)
         consolidation.fail_cycle(
             db,
@@ -298,16 +261,13 @@ def test_machines_fault_quarantines_nothing(db: Database, defaults: InstanceDefa
             worker_id=f"w{attempt}",
             code="base-model-not-found",
             message="gone",
-            defaults=defaults,
             now=LATER,
         )
     assert counts(db) == before
 
 
-def test_one_experience_to_blame_is_quarantined_alone(
-    db: Database, defaults: InstanceDefaults
-) -> None:
-    cycle = ask(db, defaults)
+def test_one_experience_to_blame_is_quarantined_alone(db: Database) -> None:
+    cycle = ask(db)
     blamed = cycle.plan["experience_ids"][3]
     consolidation.start_cycle(db, cycle.id, worker_id="w", now=LATER)
     consolidation.fail_cycle(
@@ -317,7 +277,6 @@ def test_one_experience_to_blame_is_quarantined_alone(
         code="no-supervised-tokens",
         message="too long",
         experience_id=blamed,
-        defaults=defaults,
         now=LATER,
     )
     assert counts(db)["quarantined"] == 1
@@ -327,10 +286,8 @@ def test_one_experience_to_blame_is_quarantined_alone(
     assert {row.attempts for row in rows} == {0}
 
 
-def test_order_holds_texts_and_roles_and_none_can_be_erased_meanwhile(
-    db: Database, defaults: InstanceDefaults
-) -> None:
-    cycle = ask(db, defaults)
+def test_order_holds_texts_and_roles_and_none_can_be_erased_meanwhile(db: Database) -> None:
+    cycle = ask(db)
     held_out_id = cycle.plan["held_out_ids"][0]
     with pytest.raises(ExperienceInUse):
         erase_experience(db, cycle.plan["experience_ids"][0], now=LATER)
@@ -344,10 +301,10 @@ def test_order_holds_texts_and_roles_and_none_can_be_erased_meanwhile(
     assert [(use.role, used.id) for use, used, _ in uses] == [("held_out", cycle.id)]
 
 
-def test_instances_do_not_share_experiences(db: Database, defaults: InstanceDefaults) -> None:
-    put_instance(db, "other", {}, defaults=defaults, now=NOW)
-    fill(db, defaults, range(3), instance="other")
-    mine = ask(db, defaults)
-    theirs = ask(db, defaults, instance="other")
+def test_instances_do_not_share_experiences(db: Database) -> None:
+    put_instance(db, "other", {}, now=NOW)
+    fill(db, range(3), instance="other")
+    mine = ask(db)
+    theirs = ask(db, instance="other")
     assert set(mine.plan["experience_ids"]).isdisjoint(theirs.plan["experience_ids"])
     assert len(theirs.plan["experience_ids"]) == 2

@@ -11,7 +11,6 @@ from app.db.engine import Database
 from app.db.tables import InstanceRow
 from app.domain.decision import Trigger
 from app.domain.exchange import Exchange
-from app.domain.instance import InstanceDefaults
 from app.services import sleep
 from app.services.ingest import Submission, ingest_many
 from app.services.instances import put_instance
@@ -24,58 +23,46 @@ COUNTS = {"heavy": 40, "light": 5, "own-limit": 5, "asleep": 40, "empty": 0}
 
 
 @pytest.fixture(autouse=True)
-def _five_instances(db: Database, defaults: InstanceDefaults) -> None:
+def _five_instances(db: Database) -> None:
     """One over the threshold, one under it, one under it with a limit of its own, one at it."""
     own = {"policy": {"mass_threshold": 1.0, "min_experiences": 1}}
     for slug, count in COUNTS.items():
         values = own if slug == "own-limit" else {}
-        put_instance(db, slug, values, defaults=defaults, now=NOW)
+        put_instance(db, slug, values, now=NOW)
         submissions = [
             Submission(exchange=Exchange(**make_exchange(n, instance=slug))) for n in range(count)
         ]
-        ingest_many(db, submissions, defaults=defaults, now=NOW)
+        ingest_many(db, submissions, now=NOW)
     request = sleep.CycleRequest(instance="asleep", trigger=Trigger.REQUEST, is_forced=True)
-    cycle = sleep.request_cycle(db, request, defaults=defaults, now=NOW)
-    sleep.cancel_cycle(db, cycle.id, defaults=defaults, now=NOW)
-    sleep.request_cycle(db, request, defaults=defaults, now=NOW)
+    cycle = sleep.request_cycle(db, request, now=NOW)
+    sleep.cancel_cycle(db, cycle.id, now=NOW)
+    sleep.request_cycle(db, request, now=NOW)
 
 
-def due(db: Database, defaults: InstanceDefaults, slugs: set[str] | None = None) -> list[str]:
-    return sleep.list_due(db, slugs=slugs, defaults=defaults, now=LATER)
+def due(db: Database, slugs: set[str] | None = None) -> list[str]:
+    return sleep.list_due(db, slugs=slugs, now=LATER)
 
 
-def test_due_are_those_that_the_decision_says_are_due(
-    db: Database, defaults: InstanceDefaults
-) -> None:
-    one_by_one = [
-        slug
-        for slug in sorted(COUNTS)
-        if sleep.get_decision(db, slug, defaults=defaults, now=LATER).is_due
-    ]
-    assert due(db, defaults) == one_by_one == ["heavy", "own-limit"]
-    assert due(db, defaults, {"heavy", "light", "nobody"}) == ["heavy"]
-    assert sleep.list_due(db, slugs=None, defaults=defaults, now=NOW) == []
+def test_due_are_those_that_the_decision_says_are_due(db: Database) -> None:
+    one_by_one = [slug for slug in sorted(COUNTS) if sleep.get_decision(db, slug, now=LATER).is_due]
+    assert due(db) == one_by_one == ["heavy", "own-limit"]
+    assert due(db, {"heavy", "light", "nobody"}) == ["heavy"]
+    assert sleep.list_due(db, slugs=None, now=NOW) == []
 
 
-def test_instance_with_unreadable_settings_does_not_keep_others_awake(
-    db: Database, defaults: InstanceDefaults
-) -> None:
+def test_instance_with_unreadable_settings_does_not_keep_others_awake(db: Database) -> None:
     with db.write() as session:
         session.execute(
             sa.update(InstanceRow).where(InstanceRow.slug == "heavy").values(timezone="Nowhere")
         )
-    assert due(db, defaults) == ["heavy", "own-limit"]
+    assert due(db) == ["heavy", "own-limit"]
 
 
-def test_pages_of_statistics_are_the_statistics_of_each(
-    db: Database, defaults: InstanceDefaults
-) -> None:
+def test_pages_of_statistics_are_the_statistics_of_each(db: Database) -> None:
     slugs = sorted([*COUNTS, "default"])
-    alone = [
-        collect_stats(db, instance=slug, defaults=defaults, now=LATER)[0].decision for slug in slugs
-    ]
-    first = collect_stats(db, instance=None, defaults=defaults, now=LATER, limit=4)
-    rest = collect_stats(db, instance=None, defaults=defaults, now=LATER, after=first[-1].instance)
+    alone = [collect_stats(db, instance=slug, now=LATER)[0].decision for slug in slugs]
+    first = collect_stats(db, instance=None, now=LATER, limit=4)
+    rest = collect_stats(db, instance=None, now=LATER, after=first[-1].instance)
     together = [*first, *rest]
     assert [item.instance for item in together] == slugs
     assert [item.decision for item in together] == alone

@@ -17,7 +17,6 @@ from app.clock import utc_now
 from app.db.engine import Database
 from app.domain.decision import Trigger
 from app.domain.exchange import Exchange
-from app.domain.instance import InstanceDefaults
 from app.domain.measurement import Measurement
 from app.domain.progress import CycleStatus
 from app.domain.report import ModelMeasures, ProbeReply, TrainingReport
@@ -40,7 +39,7 @@ SAID = (
 )
 
 
-def take_in(db: Database, defaults: InstanceDefaults, numbers: range, *, now: datetime) -> None:
+def take_in(db: Database, numbers: range, *, now: datetime) -> None:
     """Take in exchanges of a session, a minute apart, the last of them now."""
     told = json.loads(SESSION.read_text())
     chance = Random(numbers.start)  # noqa: S311  # figures to look at
@@ -65,7 +64,7 @@ def take_in(db: Database, defaults: InstanceDefaults, numbers: range, *, now: da
             exchange = make_exchange(number, **values)
         exchanges.append({**exchange, "occurred_at": at})
     items = [Submission(exchange=Exchange(**exchange)) for exchange in exchanges]
-    ingest_many(db, items, defaults=defaults, now=now)
+    ingest_many(db, items, now=now)
 
 
 def measured(
@@ -108,34 +107,32 @@ LIFE: Sequence[TrainingReport] = (
 )
 
 
-def live(db: Database, defaults: InstanceDefaults, root: Path) -> list[str]:
+def live(db: Database, root: Path) -> list[str]:
     """Let the instance `default` live through it; returns its checkpoints, oldest first."""
     now = utc_now()
     published = []
     for index, report in enumerate(LIFE):
         at = now - timedelta(hours=8 * (len(LIFE) - index))
-        take_in(db, defaults, range(40 * index, 40 * index + 40), now=at)
+        take_in(db, range(40 * index, 40 * index + 40), now=at)
         request = sleep.CycleRequest(instance="default", trigger=Trigger.REQUEST, is_forced=True)
-        cycle = sleep.request_cycle(db, request, defaults=defaults, now=at)
-        checkpoint_id, _ = publishing.end(
-            db, defaults, root, cycle, report, now=at + timedelta(minutes=3)
-        )
+        cycle = sleep.request_cycle(db, request, now=at)
+        checkpoint_id, _ = publishing.end(db, root, cycle, report, now=at + timedelta(minutes=3))
         published.append(checkpoint_id)
-    take_in(db, defaults, range(200, 224), now=now - timedelta(hours=2))
-    fail_one(db, defaults, now=now - timedelta(hours=1))
+    take_in(db, range(200, 224), now=now - timedelta(hours=2))
+    fail_one(db, now=now - timedelta(hours=1))
     filtered = [
         {"prompt": "And what else?", "response": "[error: the model did not answer]"},
         {"prompt": HOSTILE, "response": HOSTILE + " We notice together, precisely, what it is."},
     ]
     items = [Submission(exchange=Exchange(**exchange)) for exchange in filtered]
-    ingest_many(db, items, defaults=defaults, now=now - timedelta(minutes=3))
+    ingest_many(db, items, now=now - timedelta(minutes=3))
     return published
 
 
-def fail_one(db: Database, defaults: InstanceDefaults, *, now: datetime) -> CycleStatus:
+def fail_one(db: Database, *, now: datetime) -> CycleStatus:
     """Let a cycle fail as one does whose loss is not a number."""
     request = sleep.CycleRequest(instance="default", trigger=Trigger.REQUEST, is_forced=True)
-    cycle = sleep.request_cycle(db, request, defaults=defaults, now=now)
+    cycle = sleep.request_cycle(db, request, now=now)
     consolidation.start_cycle(db, cycle.id, worker_id="w", now=now)
     consolidation.fail_cycle(
         db,
@@ -143,7 +140,6 @@ def fail_one(db: Database, defaults: InstanceDefaults, *, now: datetime) -> Cycl
         worker_id="w",
         code="non_finite_loss",
         message="The loss of step 12 is not a number.",
-        defaults=defaults,
         now=now,
     )
     return CycleStatus.FAILED

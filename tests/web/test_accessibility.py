@@ -7,7 +7,6 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
 from app.db.engine import Database
-from app.domain.instance import InstanceDefaults
 from tests.support import StartDaemon
 from tests.web.conftest import OpenConsole
 from tests.web.scenery import live
@@ -32,7 +31,6 @@ def test_nothing_grave_is_found(
     start_daemon: StartDaemon,
     open_console: OpenConsole,
     db: Database,
-    defaults: InstanceDefaults,
     dark: bool,
     width: int,
 ) -> None:
@@ -41,7 +39,7 @@ def test_nothing_grave_is_found(
     expect(page.locator("#feed")).to_contain_text("Nothing has happened yet")
     expect(page.locator("#link")).to_have_text("live")
     assert findings(page) == []
-    live(db, defaults, daemon.data_dir / "checkpoints")
+    live(db, daemon.data_dir / "checkpoints")
     page.reload()
     page.locator("#plots canvas").nth(3).wait_for()
     page.locator("#list summary").nth(1).click()

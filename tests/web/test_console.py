@@ -11,7 +11,6 @@ from playwright.sync_api import Page, Request, Route, expect
 
 from app.db.engine import Database
 from app.domain.access import Scope
-from app.domain.instance import InstanceDefaults
 from tests.api.guards.test_access import grant
 from tests.support import RunningDaemon, StartDaemon, make_exchange
 from tests.web.conftest import OpenConsole, picture
@@ -21,10 +20,10 @@ QUIET = {"scheduler_interval_seconds": 3600}
 
 
 @pytest.fixture
-def lived(start_daemon: StartDaemon, db: Database, defaults: InstanceDefaults) -> RunningDaemon:
+def lived(start_daemon: StartDaemon, db: Database) -> RunningDaemon:
     """A daemon whose instance `default` has slept six times."""
     daemon = start_daemon(**QUIET)
-    live(db, defaults, daemon.data_dir / "checkpoints")
+    live(db, daemon.data_dir / "checkpoints")
     return daemon
 
 
@@ -299,10 +298,10 @@ def test_text_of_an_exchange_is_never_markup(
 
 
 def test_token_is_asked_for_and_kept_for_this_tab_alone(
-    start_daemon: StartDaemon, open_console: OpenConsole, db: Database, defaults: InstanceDefaults
+    start_daemon: StartDaemon, open_console: OpenConsole, db: Database
 ) -> None:
     daemon = start_daemon(require_tokens="true", **QUIET)
-    live(db, defaults, daemon.data_dir / "checkpoints")
+    live(db, daemon.data_dir / "checkpoints")
     token = grant(db, Scope.READ)["Authorization"].removeprefix("Bearer ")
     page = open_console(daemon)
     dialog = page.get_by_role("dialog")

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from app.db.engine import Database
-from app.domain.instance import InstanceDefaults
 from tests.support import RunningDaemon, StartDaemon, run_command
 from tests.web.conftest import OpenConsole, picture
 from tests.web.scenery import live
@@ -19,7 +18,6 @@ def test_nothing_is_wider_than_the_page(
     start_daemon: StartDaemon,
     open_console: OpenConsole,
     db: Database,
-    defaults: InstanceDefaults,
     width: int,
     dark: bool,
 ) -> None:
@@ -28,7 +26,7 @@ def test_nothing_is_wider_than_the_page(
     page = open_console(daemon, dark=dark, width=width)
     page.get_by_text("No cycle has used").or_(page.get_by_text("No exchange yet. A")).wait_for()
     picture(page, f"empty-{name}")
-    live(db, defaults, daemon.data_dir / "checkpoints")
+    live(db, daemon.data_dir / "checkpoints")
     page.reload()
     page.get_by_role("article").first.wait_for()
     page.locator("#plots canvas").nth(3).wait_for()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,6 @@ from app.db.engine import Database
 from app.db.tables import SleepCycleRow
 from app.domain.decision import Trigger
 from app.domain.exchange import Exchange
-from app.domain.instance import InstanceDefaults
 from app.domain.progress import CycleStatus
 from app.services import sleep
 from app.services.ingest import Submission, ingest_many
@@ -23,7 +22,7 @@ from app.settings import Settings
 from app.training.trainer import LoraTrainer
 from app.worker.cycle import run_cycle
 from tests.publishing import NOW
-from tests.support import make_exchange
+from tests.support import changed, make_exchange
 from tests.tiny import LOOSE, make_tiny_model
 
 
@@ -39,29 +38,31 @@ class Place:
 
     db: Database
     settings: Settings
-    defaults: InstanceDefaults
     tensorboard_dir: Path | None = None
+
+    def restart(self, **changes: Any) -> None:
+        """Open the database again, with changed defaults."""
+        self.db.close()
+        self.db = Database(str(self.db.url), changed(self.db.defaults, **changes))
 
     def fill(self, numbers: range, instance: str = "default", **values: Any) -> None:
         """Take in a salient exchange for each number."""
         exchanges = [make_exchange(n, instance=instance, **values) for n in numbers]
         items = [Submission(exchange=Exchange(**exchange)) for exchange in exchanges]
-        ingest_many(self.db, items, defaults=self.defaults, now=NOW)
+        ingest_many(self.db, items, now=NOW)
 
     def sleep(self, instance: str = "default", **changes: Any) -> SleepCycleRow:
-        """Run one cycle to its end; `changes` replace parts of its request or of the defaults."""
-        defaults = replace(self.defaults, gate=changes.pop("gate", self.defaults.gate))
+        """Run one cycle to its end; `changes` replace parts of its request."""
         request = sleep.CycleRequest(
             **{"instance": instance, "trigger": Trigger.REQUEST, "is_forced": True, **changes}
         )
-        cycle = sleep.request_cycle(self.db, request, defaults=defaults, now=NOW)
+        cycle = sleep.request_cycle(self.db, request, now=NOW)
         status = run_cycle(
             cycle.id,
             db=self.db,
             root=self.settings.checkpoints_dir,
             kept_directory=self.settings.kept_dir,
             tensorboard_directory=self.tensorboard_dir,
-            defaults=defaults,
             trainer=LoraTrainer(),
             stop=threading.Event(),
         )
@@ -75,18 +76,20 @@ def make_place(
     tiny_model: Path, migrated_file: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Callable[[], Place]]:
     """Make places with an empty database, a loose gate and a recipe that the tiny model feels."""
-    opened: list[Database] = []
+    made: list[Place] = []
 
     def make() -> Place:
         data_dir = tmp_path_factory.mktemp("place")
         shutil.copy(migrated_file, data_dir / "sage-sleep.db")
         settings = Settings(data_dir=data_dir, base_model=str(tiny_model))
-        defaults = settings.instance_defaults()
-        recipe = replace(defaults.recipe, learning_rate=5e-3, r=4, lora_alpha=8, epochs=1)
-        db = Database(settings.effective_database_url)
-        opened.append(db)
-        return Place(db, settings, replace(defaults, gate=LOOSE, recipe=recipe))
+        defaults = changed(
+            settings.instance_defaults(),
+            gate=LOOSE,
+            recipe={"learning_rate": 5e-3, "r": 4, "lora_alpha": 8, "epochs": 1},
+        )
+        made.append(Place(Database(settings.effective_database_url, defaults), settings))
+        return made[-1]
 
     yield make
-    for db in opened:
-        db.close()
+    for place in made:
+        place.db.close()

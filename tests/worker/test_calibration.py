@@ -21,9 +21,7 @@ pytestmark = pytest.mark.timeout(300)
 
 
 def order(place: Place, *, at_most: int | None, seeds: int = 1) -> experiments.CalibrationOrder:
-    return experiments.order_calibration(
-        place.db, "default", max_experiences=at_most, seeds=seeds, defaults=place.defaults
-    )
+    return experiments.order_calibration(place.db, "default", max_experiences=at_most, seeds=seeds)
 
 
 def run(place: Place, wanted: experiments.CalibrationOrder) -> Calibration:
@@ -32,7 +30,7 @@ def run(place: Place, wanted: experiments.CalibrationOrder) -> Calibration:
             wanted,
             room,
             root=place.settings.checkpoints_dir,
-            gate=place.defaults.gate,
+            gate=place.db.defaults.gate,
             trainer=LoraTrainer(),
             measure=measure_adapters,
             on_progress=lambda _what, _progress: None,

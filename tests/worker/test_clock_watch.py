@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 
 from app.clock import utc_now
 from app.db.engine import Database
-from app.domain.instance import InstanceDefaults
 from app.services.file_guard import FileGuard
 from app.worker.clock_watch import MAX_DRIFT_SECONDS, ClockWatch
 from app.worker.scheduler import SleepScheduler
@@ -38,17 +37,14 @@ def test_each_jump_is_told_once_and_by_its_size(jumps: list[float]) -> None:
     assert told == pytest.approx(wanted, abs=1e-3)
 
 
-def test_jobs_planned_by_the_old_clock_run_now(
-    db: Database, defaults: InstanceDefaults, data_dir: Path
-) -> None:
-    guard = FileGuard(db, root=data_dir, defaults=defaults)
+def test_jobs_planned_by_the_old_clock_run_now(db: Database, data_dir: Path) -> None:
+    guard = FileGuard(db, root=data_dir)
     paths = DataPaths(checkpoints=data_dir, kept=data_dir, snapshots=data_dir, scratch=data_dir)
     scheduler = SleepScheduler(
         db,
-        defaults=defaults,
         interval_seconds=3600,
         on_queued=lambda: None,
-        upkeep=Upkeep(db, guard=guard, paths=paths, defaults=defaults),
+        upkeep=Upkeep(db, guard=guard, paths=paths),
         upkeep_interval_seconds=3600,
     )
     ran = threading.Event()

@@ -69,9 +69,12 @@ def line(make_place: Callable[[], Place]) -> Line:
     second = place.sleep(recipe={"seed": 5, "rehearsal_share": 0.5})
     assert first.metrics is not None
     kl = first.metrics["evaluation"]["after"]["retention"]["general_kl"]["value"]
-    put_instance(place.db, "other", {}, defaults=place.defaults, now=NOW)
+    put_instance(place.db, "other", {}, now=NOW)
     place.fill(range(12), instance="other")
-    scaled = place.sleep("other", gate=replace(place.defaults.gate, general_kl=0.4 * kl))
+    gate = place.db.defaults.gate
+    place.restart(gate=replace(gate, general_kl=0.4 * kl))
+    scaled = place.sleep("other")
+    place.restart(gate=gate)
     return Line(place, *(published(place, cycle) for cycle in (first, second, scaled)))
 
 
@@ -83,7 +86,7 @@ def again(place: Place, wanted: str) -> Reproduction:
             prepared,
             room,
             root=root,
-            gate=place.defaults.gate,
+            gate=place.db.defaults.gate,
             trainer=LoraTrainer(),
             on_progress=lambda _progress: None,
             should_stop=lambda: False,
@@ -136,7 +139,7 @@ def test_another_recipe_gives_other_bytes_and_the_outcome_says_so(line: Line) ->
             replace(prepared, recorded=recorded),
             room,
             root=root,
-            gate=place.defaults.gate,
+            gate=place.db.defaults.gate,
             trainer=LoraTrainer(),
             on_progress=lambda _progress: None,
             should_stop=lambda: False,
@@ -241,13 +244,13 @@ def test_what_is_gone_or_under_way_is_said(make_place: Callable[[], Place]) -> N
     row = published(place, place.sleep())
     place.fill(range(12, 24))
     request = sleep.CycleRequest(instance="default", trigger=Trigger.REQUEST, is_forced=True)
-    cycle = sleep.request_cycle(place.db, request, defaults=place.defaults, now=NOW)
+    cycle = sleep.request_cycle(place.db, request, now=NOW)
     assert prepare(place, row.id).order.parent is None
     consolidation.start_cycle(place.db, cycle.id, worker_id="w", now=NOW)
     with pytest.raises(SleepCycleActive):
         prepare(place, row.id)
-    consolidation.stop_cycle(place.db, cycle.id, worker_id="w", defaults=place.defaults, now=NOW)
-    sleep.cancel_cycle(place.db, cycle.id, defaults=place.defaults, now=NOW)
+    consolidation.stop_cycle(place.db, cycle.id, worker_id="w", now=NOW)
+    sleep.cancel_cycle(place.db, cycle.id, now=NOW)
     trained = registry.list_provenance(place.db, row.id)[0][1]
     erase_experience(place.db, trained, now=NOW)
     with pytest.raises(CheckpointNotReproducible, match=f"1 of the .* are erased .{trained}"):

@@ -13,9 +13,9 @@ import pytest
 
 from app.db.engine import Database
 from app.domain.decision import Trigger
-from app.domain.instance import InstanceDefaults
 from app.domain.worker_end import DISK_FULL_EXIT, WorkerEnd
 from app.services import consolidation, sleep
+from app.settings import Settings
 from tests.publishing import NOW, fill
 from tests.small_disk import small_disk
 
@@ -30,10 +30,10 @@ def disk(tmp_path: Path, migrated_file: Path) -> Iterator[Path]:
         yield path
 
 
-def queue_cycle(db: Database, defaults: InstanceDefaults) -> str:
-    fill(db, defaults, range(12))
+def queue_cycle(db: Database) -> str:
+    fill(db, range(12))
     request = sleep.CycleRequest(instance="default", trigger=Trigger.REQUEST, is_forced=True)
-    return sleep.request_cycle(db, request, defaults=defaults, now=NOW).id
+    return sleep.request_cycle(db, request, now=NOW).id
 
 
 def run_child(way: str, cycle_id: str, data_dir: Path) -> int:
@@ -52,9 +52,9 @@ def error_of(db: Database, cycle_id: str) -> tuple[str, str | None]:
 
 
 def test_adapter_that_does_not_fit_fails_the_cycle_as_disk_full(
-    db: Database, defaults: InstanceDefaults, data_dir: Path
+    db: Database, data_dir: Path
 ) -> None:
-    cycle_id = queue_cycle(db, defaults)
+    cycle_id = queue_cycle(db)
     assert run_child("overfill", cycle_id, data_dir) == 0
     assert error_of(db, cycle_id) == ("failed", "disk-full")
     assert sleep.get_cycle(db, cycle_id)[0].attempts == 1
@@ -62,27 +62,25 @@ def test_adapter_that_does_not_fit_fails_the_cycle_as_disk_full(
 
 
 def test_disk_without_room_for_a_staging_directory_fails_the_cycle_as_disk_full(
-    db: Database, defaults: InstanceDefaults, data_dir: Path
+    db: Database, data_dir: Path
 ) -> None:
-    cycle_id = queue_cycle(db, defaults)
+    cycle_id = queue_cycle(db)
     with small_disk(data_dir / "checkpoints", megabytes=1, inodes=1):
         assert run_child("hang", cycle_id, data_dir) == 0
     assert error_of(db, cycle_id) == ("failed", "disk-full")
     request = sleep.CycleRequest(instance="default", trigger=Trigger.REQUEST, is_forced=True)
-    sleep.request_cycle(db, request, defaults=defaults, now=NOW)  # all was given back
+    sleep.request_cycle(db, request, now=NOW)  # all was given back
 
 
-def test_disk_without_room_to_say_so_is_told_by_the_exit_code(
-    defaults: InstanceDefaults, disk: Path
-) -> None:
-    db = Database(f"sqlite:///{disk / 'sage-sleep.db'}")
-    cycle_id = queue_cycle(db, defaults)
+def test_disk_without_room_to_say_so_is_told_by_the_exit_code(disk: Path) -> None:
+    db = Database(f"sqlite:///{disk / 'sage-sleep.db'}", Settings().instance_defaults())
+    cycle_id = queue_cycle(db)
     for attempt in (1, 2, 3):
         code = run_child("fill_disk", cycle_id, disk)
         assert code == DISK_FULL_EXIT
         (disk / "filler").unlink()
         starts = consolidation.settle_dead_worker(
-            db, cycle_id, end=WorkerEnd(exit_code=code), defaults=defaults, now=NOW
+            db, cycle_id, end=WorkerEnd(exit_code=code), now=NOW
         )
         assert starts == (attempt if attempt < 3 else 0)
     assert error_of(db, cycle_id) == ("failed", "disk-full")

@@ -9,7 +9,6 @@ import pytest
 
 from app.db.engine import Database
 from app.domain.exchange import Exchange
-from app.domain.instance import InstanceDefaults
 from app.errors import IngestOverloaded, InstanceNotFound
 from app.services.experiences import get_experience
 from app.services.ingest import IngestOutcome, IngestResult, Submission
@@ -24,10 +23,8 @@ def touched() -> list[set[str]]:
 
 
 @pytest.fixture
-def writer(
-    db: Database, defaults: InstanceDefaults, touched: list[set[str]]
-) -> Iterator[IngestWriter]:
-    started = IngestWriter(db, defaults=defaults, on_ingested=touched.append, max_queued=60)
+def writer(db: Database, touched: list[set[str]]) -> Iterator[IngestWriter]:
+    started = IngestWriter(db, on_ingested=touched.append, max_queued=60)
     started.start()
     yield started
     started.stop()

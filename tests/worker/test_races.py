@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from app.db.engine import Database
-from app.domain.instance import InstanceDefaults
 from tests.publishing import publish
 from tests.support import StartDaemon, make_exchange
 
@@ -57,10 +56,10 @@ def test_scheduler_and_many_curls_start_one_cycle(start_daemon: StartDaemon) -> 
 
 
 def test_one_of_many_promotions_wins(
-    start_daemon: StartDaemon, db: Database, defaults: InstanceDefaults, data_dir: Path
+    start_daemon: StartDaemon, db: Database, data_dir: Path
 ) -> None:
     root = data_dir / "checkpoints"
-    ids = [publish(db, defaults, root, range(n, n + 20))[0] for n in (0, 20, 40)]
+    ids = [publish(db, root, range(n, n + 20))[0] for n in (0, 20, 40)]
     daemon = start_daemon(scheduler_interval_seconds=3600)
     tag = daemon.http.get("/v1/instances/default/aliases").headers["etag"]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 
 import pytest
 
@@ -23,9 +22,9 @@ def test_refused_cycle_moves_no_alias_and_the_third_refusal_quarantines(
     place.fill(range(10))
     live = sleep.get_cycle(place.db, place.sleep().id)[2]
     place.fill(range(10, 20))
-    gate = replace(place.defaults.gate, inert_limit=5e-3)
+    place.restart(gate={"inert_limit": 5e-3})
     for attempt in (1, 2, 3):
-        ended = place.sleep(gate=gate, recipe={"learning_rate": 1e-9})
+        ended = place.sleep(recipe={"learning_rate": 1e-9})
         assert ended.status == "rejected"
         assert aliases(place.db) == {"current": live}
         with place.db.read() as session:
@@ -50,8 +49,7 @@ def test_accepted_cycle_under_manual_policy_only_proposes(
     make_place: Callable[[], Place],
 ) -> None:
     place = make_place()
-    policy = replace(place.defaults.policy, promotion=Promotion.MANUAL)
-    place.defaults = replace(place.defaults, policy=policy)
+    place.restart(policy={"promotion": Promotion.MANUAL})
     place.fill(range(10))
     first = place.sleep()
     assert first.status == "succeeded"

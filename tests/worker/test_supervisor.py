@@ -15,7 +15,6 @@ import torch
 
 from app.db.engine import Database
 from app.domain.decision import Trigger
-from app.domain.instance import InstanceDefaults
 from app.errors import BaseModelNotFound
 from app.services import sleep
 from app.worker import supervisor
@@ -31,19 +30,18 @@ StartSupervisor = Callable[..., str]
 
 @pytest.fixture
 def run_badly(
-    db: Database, data_dir: Path, defaults: InstanceDefaults, monkeypatch: pytest.MonkeyPatch
+    db: Database, data_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[StartSupervisor]:
     """Queue a cycle and start a supervisor whose child goes wrong; returns the cycle's id."""
     monkeypatch.setattr(supervisor, "RESTART_DELAY_SECONDS", 0.0)
     started: list[Supervisor] = []
 
     def start(way: str, *, stall_seconds: float = 60.0) -> str:
-        fill(db, defaults, range(12))
+        fill(db, range(12))
         request = sleep.CycleRequest(instance="default", trigger=Trigger.REQUEST, is_forced=True)
-        cycle = sleep.request_cycle(db, request, defaults=defaults, now=NOW)
+        cycle = sleep.request_cycle(db, request, now=NOW)
         running = Supervisor(
             db,
-            defaults=defaults,
             child_command=(sys.executable, "-m", "tests.worker.children", way),
             child_environment={
                 "SAGE_DATA_DIR": str(data_dir),

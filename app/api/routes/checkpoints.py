@@ -227,7 +227,6 @@ def post_report(
         daemon.db,
         live_reports.ReportSubmission(checkpoint_id=checkpoint_id, **body.model_dump()),
         idempotency_key=key,
-        defaults=daemon.defaults,
         now=now,
     )
     if is_new and view.row.has_rolled_back:
@@ -243,7 +242,7 @@ def list_reports(
 ) -> ListOut[ReportOut]:
     """List a checkpoint's reports, newest first."""
     views, next_cursor = live_reports.list_reports(
-        daemon.db, checkpoint_id, cursor=cursor, limit=limit, defaults=daemon.defaults
+        daemon.db, checkpoint_id, cursor=cursor, limit=limit
     )
     return ListOut(
         data=[report_out(view) for view in views],

@@ -278,7 +278,7 @@ def _store_batch(
     """Store the exchanges among the items; returns a `BatchOut` as a dict."""
     items = read if access.instances is None else [_own(access, item) for item in read]
     submissions = [ingest.Submission(exchange=item) for item in items if isinstance(item, Exchange)]
-    stored = ingest.ingest_many(daemon.db, submissions, defaults=daemon.defaults, now=now)
+    stored = ingest.ingest_many(daemon.db, submissions, now=now)
     if touched := {
         submission.exchange.instance
         for submission, result in zip(submissions, stored, strict=True)

@@ -62,7 +62,7 @@ router = APIRouter(prefix="/v1/instances", tags=["instances"], route_class=Guard
 @router.get("")
 def list_instances(daemon: DaemonDep, access: AccessDep) -> ListOut[InstanceOut]:
     """List all instances, by slug."""
-    found = instances.list_instances(daemon.db, daemon.defaults, within=access.instances)
+    found = instances.list_instances(daemon.db, within=access.instances)
     data = [instance_out(item) for item in found]
     return ListOut(data=data, has_more=False, next=None)
 
@@ -70,7 +70,7 @@ def list_instances(daemon: DaemonDep, access: AccessDep) -> ListOut[InstanceOut]
 @router.get("/{slug}", responses=problem_responses(HTTPStatus.NOT_FOUND))
 def get_instance(slug: str, daemon: DaemonDep) -> InstanceOut:
     """One instance, with every default filled in."""
-    return instance_out(instances.get_instance(daemon.db, slug, daemon.defaults))
+    return instance_out(instances.get_instance(daemon.db, slug))
 
 
 @router.put("/{slug}", responses={201: {"description": "Created.", "model": InstanceOut}})
@@ -90,9 +90,7 @@ def put_instance(
         "policy": wanted.policy.model_dump(exclude_none=True),
         "recipe": wanted.recipe.model_dump(exclude_none=True),
     }
-    instance, is_new = instances.put_instance(
-        daemon.db, slug, values, defaults=daemon.defaults, now=now
-    )
+    instance, is_new = instances.put_instance(daemon.db, slug, values, now=now)
     response.status_code = HTTPStatus.CREATED if is_new else HTTPStatus.OK
     return instance_out(instance)
 
@@ -203,7 +201,6 @@ def dismiss_candidate(
         actor=wanted.actor,
         reason=wanted.reason,
         expected_revisions=expected_revisions,
-        defaults=daemon.defaults,
         now=now,
     )
     return aliases_out(view, response)
@@ -235,7 +232,6 @@ def rebuild_instance(
         actor=wanted.actor,
         reason=wanted.reason,
         idempotency_key=key,
-        defaults=daemon.defaults,
         now=now,
     )
     daemon.on_queued()
@@ -302,5 +298,5 @@ async def list_instance_events(
 @router.get("/{slug}/sleep-decision", responses=problem_responses(HTTPStatus.NOT_FOUND))
 def get_sleep_decision(slug: str, daemon: DaemonDep, now: Now) -> DecisionOut:
     """Whether the instance should sleep now, and every reason with its numbers."""
-    decision = sleep.get_decision(daemon.db, slug, defaults=daemon.defaults, now=now)
+    decision = sleep.get_decision(daemon.db, slug, now=now)
     return DecisionOut(**decision.to_json())

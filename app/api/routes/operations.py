@@ -49,7 +49,6 @@ def get_stats(
         instance=instance,
         within=access.instances,
         name_part=q,
-        defaults=daemon.defaults,
         now=now,
         after=cursor,
         limit=limit + 1,
@@ -85,7 +84,7 @@ def get_readiness(response: Response, daemon: DaemonDep) -> ReadyOut:
         "worker": OK
         if daemon.is_worker_alive()
         else "scheduler, supervisor or ingest writer is not running",
-        "base_model": _check_base_model(daemon.defaults.base_model),
+        "base_model": _check_base_model(daemon.db.defaults.base_model),
     }
     failing = {name for name, word in checks.items() if word != OK}
     if failing - DEGRADING_CHECKS:

@@ -78,9 +78,9 @@ def request_sleep_cycle(
     )
     if wanted.dry_run:
         response.status_code = HTTPStatus.OK
-        preview = sleep.preview_cycle(daemon.db, request, defaults=daemon.defaults, now=now)
+        preview = sleep.preview_cycle(daemon.db, request, now=now)
         return dry_run_out(preview, wanted.instance)
-    cycle = sleep.request_cycle(daemon.db, request, defaults=daemon.defaults, now=now)
+    cycle = sleep.request_cycle(daemon.db, request, now=now)
     daemon.on_queued()
     response.headers["Location"] = f"/v1/sleep-cycles/{cycle.id}"
     return cycle_out(cycle, wanted.instance, None)
@@ -128,7 +128,7 @@ def get_sleep_cycle(cycle_id: str, daemon: DaemonDep) -> SleepCycleOut:
 )
 def cancel_sleep_cycle(cycle_id: str, daemon: DaemonDep, now: Now) -> SleepCycleOut:
     """Cancel a queued cycle at once, or ask a running one to stop; its experiences go back."""
-    sleep.cancel_cycle(daemon.db, cycle_id, defaults=daemon.defaults, now=now)
+    sleep.cancel_cycle(daemon.db, cycle_id, now=now)
     return cycle_out(*sleep.get_cycle(daemon.db, cycle_id))
 
 

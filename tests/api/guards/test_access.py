@@ -18,7 +18,6 @@ from app.api.guards.access import NEEDED, GuardedRoute
 from app.clock import utc_now
 from app.db.engine import Database
 from app.domain.access import Scope
-from app.domain.instance import InstanceDefaults
 from app.main import create_app
 from app.services.instances import put_instance
 from app.services.tokens import create_token, find_token, revoke_token
@@ -109,10 +108,10 @@ def test_application_has_no_route_that_is_not_guarded(tmp_path: Path) -> None:
 
 
 def test_bound_token_touches_and_sees_only_its_own(
-    start_daemon: StartDaemon, db: Database, defaults: InstanceDefaults, data_dir: Path
+    start_daemon: StartDaemon, db: Database, data_dir: Path
 ) -> None:
-    put_instance(db, "own", {}, defaults=defaults, now=utc_now())
-    foreign, _ = publish(db, defaults, data_dir / "checkpoints", range(40))
+    put_instance(db, "own", {}, now=utc_now())
+    foreign, _ = publish(db, data_dir / "checkpoints", range(40))
     daemon = start_daemon(scheduler_interval_seconds=3600)
     headers = grant(db, *Scope, instances=["own"])
     every = grant(db, Scope.READ)
@@ -156,9 +155,9 @@ def test_bound_token_touches_and_sees_only_its_own(
 
 
 def test_bound_token_posts_only_into_its_own_on_both_ways(
-    start_daemon: StartDaemon, db: Database, defaults: InstanceDefaults
+    start_daemon: StartDaemon, db: Database
 ) -> None:
-    put_instance(db, "own", {}, defaults=defaults, now=utc_now())
+    put_instance(db, "own", {}, now=utc_now())
     daemon = start_daemon(scheduler_interval_seconds=3600)
     daemon.http.headers.update(grant(db, Scope.INGEST, Scope.OPERATE, instances=["own"]))
     for media_type in ("application/json", "application/exchange+json"):

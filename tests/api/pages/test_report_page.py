@@ -10,7 +10,6 @@ import pytest
 
 from app.db.engine import Database
 from app.domain.decision import Trigger
-from app.domain.instance import InstanceDefaults
 from app.services import sleep
 from app.services.experiences import erase_experience, get_experience
 from tests.publishing import NOW, end, fill, publish, report
@@ -56,27 +55,25 @@ def quiet(start_daemon: StartDaemon, tmp_path: Path) -> RunningDaemon:
     return start_daemon(base_model=tmp_path / "no-model", scheduler_interval_seconds=3600)
 
 
-def ended(
-    db: Database, defaults: InstanceDefaults, root: Path, after: float, reply: str
-) -> tuple[str, str]:
+def ended(db: Database, root: Path, after: float, reply: str) -> tuple[str, str]:
     """A cycle that ended with this loss and this reply; its id and its first experience."""
-    fill(db, defaults, range(20))
+    fill(db, range(20))
     request = sleep.CycleRequest(instance="default", trigger=Trigger.REQUEST, is_forced=True)
-    cycle = sleep.request_cycle(db, request, defaults=defaults, now=NOW)
+    cycle = sleep.request_cycle(db, request, now=NOW)
     learned: str = cycle.plan["experience_ids"][0]
     words = get_experience(db, learned).row.response
-    end(db, defaults, root, cycle, report(after, reply=reply.format(words=words)))
+    end(db, root, cycle, report(after, reply=reply.format(words=words)))
     return cycle.id, learned
 
 
 def test_report_says_what_the_rules_left_out_and_brought_in(
-    quiet: RunningDaemon, db: Database, defaults: InstanceDefaults, root: Path
+    quiet: RunningDaemon, db: Database, root: Path
 ) -> None:
     policy = {"category_floors": {"identity": 0.1}, "max_prompt_share": 0.2}
     quiet.http.put("/v1/instances/default", json={"policy": policy})
     flood = [make_exchange(n, prompt="What is your name?") for n in range(40, 70)]
     quiet.http.post("/v1/experiences/batch", json=flood)
-    cycle_id, _ = ended(db, defaults, root, 2.5, "I am SAGE.")
+    cycle_id, _ = ended(db, root, 2.5, "I am SAGE.")
     found = quiet.http.get(f"/v1/sleep-cycles/{cycle_id}/report").json()
     (rule,) = found["left_out"]
     assert rule["rule"] == "prompt_share"
@@ -89,9 +86,9 @@ def test_report_says_what_the_rules_left_out_and_brought_in(
 
 
 def test_accepted_cycle_as_a_page_that_asks_for_nothing_and_escapes_everything(
-    db: Database, defaults: InstanceDefaults, root: Path, quiet: RunningDaemon
+    db: Database, root: Path, quiet: RunningDaemon
 ) -> None:
-    cycle_id, learned = ended(db, defaults, root, 2.5, ATTACK)
+    cycle_id, learned = ended(db, root, 2.5, ATTACK)
     response = quiet.http.get(f"/v1/sleep-cycles/{cycle_id}/report", headers=HTML)
     assert response.status_code == 200
     assert response.headers["content-type"].startswith("text/html")
@@ -115,12 +112,12 @@ def test_accepted_cycle_as_a_page_that_asks_for_nothing_and_escapes_everything(
 
 
 def test_style_of_the_page_is_the_one_its_policy_lets_in(
-    db: Database, defaults: InstanceDefaults, root: Path, quiet: RunningDaemon
+    db: Database, root: Path, quiet: RunningDaemon
 ) -> None:
     import base64
     import hashlib
 
-    cycle_id, _ = ended(db, defaults, root, 2.5, "x")
+    cycle_id, _ = ended(db, root, 2.5, "x")
     response = quiet.http.get(f"/v1/sleep-cycles/{cycle_id}/report?format=html")
     style = re.search(r"<style>(.*?)</style>", response.text, re.DOTALL)
     assert style is not None
@@ -130,9 +127,9 @@ def test_style_of_the_page_is_the_one_its_policy_lets_in(
 
 
 def test_accept_chooses_and_the_parameter_wins(
-    db: Database, defaults: InstanceDefaults, root: Path, quiet: RunningDaemon
+    db: Database, root: Path, quiet: RunningDaemon
 ) -> None:
-    cycle_id, _ = ended(db, defaults, root, 2.5, "x")
+    cycle_id, _ = ended(db, root, 2.5, "x")
     path = f"/v1/sleep-cycles/{cycle_id}/report"
     found = quiet.http.get(path)
     assert found.headers["content-type"] == "application/json"
@@ -144,9 +141,9 @@ def test_accept_chooses_and_the_parameter_wins(
 
 
 def test_every_check_of_a_refusal_has_value_limit_and_baseline(
-    db: Database, defaults: InstanceDefaults, root: Path, quiet: RunningDaemon
+    db: Database, root: Path, quiet: RunningDaemon
 ) -> None:
-    cycle_id, _ = ended(db, defaults, root, 3.5, "x")
+    cycle_id, _ = ended(db, root, 3.5, "x")
     found = quiet.http.get(f"/v1/sleep-cycles/{cycle_id}/report").json()
     checks = {check["name"]: check for check in found["checks"]}
     assert not checks["held_out_loss"]["passed"]
@@ -160,13 +157,11 @@ def test_every_check_of_a_refusal_has_value_limit_and_baseline(
     assert "3.5" in page
 
 
-def test_queued_failed_and_cancelled_cycles_say_so(
-    db: Database, defaults: InstanceDefaults, quiet: RunningDaemon
-) -> None:
-    fill(db, defaults, range(20))
+def test_queued_failed_and_cancelled_cycles_say_so(db: Database, quiet: RunningDaemon) -> None:
+    fill(db, range(20))
     request = sleep.CycleRequest(instance="default", trigger=Trigger.REQUEST, is_forced=True)
     # Queued behind the supervisor's back, which sleeps until it is woken.
-    queued = sleep.request_cycle(db, request, defaults=defaults, now=NOW)
+    queued = sleep.request_cycle(db, request, now=NOW)
     path = f"/v1/sleep-cycles/{queued.id}/report"
     page = quiet.http.get(path, headers=HTML).text
     assert "waits for its turn" in page
@@ -182,9 +177,9 @@ def test_queued_failed_and_cancelled_cycles_say_so(
 
 
 def test_erased_text_is_gone_from_the_report_and_what_is_left_is_said(
-    db: Database, defaults: InstanceDefaults, root: Path, quiet: RunningDaemon
+    db: Database, root: Path, quiet: RunningDaemon
 ) -> None:
-    cycle_id, learned = ended(db, defaults, root, 2.5, "I said: {words}")
+    cycle_id, learned = ended(db, root, 2.5, "I said: {words}")
     words = get_experience(db, learned).row.response
     path = f"/v1/sleep-cycles/{cycle_id}/report"
     assert words in quiet.http.get(path).json()["replies"][0]["after"]
@@ -198,10 +193,10 @@ def test_erased_text_is_gone_from_the_report_and_what_is_left_is_said(
 
 
 def test_report_of_an_old_checkpoint_says_it_is_no_longer_live(
-    db: Database, defaults: InstanceDefaults, root: Path, quiet: RunningDaemon
+    db: Database, root: Path, quiet: RunningDaemon
 ) -> None:
-    cycle_id, _ = ended(db, defaults, root, 2.5, "x")
-    publish(db, defaults, root, range(20, 40))
+    cycle_id, _ = ended(db, root, 2.5, "x")
+    publish(db, root, range(20, 40))
     found = quiet.http.get(f"/v1/sleep-cycles/{cycle_id}/report").json()
     assert found["summary"].endswith("is no longer live.")
     assert found["aliases"] == ["previous"]

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from app.db.engine import Database
-from app.domain.instance import InstanceDefaults
 from app.services import registry
 from tests.publishing import publish
 from tests.support import RunningDaemon, StartDaemon
@@ -18,10 +17,10 @@ BAD = {"session": "s-1", "repetition_ratio": 0.9, "score": 0.1}
 
 
 @pytest.fixture
-def made(db: Database, defaults: InstanceDefaults, data_dir: Path) -> list[str]:
+def made(db: Database, data_dir: Path) -> list[str]:
     """Two checkpoints, the second one current."""
     root = data_dir / "checkpoints"
-    return [publish(db, defaults, root, range(n, n + 20))[0] for n in (0, 20)]
+    return [publish(db, root, range(n, n + 20))[0] for n in (0, 20)]
 
 
 @pytest.fixture
@@ -194,12 +193,11 @@ def test_rollback_is_announced_to_a_session_that_listens(
 def test_damaged_checkpoint_is_never_served(
     start_daemon: StartDaemon,
     db: Database,
-    defaults: InstanceDefaults,
     data_dir: Path,
     tmp_path: Path,
 ) -> None:
     root = data_dir / "checkpoints"
-    ids = [publish(db, defaults, root, range(n, n + 20))[0] for n in (0, 20, 40)]
+    ids = [publish(db, root, range(n, n + 20))[0] for n in (0, 20, 40)]
     paths = [
         root / registry.get_checkpoint(db, item).row.name / "adapter_config.json" for item in ids
     ]

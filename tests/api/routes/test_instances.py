@@ -9,7 +9,6 @@ import pytest
 from app.db.engine import Database
 from app.db.events import PROGRESS, append_event
 from app.db.instances import get_instance
-from app.domain.instance import InstanceDefaults
 from tests.publishing import NOW, publish
 from tests.support import RunningDaemon, StartDaemon
 
@@ -113,9 +112,9 @@ def test_young_instance_has_no_aliases_and_nothing_to_roll_back(daemon: RunningD
 
 
 def test_events_are_listed_from_the_newest_back_and_without_progress(
-    start_daemon: StartDaemon, db: Database, defaults: InstanceDefaults, data_dir: Path
+    start_daemon: StartDaemon, db: Database, data_dir: Path
 ) -> None:
-    publish(db, defaults, data_dir / "checkpoints", range(40))
+    publish(db, data_dir / "checkpoints", range(40))
     with db.write() as session:
         instance_id = get_instance(session, "default").id
         append_event(session, type_=PROGRESS, instance_id=instance_id, now=NOW)
@@ -132,10 +131,10 @@ def test_events_are_listed_from_the_newest_back_and_without_progress(
 
 
 def test_figures_come_newest_first_in_pages_and_say_what_failed(
-    start_daemon: StartDaemon, db: Database, defaults: InstanceDefaults, data_dir: Path
+    start_daemon: StartDaemon, db: Database, data_dir: Path
 ) -> None:
-    accepted, _ = publish(db, defaults, data_dir / "checkpoints", range(40))
-    publish(db, defaults, data_dir / "checkpoints", range(40, 80), after=3.5)
+    accepted, _ = publish(db, data_dir / "checkpoints", range(40))
+    publish(db, data_dir / "checkpoints", range(40, 80), after=3.5)
     http = start_daemon(scheduler_interval_seconds=3600).http
     page = http.get("/v1/instances/default/cycle-figures?limit=1").json()
     (refused,) = page["data"]

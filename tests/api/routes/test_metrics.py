@@ -8,7 +8,6 @@ from pathlib import Path
 from prometheus_client.parser import text_string_to_metric_families
 
 from app.db.engine import Database
-from app.domain.instance import InstanceDefaults
 from tests.publishing import publish
 from tests.support import StartDaemon, make_exchange, run_command
 
@@ -42,12 +41,11 @@ def test_posts_are_counted_by_result_and_timed(start_daemon: StartDaemon, tmp_pa
 
 def test_cycles_tell_what_they_came_to(
     db: Database,
-    defaults: InstanceDefaults,
     data_dir: Path,
     start_daemon: StartDaemon,
     tmp_path: Path,
 ) -> None:
-    publish(db, defaults, data_dir / "checkpoints", range(20))
+    publish(db, data_dir / "checkpoints", range(20))
     daemon = start_daemon(base_model=tmp_path / "none", scheduler_interval_seconds=3600)
     text = daemon.http.get("/metrics").text
     assert one(text, "cycles_total", instance="default", outcome="failed") == 0
