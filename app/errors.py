@@ -4,7 +4,6 @@ Must not know HTTP: statuses live in `app.api.problems`, and a test demands a ro
 
     SageSleepError
     |- InvalidInput                     the caller must change what was sent
-    |  |- InvalidExperience             an exchange that cannot be stored as it stands
     |  |- InvalidSlug                   a name that cannot be an instance's
     |  |- InvalidPolicy                 policy or recipe values outside their ranges
     |  |- InvalidImportFile             an experience buffer that cannot be read at all
@@ -108,10 +107,6 @@ class SageSleepError(Exception):
 
 class InvalidInput(SageSleepError):
     """The caller must change what was sent."""
-
-
-class InvalidExperience(InvalidInput):
-    """An exchange that cannot be stored as it stands."""
 
 
 class InvalidSlug(InvalidInput):

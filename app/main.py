@@ -13,7 +13,6 @@ from starlette.middleware.cors import CORSMiddleware
 
 from app import artifacts, data_lock
 from app.api import document
-from app.api.cycle_texts import CycleTexts
 from app.api.daemon import Daemon
 from app.api.guards.admission import Admission
 from app.api.guards.body_limit import BodyLimit
@@ -217,7 +216,6 @@ def run_daemon(
                     part.is_alive for part in (scheduler, supervisor, writer)
                 ),
                 figures=FigureReader(db),
-                cycle_texts=CycleTexts(),
                 ingest_meter=IngestMeter(),
             )
         finally:

@@ -10,7 +10,6 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
-from app.api.cycle_texts import CycleTexts
 from app.api.guards.admission import Admission
 from app.api.guards.write_slots import WriteSlots
 from app.api.ingest_meter import IngestMeter
@@ -37,7 +36,6 @@ class Daemon:
         begin_stop: Tells the running cycle's process to end; may be called in a signal handler.
         is_worker_alive: Whether scheduler, supervisor and ingest writer run.
         figures: What a scrape reads.
-        cycle_texts: What of it was rendered before.
         ingest_meter: Counts what comes in.
     """
 
@@ -57,7 +55,6 @@ class Daemon:
     begin_stop: Callable[[], None]
     is_worker_alive: Callable[[], bool]
     figures: FigureReader
-    cycle_texts: CycleTexts
     ingest_meter: IngestMeter
 
 

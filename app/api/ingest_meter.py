@@ -7,7 +7,7 @@ registry of its own, so that several daemons in one process do not share their c
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
@@ -38,7 +38,7 @@ class IngestMeter:
         )
         self._seconds = {route: timed.labels(route) for route in ("single", "batch")}
 
-    def count(self, results: Iterable[str]) -> None:
+    def count(self, *results: str) -> None:
         """Count exchanges by result."""
         for result in results:
             self._counts[result].inc()

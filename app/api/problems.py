@@ -25,7 +25,6 @@ RETRY_AFTER_SECONDS = 1
 BODYLESS_METHODS = frozenset({"GET", "HEAD", "DELETE"})
 
 STATUSES: Mapping[type[errors.SageSleepError], HTTPStatus] = {
-    errors.InvalidExperience: HTTPStatus.UNPROCESSABLE_ENTITY,
     errors.InvalidSlug: HTTPStatus.UNPROCESSABLE_ENTITY,
     errors.InvalidPolicy: HTTPStatus.UNPROCESSABLE_ENTITY,
     errors.InvalidImportFile: HTTPStatus.UNPROCESSABLE_ENTITY,

@@ -97,6 +97,15 @@ def ingest_many(
     return results
 
 
+def list_touched(submissions: Sequence[Submission], results: Sequence[IngestResult]) -> set[str]:
+    """The slugs of the instances that got something new."""
+    return {
+        submission.exchange.instance
+        for submission, result in zip(submissions, results, strict=True)
+        if result.outcome is IngestOutcome.INSERTED
+    }
+
+
 def _ingest_into(
     db: Database,
     connection: Connection,

@@ -16,7 +16,7 @@ from app.clock import utc_now
 from app.db.engine import Database
 from app.errors import IngestOverloaded, SageSleepError
 from app.log import get_logger
-from app.services.ingest import IngestOutcome, IngestResult, Submission, ingest_many
+from app.services.ingest import IngestResult, Submission, ingest_many, list_touched
 
 MAX_GROUP = 256
 
@@ -102,11 +102,7 @@ class IngestWriter:
 
     def _ingest(self, submissions: Sequence[Submission]) -> Sequence[IngestResult]:
         results = ingest_many(self._db, submissions, now=utc_now())
-        if touched := {
-            submission.exchange.instance
-            for submission, result in zip(submissions, results, strict=True)
-            if result.outcome is IngestOutcome.INSERTED
-        }:
+        if touched := list_touched(submissions, results):
             self._on_ingested(touched)
         return results
 

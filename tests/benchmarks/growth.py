@@ -37,6 +37,7 @@ from app.settings import Settings
 from tests.benchmarks.load import run_load
 from tests.benchmarks.prepared import prepared_posts
 from tests.benchmarks.test_ingest_speed import exchange
+from tests.publishing import publish
 from tests.support import RunningDaemon, free_port, make_exchange, run_command, wait_until_up
 
 SIZES = (10, 1_000, 100_000)
@@ -227,8 +228,11 @@ def measure_instances(directory: Path) -> Mapping[str, float]:
     What answers with all of them at once is asked with a tenth of `MEASURED_INSTANCES`.
     """
     path = directory / "sage-sleep.db"
-    now = utc_now()
+    now, defaults = utc_now(), Settings().instance_defaults()
     tenth = MEASURED_INSTANCES // 10
+    database = Database(f"sqlite:///{path}", defaults)
+    publish(database, directory / "checkpoints", range(CYCLE_EXPERIENCES))
+    database.close()
     add_instances(path, range(tenth))
     with running_daemon(directory, mass_threshold=1e9) as daemon:
         found = {
@@ -238,19 +242,28 @@ def measure_instances(directory: Path) -> Mapping[str, float]:
     add_instances(path, range(tenth, MEASURED_INSTANCES))
     with running_daemon(directory, mass_threshold=1e9) as daemon:
         found["stats"] = seconds_of(lambda: daemon.http.get("/stats").raise_for_status()) / PAGE
-    database = Database(f"sqlite:///{path}", Settings().instance_defaults())
+    database = Database(f"sqlite:///{path}", defaults)
     scheduler = seconds_of(lambda: sleep.list_due(database, slugs=None, now=now))
     database.close()
     return {**found, "scheduler": scheduler / MEASURED_INSTANCES}
 
 
 def add_instances(path: Path, numbers: range) -> None:
-    """Instances that wait for more mass, with the running totals of a hundred experiences."""
+    """Instances that wait for more mass: the totals of a hundred experiences, the first's cycle."""
     with closing(sqlite3.connect(path)) as connection:
+        copied = "policy, recipe, last_cycle_number, created_at, updated_at"
         connection.executemany(
-            "INSERT INTO instances (slug, policy, recipe, created_at, updated_at) "
-            "SELECT ?, policy, recipe, created_at, updated_at FROM instances WHERE id = 1",
+            f"INSERT INTO instances (slug, {copied}) SELECT ?, {copied} FROM instances "  # noqa: S608  # columns
+            "WHERE id = 1",
             ((f"machine{number:06}",) for number in numbers),
+        )
+        cycles = connection.execute("SELECT * FROM sleep_cycles LIMIT 0").description
+        copied = ", ".join(name for name, *_ in cycles if name not in {"seq", "id", "instance_id"})
+        connection.execute(
+            f"INSERT INTO sleep_cycles (id, instance_id, {copied}) "  # noqa: S608  # columns
+            f"SELECT printf('%026d', new), new, {copied} FROM (SELECT id AS new FROM instances), "
+            f"(SELECT {copied} FROM sleep_cycles WHERE instance_id = 1) "
+            "WHERE new NOT IN (SELECT instance_id FROM sleep_cycles)"
         )
         connection.executemany(
             "INSERT OR IGNORE INTO status_totals SELECT id, ?, ?, ?, 0, 0, 0, 0, 0 FROM instances",

@@ -19,14 +19,16 @@ import pytest
 import torch
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from app import artifacts
-from app.api.routes.experiences import _BATCH, _read
+from app.api.routes.experiences import _read
+from app.api.schemas import BatchIn
 from app.client.downloads import unpack
 from app.client.errors import DownloadCorrupt
 from app.client.results import Checkpoint
 from app.db.engine import Database
+from app.domain.access import OPEN_ACCESS
 from app.domain.exchange import Exchange
 from app.domain.plan import CyclePlan
 from app.domain.recipe import Recipe
@@ -44,6 +46,8 @@ EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "50"))
 some = settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
 fewer = settings(some, max_examples=max(EXAMPLES // 10, 20))
 """Where every input is a durable commit."""
+
+batch: TypeAdapter[list[Any]] = TypeAdapter(BatchIn)
 
 texts = st.text(max_size=60) | st.sampled_from(["I notice. ", "?" * 12, "[error]", "\0", "\ud800"])
 scalars = (
@@ -169,20 +173,18 @@ def whole_manifest() -> dict[str, Any]:
 @some
 @given(odd_exchanges | values)
 def test_exchange_is_taken_or_refused_with_a_problem(item: Any) -> None:
-    found = _read(item)
+    found = _read(item, OPEN_ACCESS)
     if not isinstance(found, Exchange):
         assert found["status"] == 422
 
 
 @some
 @given(
-    st.binary(max_size=200)
-    | damaged(b'[{"prompt": "a", "response": "b", "metadata": {"c": [1, 2.5, null]}}]')
-    | st.lists(odd_exchanges, max_size=3).map(lambda items: json.dumps(items).encode())
+    st.lists(odd_exchanges, max_size=3) | st.fixed_dictionaries({"experiences": values}) | values
 )
-def test_body_is_read_or_refused(body: bytes) -> None:
+def test_batch_is_a_list_or_refused(body: Any) -> None:
     try:
-        _BATCH.validate_json(body)
+        batch.validate_python(body)
     except ValidationError as error:
         error.errors(include_input=False, include_url=False)
 
@@ -190,7 +192,8 @@ def test_body_is_read_or_refused(body: bytes) -> None:
 @fewer
 @given(items=st.lists(odd_exchanges, min_size=1, max_size=3))
 def test_ingest_stores_or_names_what_is_wrong(db: Database, items: list[dict[str, Any]]) -> None:
-    read = [exchange for item in items if isinstance(exchange := _read(item), Exchange)]
+    found = [_read(item, OPEN_ACCESS) for item in items]
+    read = [item for item in found if isinstance(item, Exchange)]
     results = ingest_many(db, [Submission(exchange=e) for e in read], now=NOW)
     assert len(results) == len(read)
     for result in results:

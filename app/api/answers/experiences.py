@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
-from app.api.schemas import ExperienceDetailOut, ExperienceOut, ExperienceUseOut, SalienceOut
+from app.api.problems import problem_of
+from app.api.schemas import (
+    BatchItemOut,
+    BatchOut,
+    ExperienceDetailOut,
+    ExperienceOut,
+    ExperienceUseOut,
+    ReceiptOut,
+    SalienceOut,
+)
 from app.db.tables import ExperienceRow
+from app.domain.exchange import Exchange
 from app.domain.experience import COUNTED_STATUSES, ExperienceStatus
-from app.domain.salience import COMPONENTS
-from app.services import experiences, ingest
+from app.services import experiences
+from app.services.ingest import IngestOutcome, IngestResult
 
 
 def experience_out(row: ExperienceRow, instance: str) -> ExperienceOut:
@@ -32,26 +44,55 @@ def experience_detail_out(view: experiences.ExperienceView) -> ExperienceDetailO
     return ExperienceDetailOut(**_columns(view.row, view.instance), sleep_cycles=uses)
 
 
-def receipt(instance: str, result: ingest.IngestResult) -> dict[str, Any]:
-    """A `ReceiptOut` as a dict."""
+def receipt_out(result: IngestResult, instance: str) -> ReceiptOut:
+    """What became of an exchange that was not refused."""
     values = result.experience or {}
     status, reason = values["status"], values["reason"]
     is_filtered = status == ExperienceStatus.FILTERED
-    return {
-        "id": values["id"],
-        "experience_id": values["id"],
-        "instance": instance,
-        "status": status,
-        "stored": status in COUNTED_STATUSES,
-        "duplicate": result.outcome is ingest.IngestOutcome.DUPLICATE,
-        "filtered": is_filtered,
-        "filter_reason": reason if is_filtered else None,
-        "reason": reason,
-        "similarity": values["similarity"],
-        "truncated": bool(values["is_truncated"]),
-        "salience": {name: values[name] for name in ("total", *COMPONENTS)},
-        "scorer": values["scorer"],
-    }
+    return ReceiptOut(
+        id=values["id"],
+        experience_id=values["id"],
+        instance=instance,
+        status=status,
+        stored=status in COUNTED_STATUSES,
+        duplicate=result.outcome is IngestOutcome.DUPLICATE,
+        filtered=is_filtered,
+        filter_reason=reason if is_filtered else None,
+        reason=reason,
+        similarity=values["similarity"],
+        truncated=bool(values["is_truncated"]),
+        salience=SalienceOut(**{name: values[name] for name in SalienceOut.model_fields}),
+        scorer=values["scorer"],
+    )
+
+
+def batch_out(
+    read: Sequence[Exchange | dict[str, Any]], results: Sequence[IngestResult]
+) -> BatchOut:
+    """What became of a batch.
+
+    Args:
+        read: Every item of it, or the problem with it.
+        results: Of those that are exchanges, in their order.
+    """
+    rest = iter(results)
+    items = [
+        _batch_item(index, item, next(rest))
+        if isinstance(item, Exchange)
+        else BatchItemOut(index=index, result=IngestOutcome.REJECTED, problem=item)
+        for index, item in enumerate(read)
+    ]
+    counts = Counter(item.result for item in items)
+    return BatchOut(**{outcome.value: counts[outcome] for outcome in IngestOutcome}, results=items)
+
+
+def _batch_item(index: int, exchange: Exchange, result: IngestResult) -> BatchItemOut:
+    return BatchItemOut(
+        index=index,
+        result=result.outcome,
+        experience=receipt_out(result, exchange.instance) if result.experience else None,
+        problem=problem_of(result.error) if result.error else None,
+    )
 
 
 def _columns(row: ExperienceRow, instance: str) -> dict[str, Any]:

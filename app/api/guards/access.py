@@ -1,7 +1,7 @@
 """Which scope each route needs, in one table, and the route class that demands it.
 
 A route without a row cannot be made, so none can be forgotten. The check stands before the body is
-read and before FastAPI is asked, and so before the short ways of `app.api.routes.experiences` too.
+read and before FastAPI is asked.
 """
 
 from __future__ import annotations

@@ -19,6 +19,7 @@ from app.api.schemas.checkpoints import (
 )
 from app.api.schemas.envelope import ListOut, RequestModel
 from app.api.schemas.experiences import (
+    BatchIn,
     BatchItemOut,
     BatchOut,
     ErasedOut,
@@ -61,6 +62,7 @@ from app.api.schemas.sleep_cycles import (
 __all__ = [
     "AliasMoveOut",
     "AliasesOut",
+    "BatchIn",
     "BatchItemOut",
     "BatchOut",
     "CheckOut",

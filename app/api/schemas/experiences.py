@@ -3,12 +3,51 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, Literal
+from typing import Annotated, Any
 
-from pydantic import BaseModel
+from fastapi import Body
+from pydantic import BaseModel, BeforeValidator, WithJsonSchema
 
 from app.domain.experience import ExperienceStatus
 from app.domain.progress import CycleStatus
+from app.services.ingest import IngestOutcome
+
+MAX_BATCH = 1000
+
+_LIST = {"type": "array", "maxItems": MAX_BATCH}
+_BATCH_SCHEMA = {
+    "anyOf": [
+        _LIST,
+        {
+            "type": "object",
+            "properties": {"experiences": _LIST},
+            "required": ["experiences"],
+            "additionalProperties": False,
+        },
+    ]
+}
+_BATCH_EXAMPLE = [{"prompt": "How was today?", "response": "We learned something."}]
+
+
+def _list_of(body: Any) -> list[Any]:
+    items = body.get("experiences") if isinstance(body, dict) and len(body) == 1 else body
+    if not isinstance(items, list):
+        message = 'Send a list of exchanges, or {"experiences": [...]} and nothing else.'
+        raise ValueError(message)  # noqa: TRY004  # what pydantic takes as a finding
+    if len(items) > MAX_BATCH:
+        raise ValueError(
+            f"A batch holds at most {MAX_BATCH} exchanges, not {len(items)}; split it."
+        )
+    return items
+
+
+BatchIn = Annotated[
+    list[Any],
+    BeforeValidator(_list_of),
+    WithJsonSchema(_BATCH_SCHEMA),
+    Body(openapi_examples={"list": {"value": _BATCH_EXAMPLE}}),
+]
+"""Exchanges, each of which is judged by itself."""
 
 
 class SalienceOut(BaseModel):
@@ -48,7 +87,7 @@ class BatchItemOut(BaseModel):
     """What became of one exchange of a batch."""
 
     index: int
-    result: Literal["inserted", "duplicate", "rejected"]
+    result: IngestOutcome
     experience: ReceiptOut | None = None
     problem: dict[str, Any] | None = None
 

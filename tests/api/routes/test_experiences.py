@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from app.api.schemas import BatchOut, ReceiptOut
 from tests.support import RunningDaemon, StartDaemon, make_exchange
 
 
@@ -38,6 +39,30 @@ def test_known_exchange_answers_200_with_the_same_id(daemon: RunningDaemon) -> N
     assert (first.status_code, again.status_code) == (201, 200)
     assert first.json()["id"] == again.json()["id"]
     assert again.json()["duplicate"]
+
+
+def test_answers_are_what_is_documented(daemon: RunningDaemon) -> None:
+    answer = daemon.http.post("/v1/experiences", json=make_exchange(1))
+    assert answer.headers["content-type"] == "application/json"
+    assert ReceiptOut.model_validate(answer.json()).model_dump(mode="json") == answer.json()
+    many = [make_exchange(n) for n in (1, 3)]
+    for body in (many, [*many, {"prompt": 3}], {"experiences": many}):
+        answer = daemon.http.post("/v1/experiences/batch", json=body)
+        assert answer.status_code == 200
+        assert BatchOut.model_validate(answer.json()).model_dump(mode="json") == answer.json()
+
+
+def test_an_idempotency_key_names_one_exchange(daemon: RunningDaemon) -> None:
+    headers = {"Idempotency-Key": "k"}
+    for status in (201, 200):
+        answer = daemon.http.post("/v1/experiences", json=make_exchange(1), headers=headers)
+        assert answer.status_code == status
+    other = daemon.http.post("/v1/experiences", json=make_exchange(9), headers=headers)
+    assert other.status_code == 422
+    too_long = {"Idempotency-Key": "k" * 257}
+    refused = daemon.http.post("/v1/experiences", json=make_exchange(9), headers=too_long)
+    assert refused.status_code == 422
+    assert refused.json()["errors"][0]["parameter"] == "Idempotency-Key"
 
 
 def test_filtered_reply_says_why(daemon: RunningDaemon) -> None:
@@ -247,6 +272,7 @@ def test_batch_that_is_no_list_says_what_to_send(daemon: RunningDaemon) -> None:
     for body in ({"experiences": 3}, {"experiences": [], "x": 1}, "text"):
         response = daemon.http.post("/v1/experiences/batch", json=body)
         assert response.status_code == 422, body
+        assert "list of exchanges" in response.json()["detail"]
     assert daemon.http.post("/v1/experiences/batch", json=[]).json()["results"] == []
 
 
