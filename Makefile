@@ -4,8 +4,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 BENCH_STAMP := $(VENV)/.installed-bench
+MUTATION_STAMP := $(VENV)/.installed-mutation
 
-.PHONY: help install model migrate run demo check lint types imports schema test torture fuzz fuzz-api bench format clean
+.PHONY: help install model migrate run demo check lint types imports schema test torture fuzz fuzz-api mutants bench format clean
 
 help:  ## Show the targets.
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -19,6 +20,10 @@ $(STAMP): pyproject.toml requirements.lock
 $(BENCH_STAMP): $(STAMP)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements.lock --editable '.[bench]' \
 	&& touch $@ || echo "TRL could not be installed; the benchmarks go without it."
+
+$(MUTATION_STAMP): $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements.lock --editable '.[mutation]'
+	touch $@
 
 install: $(STAMP)  ## Create .venv and install, with every version pinned.
 
@@ -64,6 +69,9 @@ fuzz-api: $(STAMP)  ## Ask a daemon all that its OpenAPI document allows, and wh
 
 fuzz: $(STAMP)  ## Read 104,000 exchanges, bodies, import files, manifests, snapshots and archives made by chance.
 	FUZZ_EXAMPLES=20000 $(BIN)/pytest tests/fuzz/test_inputs.py --timeout 0
+
+mutants: $(MUTATION_STAMP)  ## Change the rules one bound, factor or operator at a time; every test must notice.
+	$(BIN)/python -m tests.mutants
 
 bench: $(BENCH_STAMP)  ## Measure speed and memory against baselines in the same run.
 	$(BIN)/pytest tests/benchmarks --override-ini=addopts= -s -p no:randomly

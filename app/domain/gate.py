@@ -140,9 +140,8 @@ def judge(report: TrainingReport, policy: GatePolicy) -> Verdict:
         held_out_check(report.held_out_before, report.held_out_reloaded, policy),
         *_replaced(report, policy),
         _reload(report, policy),
-        Check(
+        _at_least(
             name="inertness",
-            is_passed=report.effect_nats >= policy.inert_limit,
             value=report.effect_nats,
             limit=policy.inert_limit,
             baseline=0.0,
@@ -248,10 +247,9 @@ def reply_checks(
 
 
 def _held_out_tokens(measured: HeldOutLoss) -> Check:
-    return Check(
+    return _at_least(
         name="held_out_tokens",
-        is_passed=measured.tokens > 0,
-        value=float(measured.tokens),
+        value=measured.tokens,
         limit=1.0,
         baseline=None,
         text=f"measured on {measured.tokens} held-out tokens",
@@ -298,7 +296,7 @@ def _at_most(*, name: str, value: float, limit: float, baseline: float, text: st
     )
 
 
-def _at_least(*, name: str, value: float, limit: float, baseline: float, text: str) -> Check:
+def _at_least(*, name: str, value: float, limit: float, baseline: float | None, text: str) -> Check:
     """A check that passes at or above its limit; a value that is no number fails."""
     is_passed = math.isfinite(value) and value >= limit
     return Check(

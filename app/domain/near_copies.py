@@ -33,7 +33,8 @@ def sketch(words: Sequence[str]) -> RMinHash:
     from rensa import RMinHash  # noqa: PLC0415  # see the module's docstring
 
     made = RMinHash(num_perm=SKETCH_SIZE, seed=SKETCH_SEED)
-    shingles = list(map(" ".join, zip(words, words[1:], words[2:], strict=False)))
+    runs = zip(*(words[first:] for first in range(SHINGLE_WORDS)), strict=False)
+    shingles = list(map(" ".join, runs))
     made.update(shingles or [" ".join(words)])
     return made
 

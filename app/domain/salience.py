@@ -32,7 +32,9 @@ CONFLICT_TERMS = frozenset({
     "instead", "correction", "mistake", "realize", "notice", "recognize", "understand",
 })  # fmt: skip
 
-_TERMS = EMOTION_TERMS | PARTNERSHIP_TERMS | SPECIFIC_TERMS | HEDGING_TERMS | CONFLICT_TERMS
+_TERMS = frozenset[str]().union(
+    EMOTION_TERMS, PARTNERSHIP_TERMS, SPECIFIC_TERMS, HEDGING_TERMS, CONFLICT_TERMS
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -90,6 +92,7 @@ def score(
             0..1; None when this is the instance's first response.
     """
     words = reply_words(response)
+    # What the parts below leave above 1 is cut here, with what tool calls add.
     terms = frozenset(term for term in _TERMS if term in words.lowered)
     return Salience(
         surprise=min(1.0, _surprise(response, recent_responses) + (0.2 if tool_uses else 0.0)),
@@ -111,7 +114,7 @@ def _surprise(response: str, recent_responses: Sequence[str]) -> float:
 
 
 def _novelty(new_word_share: float | None) -> float:
-    return 0.5 if new_word_share is None else min(1.0, 3.0 * new_word_share)
+    return 0.5 if new_word_share is None else 3.0 * new_word_share
 
 
 def _arousal(words: ReplyWords, terms: frozenset[str]) -> float:
@@ -122,13 +125,13 @@ def _arousal(words: ReplyWords, terms: frozenset[str]) -> float:
 
 
 def _reward(terms: frozenset[str]) -> float:
-    reward = 0.3 + 0.7 * min(len(terms & PARTNERSHIP_TERMS) / 2, 1.0)
+    reward = 0.3 + 0.7 * len(terms & PARTNERSHIP_TERMS) / 2
     reward = min(1.0, reward + 0.3 * min(len(terms & SPECIFIC_TERMS) / 2, 1.0))
     return max(0.0, reward - 0.6 * min(len(terms & HEDGING_TERMS) / 2, 1.0))
 
 
 def _conflict(terms: frozenset[str]) -> float:
-    return min(len(terms & CONFLICT_TERMS) / 6, 1.0)
+    return len(terms & CONFLICT_TERMS) / 6
 
 
 def count_bins(values: Iterable[float]) -> list[int]:

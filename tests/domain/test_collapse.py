@@ -11,10 +11,19 @@ from app.domain.collapse import find_collapse, jaccard, looks_truncated
 REPLY = "we went to the river and looked at the water for a long quiet while"
 
 
+def words(first: int, last: int) -> str:
+    return " ".join(f"w{n}" for n in range(first, last))
+
+
 def test_new_reply_passes() -> None:
     finding = find_collapse(REPLY, ["something else entirely"])
     assert not finding.is_filtered
     assert finding.similarity == 0.0
+
+
+def test_the_first_reply_of_all_is_similar_to_none() -> None:
+    finding = find_collapse(REPLY, [])
+    assert (finding.reason, finding.similarity) == (None, 0.0)
 
 
 def test_near_copy_of_one_of_the_last_ten_is_filtered() -> None:
@@ -22,23 +31,51 @@ def test_near_copy_of_one_of_the_last_ten_is_filtered() -> None:
     finding = find_collapse(near, [REPLY, *["other words here"] * 9])
     assert finding.is_filtered
     assert finding.similarity == pytest.approx(13 / 15)
-    assert "similar" in str(finding.reason)
 
 
 def test_copy_of_the_eleventh_last_passes() -> None:
     assert not find_collapse(REPLY, [REPLY, *[f"other {n}" for n in range(10)]]).is_filtered
 
 
-@pytest.mark.parametrize(("repeats", "is_filtered"), [(2, False), (3, True)])
-def test_five_words_three_times_are_a_loop(repeats: int, is_filtered: bool) -> None:
-    text = " ".join(f"one two three four five x{n}" for n in range(repeats))
-    assert find_collapse(text, []).is_filtered is is_filtered
+def test_word_overlap_is_filtered_from_0_85_on() -> None:
+    # 17 of 20 words are 0.85, 16 of 19 are 0.842.
+    finding = find_collapse(words(0, 17), [words(0, 20)])
+    assert finding.reason == "similar: word overlap 0.85 with a recent reply, below 0.85 allowed"
+    assert not find_collapse(words(0, 16), [words(0, 19)]).is_filtered
 
 
-@pytest.mark.parametrize(("marks", "is_filtered"), [(10, False), (11, True)])
-def test_more_than_ten_question_marks_are_a_flood(marks: int, is_filtered: bool) -> None:
-    text = " ".join(f"w{n}?" for n in range(marks))
-    assert find_collapse(text, []).is_filtered is is_filtered
+def test_the_most_similar_of_the_recent_replies_counts() -> None:
+    assert find_collapse("a b", ["a b c d", "a b c", "d"]).similarity == pytest.approx(2 / 3)
+
+
+def test_five_words_three_times_are_a_loop() -> None:
+    def said(times: int, phrase: str) -> str | None:
+        return find_collapse(" ".join(f"{phrase} x{n}" for n in range(times)), []).reason
+
+    assert said(2, "one two three four five") is None
+    assert said(9, "one two three four") is None
+    assert said(4, "one two three four five") == (
+        "repetition: a phrase of 5 words occurs 4 times, fewer than 3 allowed"
+    )
+    assert said(3, "one two three four five") is not None
+
+
+def test_of_several_loops_the_longest_is_told() -> None:
+    text = "a b c d e, " * 2 + "a b c d e. " + "f g h i j; " * 4
+    assert "occurs 4 times" in str(find_collapse(text, []).reason)
+
+
+@pytest.mark.parametrize("count", range(9))
+def test_short_reply_without_repetition_passes(count: int) -> None:
+    assert find_collapse(words(0, count), []).reason is None
+
+
+def test_more_than_ten_question_marks_are_a_flood() -> None:
+    def asked(marks: int) -> str | None:
+        return find_collapse(" ".join(f"w{n}?" for n in range(marks)), []).reason
+
+    assert asked(10) is None
+    assert asked(11) == "question_flood: 11 question marks, at most 10"
 
 
 @pytest.mark.parametrize("text", ["[error] time-out", "  [silence]", "No response from model"])
@@ -46,28 +83,38 @@ def test_error_text_is_filtered(text: str) -> None:
     assert "error_text" in str(find_collapse(text, []).reason)
 
 
+@pytest.mark.parametrize("last", list(""".!?…。！？:;)]}"'”’»*_`~|>"""))
+def test_reply_that_ends_on_closing_punctuation_is_complete(last: str) -> None:
+    assert not looks_truncated(f"It ends so{last} \n")
+
+
+@pytest.mark.parametrize("last", list("a1,-我(/"))
+def test_reply_that_ends_on_anything_else_looks_truncated(last: str) -> None:
+    assert looks_truncated(f"It ends. So{last} \n")
+
+
 @pytest.mark.parametrize(
-    ("text", "is_truncated"),
+    ("kind", "last"),
     [
-        ("It ends well.", False),
-        ('She said "yes"', False),
-        ("Does it?", False),
-        ("A list:\n- **bold**", False),
-        ("Good night \U0001f319", False),
-        ("with patience, and", True),
-        ("with patience,", True),
-        ("   ", False),
-        ("我们一起学习。", False),
-        ("我们一起学", True),
-        ("Well done \U0001f44d\U0001f3fd", False),
+        ("So, an emoji", "\U0001f319"),
+        ("Sk, a skin tone", "\U0001f44d\U0001f3fd"),
+        ("Mn, a variation selector", "\u2764\ufe0f"),
+        ("Me, an enclosing keycap", "1\ufe0f\u20e3"),
+        ("Cf, the end of a flag's tag", "\U0001f3f4\U000e0067\U000e007f"),
     ],
 )
-def test_reply_without_closing_punctuation_looks_truncated(text: str, is_truncated: bool) -> None:
-    assert looks_truncated(text) is is_truncated
+def test_reply_may_end_on_an_emoji(kind: str, last: str) -> None:
+    assert not looks_truncated(f"Good night {last}"), kind
+
+
+def test_a_reply_of_no_text_does_not_look_truncated() -> None:
+    assert not looks_truncated("   ")
 
 
 @given(st.frozensets(st.text(max_size=3)), st.frozensets(st.text(max_size=3)))
-def test_jaccard_is_symmetric_and_bounded(first: frozenset[str], second: frozenset[str]) -> None:
-    assert jaccard(first, second) == jaccard(second, first)
-    assert 0.0 <= jaccard(first, second) <= 1.0
-    assert jaccard(first, first) == (1.0 if first else 0.0)
+def test_jaccard_is_what_both_have_of_what_any_has(
+    first: frozenset[str], second: frozenset[str]
+) -> None:
+    both, any_of_them = first & second, first | second
+    expected = len(both) / len(any_of_them) if any_of_them else 0.0
+    assert jaccard(first, second) == jaccard(second, first) == expected

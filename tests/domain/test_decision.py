@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime, time, timedelta
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from app.domain.decision import SleepState, decide, in_words
-from app.domain.policy import QuietHours, SleepPolicy
+from app.domain.policy import Promotion, QuietHours, SleepPolicy
 
 NOW = datetime(2026, 1, 18, 12, 0, tzinfo=UTC)
 DUE = SleepState(
@@ -26,7 +27,17 @@ POLICY = SleepPolicy()
 
 
 def test_due_when_every_rule_is_met_to_the_point() -> None:
-    assert decide(DUE, POLICY).is_due
+    assert decide(replace(DUE, count=10), POLICY).is_due
+
+
+def test_due_when_every_rule_is_more_than_met() -> None:
+    more = replace(
+        DUE,
+        mass=21.0,
+        last_cycle_ended_at=NOW - timedelta(hours=7),
+        last_exchange_at=NOW - timedelta(seconds=61),
+    )
+    assert decide(more, POLICY).is_due
 
 
 @pytest.mark.parametrize(
@@ -58,16 +69,49 @@ def test_one_unmet_rule_holds_sleep_off_and_says_why(
 @pytest.mark.parametrize(("moment", "is_due"), [(time(22, 0), False), (time(7, 0), True)])
 def test_quiet_hours_hold_sleep_off(moment: time, is_due: bool) -> None:
     policy = replace(POLICY, quiet_hours=QuietHours.parse("22:00-07:00"))
-    assert decide(replace(DUE, local_time=moment), policy).is_due is is_due
+    decision = decide(replace(DUE, local_time=moment), policy)
+    assert decision.is_due is is_due
+    where = "outside" if is_due else "within"
+    assert decision.reasons[-1].text == f"{moment:%H:%M} is {where} quiet hours 22:00-07:00"
 
 
 def test_young_instance_without_history_may_sleep() -> None:
     assert decide(replace(DUE, last_cycle_ended_at=None, last_exchange_at=None), POLICY).is_due
 
 
-def test_clock_that_jumped_back_does_not_hold_sleep_off() -> None:
-    later = NOW + timedelta(hours=5)
-    assert decide(replace(DUE, last_cycle_ended_at=later, last_exchange_at=later), POLICY).is_due
+@pytest.mark.parametrize(
+    ("event", "rule"), [("last_cycle_ended_at", "interval"), ("last_exchange_at", "idle")]
+)
+@pytest.mark.parametrize(("seconds", "is_due"), [(18_000, True), (0.5, True), (0, False)])
+def test_only_a_clock_that_jumped_back_before_an_event_lets_it_hold_nothing_off(
+    event: str, rule: str, seconds: float, is_due: bool
+) -> None:
+    after_now: dict[str, Any] = {event: NOW + timedelta(seconds=seconds)}
+    reasons = decide(replace(DUE, **after_now), POLICY).reasons
+    assert [reason.rule for reason in reasons if not reason.is_met] == [rule] * (not is_due)
+
+
+@pytest.mark.parametrize(
+    ("has_candidate", "text"),
+    [(True, "a candidate waits to be promoted or dismissed"), (False, "no candidate")],
+)
+def test_a_candidate_that_waits_for_a_person_holds_sleep_off(
+    has_candidate: bool, text: str
+) -> None:
+    manual = replace(POLICY, promotion=Promotion.MANUAL)
+    decision = decide(replace(DUE, has_candidate=has_candidate), manual)
+    assert decision.is_due is not has_candidate
+    assert (decision.reasons[-1].rule, decision.reasons[-1].text) == ("candidate", text)
+
+
+def test_no_candidate_waits_unless_somebody_says_so() -> None:
+    assert decide(DUE, replace(POLICY, promotion=Promotion.MANUAL)).is_due
+
+
+def test_where_promotion_is_automatic_a_candidate_is_no_matter() -> None:
+    decision = decide(replace(DUE, has_candidate=True), POLICY)
+    assert decision.is_due
+    assert "candidate" not in [reason.rule for reason in decision.reasons]
 
 
 @given(st.floats(0, 100), st.integers(0, 100))
@@ -79,7 +123,20 @@ def test_more_mass_never_undoes_a_decision(mass: float, count: int) -> None:
 
 @pytest.mark.parametrize(
     ("seconds", "words"),
-    [(0, "0 s"), (20, "20 s"), (7800, "2 h 10 min"), (100_000, "1 d 3 h"), (-5, "0 s")],
+    [
+        (-5, "0 s"),
+        (0, "0 s"),
+        (0.6, "1 s"),
+        (20, "20 s"),
+        (59, "59 s"),
+        (60, "1 min"),
+        (3599, "59 min 59 s"),
+        (3600, "1 h"),
+        (7800, "2 h 10 min"),
+        (86_399, "23 h 59 min"),
+        (86_400, "1 d"),
+        (90_061, "1 d 1 h"),
+    ],
 )
 def test_durations_in_words(seconds: float, words: str) -> None:
     assert in_words(seconds) == words

@@ -10,7 +10,7 @@ import sys
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.domain.near_copies import MIN_JACCARD, TakenTexts, sketch
+from app.domain.near_copies import BANDS, MIN_JACCARD, SKETCH_SIZE, TakenTexts, sketch
 from app.domain.words import plain_words
 
 REPLY = [f"word{n}" for n in range(120)]
@@ -43,6 +43,27 @@ def test_no_pair_is_missed_that_the_sketches_call_near(seed: int, jaccard: float
     others = [word if draw.random() > 0.05 else "other" for word in words]
     agree = sketch(words).jaccard(sketch(others))
     assert is_near(words, others, jaccard) == (agree >= jaccard)
+
+
+def test_what_is_near_enough_to_be_told_agrees_in_a_whole_band() -> None:
+    """More than half of the values agree, so both of some pair do: a band is a pair."""
+    assert MIN_JACCARD * SKETCH_SIZE == BANDS == 64
+
+
+def test_of_several_near_texts_the_first_number_is_found() -> None:
+    one, other = ["x", "y", *REPLY[2:]], [*REPLY[:-2], "x", "y"]
+    assert not is_near(one, other, 0.95)
+    assert is_near(one, REPLY, 0.95)
+    assert is_near(other, REPLY, 0.95)
+    taken = TakenTexts(0.95)
+    taken.add(5, sketch(one))
+    taken.add(3, sketch(other))
+    assert taken.find_near(sketch(REPLY)) == 3
+
+
+def test_fewer_than_three_words_are_one_shingle() -> None:
+    assert is_near(["a", "b"], ["a", "b"], 1.0)
+    assert not is_near(["a", "b"], ["b", "a"], MIN_JACCARD)
 
 
 @given(st.lists(st.text(max_size=8), max_size=6))

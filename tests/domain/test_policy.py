@@ -1,21 +1,55 @@
-"""Quiet hours: a span of the day that may pass midnight, read from `22:00-07:00`."""
+"""Quiet hours: a span of the day that may pass midnight; and what a policy is by default."""
 
 from __future__ import annotations
 
 from datetime import time
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from app.domain.policy import QuietHours
+from app.domain.categories import DEFAULT_CATEGORIES
+from app.domain.policy import Promotion, QuietHours, SleepPolicy
 from app.errors import InvalidPolicy
+
+MINUTES = st.times().map(lambda moment: moment.replace(second=0, microsecond=0))
 
 
 @pytest.mark.parametrize(
     ("moment", "is_quiet"),
-    [(time(22, 0), True), (time(3, 0), True), (time(7, 0), False), (time(21, 59), False)],
+    [(time(21, 59), False), (time(22, 0), True), (time(3, 0), True), (time(7, 0), False)],
 )
 def test_quiet_hours_pass_midnight(moment: time, is_quiet: bool) -> None:
     assert QuietHours.parse("22:00-07:00").contains(moment) is is_quiet
+
+
+@pytest.mark.parametrize(
+    ("moment", "is_quiet"),
+    [(time(11, 59), False), (time(12, 0), True), (time(13, 59), True), (time(14, 0), False)],
+)
+def test_quiet_hours_of_one_day_begin_with_their_start_and_end_before_their_end(
+    moment: time, is_quiet: bool
+) -> None:
+    assert QuietHours.parse("12:00-14:00").contains(moment) is is_quiet
+
+
+@given(MINUTES, MINUTES, MINUTES)
+def test_every_moment_is_quiet_in_a_span_or_in_the_rest_of_the_day(
+    start: time, end: time, moment: time
+) -> None:
+    span, rest = QuietHours(start=start, end=end), QuietHours(start=end, end=start)
+    assert start == end or span.contains(moment) is not rest.contains(moment)
+
+
+def test_a_span_without_length_contains_nothing() -> None:
+    noon = time(12, 0)
+    assert not QuietHours(start=noon, end=noon).contains(noon)
+
+
+@given(MINUTES, MINUTES)
+def test_quiet_hours_are_written_as_they_are_read(start: time, end: time) -> None:
+    hours = QuietHours(start=start, end=end)
+    assert start == end or QuietHours.parse(str(hours)) == hours
 
 
 @pytest.mark.parametrize(
@@ -24,3 +58,29 @@ def test_quiet_hours_pass_midnight(moment: time, is_quiet: bool) -> None:
 def test_quiet_hours_that_cannot_be_read_are_refused(text: str) -> None:
     with pytest.raises(InvalidPolicy):
         QuietHours.parse(text)
+
+
+def test_policy_by_default() -> None:
+    assert SleepPolicy() == SleepPolicy(
+        mass_threshold=20.0,
+        min_salience=0.5,
+        min_experiences=10,
+        min_interval_seconds=21_600.0,
+        idle_seconds=60.0,
+        quiet_hours=None,
+        max_experiences=256,
+        max_prompt_share=0.25,
+        max_phase_share=1.0,
+        max_pattern_share=1.0,
+        near_duplicate_jaccard=0.8,
+        category_floors={},
+        categories=DEFAULT_CATEGORIES,
+        promotion=Promotion.AUTOMATIC,
+        rebuild_every_cycles=10,
+        regression_reports=3,
+        regression_window=5,
+        max_repetition_ratio=0.5,
+        min_report_score=0.25,
+        retain_text_days=0,
+        retain_checkpoints=10,
+    )

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.domain.experience import content_hash, is_held_out
-from app.domain.selection import MAX_HELD_OUT, Candidate, select
+from app.domain.selection import MAX_HELD_OUT, REHEARSAL_POOL_FACTOR, Candidate, select
 
 
 def candidates(count: int, start: int = 0) -> list[Candidate]:
@@ -40,9 +40,21 @@ def test_young_instance_keeps_a_tenth_of_the_cycle_back() -> None:
     assert len(selection.train) == 23
 
 
-def test_two_experiences_are_enough_to_train_and_measure() -> None:
-    selection = select(candidates(2), held_out=[], rehearsal_pool=[], rehearsal_share=0, seed=0)
-    assert (len(selection.train), len(selection.held_out)) == (1, 1)
+@pytest.mark.parametrize(
+    ("free", "trained", "kept_back"),
+    [(0, [], []), (1, [0], []), (2, [0], [1]), (3, [0, 1], [2]), (9, [*range(8)], [8])],
+)
+def test_of_fewer_than_ten_the_last_is_kept_back_and_never_the_only_one(
+    free: int, trained: list[int], kept_back: list[int]
+) -> None:
+    selection = select(candidates(free), held_out=[], rehearsal_pool=[], rehearsal_share=0, seed=0)
+    assert [c.seq for c in selection.train] == trained
+    assert [c.seq for c in selection.held_out] == kept_back
+
+
+def test_no_more_is_kept_back_than_is_measured() -> None:
+    selection = select(candidates(400), held_out=[], rehearsal_pool=[], rehearsal_share=0, seed=0)
+    assert (len(selection.train), len(selection.held_out)) == (368, 32)
 
 
 def test_same_data_same_hash_and_another_order_another() -> None:
@@ -56,13 +68,23 @@ def test_same_data_same_hash_and_another_order_another() -> None:
     assert hash_of(items) != hash_of(items[::-1])
 
 
-@pytest.mark.parametrize(("trained", "measured"), [(3, 4), (16, 4), (40, 10), (400, MAX_HELD_OUT)])
+@pytest.mark.parametrize(
+    ("trained", "measured"), [(3, 4), (16, 4), (19, 4), (20, 5), (40, 10), (400, 32)]
+)
 def test_yardstick_grows_with_the_cycle_and_not_with_history(trained: int, measured: int) -> None:
     held = candidates(1000, 5000)
     selection = select(
         candidates(trained), held_out=held, rehearsal_pool=[], rehearsal_share=0, seed=0
     )
     assert selection.held_out == tuple(held[:measured])
+
+
+def test_an_experience_counts_towards_the_mass_unless_it_is_said_not_to() -> None:
+    assert all(candidate.is_counted for candidate in candidates(2))
+
+
+def test_rehearsal_is_drawn_from_four_times_as_many() -> None:
+    assert REHEARSAL_POOL_FACTOR == 4
 
 
 def test_more_candidates_for_rehearsal_than_are_rehearsed() -> None:

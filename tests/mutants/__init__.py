@@ -1,0 +1,1 @@
+"""Mutation testing of the rules; see `tests.mutants.__main__`."""

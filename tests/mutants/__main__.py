@@ -1,0 +1,101 @@
+"""Change the rules, one operator, bound, factor or term at a time, and see that a test notices.
+
+python -m tests.mutants [--rule salience ...] [--jobs 2]
+
+Prints every survivor and the score. What survives and changes nothing that anybody could see is
+listed in `equivalent.toml` with the reason; ends with 1 where another survives, or where one that
+is listed is not made any more or was killed.
+
+Cosmic Ray makes the mutants. Its own runner writes each into the working tree and starts pytest
+anew; `tests.mutants.judging` forks instead. mutmut 3 changes functions alone: no constant, no
+default of a class and no property, which is where the limits stand.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+import tomllib
+from collections import Counter
+from pathlib import Path
+
+from tests.mutants.judging import judge_all, preload
+from tests.mutants.making import Mutant, make_mutants
+
+DOMAIN = Path("app/domain")
+TESTS = Path("tests/domain")
+EQUIVALENT = Path(__file__).with_name("equivalent.toml")
+
+RULES: dict[str, tuple[str, ...]] = {
+    "salience": ("salience",),
+    "collapse": ("collapse",),
+    "gate": ("gate",),
+    "decision": ("decision",),
+    "policy": ("policy",),
+    "curation": ("curation",),
+    "near_copies": ("near_copies",),
+    "selection": ("selection",),
+}
+"""The modules that are changed, and the tests that must notice."""
+
+Key = tuple[str, str, str, str]
+
+
+def main() -> int:
+    """Run what the arguments ask for; returns the exit code."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--rule", action="append", choices=RULES, help="one module; repeatable")
+    parser.add_argument("--jobs", type=int, default=2)
+    wanted = parser.parse_args()
+    rules = wanted.rule or list(RULES)
+    started = time.monotonic()
+    tests = {rule: [TESTS / f"test_{name}.py" for name in RULES[rule]] for rule in rules}
+    preload(sorted({path for paths in tests.values() for path in paths}))
+    mutants = [mutant for rule in rules for mutant in make_mutants(DOMAIN / f"{rule}.py")]
+    work = [(mutant, tests[mutant.path.stem]) for mutant in mutants]
+    survivors: list[Mutant] = []
+    for mutant, is_killed in judge_all(work, jobs=wanted.jobs):
+        if not is_killed:
+            assert isinstance(mutant, Mutant)  # what was put in
+            survivors.append(mutant)
+    listed = {key for key in read_equivalent() if key[0] in rules}
+    survived = {mutant.key for mutant in survivors}
+    unlisted = [mutant for mutant in survivors if mutant.key not in listed]
+    for mutant in sorted(unlisted, key=lambda found: (found.path, found.line)):
+        print(f"{mutant.path}:{mutant.line} {mutant.place} ({mutant.operator})")
+        print(f"  - {mutant.before}\n  + {mutant.after}")
+    for key in sorted(listed - survived):
+        print(f"listed in {EQUIVALENT.name}, but killed or made no more: {' | '.join(key)}")
+    print(summary(mutants, survivors, listed, time.monotonic() - started))
+    return 1 if unlisted or listed - survived else 0
+
+
+def read_equivalent() -> set[Key]:
+    """The mutants that change nothing, each listed with its reason."""
+    entries = tomllib.loads(EQUIVALENT.read_text())["mutant"]
+    assert all(entry["reason"] for entry in entries)  # a file of ours
+    return {
+        (entry["rule"], entry["place"], entry["before"], after)
+        for entry in entries
+        for after in entry["after"]
+    }
+
+
+def summary(
+    mutants: list[Mutant], survivors: list[Mutant], listed: set[Key], seconds: float
+) -> str:
+    """The score of each rule and of all, without the listed ones."""
+    made = Counter(mutant.path.stem for mutant in mutants if mutant.key not in listed)
+    alive = Counter(mutant.path.stem for mutant in survivors if mutant.key not in listed)
+    lines = [f"{rule:12} {n - alive[rule]} of {n} killed" for rule, n in made.items()]
+    killed, total = made.total() - alive.total(), made.total()
+    lines.append(
+        f"score {killed / total:.1%}: {killed} of {total} mutants killed; "
+        f"{len(listed)} change nothing and are listed; {seconds:.0f} s"
+    )
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
