@@ -1,5 +1,8 @@
 """Every setting of the daemon: name, default, range and what it means.
 
+Those of sleep, training and gate are declared in the domain, once, and stand here and in requests
+by what is declared there: `SleepPolicy`, `Recipe` and, with `gate_` before each name, `GatePolicy`.
+
 Read from the environment (prefix `SAGE_`) or from the TOML file that `SAGE_CONFIG_FILE` names; the
 environment wins. There is no global instance: the composition root reads it once and passes on
 what each part needs.
@@ -9,13 +12,13 @@ from __future__ import annotations
 
 import os
 import re
+from dataclasses import fields
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Annotated, Literal, Self
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from typing import Annotated, Any, Literal, Self
 
 import platformdirs
-from pydantic import Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
     NoDecode,
@@ -24,36 +27,43 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
-from app.domain.categories import (
-    DEFAULT_CATEGORIES,
-    CategoryFloors,
-    CategoryRules,
-    check_floors,
-    lay_over_categories,
-)
+from app.domain.declared import fields_of, with_fields
 from app.domain.gate import GatePolicy
-from app.domain.instance import EMBEDDED_MODEL_NAME, SAGE_SYSTEM_PROMPT, InstanceDefaults
-from app.domain.near_copies import MIN_JACCARD
-from app.domain.policy import Promotion, QuietHours, SleepPolicy
-from app.domain.presets import PRESET_FIELD, Preset, lay_over
-from app.domain.recipe import ALL_LINEAR_MODULES, Recipe
-from app.domain.variations import VariationKind
+from app.domain.instance import EMBEDDED_MODEL_NAME, SAGE_SYSTEM_PROMPT, InstanceDefaults, ZoneName
+from app.domain.policy import SleepPolicy, lay_over_policy
+from app.domain.presets import PRESET_FIELD, Preset, PresetName, lay_over
+from app.domain.recipe import Recipe
 from app.errors import InvalidPolicy
 
 CONFIG_FILE_VARIABLE = "SAGE_CONFIG_FILE"
-
-GATE = GatePolicy()
+GATE_PREFIX = "gate_"
 
 REMOTE_REQUESTS_PER_MINUTE = 6000
 """A guess: a hundred times what one live session asks, and a tenth of what the daemon does."""
 
-Names = Annotated[tuple[str, ...], NoDecode]
+
+def _split(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    return [name.strip() for name in value.split(",") if name.strip()]
+
+
+Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
 """In the environment, names with commas between."""
 
-Nats = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Share = Annotated[float, Field(ge=0, le=1)]
+
+def _recipe_fields() -> dict[str, Any]:
+    """The fields of a recipe; those that list names are read as `Names`."""
+    found = fields_of(Recipe)
+    for name in ("target_modules", "variations"):
+        annotation, field = found[name]
+        found[name] = (Annotated[annotation, NoDecode, BeforeValidator(_split)], field)
+    return found
 
 
+@with_fields(
+    {**fields_of(SleepPolicy), **_recipe_fields(), **fields_of(GatePolicy, prefix=GATE_PREFIX)}
+)
 class Settings(BaseSettings):
     """Frozen settings; an unknown name in the file is an error."""
 
@@ -108,128 +118,16 @@ class Settings(BaseSettings):
         default=None,
         description="Where each cycle leaves its curves for TensorBoard; none: nowhere.",
     )
-    timezone: str = Field(default="UTC", description="IANA zone of the quiet hours.")
+    timezone: ZoneName = Field(default="UTC", description="IANA zone of the quiet hours.")
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["auto", "pretty", "json"] = Field(
         default="auto", description="auto: pretty on a terminal, else json."
     )
 
-    mass_threshold: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 20.0
-    min_salience: Annotated[float, Field(ge=0, le=1)] = 0.5
-    min_experiences: Annotated[int, Field(ge=1)] = 10
-    min_interval_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 6 * 3600
-    idle_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 60.0
-    quiet_hours: str | None = Field(
-        default=None, description="Local hours in which no cycle starts by itself: 22:00-07:00."
-    )
-    max_experiences: Annotated[int, Field(ge=1, le=4096)] = 256
-    max_prompt_share: Annotated[
-        float, Field(ge=0, le=1, description="Of a cycle, for one prompt; 1: no rule.")
-    ] = 0.25
-    max_phase_share: Annotated[
-        float, Field(ge=0, le=1, description="Of a cycle, for one phase; 1: no rule.")
-    ] = 1.0
-    max_pattern_share: Annotated[
-        float, Field(ge=0, le=1, description="Of a cycle, for replies that begin alike; 1: none.")
-    ] = 1.0
-    near_duplicate_jaccard: Annotated[
-        float, Field(ge=MIN_JACCARD, le=1, description="From which a reply is a copy; 1: no rule.")
-    ] = 0.8
-    category_floors: CategoryFloors = Field(
-        default={}, description='Of a cycle, at least, where enough waits: {"identity": 0.1}.'
-    )
-    categories: CategoryRules = Field(
-        default={}, description='Phrases in place of those shipped: {"identity": ["who are you"]}.'
-    )
-    promotion: Promotion = Field(
-        default=Promotion.AUTOMATIC,
-        description="manual: an accepted checkpoint is a candidate until a person promotes it.",
-    )
-    rebuild_every_cycles: Annotated[
-        int, Field(ge=0, description="Stacked updates before a new start from the base; 0: never.")
-    ] = 10
-    regression_reports: Annotated[
-        int, Field(ge=0, le=1000, description="Bad session reports that roll back; 0: never.")
-    ] = 3
-    regression_window: Annotated[
-        int, Field(ge=1, le=1000, description="The newest reports among which they are counted.")
-    ] = 5
-    max_repetition_ratio: Annotated[
-        float, Field(ge=0, le=1, description="A session report above it is bad.")
-    ] = 0.5
-    min_report_score: Annotated[
-        float, Field(ge=0, le=1, description="A session report below it is bad.")
-    ] = 0.25
-    retain_text_days: Annotated[
-        int,
-        Field(ge=0, le=36500, description="Until texts that wait for no cycle go; 0: they stay."),
-    ] = 0
-    retain_checkpoints: Annotated[
-        int, Field(ge=0, le=100_000, description="Of the newest, those that keep files; 0: all.")
-    ] = 10
-
-    preset: Preset = Field(
-        default=Preset.STANDARD,
-        description="Recipe to start from; the fields below replace single values of it.",
-    )
-    epochs: Annotated[int, Field(ge=1, le=100)] = 2
-    learning_rate: Annotated[float, Field(gt=0, le=1)] = 4e-4
-    batch_size: Annotated[int, Field(ge=1, le=256)] = 4
-    r: Annotated[int, Field(ge=1, le=512)] = 16
-    lora_alpha: Annotated[int, Field(ge=1, le=1024)] = 32
-    lora_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    target_modules: Annotated[tuple[str, ...], NoDecode] = Field(
-        default=ALL_LINEAR_MODULES, description="In the environment: q_proj,v_proj."
-    )
-    weight_decay: Annotated[float, Field(ge=0, le=1)] = 0.0
-    warmup_ratio: Annotated[float, Field(ge=0, le=1)] = 0.1
-    max_grad_norm: Annotated[float, Field(gt=0)] = 1.0
-    max_length: Annotated[int, Field(ge=16, le=32768, description="Tokens per example.")] = 1024
-    rehearsal_share: Annotated[
-        float, Field(ge=0, le=1, description="Earlier experiences for each new one trained.")
-    ] = 0.3
-    anchor_weight: Annotated[
-        float, Field(ge=0, le=100, description="Of the KL to the base on anchors; 0 for none.")
-    ] = 1.0
-    anchors_per_batch: Annotated[int, Field(ge=1, le=40)] = 2
-    anchor_interval: Annotated[
-        int, Field(ge=1, le=1000, description="Anchors stand beside one batch of so many.")
-    ] = 3
-    variations: Annotated[tuple[VariationKind, ...], NoDecode] = Field(
-        default=(),
-        description="Trained on beside experiences: paraphrased_prompt,dropped_context,"
-        "shuffled_context.",
-    )
-    variation_share: Annotated[
-        float, Field(ge=0, le=3, description="Variations for each trained experience, at most.")
-    ] = 0.5
-    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    preset: PresetName = Preset.STANDARD
     probe_prompts: tuple[str, ...] = Field(
         default=("Who are you?",), description="Answered before and after each cycle."
     )
-
-    gate_held_out_tolerance: Nats = GATE.held_out_tolerance
-    gate_replaced_tolerance: Nats = GATE.replaced_tolerance
-    gate_inert_limit: Nats = GATE.inert_limit
-    gate_reload_tolerance: Nats = GATE.reload_tolerance
-    gate_general_kl: Nats = GATE.general_kl
-    gate_general_loss_rise: Nats = GATE.general_loss_rise
-    gate_anchor_kl: Nats = GATE.anchor_kl
-    gate_repetition_rise: Share = GATE.repetition_rise
-    gate_looping_rise: Share = GATE.looping_rise
-    gate_distinct_fall: Share = GATE.distinct_fall
-    gate_similar_pairs_rise: Share = GATE.similar_pairs_rise
-    gate_question_floods_rise: Share = GATE.question_floods_rise
-    gate_copies_rise: Share = GATE.copies_rise
-    gate_disclaimers_rise: Share = GATE.disclaimers_rise
-    gate_self_references_fall: Share = GATE.self_references_fall
-    gate_scales: tuple[Annotated[float, Field(gt=0, le=1)], ...] = Field(
-        default=GATE.scales,
-        min_length=1,
-        description="Of the adapter, tried in turn before it is refused for forgetting.",
-    )
-    gate_update_norm: Annotated[float, Field(ge=0, allow_inf_nan=False)] = GATE.update_norm
-    gate_broken_kl: Nats = GATE.broken_kl
 
     scheduler_interval_seconds: Annotated[float, Field(gt=0)] = 30.0
     upkeep_interval_seconds: Annotated[
@@ -267,30 +165,6 @@ class Settings(BaseSettings):
             sources.append(TomlConfigSettingsSource(settings_cls, toml_file=config_file))
         return tuple(sources)
 
-    @field_validator("quiet_hours")
-    @classmethod
-    def _parse_quiet_hours(cls, value: str | None) -> str | None:
-        if value is not None:
-            try:
-                QuietHours.parse(value)
-            except InvalidPolicy as error:
-                raise ValueError(error.message) from error
-        return value
-
-    @field_validator(
-        "target_modules",
-        "variations",
-        "allowed_hosts",
-        "allowed_origins",
-        "trusted_proxies",
-        mode="before",
-    )
-    @classmethod
-    def _split(cls, value: object) -> object:
-        if not isinstance(value, str):
-            return value
-        return [name.strip() for name in value.split(",") if name.strip()]
-
     @field_validator("allowed_origins")
     @classmethod
     def _check_origins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
@@ -305,9 +179,9 @@ class Settings(BaseSettings):
         return None if value is None else value.expanduser().absolute()
 
     @model_validator(mode="after")
-    def _check_floors(self) -> Self:
+    def _check_together(self) -> Self:
         try:
-            check_floors(self.category_floors, self.effective_categories)
+            self.instance_defaults()
         except InvalidPolicy as error:
             raise ValueError(error.message) from error
         return self
@@ -321,17 +195,6 @@ class Settings(BaseSettings):
                 f"SAGE_REQUIRE_TOKENS=false is for loopback, and SAGE_HOST is {self.host}"
             )
         return self
-
-    @field_validator("timezone")
-    @classmethod
-    def _know_timezone(cls, value: str) -> str:
-        try:
-            ZoneInfo(value)
-        except (ZoneInfoNotFoundError, ValueError, OSError) as error:
-            raise ValueError(
-                f"unknown time zone {value!r}; use one such as Europe/Lisbon"
-            ) from error
-        return value
 
     @field_validator("data_dir")
     @classmethod
@@ -362,11 +225,6 @@ class Settings(BaseSettings):
         if self.requests_per_minute is not None:
             return self.requests_per_minute
         return 0 if self.is_loopback else REMOTE_REQUESTS_PER_MINUTE
-
-    @property
-    def effective_categories(self) -> dict[str, tuple[str, ...]]:
-        """The shipped categories, with those set in place of the ones of the same name."""
-        return lay_over_categories(DEFAULT_CATEGORIES, self.categories)
 
     @property
     def demands_tokens(self) -> bool | None:
@@ -409,27 +267,22 @@ class Settings(BaseSettings):
         return self.base_model or str(self.models_dir / EMBEDDED_MODEL_NAME)
 
     def instance_defaults(self) -> InstanceDefaults:
-        """What an instance has as long as it does not override it."""
-        recipe_fields = Recipe.__dataclass_fields__
-        set_by_hand = {
-            name: getattr(self, name) for name in recipe_fields if name in self.model_fields_set
-        }
-        gate_fields = GatePolicy.__dataclass_fields__
-        read_here = {"quiet_hours", "categories"}
-        policy_fields = set(SleepPolicy.__dataclass_fields__) - read_here
+        """What an instance has as long as it does not override it. Raises: InvalidPolicy."""
+        recipe = {PRESET_FIELD: self.preset, **self._set_of(Recipe)}
         return InstanceDefaults(
             base_model=self.effective_base_model,
             system_prompt=self.system_prompt,
             timezone=self.timezone,
-            policy=SleepPolicy(
-                **{name: getattr(self, name) for name in policy_fields},
-                quiet_hours=QuietHours.parse(self.quiet_hours) if self.quiet_hours else None,
-                categories=self.effective_categories,
-            ),
-            recipe=lay_over(
-                Recipe(**{name: getattr(self, name) for name in recipe_fields}),
-                {PRESET_FIELD: self.preset, **set_by_hand},
-            ),
+            policy=lay_over_policy(SleepPolicy(), self._set_of(SleepPolicy)),
+            recipe=lay_over(Recipe(), recipe),
             probe_prompts=self.probe_prompts,
-            gate=GatePolicy(**{name: getattr(self, f"gate_{name}") for name in gate_fields}),
+            gate=GatePolicy(**self._set_of(GatePolicy, prefix=GATE_PREFIX)),
         )
+
+    def _set_of(self, declared: type, *, prefix: str = "") -> dict[str, Any]:
+        """The fields of a declared value that somebody set."""
+        return {
+            field.name: getattr(self, prefix + field.name)
+            for field in fields(declared)
+            if prefix + field.name in self.model_fields_set
+        }

@@ -101,7 +101,7 @@ def test_taken_port_is_said_before_anything_starts(daemon: RunningDaemon, tmp_pa
 
 def test_target_modules_are_a_plain_list(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SAGE_TARGET_MODULES", "q_proj, v_proj")
-    assert Settings().target_modules == ("q_proj", "v_proj")
+    assert Settings().instance_defaults().recipe.target_modules == ("q_proj", "v_proj")
 
 
 def test_floors_and_categories_are_json_and_checked(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,16 +6,22 @@ The verdict names every check with its value and its limit, so that a refusal ex
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass as plain_dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Annotated, Any
 
+from pydantic import Field, FiniteFloat
+from pydantic.dataclasses import dataclass
+
+from app.domain.declared import DECLARED, Listed, Share
 from app.domain.measurement import Measurement
 from app.domain.replies import ReplyMeasures
 from app.domain.report import HeldOutLoss, Retention, TrainingReport
 
+Nats = Annotated[FiniteFloat, Field(ge=0)]
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+
+@dataclass(frozen=True, kw_only=True, slots=True, config=DECLARED)
 class GatePolicy:
     """What a checkpoint may and may not do; the settings name each with `SAGE_GATE_` before it.
 
@@ -23,34 +29,16 @@ class GatePolicy:
     SmolLM2-135M-Instruct; `python -m tests.benchmarks.evaluation_noise` prints what stands here.
 
     Attributes:
-        held_out_tolerance: Held-out loss may rise by this, nats per token: bf16 rounding alone
-            moves the mean over a dozen replies by up to 0.0055.
-        replaced_tolerance: The held-out loss of an adapter that was made anew may be higher by this
-            than that of the adapter whose place it takes, nats per token. A guess: half of what
-            ten slices gained by it (`SleepPolicy.rebuild_every_cycles`).
-        inert_limit: An adapter that moves the held-out tokens' log-probabilities by less than this
-            on average has taught nothing. In fp32, 8 examples: 4e-5 for a learning rate of 1e-7,
-            4e-3 for 1e-5, 0.07 for two steps at 2e-4; 0.88 after 64 examples.
-        reload_tolerance: The adapter read back from disk in a fresh model must give the loss of the
-            one in memory to this precision, nats. It was equal to the last bit in every run.
-        general_kl: KL(base || adapter) per token on general replies that were not trained on.
-        general_loss_rise: How far the loss on them may rise, nats per token.
-        anchor_kl: As `general_kl`, on the anchors.
-        repetition_rise: Share of repeated 5-grams.
-        looping_rise: Share of replies with a 5-gram three times or more.
-        distinct_fall: Distinct word pairs per word pair.
-        similar_pairs_rise: Share of pairs of replies to different prompts that are alike.
-        question_floods_rise: Share of replies that are little but questions.
-        copies_rise: Share of replies with a run of words of a training reply.
-        disclaimers_rise: Share of replies with "as an AI" and its like.
-        self_references_fall: Share of replies in which the speaker names itself as the instance.
-        scales: Of the adapter, tried in this order before it is refused for forgetting.
-        update_norm: How far one cycle may move any layer, against the layer's own largest singular
-            value; measured on the adapter as it was trained, since a quarter of a training that
+        held_out_tolerance: bf16 rounding alone moves the mean over a dozen replies by up to 0.0055.
+        replaced_tolerance: A guess: half of what ten slices gained by it
+            (`SleepPolicy.rebuild_every_cycles`).
+        inert_limit: In fp32, 8 examples: 4e-5 for a learning rate of 1e-7, 4e-3 for 1e-5, 0.07 for
+            two steps at 2e-4; 0.88 after 64 examples.
+        reload_tolerance: It was equal to the last bit in every run.
+        update_norm: Measured on the adapter as it was trained, since a quarter of a training that
             went wrong is not a small training that went well. On the demo's exchanges, 12 steps:
             0.02 for a learning rate of 4e-4, 0.04 for 1e-3, 0.09 for 2e-3, 0.29 for 5e-3.
-        broken_kl: Beyond this KL on general replies at full scale no smaller one is tried: a
-            quarter of a training that went wrong is not a small training that went well.
+        broken_kl: As with `update_norm`, a quarter of it is no small training that went well.
 
     Seen on the demo's 24 exchanges, three of twelve seeds a time, bare base / the default recipe:
     general KL 0 / 0.049 (standard error 0.004), anchor KL 0 / 0.042, general loss 1.400 / 1.233;
@@ -60,24 +48,79 @@ class GatePolicy:
     two replies of 24, or a quarter of them where a style may be learned.
     """
 
-    held_out_tolerance: float = 5e-3
-    replaced_tolerance: float = 0.04
-    inert_limit: float = 5e-3
-    reload_tolerance: float = 1e-3
-    general_kl: float = 0.1
-    general_loss_rise: float = 0.05
-    anchor_kl: float = 0.1
-    repetition_rise: float = 0.06
-    looping_rise: float = 0.1
-    distinct_fall: float = 0.2
-    similar_pairs_rise: float = 0.1
-    question_floods_rise: float = 0.25
-    copies_rise: float = 0.15
-    disclaimers_rise: float = 0.2
-    self_references_fall: float = 0.35
-    scales: tuple[float, ...] = (1.0, 0.75, 0.5, 0.25)
-    update_norm: float = 0.15
-    broken_kl: float = 0.4
+    held_out_tolerance: Annotated[
+        Nats, Field(description="Held-out loss may rise by this, nats per token.")
+    ] = 5e-3
+    replaced_tolerance: Annotated[
+        Nats,
+        Field(
+            description="Held-out loss of an adapter that was made anew may be higher by this than "
+            "that of the adapter whose place it takes, nats per token."
+        ),
+    ] = 0.04
+    inert_limit: Annotated[
+        Nats,
+        Field(
+            description="An adapter that moves the held-out tokens' log-probabilities by less than "
+            "this on average has taught nothing."
+        ),
+    ] = 5e-3
+    reload_tolerance: Annotated[
+        Nats,
+        Field(
+            description="The adapter read back from disk in a fresh model must give the loss of "
+            "the one in memory to this precision, nats."
+        ),
+    ] = 1e-3
+    general_kl: Annotated[
+        Nats,
+        Field(
+            description="KL(base || adapter) per token on general replies that were not trained on."
+        ),
+    ] = 0.1
+    general_loss_rise: Annotated[
+        Nats, Field(description="How far the loss on them may rise, nats per token.")
+    ] = 0.05
+    anchor_kl: Annotated[Nats, Field(description="As general_kl, on the anchors.")] = 0.1
+    repetition_rise: Annotated[Share, Field(description="Of repeated 5-grams.")] = 0.06
+    looping_rise: Annotated[
+        Share, Field(description="Of replies with a 5-gram three times or more.")
+    ] = 0.1
+    distinct_fall: Annotated[Share, Field(description="Of distinct word pairs per word pair.")] = (
+        0.2
+    )
+    similar_pairs_rise: Annotated[
+        Share, Field(description="Of pairs of replies to different prompts that are alike.")
+    ] = 0.1
+    question_floods_rise: Annotated[
+        Share, Field(description="Of replies that are little but questions.")
+    ] = 0.25
+    copies_rise: Annotated[
+        Share, Field(description="Of replies with a run of words of a training reply.")
+    ] = 0.15
+    disclaimers_rise: Annotated[
+        Share, Field(description='Of replies with "as an AI" and its like.')
+    ] = 0.2
+    self_references_fall: Annotated[
+        Share, Field(description="Of replies in which the speaker names itself as the instance.")
+    ] = 0.35
+    scales: Annotated[
+        tuple[Annotated[FiniteFloat, Field(gt=0, le=1)], ...],
+        Listed(min_length=1),
+        Field(description="Of the adapter, tried in turn before it is refused for forgetting."),
+    ] = (1.0, 0.75, 0.5, 0.25)
+    update_norm: Annotated[
+        FiniteFloat,
+        Field(
+            ge=0,
+            description="How far one cycle may move any layer, against the layer's own largest "
+            "singular value.",
+        ),
+    ] = 0.15
+    broken_kl: Annotated[
+        Nats,
+        Field(description="Beyond this KL on general replies at full scale no smaller is tried."),
+    ] = 0.4
 
 
 class VerdictStatus(StrEnum):
@@ -87,7 +130,7 @@ class VerdictStatus(StrEnum):
     REFUSED = "refused"
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@plain_dataclass(frozen=True, kw_only=True, slots=True)
 class Check:
     """One rule of the gate: the measured value, its limit, and what it was compared with."""
 
@@ -99,7 +142,7 @@ class Check:
     text: str
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@plain_dataclass(frozen=True, kw_only=True, slots=True)
 class Verdict:
     """The gate's word on a checkpoint."""
 

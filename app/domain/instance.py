@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Annotated
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from pydantic import AfterValidator, StringConstraints
 
 from app.domain.gate import GatePolicy
 from app.domain.policy import SleepPolicy
@@ -22,13 +26,27 @@ SAGE_SYSTEM_PROMPT = (
 """The identity prompt of the older scripts; an instance may have its own."""
 
 
+def _know_zone(name: str) -> str:
+    try:
+        ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+        raise ValueError(f"unknown time zone {name!r}; use one such as Europe/Lisbon") from error
+    return name
+
+
+ZoneName = Annotated[
+    str, StringConstraints(min_length=1, max_length=256), AfterValidator(_know_zone)
+]
+"""An IANA name that this machine knows."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class InstanceDefaults:
-    """What an instance has as long as it does not override it; `timezone` is an IANA name."""
+    """What an instance has as long as it does not override it."""
 
     base_model: str
     system_prompt: str
-    timezone: str
+    timezone: ZoneName
     policy: SleepPolicy
     recipe: Recipe
     probe_prompts: tuple[str, ...]

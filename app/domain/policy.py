@@ -4,12 +4,23 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass as plain_dataclass
 from datetime import time
 from enum import StrEnum
+from typing import Annotated, Any
 
-from app.domain.categories import DEFAULT_CATEGORIES
-from app.errors import InvalidPolicy
+from pydantic import Field, FiniteFloat, PlainSerializer, PlainValidator, WithJsonSchema
+from pydantic.dataclasses import dataclass
+
+from app.domain.categories import (
+    DEFAULT_CATEGORIES,
+    CategoryFloors,
+    CategoryRules,
+    check_floors,
+    lay_over_categories,
+)
+from app.domain.declared import DECLARED, Share, lay_fields_over
+from app.domain.near_copies import MIN_JACCARD
 
 _QUIET_HOURS = re.compile(r"((?:[01]\d|2[0-3]):[0-5]\d)-((?:[01]\d|2[0-3]):[0-5]\d)", re.ASCII)
 
@@ -21,7 +32,7 @@ class Promotion(StrEnum):
     MANUAL = "manual"
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@plain_dataclass(frozen=True, kw_only=True, slots=True)
 class QuietHours:
     """A daily span of local time in which no cycle starts by itself; may pass midnight."""
 
@@ -30,12 +41,10 @@ class QuietHours:
 
     @classmethod
     def parse(cls, text: str) -> QuietHours:
-        """Read `22:00-07:00`. Raises: InvalidPolicy."""
+        """Read `22:00-07:00`. Raises: ValueError."""
         match = _QUIET_HOURS.fullmatch(text)
         if match is None or match[1] == match[2]:
-            raise InvalidPolicy(
-                f"quiet_hours must look like 22:00-07:00, not {text!r}", pointer="/quiet_hours"
-            )
+            raise ValueError(f"quiet_hours must look like 22:00-07:00, not {text!r}")
         return cls(start=time.fromisoformat(match[1]), end=time.fromisoformat(match[2]))
 
     def contains(self, moment: time) -> bool:
@@ -48,62 +57,142 @@ class QuietHours:
         return f"{self.start:%H:%M}-{self.end:%H:%M}"
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+def _read_quiet_hours(value: object) -> QuietHours:
+    if isinstance(value, QuietHours):
+        return value
+    if not isinstance(value, str):
+        raise ValueError("quiet_hours must be a text that looks like 22:00-07:00")  # noqa: TRY004
+    return QuietHours.parse(value)
+
+
+WrittenQuietHours = Annotated[
+    QuietHours,
+    PlainValidator(_read_quiet_hours),
+    PlainSerializer(str, return_type=str),
+    WithJsonSchema({"type": "string"}),
+]
+"""Quiet hours that are written `22:00-07:00` in settings, in JSON and in the database."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, config=DECLARED)
 class SleepPolicy:
-    """When an instance sleeps, and when a checkpoint must go. Defaults are settings.
+    """When an instance sleeps, and when a checkpoint must go; what is known of some defaults.
 
     Attributes:
-        max_prompt_share: Of a cycle, that experiences with one prompt may make up; 1 for no rule.
-        max_phase_share: The same of one phase.
-        max_pattern_share: The same of replies that begin with the same words. Off, since a model's
-            way to begin is its style: where one beginning opens most replies, four would be taken.
-        near_duplicate_jaccard: Of two replies, from which on the less salient one is a near copy
-            and left out; 1 for no rule. 0.8 as in Lee et al. 2022 (arXiv:2107.06499): of a reply
-            of 130 words about five may differ. The nearest two of 656 real replies stand at 0.51
+        max_pattern_share: Off, since a model's way to begin is its style: where one beginning opens
+            most replies, four would be taken.
+        near_duplicate_jaccard: 0.8 as in Lee et al. 2022 (arXiv:2107.06499): of a reply of 130
+            words about five may differ. The nearest two of 656 real replies stand at 0.51
             (`tests/benchmarks/test_curation.py`), so it costs nothing where there is no flood.
             Replies of a few words are not compared (`app.domain.curation.MIN_COMPARED_WORDS`).
-        category_floors: Shares of a cycle that categories have at least, where enough wait. None:
-            whether a floor helps was not measured, and salience does not pass these categories
-            over: of Qwen2.5-0.5B's 64 most salient real exchanges 8 % are about identity and 6 %
-            each about uncertainty and reality, of all its 333 exchanges 9, 5 and 10 %.
-        categories: Phrases by which a category is recognised.
-        promotion: Manual leaves an accepted checkpoint as `candidate` until a person promotes or
-            dismisses it; meanwhile no cycle starts by itself.
-        rebuild_every_cycles: After so many updates stacked on one adapter the next cycle starts
-            from the base again; 0 for never. Ten real slices learned one after the other gained
-            0.534 nats per token on all their held-out parts, made anew from the base 0.617, in
-            four times a cycle's time (`test_recipe.py -k ten_cycles`).
-        regression_reports: So many bad reports among the last `regression_window` take the current
-            checkpoint back; 0 for never.
-        max_repetition_ratio: A report above it is bad. A guess: of the 8 replies of the field's
-            collapse 6 were identical, 0.75.
-        min_report_score: A report below it is bad. A guess.
-        retain_text_days: Texts of experiences that wait for no cycle go after so many days; 0 keeps
-            them.
-        retain_checkpoints: So many of the newest keep their files, beside those in use, pinned,
-            or best (`app.domain.retention`); 0 keeps all. A guess.
+        category_floors: None: whether a floor helps was not measured, and salience does not pass
+            these categories over: of Qwen2.5-0.5B's 64 most salient real exchanges 8 % are about
+            identity and 6 % each about uncertainty and reality, of all its 333 exchanges 9, 5 and
+            10 %.
+        promotion: While a candidate waits, no cycle starts by itself.
+        rebuild_every_cycles: Ten real slices learned one after the other gained 0.534 nats per
+            token on all their held-out parts, made anew from the base 0.617, in four times a
+            cycle's time (`test_recipe.py -k ten_cycles`).
+        max_repetition_ratio: A guess: of the 8 replies of the field's collapse 6 were identical,
+            0.75.
+        min_report_score: A guess.
+        retain_checkpoints: Beside those in use, pinned, or best (`app.domain.retention`). A guess.
     """
 
-    mass_threshold: float = 20.0
-    min_salience: float = 0.5
-    min_experiences: int = 10
-    min_interval_seconds: float = 6 * 3600
-    idle_seconds: float = 60.0
-    quiet_hours: QuietHours | None = None
-    max_experiences: int = 256
-    max_prompt_share: float = 0.25
-    max_phase_share: float = 1.0
-    max_pattern_share: float = 1.0
-    near_duplicate_jaccard: float = 0.8
-    category_floors: Mapping[str, float] = field(default_factory=dict)
-    categories: Mapping[str, tuple[str, ...]] = field(
-        default_factory=lambda: dict(DEFAULT_CATEGORIES)
+    mass_threshold: Annotated[
+        FiniteFloat, Field(gt=0, description="Salience that must wait, as a sum.")
+    ] = 20.0
+    min_salience: Annotated[
+        Share, Field(description="An experience of less is kept and not trained on.")
+    ] = 0.5
+    min_experiences: Annotated[int, Field(ge=1, description="So many must wait.")] = 10
+    min_interval_seconds: Annotated[
+        FiniteFloat, Field(ge=0, description="Between the last cycle's end and the next.")
+    ] = 6 * 3600.0
+    idle_seconds: Annotated[
+        FiniteFloat, Field(ge=0, description="Without an exchange, before a cycle starts.")
+    ] = 60.0
+    quiet_hours: Annotated[
+        WrittenQuietHours | None,
+        Field(
+            description="Local hours in which no cycle starts by itself: 22:00-07:00.",
+            examples=["22:00-07:00"],
+        ),
+    ] = None
+    max_experiences: Annotated[
+        int, Field(ge=1, le=4096, description="Of one cycle, rehearsal apart.")
+    ] = 256
+    max_prompt_share: Annotated[
+        Share, Field(description="Of a cycle, for one prompt; 1: no rule.")
+    ] = 0.25
+    max_phase_share: Annotated[
+        Share, Field(description="Of a cycle, for one phase; 1: no rule.")
+    ] = 1.0
+    max_pattern_share: Annotated[
+        Share, Field(description="Of a cycle, for replies that begin alike; 1: no rule.")
+    ] = 1.0
+    near_duplicate_jaccard: Annotated[
+        FiniteFloat,
+        Field(
+            ge=MIN_JACCARD,
+            le=1,
+            description="From which the less salient of two replies is a copy; 1: no rule.",
+        ),
+    ] = 0.8
+    category_floors: Annotated[
+        CategoryFloors,
+        Field(
+            description='Of a cycle, at least, where enough waits: {"identity": 0.1}.',
+            examples=[{"identity": 0.1}],
+        ),
+    ] = Field(default_factory=dict)
+    categories: Annotated[
+        CategoryRules,
+        Field(
+            description='Phrases in place of those shipped: {"identity": ["who are you"]}.',
+            examples=[{"identity": ["who are you", "my name"]}],
+        ),
+    ] = Field(default_factory=lambda: dict(DEFAULT_CATEGORIES))
+    promotion: Annotated[
+        Promotion,
+        Field(
+            strict=False,
+            description="manual: an accepted checkpoint is a candidate until a person promotes it.",
+        ),
+    ] = Promotion.AUTOMATIC
+    rebuild_every_cycles: Annotated[
+        int, Field(ge=0, description="Stacked updates before a new start from the base; 0: never.")
+    ] = 10
+    regression_reports: Annotated[
+        int, Field(ge=0, le=1000, description="Bad session reports that roll back; 0: never.")
+    ] = 3
+    regression_window: Annotated[
+        int, Field(ge=1, le=1000, description="The newest reports among which they are counted.")
+    ] = 5
+    max_repetition_ratio: Annotated[
+        Share, Field(description="A session report above it is bad.")
+    ] = 0.5
+    min_report_score: Annotated[Share, Field(description="A session report below it is bad.")] = (
+        0.25
     )
-    promotion: Promotion = Promotion.AUTOMATIC
-    rebuild_every_cycles: int = 10
-    regression_reports: int = 3
-    regression_window: int = 5
-    max_repetition_ratio: float = 0.5
-    min_report_score: float = 0.25
-    retain_text_days: int = 0
-    retain_checkpoints: int = 10
+    retain_text_days: Annotated[
+        int,
+        Field(ge=0, le=36500, description="Until texts that wait for no cycle go; 0: they stay."),
+    ] = 0
+    retain_checkpoints: Annotated[
+        int, Field(ge=0, le=100_000, description="Of the newest, those that keep files; 0: all.")
+    ] = 10
+
+    def __post_init__(self) -> None:
+        check_floors(self.category_floors, self.categories)
+
+
+def lay_over_policy(policy: SleepPolicy, changes: Mapping[str, Any]) -> SleepPolicy:
+    """The policy with these fields in place of its own; categories stand in for those they name.
+
+    Raises: InvalidPolicy.
+    """
+    values = dict(changes)
+    if "categories" in values:
+        values["categories"] = lay_over_categories(policy.categories, values["categories"])
+    return lay_fields_over(policy, values, section="policy")

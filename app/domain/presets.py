@@ -7,13 +7,15 @@ named here (seed, max_length, ...) stays as the daemon's settings or the instanc
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from enum import StrEnum
 from types import MappingProxyType
-from typing import Any
+from typing import Annotated, Any
 
+from pydantic import Field
+
+from app.domain.declared import lay_fields_over
 from app.domain.recipe import Recipe
-from app.domain.variations import VariationKind
+from app.errors import InvalidPolicy
 
 
 class Preset(StrEnum):
@@ -22,6 +24,14 @@ class Preset(StrEnum):
     STANDARD = "standard"
     GENTLE = "gentle"
 
+
+PresetName = Annotated[
+    Preset,
+    Field(
+        strict=False,
+        description="Recipe to start from; the other fields replace single values of it.",
+    ),
+]
 
 PRESET_FIELD = "preset"
 """The key beside single fields that names a preset, where overrides of a recipe are stored."""
@@ -54,13 +64,17 @@ def lay_over(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
     Args:
         recipe: What stays where nothing is changed.
         changes: Fields of a recipe, and perhaps `preset`; lists may stand for tuples, as in JSON.
+
+    Raises: InvalidPolicy.
     """
     values = dict(changes)
     preset = values.pop(PRESET_FIELD, None)
     if preset is not None:
+        if preset not in PRESETS:
+            raise InvalidPolicy(
+                f"recipe.{PRESET_FIELD}: there is no preset {preset!r}; there are "
+                f"{', '.join(PRESETS)}.",
+                pointer=f"/recipe/{PRESET_FIELD}",
+            )
         values = {**PRESETS[Preset(preset)], **values}
-    if "target_modules" in values:
-        values["target_modules"] = tuple(values["target_modules"])
-    if "variations" in values:
-        values["variations"] = tuple(VariationKind(kind) for kind in values["variations"])
-    return replace(recipe, **values)
+    return lay_fields_over(recipe, values, section="recipe")

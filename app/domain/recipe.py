@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import Annotated
 
+from pydantic import Field, FiniteFloat, StringConstraints
+from pydantic.dataclasses import dataclass
+
+from app.domain.declared import DECLARED, Listed, Share
 from app.domain.variations import VariationKind
+
+ModuleName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.]{1,128}$")]
+VariationKinds = Annotated[
+    tuple[Annotated[VariationKind, Field(strict=False)], ...],
+    Listed(max_length=len(VariationKind)),
+]
+"""Not strict: an enum is a text in JSON. So with every such field."""
 
 ALL_LINEAR_MODULES = (
     "q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj",
@@ -12,17 +23,11 @@ ALL_LINEAR_MODULES = (
 """Every linear layer of a Llama or Qwen2 block (LoRA Without Regret, 2025: all of them pay)."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True, slots=True, config=DECLARED)
 class Recipe:
     """Hyper-parameters of a cycle, named as in peft and transformers.
 
-    Attributes:
-        anchor_weight: Of the KL to the base on anchors, beside the loss of a batch; 0 for none.
-        anchors_per_batch: How many stand beside such a batch.
-        anchor_interval: After the first batches anchors stand beside one of so many.
-        variations: Kinds that are made of what is trained, and trained on beside it; none unless
-            asked for: whether they help was not measured. See `app.domain.variations`.
-        variation_share: So many are made for each trained experience at most.
+    No variations unless asked for: whether they help was not measured. See `app.domain.variations`.
 
     Measured on the embedded model, 185 real exchanges and the 47 after them held out, two epochs;
     gain on held-out, rise of the loss on general pairs and KL to the base on them, nats per token:
@@ -42,21 +47,62 @@ class Recipe:
     benchmarks measures the default, beside training without anchors and the older recipe.
     """
 
-    epochs: int = 2
-    learning_rate: float = 4e-4
-    batch_size: int = 4
-    r: int = 16
-    lora_alpha: int = 32
-    lora_dropout: float = 0.0
-    target_modules: tuple[str, ...] = ALL_LINEAR_MODULES
-    weight_decay: float = 0.0
-    warmup_ratio: float = 0.1
-    max_grad_norm: float = 1.0
-    max_length: int = 1024
-    rehearsal_share: float = 0.3
-    anchor_weight: float = 1.0
-    anchors_per_batch: int = 2
-    anchor_interval: int = 3
-    variations: tuple[VariationKind, ...] = ()
-    variation_share: float = 0.5
-    seed: int = 0
+    epochs: Annotated[
+        int, Field(ge=1, le=100, description="How often each experience is trained on.")
+    ] = 2
+    learning_rate: Annotated[
+        FiniteFloat, Field(gt=0, le=1, description="At its height, after the warm-up.")
+    ] = 4e-4
+    batch_size: Annotated[int, Field(ge=1, le=256, description="Examples of one step.")] = 4
+    r: Annotated[int, Field(ge=1, le=512, description="Rank of a new adapter.")] = 16
+    lora_alpha: Annotated[
+        int, Field(ge=1, le=1024, description="A new adapter's change is scaled by lora_alpha / r.")
+    ] = 32
+    lora_dropout: Annotated[
+        FiniteFloat, Field(ge=0, lt=1, description="Share of an adapter's inputs left out.")
+    ] = 0.0
+    target_modules: Annotated[
+        tuple[ModuleName, ...],
+        Listed(min_length=1, max_length=1024),
+        Field(description="Layers that a new adapter changes; in the environment: q_proj,v_proj."),
+    ] = ALL_LINEAR_MODULES
+    weight_decay: Annotated[Share, Field(description="As in AdamW; 0 for none.")] = 0.0
+    warmup_ratio: Annotated[
+        Share, Field(description="Of the steps, over which the learning rate rises.")
+    ] = 0.1
+    max_grad_norm: Annotated[
+        FiniteFloat, Field(gt=0, description="A step's longer gradient is cut to it.")
+    ] = 1.0
+    max_length: Annotated[int, Field(ge=16, le=32768, description="Tokens per example.")] = 1024
+    rehearsal_share: Annotated[
+        Share, Field(description="Earlier experiences for each new one trained.")
+    ] = 0.3
+    anchor_weight: Annotated[
+        FiniteFloat,
+        Field(ge=0, le=100, description="Of the KL to the base on anchors; 0 for none."),
+    ] = 1.0
+    anchors_per_batch: Annotated[
+        int, Field(ge=1, le=40, description="Anchors beside a batch that has some.")
+    ] = 2
+    anchor_interval: Annotated[
+        int,
+        Field(
+            ge=1,
+            le=1000,
+            description="After the first batches, anchors stand beside one of so many.",
+        ),
+    ] = 3
+    variations: Annotated[
+        VariationKinds,
+        Field(
+            description="Trained on beside experiences: paraphrased_prompt,dropped_context,"
+            "shuffled_context."
+        ),
+    ] = ()
+    variation_share: Annotated[
+        FiniteFloat,
+        Field(ge=0, le=3, description="Variations for each trained experience, at most."),
+    ] = 0.5
+    seed: Annotated[
+        int, Field(ge=0, lt=2**32, description="The same plan and seed give the same adapter.")
+    ] = 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -13,9 +13,8 @@ from sqlalchemy.orm import Session
 from app.db import experiences, instances
 from app.db.engine import Database, defaults_of
 from app.db.tables import InstanceRow
-from app.domain.categories import check_floors, lay_over_categories
 from app.domain.exchange import SLUG_PATTERN
-from app.domain.policy import Promotion, QuietHours, SleepPolicy
+from app.domain.policy import SleepPolicy, lay_over_policy
 from app.domain.presets import lay_over
 from app.domain.recipe import Recipe
 from app.errors import InvalidSlug
@@ -37,19 +36,12 @@ class EffectiveInstance:
 def effective(session: Session, row: InstanceRow) -> EffectiveInstance:
     """Lay an instance's overrides over the defaults that the database was opened with."""
     defaults = defaults_of(session)
-    policy = dict(row.policy)
-    if policy.get("quiet_hours") is not None:
-        policy["quiet_hours"] = QuietHours.parse(policy["quiet_hours"])
-    if "promotion" in policy:
-        policy["promotion"] = Promotion(policy["promotion"])
-    if "categories" in policy:
-        policy["categories"] = lay_over_categories(defaults.policy.categories, policy["categories"])
     return EffectiveInstance(
         row=row,
         base_model=row.base_model or defaults.base_model,
         system_prompt=row.system_prompt or defaults.system_prompt,
         timezone=row.timezone or defaults.timezone,
-        policy=replace(defaults.policy, **policy),
+        policy=lay_over_policy(defaults.policy, row.policy),
         recipe=lay_over(defaults.recipe, row.recipe),
         probe_prompts=defaults.probe_prompts,
     )
@@ -108,7 +100,6 @@ def put_instance(
         )
         session.refresh(row)
         after = effective(session, row)
-        check_floors(after.policy.category_floors, after.policy.categories)
         if after.policy.min_salience != before.min_salience:
             experiences.regrade(session, row.id, after.policy.min_salience)
         return after, is_new

@@ -87,8 +87,8 @@ def put_instance(
         "base_model": wanted.base_model,
         "system_prompt": wanted.system_prompt,
         "timezone": wanted.timezone,
-        "policy": wanted.policy.model_dump(exclude_none=True),
-        "recipe": wanted.recipe.model_dump(exclude_none=True),
+        "policy": wanted.policy.model_dump(mode="json", exclude_none=True),
+        "recipe": wanted.recipe.model_dump(mode="json", exclude_none=True),
     }
     instance, is_new = instances.put_instance(daemon.db, slug, values, now=now)
     response.status_code = HTTPStatus.CREATED if is_new else HTTPStatus.OK

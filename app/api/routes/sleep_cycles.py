@@ -72,8 +72,7 @@ def request_sleep_cycle(
         trigger=Trigger.REQUEST,
         is_forced=wanted.force,
         recipe=wanted.overrides.recipe_changes(),
-        max_experiences=wanted.overrides.max_experiences,
-        min_salience=wanted.overrides.min_salience,
+        **wanted.overrides.policy_changes(),
         idempotency_key=key,
     )
     if wanted.dry_run:

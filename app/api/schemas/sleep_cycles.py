@@ -3,47 +3,38 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, Field, StringConstraints
+from pydantic import BaseModel
 
 from app.api.schemas.envelope import RequestModel, shown_as
+from app.domain.declared import open_fields_of, with_fields
 from app.domain.exchange import DEFAULT_INSTANCE, Slug
 from app.domain.experience import ExperienceStatus
-from app.domain.presets import PRESET_FIELD, Preset
+from app.domain.policy import SleepPolicy
+from app.domain.presets import PRESET_FIELD, PresetName
 from app.domain.progress import CycleStatus
-from app.domain.variations import VariationKind
+from app.domain.recipe import Recipe
 
-ModuleName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.]{1,128}$")]
-PresetName = Annotated[Preset, Field(strict=False)]
-"""Requests are read strictly, and a strict enum takes no text."""
-VariationKinds = Annotated[
-    list[Annotated[VariationKind, Field(strict=False)]], Field(max_length=len(VariationKind))
-]
+_OF_RECIPE = (
+    "epochs", "learning_rate", "r", "lora_alpha", "target_modules", "variations", "variation_share",
+)  # fmt: skip
+_OF_POLICY = ("max_experiences", "min_salience")
 
 
+@with_fields(open_fields_of(Recipe, *_OF_RECIPE) | open_fields_of(SleepPolicy, *_OF_POLICY))
 class OverridesIn(RequestModel):
     """Values that replace the instance's for one cycle; single ones lie over the preset's."""
 
     preset: PresetName | None = None
-    epochs: Annotated[int | None, Field(ge=1, le=100)] = None
-    learning_rate: Annotated[float | None, Field(gt=0, le=1, allow_inf_nan=False)] = None
-    max_experiences: Annotated[int | None, Field(ge=1, le=4096)] = None
-    min_salience: Annotated[float | None, Field(ge=0, le=1, allow_inf_nan=False)] = None
-    r: Annotated[int | None, Field(ge=1, le=512)] = None
-    lora_alpha: Annotated[int | None, Field(ge=1, le=1024)] = None
-    target_modules: Annotated[list[ModuleName] | None, Field(min_length=1, max_length=64)] = None
-    variations: VariationKinds | None = None
-    variation_share: Annotated[float | None, Field(ge=0, le=3, allow_inf_nan=False)] = None
 
     def recipe_changes(self) -> dict[str, Any]:
         """The preset and the hyper-parameters among them that were sent."""
-        names = (PRESET_FIELD, "epochs", "learning_rate", "r", "lora_alpha", "variation_share")
-        changes = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
-        for name in ("target_modules", "variations"):
-            if (values := getattr(self, name)) is not None:
-                changes[name] = tuple(values)
-        return changes
+        return self.model_dump(include={PRESET_FIELD, *_OF_RECIPE}, exclude_none=True)
+
+    def policy_changes(self) -> dict[str, Any]:
+        """The values of the policy among them that were sent."""
+        return self.model_dump(include=set(_OF_POLICY), exclude_none=True)
 
 
 class SleepCycleIn(RequestModel):
