@@ -27,6 +27,7 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from app.domain.categories import check_floors
 from app.domain.declared import fields_of, with_fields
 from app.domain.gate import GatePolicy
 from app.domain.instance import EMBEDDED_MODEL_NAME, SAGE_SYSTEM_PROMPT, InstanceDefaults, ZoneName
@@ -181,7 +182,8 @@ class Settings(BaseSettings):
     @model_validator(mode="after")
     def _check_together(self) -> Self:
         try:
-            self.instance_defaults()
+            policy = self.instance_defaults().policy
+            check_floors(policy.category_floors, policy.categories)
         except InvalidPolicy as error:
             raise ValueError(error.message) from error
         return self

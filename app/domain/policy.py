@@ -16,7 +16,6 @@ from app.domain.categories import (
     DEFAULT_CATEGORIES,
     CategoryFloors,
     CategoryRules,
-    check_floors,
     lay_over_categories,
 )
 from app.domain.declared import DECLARED, Share, lay_fields_over
@@ -182,9 +181,6 @@ class SleepPolicy:
     retain_checkpoints: Annotated[
         int, Field(ge=0, le=100_000, description="Of the newest, those that keep files; 0: all.")
     ] = 10
-
-    def __post_init__(self) -> None:
-        check_floors(self.category_floors, self.categories)
 
 
 def lay_over_policy(policy: SleepPolicy, changes: Mapping[str, Any]) -> SleepPolicy:

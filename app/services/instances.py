@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 from app.db import experiences, instances
 from app.db.engine import Database, defaults_of
 from app.db.tables import InstanceRow
+from app.domain.categories import check_floors
 from app.domain.exchange import SLUG_PATTERN
 from app.domain.policy import SleepPolicy, lay_over_policy
 from app.domain.presets import lay_over
@@ -100,6 +101,7 @@ def put_instance(
         )
         session.refresh(row)
         after = effective(session, row)
+        check_floors(after.policy.category_floors, after.policy.categories)
         if after.policy.min_salience != before.min_salience:
             experiences.regrade(session, row.id, after.policy.min_salience)
         return after, is_new
