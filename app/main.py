@@ -1,19 +1,21 @@
-"""The HTTP application: its lifespan, its routers and its error handlers. No rule, no torch."""
+"""What the daemon is put together of: its parts, and the HTTP application over them.
+
+No rule, no torch.
+"""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager
 from importlib.metadata import version
-from typing import Any
 
 from fastapi import FastAPI
 from starlette.concurrency import run_in_threadpool
 from starlette.middleware.cors import CORSMiddleware
 
-from app import artifacts, data_lock
-from app.api import document
+from app import data_lock
 from app.api.daemon import Daemon
+from app.api.document import install_document
 from app.api.guards.admission import Admission
 from app.api.guards.body_limit import BodyLimit
 from app.api.guards.rate_limit import RateLimit
@@ -34,13 +36,13 @@ from app.api.routes import (
 from app.api.tracing import install_tracing
 from app.clock import utc_now
 from app.db.engine import Database
-from app.errors import AddressUnguarded, DatabaseUnavailable
 from app.log import get_logger
-from app.services import consolidation, registry, tokens
+from app.services import tokens
 from app.services.figures import FigureReader
 from app.services.file_guard import FileGuard
 from app.settings import Settings
 from app.worker.ingest_writer import IngestWriter
+from app.worker.recovery import recover
 from app.worker.scheduler import SleepScheduler
 from app.worker.supervisor import CYCLE_COMMAND, Supervisor
 from app.worker.upkeep import DataPaths, Upkeep
@@ -62,10 +64,11 @@ def create_app(settings: Settings, *, child_command: Sequence[str] | None = None
         try:
             yield
         finally:
+            # In a thread: it waits for the running cycle's process, and streams end meanwhile.
             await run_in_threadpool(running.__exit__, None, None, None)
             await run_in_threadpool(app.state.end_tracing)
 
-    app = _Application(
+    app = FastAPI(
         title="SAGE Sleep",
         version=version("sage-sleep"),
         summary="Gives small language models sleep: what mattered becomes a LoRA checkpoint.",
@@ -73,6 +76,7 @@ def create_app(settings: Settings, *, child_command: Sequence[str] | None = None
         docs_url=None,
         redoc_url=None,
     )
+    install_document(app)
     install_docs(app)
     install_problem_handlers(app)
     _add_middleware(app, settings)
@@ -89,15 +93,6 @@ def create_app(settings: Settings, *, child_command: Sequence[str] | None = None
         app.include_router(part.router)
     app.state.end_tracing = install_tracing(app)
     return app
-
-
-class _Application(FastAPI):
-    """FastAPI whose document says what stands around the routes, too."""
-
-    def openapi(self) -> dict[str, Any]:
-        if self.openapi_schema is None:
-            document.complete(super().openapi())
-        return super().openapi()
 
 
 def _add_middleware(app: FastAPI, settings: Settings) -> None:
@@ -138,22 +133,14 @@ def run_daemon(
     Raises: as `check_startable`.
     """
     with _hold(settings) as db:
-        settled = consolidation.settle_all_running(db, now=utc_now())
-        swept = artifacts.sweep(
-            settings.checkpoints_dir,
-            registry.list_names(db),
-            deleted_names=registry.list_deleted_names(db),
-        )
-        swept += artifacts.sweep_snapshots(
-            settings.snapshots_dir, consolidation.list_active_ids(db)
-        )
         guard = FileGuard(db, root=settings.checkpoints_dir)
-        guard.check_all(now=utc_now())
-        swept += artifacts.sweep_scratch(settings.scratch_dir)
-        with suppress(DatabaseUnavailable):  # read-only, or full: what can be answered, is
-            db.purge()
-        if settled or swept:
-            _log.warning("daemon.recovered", cycles_requeued=settled, swept=swept)
+        paths = DataPaths(
+            checkpoints=settings.checkpoints_dir,
+            kept=settings.kept_dir,
+            snapshots=settings.snapshots_dir,
+            scratch=settings.scratch_dir,
+        )
+        recover(db, guard=guard, paths=paths)
         supervisor = Supervisor(
             db,
             child_command=child_command or CYCLE_COMMAND,
@@ -168,16 +155,7 @@ def run_daemon(
             db,
             interval_seconds=settings.scheduler_interval_seconds,
             on_queued=supervisor.wake,
-            upkeep=Upkeep(
-                db,
-                guard=guard,
-                paths=DataPaths(
-                    checkpoints=settings.checkpoints_dir,
-                    kept=settings.kept_dir,
-                    snapshots=settings.snapshots_dir,
-                    scratch=settings.scratch_dir,
-                ),
-            ),
+            upkeep=Upkeep(db, guard=guard, paths=paths),
             upkeep_interval_seconds=settings.upkeep_interval_seconds,
         )
         writer = IngestWriter(
@@ -235,23 +213,14 @@ def check_startable(settings: Settings) -> None:
         pass
 
 
-def _check_guarded(settings: Settings, db: Database) -> None:
-    if settings.is_loopback or tokens.is_any_usable_token(db, now=utc_now()):
-        return
-    raise AddressUnguarded(
-        f"SAGE_HOST is {settings.host}, which others may reach, and no token guards the daemon. "
-        "Make one first: sage-sleep tokens create NAME --scope ingest --scope read. "
-        "Or set SAGE_HOST=127.0.0.1."
-    )
-
-
 @contextmanager
 def _hold(settings: Settings) -> Iterator[Database]:
     with data_lock.hold(settings.data_dir):
         db = Database(settings.effective_database_url, settings.instance_defaults())
         try:
             db.check_migrated()
-            _check_guarded(settings, db)
+            if not settings.is_loopback:
+                tokens.require_guard(db, host=settings.host, now=utc_now())
             yield db
         finally:
             db.close()

@@ -13,11 +13,25 @@ from http import HTTPStatus
 from importlib import resources
 from typing import Any
 
+from fastapi import FastAPI
+
 from app.api.guards.access import SECURITY_SCHEME
 from app.api.problems import MEDIA_TYPE, problem_responses, problem_schemas
 
 _METHODS = frozenset({"get", "head", "post", "put", "patch", "delete"})
 _UNUSED_SCHEMAS = ("HTTPValidationError", "ValidationError")
+
+
+def install_document(app: FastAPI) -> None:
+    """Let an application's document say what stands around its routes, too."""
+    write = app.openapi
+
+    def write_all() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            complete(write())
+        return write()
+
+    app.openapi = write_all  # type: ignore[method-assign]  # as FastAPI's own guide does it
 
 
 def complete(schema: dict[str, Any]) -> None:

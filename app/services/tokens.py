@@ -14,7 +14,7 @@ from app.db.engine import Database
 from app.db.tables import TokenRow
 from app.domain.access import Access, Scope, Token, hash_secret, write_token
 from app.domain.exchange import SLUG_PATTERN
-from app.errors import InvalidSlug, InvalidToken
+from app.errors import AddressUnguarded, InvalidSlug, InvalidToken
 
 SECRET_BYTES = 32
 
@@ -111,10 +111,16 @@ def is_any_token(db: Database) -> bool:
         return tokens.is_any(session)
 
 
-def is_any_usable_token(db: Database, *, now: datetime) -> bool:
-    """Whether there is a token that opens anything now."""
+def require_guard(db: Database, *, host: str, now: datetime) -> None:
+    """Demand a usable token where others may reach the daemon. Raises: AddressUnguarded."""
     with db.read() as session:
-        return tokens.is_any_usable(session, now=now)
+        is_guarded = tokens.is_any_usable(session, now=now)
+    if not is_guarded:
+        raise AddressUnguarded(
+            f"SAGE_HOST is {host}, which others may reach, and no token guards the daemon. "
+            "Make one first: sage-sleep tokens create NAME --scope ingest --scope read. "
+            "Or set SAGE_HOST=127.0.0.1."
+        )
 
 
 def record_use(db: Database, token_id: str, *, now: datetime) -> None:

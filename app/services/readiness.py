@@ -1,0 +1,80 @@
+"""Whether the daemon can do its job: database, data directory, disk, worker, base model.
+
+Anyone may ask, so the words hold no path and nothing of an instance.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal
+
+from app.db.engine import Database
+from app.errors import SageSleepError
+
+OK = "ok"
+DEGRADING = frozenset({"base_model", "disk"})
+"""Checks without which exchanges are still taken; any other makes the daemon unavailable."""
+
+MIN_FREE_BYTES = 128 << 20
+"""A guess: some checkpoints of the embedded model, and a snapshot."""
+
+
+def look(db: Database, *, data_dir: Path, is_worker_alive: bool) -> dict[str, str]:
+    """Each check's `ok`, or what is wrong."""
+    return {
+        "database": _check_database(db),
+        "data_directory": _check_directory(data_dir),
+        "disk": _check_disk(data_dir),
+        "worker": OK
+        if is_worker_alive
+        else "scheduler, supervisor or ingest writer is not running",
+        "base_model": _check_base_model(db.defaults.base_model),
+    }
+
+
+def judge(checks: Mapping[str, str]) -> Literal["ready", "degraded", "unavailable"]:
+    """What the checks come to."""
+    failing = {name for name, word in checks.items() if word != OK}
+    if failing - DEGRADING:
+        return "unavailable"
+    return "degraded" if failing else "ready"
+
+
+def _check_database(db: Database) -> str:
+    try:
+        db.check_migrated()
+    except SageSleepError as error:
+        return error.message
+    failure = db.failure
+    return OK if failure is None else failure.message
+
+
+def _check_directory(directory: Path) -> str:
+    try:
+        is_read_only = bool(os.statvfs(directory).f_flag & os.ST_RDONLY)
+    except OSError as error:
+        return f"SAGE_DATA_DIR cannot be looked at: {error.strerror}"
+    if is_read_only or not os.access(directory, os.W_OK | os.X_OK):
+        return "SAGE_DATA_DIR cannot be written to"
+    return OK
+
+
+def _check_disk(directory: Path) -> str:
+    try:
+        free = shutil.disk_usage(directory).free
+    except OSError as error:
+        return f"SAGE_DATA_DIR cannot be looked at: {error.strerror}"
+    if free >= MIN_FREE_BYTES:
+        return OK
+    return f"{free / 1e6:.0f} MB are free: a cycle may fail, and soon exchanges are refused"
+
+
+def _check_base_model(base_model: str) -> str:
+    """A hub id is loaded from its cache by the child; only a directory can be looked at here."""
+    path = Path(base_model)
+    if path.is_absolute() and not (path / "config.json").is_file():
+        return "it is not on this machine: run `sage-sleep model fetch`, or set SAGE_BASE_MODEL"
+    return OK
