@@ -142,6 +142,9 @@ class Settings(BaseSettings):
         int, Field(ge=1, description="Single posts that wait to be written.")
     ] = 4096
     stop_grace_seconds: Annotated[float, Field(ge=0)] = 8.0
+    child_niceness: Annotated[
+        int, Field(ge=0, le=19, description="How far a training process lets all else go first.")
+    ] = 10
     stall_seconds: Annotated[
         float, Field(gt=0, description="A training process silent for so long is killed.")
     ] = 1800.0

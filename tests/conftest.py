@@ -4,30 +4,27 @@ from __future__ import annotations
 
 import os
 import shutil
-import ssl
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
 from app.db.engine import Database
 from app.settings import Settings
-from tests.support import (
-    Reopen,
-    RunningDaemon,
-    StartDaemon,
-    changed,
-    free_port,
-    run_command,
-    wait_until_up,
-)
+from tests import patience
+from tests.shared_daemons import SharedDaemons
+from tests.support import Reopen, RunningDaemon, StartDaemon, changed, end, launch
 
 REPOSITORY = Path(__file__).parent.parent
 SHARED_DATA = Path(os.environ.get("SAGE_SHARED_DATA", REPOSITORY.parent / "shared" / "data"))
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    """Start the clock that the test's waits follow."""
+    patience.begin(item)
+    return (yield)
 
 
 @pytest.fixture(autouse=True)
@@ -37,6 +34,8 @@ def _own_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         if name not in {"SAGE_SHARED_DATA", "SAGE_TEST_CACHE"}:
             monkeypatch.delenv(name)
     monkeypatch.setenv("SAGE_DATA_DIR", str(tmp_path / "unset-data-dir"))
+    # A child that lets all else go first gets a tenth of a busy machine.
+    monkeypatch.setenv("SAGE_CHILD_NICENESS", "0")
 
 
 @pytest.fixture(scope="session")
@@ -58,15 +57,24 @@ def embedded_model() -> Path:
 
 @pytest.fixture(scope="session")
 def migrated_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A database file that Alembic built; tests work on copies of it."""
+    """A database file that `sage-sleep migrate` built; tests work on copies of it."""
+    from app.cli.daemon import migrate
+
     directory = tmp_path_factory.mktemp("migrated")
-    run_command("migrate", environment={"SAGE_DATA_DIR": str(directory)})
+    with pytest.MonkeyPatch.context() as environment:
+        for name in [name for name in os.environ if name.startswith("SAGE_")]:
+            environment.delenv(name)
+        environment.setenv("SAGE_DATA_DIR", str(directory))
+        migrate()
     return directory / "sage-sleep.db"
 
 
 @pytest.fixture
-def data_dir(tmp_path: Path, migrated_file: Path) -> Path:
-    """A data directory with a migrated, empty database."""
+def data_dir(request: pytest.FixtureRequest, tmp_path: Path, migrated_file: Path) -> Path:
+    """A data directory with a migrated, empty database: the shared daemon's where one is used."""
+    if "shared_daemon" in request.fixturenames:
+        daemon: RunningDaemon = request.getfixturevalue("shared_daemon")
+        return daemon.data_dir
     directory = tmp_path / "data"
     directory.mkdir()
     shutil.copy(migrated_file, directory / "sage-sleep.db")
@@ -109,33 +117,39 @@ def start_daemon(data_dir: Path, tmp_path: Path) -> Iterator[StartDaemon]:
     """
     started: list[RunningDaemon] = []
 
-    def start(
-        *, tls: ssl.SSLContext | None = None, module: str | None = None, **settings: Any
-    ) -> RunningDaemon:
-        port = settings.pop("port", None) or free_port()
-        environment = {"SAGE_DATA_DIR": str(data_dir), "SAGE_PORT": str(port)}
-        environment |= {f"SAGE_{name.upper()}": str(value) for name, value in settings.items()}
+    def start(**settings: Any) -> RunningDaemon:
         log_path = tmp_path / f"daemon-{len(started)}.log"
-        with log_path.open("wb") as log:
-            process = subprocess.Popen(
-                [sys.executable, "-m", *([module] if module else ["app", "serve"])],
-                env={**os.environ, **environment},
-                stdout=log,
-                stderr=log,
-            )
-        scheme = "https" if tls else "http"
-        address = "[::1]" if settings.get("host") == "::" else "127.0.0.1"
-        http = httpx.Client(
-            base_url=f"{scheme}://{address}:{port}", timeout=30, verify=tls or False
-        )
-        daemon = RunningDaemon(process, http, data_dir, log_path)
+        daemon = launch(settings.pop("data_dir", data_dir), log_path, **settings)
         started.append(daemon)
-        wait_until_up(daemon)
         return daemon
 
     yield start
     for daemon in started:
-        daemon.http.close()
-        if daemon.process.poll() is None:
-            daemon.process.kill()
-        daemon.process.wait()
+        end(daemon)
+
+
+@pytest.fixture(scope="session")
+def shared_daemons(
+    migrated_file: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[SharedDaemons]:
+    """The daemons that tests share."""
+    daemons = SharedDaemons(migrated_file, tmp_path_factory.mktemp("shared-daemons"))
+    yield daemons
+    daemons.close()
+
+
+@pytest.fixture
+def shared_daemon(
+    request: pytest.FixtureRequest, shared_daemons: SharedDaemons
+) -> Iterator[RunningDaemon]:
+    """An empty daemon that runs already; `@pytest.mark.daemon(name=value)` gives it settings."""
+    marker = request.node.get_closest_marker("daemon")
+    daemon = shared_daemons.lend(**(marker.kwargs if marker else {}))
+    yield daemon
+    daemon.http.close()
+
+
+@pytest.fixture
+def daemon(shared_daemon: RunningDaemon) -> RunningDaemon:
+    """The same; a directory's or a file's own fixture of this name puts something into it."""
+    return shared_daemon

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import socket
+import ssl
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,8 +17,9 @@ import pytest
 
 from app.db.engine import Database
 from app.domain.instance import InstanceDefaults
+from tests.patience import seconds_left, wait_until
 
-START_TIMEOUT_SECONDS = 30.0
+ENDED = frozenset({"succeeded", "rejected", "failed", "cancelled"})
 
 
 @dataclass
@@ -29,26 +30,43 @@ class RunningDaemon:
     http: httpx.Client
     data_dir: Path
     log_path: Path
+    log_starts_at: int = 0
 
     def stop(self) -> int:
         """Ask it to end, as an init system does; returns its exit code."""
         self.process.terminate()
-        return self.process.wait(timeout=30)
+        return self.process.wait(timeout=seconds_left())
 
     @property
     def log(self) -> str:
-        """All that it logged so far."""
-        return self.log_path.read_text()
+        """All that it logged so far in this test."""
+        return self.log_path.read_bytes()[self.log_starts_at :].decode()
 
-    def wait_for_cycle(self, cycle_id: str, *, timeout_seconds: float = 240) -> dict[str, Any]:
+    def get_cycle(self, cycle_id: str) -> dict[str, Any]:
+        """A cycle as it is now."""
+        found: dict[str, Any] = self.http.get(f"/v1/sleep-cycles/{cycle_id}").json()
+        return found
+
+    def wait_for_cycle(self, cycle_id: str) -> dict[str, Any]:
         """Wait for a cycle's end and return it."""
-        deadline = time.monotonic() + timeout_seconds
-        while time.monotonic() < deadline:
-            cycle: dict[str, Any] = self.http.get(f"/v1/sleep-cycles/{cycle_id}").json()
-            if cycle["status"] in {"succeeded", "rejected", "failed", "cancelled"}:
-                return cycle
-            time.sleep(0.2)
-        raise TimeoutError(f"the cycle did not end: {cycle}\n{self.log}")
+
+        def ended() -> dict[str, Any] | None:
+            cycle = self.get_cycle(cycle_id)
+            return cycle if cycle["status"] in ENDED else None
+
+        return wait_until(ended, lambda: f"the cycle ended: {self.get_cycle(cycle_id)}\n{self.log}")
+
+    def wait_for_step(self, cycle_id: str) -> dict[str, Any]:
+        """Wait until a cycle has made a step of its training; returns its progress."""
+
+        def begun() -> dict[str, Any] | None:
+            cycle = self.get_cycle(cycle_id)
+            if cycle["status"] in ENDED:
+                pytest.fail(f"the cycle ended before it was seen to train: {cycle}\n{self.log}")
+            progress: dict[str, Any] = cycle["progress"] or {}
+            return progress if progress.get("step") else None
+
+        return wait_until(begun, lambda: f"the cycle trains\n{self.log}")
 
 
 StartDaemon = Callable[..., RunningDaemon]
@@ -66,19 +84,63 @@ def changed(defaults: InstanceDefaults, **changes: Any) -> InstanceDefaults:
     )
 
 
+def launch(
+    data_dir: Path,
+    log_path: Path,
+    *,
+    tls: ssl.SSLContext | None = None,
+    module: str | None = None,
+    **settings: Any,
+) -> RunningDaemon:
+    """Start a daemon and wait until it answers, as the fixture `start_daemon` says."""
+    port = settings.pop("port", None) or free_port()
+    environment = {"SAGE_DATA_DIR": str(data_dir), "SAGE_PORT": str(port)}
+    environment |= {f"SAGE_{name.upper()}": str(value) for name, value in settings.items()}
+    with log_path.open("wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", *([module] if module else ["app", "serve"])],
+            env={**os.environ, **environment},
+            stdout=log,
+            stderr=log,
+        )
+    scheme = "https" if tls else "http"
+    address = "[::1]" if settings.get("host") == "::" else "127.0.0.1"
+    http = make_client(f"{scheme}://{address}:{port}", tls=tls)
+    daemon = RunningDaemon(process, http, data_dir, log_path)
+    try:
+        wait_until_up(daemon)
+    except BaseException:
+        end(daemon)
+        raise
+    return daemon
+
+
+def make_client(url: str, *, tls: ssl.SSLContext | None = None) -> httpx.Client:
+    """A client that waits for an answer as long as the test may last."""
+    return httpx.Client(base_url=url, timeout=seconds_left(), verify=tls or False)
+
+
 def wait_until_up(daemon: RunningDaemon) -> None:
     """Wait until a daemon answers, or fail with its log."""
-    deadline = time.monotonic() + START_TIMEOUT_SECONDS
-    while time.monotonic() < deadline:
-        if daemon.process.poll() is not None:
-            break
-        try:
-            daemon.http.get("/healthz")
-        except httpx.TransportError:
-            time.sleep(0.05)
-        else:
-            return
-    pytest.fail(f"the daemon did not start:\n{daemon.log}")
+    wait_until(lambda: _answers(daemon), lambda: f"the daemon is up:\n{daemon.log}")
+
+
+def _answers(daemon: RunningDaemon) -> bool:
+    if daemon.process.poll() is not None:
+        pytest.fail(f"the daemon did not start:\n{daemon.log}")
+    try:
+        daemon.http.get("/healthz")
+    except httpx.TransportError:
+        return False
+    return True
+
+
+def end(daemon: RunningDaemon) -> None:
+    """End a daemon that nobody needs any more, without a word, and whatever it is doing."""
+    daemon.http.close()
+    if daemon.process.poll() is None:
+        daemon.process.kill()
+    daemon.process.wait()
 
 
 def free_port() -> int:
@@ -93,7 +155,6 @@ def run_command(
     *arguments: str,
     environment: dict[str, str],
     check: bool = True,
-    timeout_seconds: float = 120.0,
 ) -> subprocess.CompletedProcess[str]:
     """Run `sage-sleep` as a person does."""
     result = subprocess.run(
@@ -102,7 +163,7 @@ def run_command(
         capture_output=True,
         text=True,
         check=False,
-        timeout=timeout_seconds,
+        timeout=seconds_left(),
     )
     if check and result.returncode != 0:
         pytest.fail(f"sage-sleep {arguments}: {result.stdout}{result.stderr}")

@@ -9,14 +9,13 @@ import pytest
 from pydantic import ValidationError
 
 from app.settings import Settings
-from tests.support import RunningDaemon, StartDaemon, free_port, make_exchange, run_command
+from tests.support import RunningDaemon, free_port, make_exchange, run_command
 
 
 @pytest.fixture
-def daemon(start_daemon: StartDaemon, tmp_path: Path) -> RunningDaemon:
-    started = start_daemon(base_model=tmp_path / "no-model", scheduler_interval_seconds=3600)
-    started.http.post("/v1/experiences/batch", json=[make_exchange(n) for n in range(20)])
-    return started
+def daemon(shared_daemon: RunningDaemon) -> RunningDaemon:
+    shared_daemon.http.post("/v1/experiences/batch", json=[make_exchange(n) for n in range(20)])
+    return shared_daemon
 
 
 def command(daemon: RunningDaemon, *arguments: str, code: int = 0) -> str:
@@ -47,19 +46,17 @@ def test_empty_lists_say_what_to_do(daemon: RunningDaemon) -> None:
     assert "no checkpoint" in command(daemon, "promote", "01J", code=1)
 
 
-def test_token_comes_from_the_option_or_the_environment(
-    start_daemon: StartDaemon, data_dir: Path, tmp_path: Path
-) -> None:
+@pytest.mark.daemon(require_tokens="true")
+def test_token_comes_from_the_option_or_the_environment(shared_daemon: RunningDaemon) -> None:
     made = run_command(
         "tokens", "create", "reader", "--scope", "read", "--json",
-        environment={"SAGE_DATA_DIR": str(data_dir)},
+        environment={"SAGE_DATA_DIR": str(shared_daemon.data_dir)},
     )  # fmt: skip
     token = json.loads(made.stdout)["token"]
-    guarded = start_daemon(base_model=tmp_path / "none", scheduler_interval_seconds=3600)
-    assert "token" in command(guarded, "stats", code=1)
-    assert "mass" in command(guarded, "stats", "--token", token)
-    assert "No cycle yet" in command(guarded, "cycles", "--token", token)
-    port = str(guarded.http.base_url.port)
+    assert "token" in command(shared_daemon, "stats", code=1)
+    assert "mass" in command(shared_daemon, "stats", "--token", token)
+    assert "No cycle yet" in command(shared_daemon, "cycles", "--token", token)
+    port = str(shared_daemon.http.base_url.port)
     result = run_command("stats", environment={"SAGE_PORT": port, "SAGE_TOKEN": token})
     assert token not in result.stdout + result.stderr
 

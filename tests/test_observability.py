@@ -13,7 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from app.db.engine import Database
 from tests.publishing import publish
-from tests.support import StartDaemon
+from tests.support import RunningDaemon
 
 DOCKER = Path(__file__).parent.parent / "docker"
 DASHBOARD = DOCKER / "grafana" / "dashboard.json"
@@ -38,12 +38,10 @@ def rules() -> list[dict[str, Any]]:
 def exposed(
     db: Database,
     data_dir: Path,
-    start_daemon: StartDaemon,
-    tmp_path: Path,
+    daemon: RunningDaemon,
 ) -> dict[str, set[str]]:
     """Names that a daemon with a checkpoint answers, those of empty families too; and labels."""
     publish(db, data_dir / "checkpoints", range(20))
-    daemon = start_daemon(base_model=tmp_path / "none", scheduler_interval_seconds=3600)
     found: dict[str, set[str]] = {}
     for family in text_string_to_metric_families(daemon.http.get("/metrics").text):
         found.setdefault(family.name, set())

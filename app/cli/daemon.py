@@ -104,7 +104,6 @@ def run_child(cycle_id: str, make_trainer: Callable[[], Trainer]) -> None:
 
     worker.watch_parent()
     stop = worker.stop_on_signal()
-    worker.yield_cores()
 
     from app.cli.database import open_database  # noqa: PLC0415
     from app.domain.worker_end import DISK_FULL_EXIT  # noqa: PLC0415
@@ -112,6 +111,7 @@ def run_child(cycle_id: str, make_trainer: Callable[[], Trainer]) -> None:
 
     with explained():
         settings = read_settings()
+        worker.yield_cores(settings.child_niceness)
         configure_logging(level=settings.log_level, log_format=settings.log_format)
         try:
             with open_database(settings, is_migrated=False) as db:

@@ -116,9 +116,9 @@ def _experiment() -> Iterator[Settings]:
     """Settings for a training that gives way to everything else; errors become sentences."""
     from app.worker.experiment import step_aside  # noqa: PLC0415
 
-    step_aside()
     with explained():
         settings = read_settings()
+        step_aside(settings.child_niceness)
         configure_logging(level=settings.log_level, log_format=settings.log_format)
         yield settings
 

@@ -34,9 +34,6 @@ from app.training.models import base_name
 from app.training.trainer import Trainer
 from app.worker.progress import ProgressWriter
 
-NICENESS = 10
-"""The live session and the API come first."""
-
 _log = get_logger(__name__)
 
 
@@ -60,15 +57,15 @@ def stop_on_signal() -> threading.Event:
     return stop
 
 
-def yield_cores() -> None:
+def yield_cores(niceness: int) -> None:
     """Lower this process's priority below the session's and the API's.
 
     Where Linux schedules by session (autogroup), a process that began a session of its own is
     weighed by that session's niceness alone: without the second line the first does nothing.
     """
-    os.nice(NICENESS)
+    os.nice(niceness)
     with suppress(OSError):  # no autogroups here
-        Path("/proc/self/autogroup").write_text(str(NICENESS))
+        Path("/proc/self/autogroup").write_text(str(niceness))
 
 
 def run_cycle(

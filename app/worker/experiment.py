@@ -112,7 +112,7 @@ def experiment_room(scratch: Path, kept: Path) -> Iterator[Room]:
         lock.release()
 
 
-def step_aside() -> None:
+def step_aside(niceness: int) -> None:
     """Go on in a child that yields its cores as a cycle does; the parent ends with its exit code.
 
     Where Linux schedules by session, only a session's niceness counts, and a command's session is
@@ -126,7 +126,7 @@ def step_aside() -> None:
         os.dup2(read_end, sys.stdin.fileno())
         os.setsid()
         watch_parent()
-        yield_cores()
+        yield_cores(niceness)
         return
     os.close(read_end)
     for number in (signal.SIGINT, signal.SIGTERM):

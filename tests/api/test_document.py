@@ -16,7 +16,7 @@ from app.settings import Settings
 from tests.api.guards.test_access import fill
 from tests.publishing import publish
 from tests.record_examples import TARGET, body_example
-from tests.support import RunningDaemon, StartDaemon, make_exchange
+from tests.support import RunningDaemon, make_exchange
 
 # FastAPI gives GET and HEAD of one route the same id, which app.api.document mends.
 pytestmark = pytest.mark.filterwarnings("ignore:Duplicate Operation ID:UserWarning")
@@ -115,11 +115,10 @@ MAIN = {
 
 
 def test_daemon_takes_every_request_that_is_shown(
-    start_daemon: StartDaemon,
+    daemon: RunningDaemon,
     db: Database,
     document: dict[str, Any],
 ) -> None:
-    daemon = start_daemon(scheduler_interval_seconds=3600, base_model="/nowhere")
     checkpoint_id, _ = publish(db, daemon.data_dir / "checkpoints", range(40))
     shown = {
         f"{method} {path}": operation
@@ -143,11 +142,10 @@ def test_daemon_takes_every_request_that_is_shown(
 
 
 def test_free_parts_of_answers_hold_what_the_daemon_sends_today(
-    start_daemon: StartDaemon,
+    daemon: RunningDaemon,
     db: Database,
     document: dict[str, Any],
 ) -> None:
-    daemon = start_daemon(scheduler_interval_seconds=3600)
     checkpoint_id, _ = publish(db, daemon.data_dir / "checkpoints", range(40))
     cycle_id = daemon.http.get(f"/v1/checkpoints/{checkpoint_id}").json()["sleep_cycle_id"]
     ids = {"checkpoint_id": checkpoint_id, "cycle_id": cycle_id}
@@ -175,11 +173,10 @@ def example_of(document: dict[str, Any], path: str) -> dict[str, Any]:
 
 
 def test_download_answers_as_its_document_says(
-    start_daemon: StartDaemon,
+    daemon: RunningDaemon,
     db: Database,
     document: dict[str, Any],
 ) -> None:
-    daemon = start_daemon(scheduler_interval_seconds=3600)
     checkpoint_id, _ = publish(db, daemon.data_dir / "checkpoints", range(40))
     for part in ("/archive", "/files/{name}"):
         template = "/v1/checkpoints/{checkpoint_id}" + part

@@ -6,7 +6,6 @@ import shutil
 import sqlite3
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -19,6 +18,7 @@ from app.db import instances
 from app.db.engine import Database
 from app.errors import DatabaseReadOnly, DatabaseUnavailable, DirectoryReadOnly
 from app.settings import Settings
+from tests.patience import wait_until
 from tests.publishing import NOW
 from tests.small_disk import fill_up, make_read_only, small_disk
 from tests.support import StartDaemon, make_exchange, run_command
@@ -38,15 +38,12 @@ def problem(answer: httpx.Response) -> tuple[int, str]:
     return answer.status_code, answer.json()["type"].rpartition(":")[2]
 
 
-def wait_until_ready(http: httpx.Client) -> str:
-    deadline = time.monotonic() + 20
-    while time.monotonic() < deadline:
-        ready = http.get("/readyz").json()
-        if ready["checks"]["database"] == "ok":
-            break
-        time.sleep(0.1)
-    word: str = ready["checks"]["database"]
-    return word
+def wait_until_ready(http: httpx.Client) -> None:
+    def is_ready() -> bool:
+        found: bool = http.get("/readyz").json()["checks"]["database"] == "ok"
+        return found
+
+    wait_until(is_ready, lambda: str(http.get("/readyz").json()))
 
 
 def test_full_disk_refuses_exchanges_by_name_and_takes_them_when_there_is_room(
@@ -67,7 +64,7 @@ def test_full_disk_refuses_exchanges_by_name_and_takes_them_when_there_is_room(
     counts = http.get("/stats").json()["instances"][0]["counts"]
     assert sum(counts.values()) == stored
     filler.unlink()
-    assert wait_until_ready(http) == "ok"
+    wait_until_ready(http)
     assert http.post("/v1/experiences", json=make_exchange(50)).status_code == 201
     with closing(sqlite3.connect(disk / "sage-sleep.db")) as connection:
         assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
@@ -89,7 +86,7 @@ def test_database_locked_by_another_process_is_said_and_passes(
         assert ready.status_code == 503
         assert "holds the database" in ready.json()["checks"]["database"]
         assert http.get("/healthz").status_code == http.get("/stats").status_code == 200
-    assert wait_until_ready(http) == "ok"
+    wait_until_ready(http)
     assert http.post("/v1/experiences", json=make_exchange(0)).status_code == 201
 
 
@@ -154,6 +151,7 @@ import resource, sys
 from app.db import instances
 from app.db.engine import Database
 from app.settings import Settings
+from tests.patience import wait_until
 from tests.publishing import NOW
 
 db = Database(f"sqlite:///{sys.argv[1]}", Settings().instance_defaults())

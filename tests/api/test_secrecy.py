@@ -14,8 +14,9 @@ from app.clock import utc_now
 from app.db.engine import Database
 from app.domain.access import Scope
 from app.services.tokens import create_token
+from tests.patience import seconds_left
 from tests.publishing import publish
-from tests.support import StartDaemon, make_exchange
+from tests.support import RunningDaemon, StartDaemon, make_exchange
 
 SENTENCE = "the heron waits beside the violet weir"
 
@@ -84,15 +85,15 @@ OUTSIDE = [
 
 
 def test_no_path_of_a_client_reaches_the_file_system(
-    start_daemon: StartDaemon,
+    daemon: RunningDaemon,
     db: Database,
     data_dir: Path,
     request: pytest.FixtureRequest,
 ) -> None:
     checkpoint_id, _ = publish(db, data_dir / "checkpoints", range(40))
-    port = start_daemon(scheduler_interval_seconds=3600).http.base_url.port
+    port = daemon.http.base_url.port
     # http.client sends a path as it is; httpx would resolve the dots.
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=seconds_left())
     request.addfinalizer(connection.close)
 
     def ask(method: str, address: str) -> tuple[int, bytes]:

@@ -107,7 +107,7 @@ CASES = {
 def sleep(daemon: RunningDaemon, **overrides: Any) -> dict[str, Any]:
     request = {"force": True, "overrides": overrides}
     started = daemon.http.post("/v1/sleep-cycles", json=request).raise_for_status()
-    return daemon.wait_for_cycle(started.json()["id"], timeout_seconds=900)
+    return daemon.wait_for_cycle(started.json()["id"])
 
 
 def replies_of(model: Path, adapter: Path | None, training: list[str]) -> ReplyMeasures:

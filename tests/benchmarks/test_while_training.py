@@ -47,7 +47,7 @@ def steady_load(port: int, first_number: int) -> tuple[Load, Load]:
 
 
 def test_load_beside_a_cycle(start_daemon: StartDaemon, embedded_model: Path) -> None:
-    daemon = start_daemon(base_model=embedded_model, mass_threshold=1e9)
+    daemon = start_daemon(base_model=embedded_model, mass_threshold=1e9, child_niceness=10)
     port = daemon.http.base_url.port
     assert port is not None
     exchanges = [make_exchange(number) for number in range(EXPERIENCES)]

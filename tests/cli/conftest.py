@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
-from tests.support import RunningDaemon, StartDaemon, make_exchange, run_command
+from tests.support import RunningDaemon, make_exchange, run_command
 
 Command = Callable[..., str]
 
 
 @pytest.fixture
-def daemon(start_daemon: StartDaemon, tmp_path: Path) -> RunningDaemon:
+def daemon(shared_daemon: RunningDaemon) -> RunningDaemon:
     """A daemon that never sleeps by itself, whose base model is not there, with 20 exchanges."""
-    started = start_daemon(base_model=tmp_path / "no-model", scheduler_interval_seconds=3600)
-    started.http.post("/v1/experiences/batch", json=[make_exchange(n) for n in range(20)])
-    return started
+    shared_daemon.http.post("/v1/experiences/batch", json=[make_exchange(n) for n in range(20)])
+    return shared_daemon
 
 
 @pytest.fixture

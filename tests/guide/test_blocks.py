@@ -26,8 +26,6 @@ from tests.publishing import publish
 from tests.support import RunningDaemon, StartDaemon
 from tests.tiny import make_tiny_model
 
-pytestmark = pytest.mark.timeout(300)
-
 RUN = {"sh", "python"}
 
 NOT_COMMANDS = {

@@ -24,7 +24,6 @@ from app.training.evaluate import held_out_loss, token_log_probabilities
 from app.training.loading import BaseModel, load_base_model
 from app.training.trainer import LoraTrainer
 
-pytestmark = pytest.mark.timeout(300)
 POLICY = GatePolicy()
 
 

@@ -14,11 +14,11 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
+from tests.patience import seconds_left
 from tests.support import RunningDaemon
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 PICTURES = Path(__file__).parents[2] / ".console-pictures"
-TIMEOUT_SECONDS = 20
 OpenConsole = Callable[..., Page]
 
 
@@ -35,7 +35,6 @@ def browser() -> Iterator[Browser]:
             "The console is tested in a browser and none is installed: "
             "as root, `apt-get update && apt-get install -y chromium`."
         )
-    expect.set_options(timeout=TIMEOUT_SECONDS * 1000)
     with sync_playwright() as playwright:
         is_root = os.geteuid() == 0
         browser = playwright.chromium.launch(
@@ -55,6 +54,7 @@ def open_console(browser: Browser) -> Iterator[OpenConsole]:
     contexts: list[BrowserContext] = []
     asked: list[str] = []
     errors: list[str] = []
+    expect.set_options(timeout=seconds_left() * 1000)
 
     def open_(
         daemon: RunningDaemon, *, dark: bool = False, width: int = 1280, path: str = "/"
@@ -66,7 +66,7 @@ def open_console(browser: Browser) -> Iterator[OpenConsole]:
             viewport={"width": width, "height": 900},
         )
         contexts.append(context)
-        context.set_default_timeout(TIMEOUT_SECONDS * 1000)
+        context.set_default_timeout(seconds_left() * 1000)
         context.on("request", lambda request: asked.append(request.url))
         page = context.new_page()
         page.on("pageerror", lambda error: errors.append(str(error)))

@@ -7,7 +7,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
 from app.db.engine import Database
-from tests.support import StartDaemon
+from tests.support import RunningDaemon
 from tests.web.conftest import OpenConsole
 from tests.web.scenery import live
 
@@ -28,13 +28,12 @@ def findings(page: Page) -> list[str]:
 @pytest.mark.parametrize("dark", [False, True])
 @pytest.mark.parametrize("width", [1280, 390])
 def test_nothing_grave_is_found(
-    start_daemon: StartDaemon,
+    daemon: RunningDaemon,
     open_console: OpenConsole,
     db: Database,
     dark: bool,
     width: int,
 ) -> None:
-    daemon = start_daemon(scheduler_interval_seconds=3600)
     page = open_console(daemon, dark=dark, width=width)
     expect(page.locator("#feed")).to_contain_text("Nothing has happened yet")
     expect(page.locator("#link")).to_have_text("live")

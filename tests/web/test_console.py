@@ -20,9 +20,8 @@ QUIET = {"scheduler_interval_seconds": 3600}
 
 
 @pytest.fixture
-def lived(start_daemon: StartDaemon, db: Database) -> RunningDaemon:
+def lived(daemon: RunningDaemon, db: Database) -> RunningDaemon:
     """A daemon whose instance `default` has slept six times."""
-    daemon = start_daemon(**QUIET)
     live(db, daemon.data_dir / "checkpoints")
     return daemon
 
@@ -46,9 +45,8 @@ def checkpoint(page: Page, cycle: int) -> Any:
 
 
 def test_posted_session_fills_the_mass_while_it_is_watched(
-    start_daemon: StartDaemon, open_console: OpenConsole
+    daemon: RunningDaemon, open_console: OpenConsole
 ) -> None:
-    daemon = start_daemon(**QUIET)
     page = open_console(daemon)
     expect(page.locator("#mass")).to_contain_text("0.0 of 20.0")
     expect(page.locator("#list")).to_contain_text("No exchange yet")
@@ -62,9 +60,8 @@ def test_posted_session_fills_the_mass_while_it_is_watched(
 
 
 def test_dry_run_shows_the_plan_and_starts_nothing(
-    start_daemon: StartDaemon, open_console: OpenConsole
+    daemon: RunningDaemon, open_console: OpenConsole
 ) -> None:
-    daemon = start_daemon(**QUIET)
     post_session(daemon, range(24))
     page = open_console(daemon)
     page.get_by_role("button", name="Dry run").click()
@@ -78,7 +75,6 @@ def test_dry_run_shows_the_plan_and_starts_nothing(
     assert daemon.http.get("/v1/sleep-cycles").json()["data"] == []
 
 
-@pytest.mark.timeout(240)
 def test_sleep_is_watched_live_to_its_end_and_another_is_cancelled(
     start_daemon: StartDaemon, open_console: OpenConsole
 ) -> None:
@@ -297,10 +293,10 @@ def test_text_of_an_exchange_is_never_markup(
     assert page.title() == "default · SAGE Sleep"
 
 
+@pytest.mark.daemon(require_tokens="true")
 def test_token_is_asked_for_and_kept_for_this_tab_alone(
-    start_daemon: StartDaemon, open_console: OpenConsole, db: Database
+    daemon: RunningDaemon, open_console: OpenConsole, db: Database
 ) -> None:
-    daemon = start_daemon(require_tokens="true", **QUIET)
     live(db, daemon.data_dir / "checkpoints")
     token = grant(db, Scope.READ)["Authorization"].removeprefix("Bearer ")
     page = open_console(daemon)
@@ -337,9 +333,8 @@ def test_report_opens_from_its_link(lived: RunningDaemon, open_console: OpenCons
 
 
 def test_every_instance_can_be_found_and_chosen(
-    start_daemon: StartDaemon, open_console: OpenConsole
+    daemon: RunningDaemon, open_console: OpenConsole
 ) -> None:
-    daemon = start_daemon(**QUIET)
     for number in range(130):
         daemon.http.put(f"/v1/instances/m{number:03d}-qwen", json={})
     page = open_console(daemon)

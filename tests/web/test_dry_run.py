@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from playwright.sync_api import expect
 
-from tests.support import StartDaemon, make_exchange
+from tests.support import RunningDaemon, make_exchange
 from tests.web.conftest import OpenConsole
-from tests.web.test_console import QUIET, post_session
+from tests.web.test_console import post_session
 
 
 def test_dry_run_names_what_is_left_out_and_what_a_floor_came_to(
-    start_daemon: StartDaemon, open_console: OpenConsole
+    daemon: RunningDaemon, open_console: OpenConsole
 ) -> None:
-    daemon = start_daemon(**QUIET)
     post_session(daemon, range(12))
     flood = [make_exchange(n, prompt="What is your name?") for n in range(12, 36)]
     daemon.http.post("/v1/experiences/batch", json=flood).raise_for_status()

@@ -5,16 +5,15 @@ from __future__ import annotations
 import pytest
 
 from app.api.pages.guide import PAGES
-from tests.support import StartDaemon
+from tests.support import RunningDaemon
 from tests.web.conftest import OpenConsole, picture
 from tests.web.test_accessibility import findings
 
 
 @pytest.mark.parametrize(("width", "dark"), [(1280, False), (390, True)])
 def test_pages_can_be_read_by_anyone(
-    start_daemon: StartDaemon, open_console: OpenConsole, width: int, dark: bool
+    daemon: RunningDaemon, open_console: OpenConsole, width: int, dark: bool
 ) -> None:
-    daemon = start_daemon()
     page = open_console(daemon, path="/guide", width=width, dark=dark)
     assert findings(page) == []
     for name in PAGES:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from app.db.engine import Database
-from tests.support import RunningDaemon, StartDaemon, run_command
+from tests.support import RunningDaemon, run_command
 from tests.web.conftest import OpenConsole, picture
 from tests.web.scenery import live
 
@@ -15,13 +15,12 @@ from tests.web.scenery import live
 @pytest.mark.parametrize("width", [1280, 390])
 @pytest.mark.parametrize("dark", [False, True])
 def test_nothing_is_wider_than_the_page(
-    start_daemon: StartDaemon,
+    daemon: RunningDaemon,
     open_console: OpenConsole,
     db: Database,
     width: int,
     dark: bool,
 ) -> None:
-    daemon: RunningDaemon = start_daemon(scheduler_interval_seconds=3600)
     name = f"{width}-{'dark' if dark else 'light'}"
     page = open_console(daemon, dark=dark, width=width)
     page.get_by_text("No cycle has used").or_(page.get_by_text("No exchange yet. A")).wait_for()
@@ -37,7 +36,7 @@ def test_nothing_is_wider_than_the_page(
 
 
 def test_real_exchanges_fit_the_page(
-    start_daemon: StartDaemon,
+    daemon: RunningDaemon,
     open_console: OpenConsole,
     data_dir: Path,
     shared_data: Path,
@@ -51,7 +50,6 @@ def test_real_exchanges_fit_the_page(
             "--create",
             environment={"SAGE_DATA_DIR": str(data_dir)},
         )
-    daemon = start_daemon(scheduler_interval_seconds=3600)
     for width in (1280, 390):
         for name in ("gemma3-12b", "qwen2.5-0.5b"):
             page = open_console(daemon, width=width, path=f"/?instance=sprout-{name}")

@@ -17,8 +17,6 @@ from tests.support import run_command
 from tests.worker.conftest import Place
 from tests.worker.test_experiment import fingerprint
 
-pytestmark = pytest.mark.timeout(300)
-
 
 def order(place: Place, *, at_most: int | None, seeds: int = 1) -> experiments.CalibrationOrder:
     return experiments.order_calibration(place.db, "default", max_experiences=at_most, seeds=seeds)

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import signal
-import time
 from pathlib import Path
 from typing import Any
 
 import psutil
-import pytest
 
+from tests.patience import wait_until
 from tests.support import RunningDaemon, StartDaemon, make_exchange
-
-pytestmark = pytest.mark.timeout(600)
 
 SETTINGS: dict[str, Any] = {
     "scheduler_interval_seconds": 3600,
@@ -26,20 +23,12 @@ def start_cycle(daemon: RunningDaemon) -> str:
     """Begin a cycle and wait until it trains."""
     daemon.http.post("/v1/experiences/batch", json=[make_exchange(n) for n in range(24)])
     cycle_id: str = daemon.http.post("/v1/sleep-cycles", json={"force": True}).json()["id"]
-    for _ in range(600):
-        cycle = daemon.http.get(f"/v1/sleep-cycles/{cycle_id}").json()
-        if (cycle["progress"] or {}).get("step"):
-            return cycle_id
-        time.sleep(0.1)
-    pytest.fail(f"the cycle did not begin to train:\n{daemon.log}")
+    daemon.wait_for_step(cycle_id)
+    return cycle_id
 
 
-def wait_for_death(pid: int) -> None:
-    for _ in range(100):
-        if not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE:
-            return
-        time.sleep(0.1)
-    pytest.fail("the child outlived the daemon")
+def is_dead(pid: int) -> bool:
+    return not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
 
 
 def test_killed_daemon_takes_the_child_along_and_the_next_start_finishes(
@@ -50,7 +39,7 @@ def test_killed_daemon_takes_the_child_along_and_the_next_start_finishes(
     (child,) = psutil.Process(daemon.process.pid).children()
     daemon.process.kill()
     daemon.process.wait()
-    wait_for_death(child.pid)
+    wait_until(lambda: is_dead(child.pid), "the child ended with the daemon")
     again = start_daemon(base_model=embedded_model, **SETTINGS)
     assert "daemon.recovered" in again.log
     cycle = again.wait_for_cycle(cycle_id)
@@ -69,14 +58,8 @@ def test_killed_child_is_started_again_by_the_daemon(
     cycle_id = start_cycle(daemon)
     (child,) = psutil.Process(daemon.process.pid).children()
     child.kill()
-    for _ in range(100):
-        cycle = daemon.http.get(f"/v1/sleep-cycles/{cycle_id}").json()
-        if cycle["attempts"] == 2:
-            break
-        time.sleep(0.1)
-    assert cycle["attempts"] == 2
-    daemon.process.send_signal(signal.SIGTERM)
-    assert daemon.process.wait(timeout=30) in {0, -signal.SIGTERM}
+    wait_until(lambda: daemon.get_cycle(cycle_id)["attempts"] == 2, "the cycle was started again")
+    assert daemon.stop() in {0, -signal.SIGTERM}
     assert "daemon.stopped" in daemon.log
     requeued = start_daemon(base_model=embedded_model, **SETTINGS)
     assert requeued.http.post(f"/v1/sleep-cycles/{cycle_id}/cancel").status_code == 202

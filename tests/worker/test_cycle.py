@@ -7,12 +7,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 import subprocess
 import sys
 import tarfile
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -24,14 +22,8 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.support import (
-    RunningDaemon,
-    free_port,
-    make_exchange,
-    wait_until_up,
-)
-
-pytestmark = pytest.mark.timeout(900)  # two real cycles, on a machine that may be busy
+from tests.patience import seconds_left
+from tests.support import RunningDaemon, launch, make_exchange
 
 SESSION = Path(__file__).parents[2] / "app" / "demo_session.json"
 
@@ -58,25 +50,9 @@ def night(
 ) -> Iterator[Night]:
     data_dir = tmp_path_factory.mktemp("night")
     shutil.copy(migrated_file, data_dir / "sage-sleep.db")
-    port = free_port()
-    environment = {
-        "SAGE_DATA_DIR": str(data_dir),
-        "SAGE_PORT": str(port),
-        "SAGE_BASE_MODEL": str(embedded_model),
-        "SAGE_SCHEDULER_INTERVAL_SECONDS": "3600",
-        "SAGE_MIN_INTERVAL_SECONDS": "0",
-    }
-    log_path = data_dir / "daemon.log"
-    with log_path.open("wb") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "app", "serve"],
-            env={**os.environ, **environment},
-            stdout=log,
-            stderr=log,
-        )
-    http = httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30)
-    daemon = RunningDaemon(process, http, data_dir, log_path)
-    wait_until_up(daemon)
+    settings: dict[str, Any] = {"scheduler_interval_seconds": 3600, "min_interval_seconds": 0}
+    daemon = launch(data_dir, data_dir / "daemon.log", base_model=embedded_model, **settings)
+    http = daemon.http
     try:
         half = exchanges()
         http.post("/v1/experiences/batch", json=half[:18]).raise_for_status()
@@ -88,8 +64,7 @@ def night(
         aliases = http.get("/v1/instances/default/aliases").json()
         yield Night(daemon, first, second, between, nothing_left, aliases)
     finally:
-        process.terminate()
-        process.wait(timeout=30)
+        daemon.stop()
         http.close()
 
 
@@ -332,11 +307,7 @@ def test_running_cycle_can_be_cancelled_and_gives_everything_back(night: Night) 
     before = http.get("/stats").json()["instances"][0]["counts"]
     body = {"force": True, "overrides": {"epochs": 50}}
     cycle_id = http.post("/v1/sleep-cycles", json=body).json()["id"]
-    for _ in range(300):
-        cycle = http.get(f"/v1/sleep-cycles/{cycle_id}").json()
-        if (cycle["progress"] or {}).get("step"):
-            break
-        time.sleep(0.2)
+    night.daemon.wait_for_step(cycle_id)
     assert http.post(f"/v1/sleep-cycles/{cycle_id}/cancel").status_code == 202
     assert night.daemon.wait_for_cycle(cycle_id)["status"] == "cancelled"
     assert http.get("/stats").json()["instances"][0]["counts"] == before
@@ -360,4 +331,4 @@ def test_child_ends_normally_beside_its_parent_and_at_once_without(
         assert child.stdin is not None
         if is_parent_gone:
             child.stdin.close()
-        assert child.wait(30) == code
+        assert child.wait(seconds_left()) == code

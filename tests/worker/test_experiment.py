@@ -8,7 +8,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -36,12 +35,10 @@ from app.services.experiences import erase_experience
 from app.services.instances import put_instance
 from app.training.trainer import LoraTrainer
 from app.worker import experiment
-from app.worker.cycle import NICENESS
+from tests.patience import seconds_left, wait_until
 from tests.publishing import NOW
 from tests.support import run_command
 from tests.worker.conftest import Place
-
-pytestmark = pytest.mark.timeout(300)
 
 
 @dataclass
@@ -172,19 +169,17 @@ def test_interrupted_command_yields_its_cores_ends_with_1_and_leaves_nothing(lin
         **os.environ,
         "SAGE_DATA_DIR": str(place.settings.data_dir),
         "SAGE_BASE_MODEL": str(place.settings.base_model),
+        "SAGE_CHILD_NICENESS": "7",
     }
     scratch = place.settings.scratch_dir
     command = [sys.executable, "-m", "app", "reproduce", line.first.id]
     with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE) as process:
-        for _ in range(900):
-            if scratch.is_dir() and any(path.is_dir() for path in scratch.iterdir()):
-                break
-            time.sleep(0.1)
+        wait_until(lambda: any(path.is_dir() for path in scratch.glob("*")), "it has begun")
         (child,) = psutil.Process(process.pid).children()
-        assert child.nice() >= NICENESS
+        assert child.nice() >= 7
         assert os.getsid(child.pid) == child.pid
         process.send_signal(signal.SIGINT)
-        _, told = process.communicate(timeout=200)
+        _, told = process.communicate(timeout=seconds_left())
     assert (process.returncode, b"stopped before" in told) == (1, True), told
     assert [path.name for path in scratch.iterdir()] == [".lock"]
 

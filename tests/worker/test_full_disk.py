@@ -16,10 +16,9 @@ from app.domain.decision import Trigger
 from app.domain.worker_end import DISK_FULL_EXIT, WorkerEnd
 from app.services import consolidation, sleep
 from app.settings import Settings
+from tests.patience import seconds_left
 from tests.publishing import NOW, fill
 from tests.small_disk import small_disk
-
-pytestmark = pytest.mark.timeout(180)
 
 
 @pytest.fixture
@@ -43,7 +42,7 @@ def run_child(way: str, cycle_id: str, data_dir: Path) -> int:
         env={**os.environ, "SAGE_DATA_DIR": str(data_dir)},
         stdin=subprocess.PIPE,
     ) as child:
-        return child.wait(timeout=60)
+        return child.wait(timeout=seconds_left())
 
 
 def error_of(db: Database, cycle_id: str) -> tuple[str, str | None]:

@@ -7,13 +7,9 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
-import pytest
-
 from app.db.engine import Database
 from tests.publishing import publish
 from tests.support import StartDaemon, make_exchange
-
-pytestmark = pytest.mark.timeout(180)
 
 CALLERS = 6
 

@@ -4,15 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import pytest
-
 from app.db import experiences
 from app.domain.policy import Promotion
 from app.services import registry, sleep
 from tests.publishing import aliases
 from tests.worker.conftest import Place
-
-pytestmark = pytest.mark.timeout(300)
 
 
 def test_refused_cycle_moves_no_alias_and_the_third_refusal_quarantines(

@@ -20,10 +20,9 @@ from app.services import sleep
 from app.worker import supervisor
 from app.worker.cycle import _explain
 from app.worker.supervisor import POLL_SECONDS, Stopwatch, Supervisor
+from tests.patience import wait_until
 from tests.publishing import NOW, fill
 from tests.support import StartDaemon, make_exchange
-
-pytestmark = pytest.mark.timeout(180)
 
 StartSupervisor = Callable[..., str]
 
@@ -64,13 +63,10 @@ def events_of(db: Database, cycle_id: str) -> list[Any]:
 
 
 def wait_for_event(db: Database, cycle_id: str, type_: str) -> dict[str, Any]:
-    for _ in range(600):
-        for event in events_of(db, cycle_id):
-            if event.type == type_:
-                data: dict[str, Any] = event.data
-                return data
-        time.sleep(0.1)
-    pytest.fail(f"no {type_} among {[event.type for event in events_of(db, cycle_id)]}")
+    def found() -> dict[str, Any] | None:
+        return next((e.data for e in events_of(db, cycle_id) if e.type == type_), None)
+
+    return wait_until(found, lambda: f"{type_} in {[e.type for e in events_of(db, cycle_id)]}")
 
 
 def test_child_that_hangs_is_killed_and_counted_as_a_crash(
@@ -141,11 +137,7 @@ def test_daemon_and_child_stopped_for_longer_than_the_stall_limit_go_on(
     )
     daemon.http.post("/v1/experiences/batch", json=[make_exchange(n) for n in range(12)])
     cycle_id = daemon.http.post("/v1/sleep-cycles", json={"force": True}).json()["id"]
-    for _ in range(300):
-        cycle = daemon.http.get(f"/v1/sleep-cycles/{cycle_id}").json()
-        if (cycle["progress"] or {}).get("step"):
-            break
-        time.sleep(0.1)
+    daemon.wait_for_step(cycle_id)
     family = [psutil.Process(daemon.process.pid)]
     family += family[0].children()
     assert len(family) == 2

@@ -8,15 +8,11 @@ import socket
 import pytest
 
 from app.settings import Settings
+from tests.patience import seconds_left
 from tests.support import RunningDaemon, StartDaemon, make_exchange, run_command
 
 JSON = {"Content-Type": "application/json"}
 ROLLBACK = "/v1/instances/default/rollback"
-
-
-@pytest.fixture
-def daemon(start_daemon: StartDaemon) -> RunningDaemon:
-    return start_daemon()
 
 
 def own_origin(daemon: RunningDaemon) -> str:
@@ -42,7 +38,7 @@ def test_own_hosts_are_answered_on_any_port(daemon: RunningDaemon, host: str) ->
 
 def test_two_hosts_are_refused(daemon: RunningDaemon) -> None:
     with socket.create_connection(("127.0.0.1", daemon.http.base_url.port)) as connection:
-        connection.settimeout(10)
+        connection.settimeout(seconds_left())
         connection.sendall(b"GET /stats HTTP/1.1\r\nHost: localhost\r\nHost: evil.example\r\n\r\n")
         assert connection.recv(4096).startswith(b"HTTP/1.1 421")
 

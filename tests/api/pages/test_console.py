@@ -5,13 +5,16 @@ from __future__ import annotations
 import re
 from importlib import resources
 
-from tests.support import StartDaemon
+import pytest
+
+from tests.support import RunningDaemon
 
 HTML = resources.files("app.web.console").joinpath("index.html").read_text()
 
 
-def test_page_and_its_files_are_public_and_all_there(start_daemon: StartDaemon) -> None:
-    http = start_daemon(require_tokens="true").http
+@pytest.mark.daemon(require_tokens="true")
+def test_page_and_its_files_are_public_and_all_there(daemon: RunningDaemon) -> None:
+    http = daemon.http
     page = http.get("/")
     assert page.text == HTML
     found = re.findall(r'(?:href|src)="(/console/[^"]+)"', page.text)
@@ -24,8 +27,8 @@ def test_page_and_its_files_are_public_and_all_there(start_daemon: StartDaemon) 
         assert http.get(path).status_code == 200, path
 
 
-def test_policy_lets_in_nothing_inline_and_nothing_foreign(start_daemon: StartDaemon) -> None:
-    page = start_daemon().http.get("/")
+def test_policy_lets_in_nothing_inline_and_nothing_foreign(daemon: RunningDaemon) -> None:
+    page = daemon.http.get("/")
     policy = page.headers["content-security-policy"]
     assert policy.startswith("default-src 'self'")
     assert "unsafe" not in policy
@@ -34,8 +37,8 @@ def test_policy_lets_in_nothing_inline_and_nothing_foreign(start_daemon: StartDa
     assert page.headers["x-content-type-options"] == "nosniff"
 
 
-def test_file_that_did_not_change_is_not_sent_again(start_daemon: StartDaemon) -> None:
-    http = start_daemon().http
+def test_file_that_did_not_change_is_not_sent_again(daemon: RunningDaemon) -> None:
+    http = daemon.http
     first = http.get("/console/console.css")
     assert (first.headers["cache-control"], first.headers["content-type"]) == (
         "no-cache",
@@ -46,13 +49,14 @@ def test_file_that_did_not_change_is_not_sent_again(start_daemon: StartDaemon) -
     assert http.get("/console/console.css", headers={"If-None-Match": '"x"'}).status_code == 200
 
 
-def test_browser_that_shows_anything_else_of_it_finds_its_icon(start_daemon: StartDaemon) -> None:
-    icon = start_daemon(require_tokens="true").http.get("/favicon.ico")
+@pytest.mark.daemon(require_tokens="true")
+def test_browser_that_shows_anything_else_of_it_finds_its_icon(daemon: RunningDaemon) -> None:
+    icon = daemon.http.get("/favicon.ico")
     assert (icon.status_code, icon.headers["content-type"]) == (200, "image/svg+xml")
 
 
-def test_nothing_else_is_served(start_daemon: StartDaemon) -> None:
-    http = start_daemon().http
+def test_nothing_else_is_served(daemon: RunningDaemon) -> None:
+    http = daemon.http
     for path in (
         "nothing.js",
         "../cycle_report.html",

@@ -7,14 +7,17 @@ import subprocess
 import sys
 from importlib import resources
 
+import pytest
+
 from app.api.pages.guide import PAGES
-from tests.support import StartDaemon
+from tests.support import RunningDaemon
 
 FILES = resources.files("app.web") / "guide"
 
 
-def test_every_page_of_the_repository_is_served_to_anyone(start_daemon: StartDaemon) -> None:
-    http = start_daemon(require_tokens="true").http
+@pytest.mark.daemon(require_tokens="true")
+def test_every_page_of_the_repository_is_served_to_anyone(daemon: RunningDaemon) -> None:
+    http = daemon.http
     assert {f"{name}.md" for name in PAGES} == {
         file.name for file in FILES.iterdir() if file.name.endswith(".md")
     }
@@ -32,8 +35,8 @@ def test_every_page_of_the_repository_is_served_to_anyone(start_daemon: StartDae
     assert 'href="/guide"' in http.get("/").text
 
 
-def test_all_it_links_to_is_there(start_daemon: StartDaemon) -> None:
-    http = start_daemon().http
+def test_all_it_links_to_is_there(daemon: RunningDaemon) -> None:
+    http = daemon.http
     for name in PAGES:
         page = http.get(f"/guide/{name}").text
         for target in set(re.findall(r'(?:href|src)="([^"]+)"', page)):
@@ -45,8 +48,8 @@ def test_all_it_links_to_is_there(start_daemon: StartDaemon) -> None:
             assert not anchor or f'id="{anchor}"' in answer.text, (name, target)
 
 
-def test_page_that_did_not_change_is_not_sent_again(start_daemon: StartDaemon) -> None:
-    http = start_daemon().http
+def test_page_that_did_not_change_is_not_sent_again(daemon: RunningDaemon) -> None:
+    http = daemon.http
     etag = http.get("/guide/api").headers["etag"]
     assert http.get("/guide/api", headers={"If-None-Match": etag}).status_code == 304
     assert http.get("/guide/guide.css").headers["content-type"] == "text/css; charset=utf-8"

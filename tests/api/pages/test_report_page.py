@@ -13,7 +13,7 @@ from app.domain.decision import Trigger
 from app.services import sleep
 from app.services.experiences import erase_experience, get_experience
 from tests.publishing import NOW, end, fill, publish, report
-from tests.support import RunningDaemon, StartDaemon, make_exchange
+from tests.support import RunningDaemon, make_exchange
 
 HTML = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
 ATTACK = "<script>alert(1)</script><img src=https://example.org/x>"
@@ -49,12 +49,6 @@ def root(data_dir: Path) -> Path:
     return data_dir / "checkpoints"
 
 
-@pytest.fixture
-def quiet(start_daemon: StartDaemon, tmp_path: Path) -> RunningDaemon:
-    """A daemon that starts nothing by itself and whose base model is not there."""
-    return start_daemon(base_model=tmp_path / "no-model", scheduler_interval_seconds=3600)
-
-
 def ended(db: Database, root: Path, after: float, reply: str) -> tuple[str, str]:
     """A cycle that ended with this loss and this reply; its id and its first experience."""
     fill(db, range(20))
@@ -67,29 +61,29 @@ def ended(db: Database, root: Path, after: float, reply: str) -> tuple[str, str]
 
 
 def test_report_says_what_the_rules_left_out_and_brought_in(
-    quiet: RunningDaemon, db: Database, root: Path
+    daemon: RunningDaemon, db: Database, root: Path
 ) -> None:
     policy = {"category_floors": {"identity": 0.1}, "max_prompt_share": 0.2}
-    quiet.http.put("/v1/instances/default", json={"policy": policy})
+    daemon.http.put("/v1/instances/default", json={"policy": policy})
     flood = [make_exchange(n, prompt="What is your name?") for n in range(40, 70)]
-    quiet.http.post("/v1/experiences/batch", json=flood)
+    daemon.http.post("/v1/experiences/batch", json=flood)
     cycle_id, _ = ended(db, root, 2.5, "I am SAGE.")
-    found = quiet.http.get(f"/v1/sleep-cycles/{cycle_id}/report").json()
+    found = daemon.http.get(f"/v1/sleep-cycles/{cycle_id}/report").json()
     (rule,) = found["left_out"]
     assert rule["rule"] == "prompt_share"
     assert not set(rule["experience_ids"]) & {item["id"] for item in found["experiences"]}
     (floor,) = found["floors"]
     assert floor["met"]
-    page = quiet.http.get(f"/v1/sleep-cycles/{cycle_id}/report?format=html").text
+    page = daemon.http.get(f"/v1/sleep-cycles/{cycle_id}/report?format=html").text
     assert f"<p>{rule['text']}.</p>" in page
     assert f"<p>{floor['text']}.</p>" in page
 
 
 def test_accepted_cycle_as_a_page_that_asks_for_nothing_and_escapes_everything(
-    db: Database, root: Path, quiet: RunningDaemon
+    db: Database, root: Path, daemon: RunningDaemon
 ) -> None:
     cycle_id, learned = ended(db, root, 2.5, ATTACK)
-    response = quiet.http.get(f"/v1/sleep-cycles/{cycle_id}/report", headers=HTML)
+    response = daemon.http.get(f"/v1/sleep-cycles/{cycle_id}/report", headers=HTML)
     assert response.status_code == 200
     assert response.headers["content-type"].startswith("text/html")
     assert response.headers["vary"] == "Accept"
@@ -112,13 +106,13 @@ def test_accepted_cycle_as_a_page_that_asks_for_nothing_and_escapes_everything(
 
 
 def test_style_of_the_page_is_the_one_its_policy_lets_in(
-    db: Database, root: Path, quiet: RunningDaemon
+    db: Database, root: Path, daemon: RunningDaemon
 ) -> None:
     import base64
     import hashlib
 
     cycle_id, _ = ended(db, root, 2.5, "x")
-    response = quiet.http.get(f"/v1/sleep-cycles/{cycle_id}/report?format=html")
+    response = daemon.http.get(f"/v1/sleep-cycles/{cycle_id}/report?format=html")
     style = re.search(r"<style>(.*?)</style>", response.text, re.DOTALL)
     assert style is not None
     digest = base64.b64encode(hashlib.sha256(style[1].encode()).digest()).decode()
@@ -127,24 +121,24 @@ def test_style_of_the_page_is_the_one_its_policy_lets_in(
 
 
 def test_accept_chooses_and_the_parameter_wins(
-    db: Database, root: Path, quiet: RunningDaemon
+    db: Database, root: Path, daemon: RunningDaemon
 ) -> None:
     cycle_id, _ = ended(db, root, 2.5, "x")
     path = f"/v1/sleep-cycles/{cycle_id}/report"
-    found = quiet.http.get(path)
+    found = daemon.http.get(path)
     assert found.headers["content-type"] == "application/json"
     assert found.json()["verdict"] == "accepted"
-    assert quiet.http.get(f"{path}?format=json", headers=HTML).json() == found.json()
-    assert quiet.http.get(f"{path}?format=html").text.startswith("<!doctype html>")
-    assert quiet.http.get(f"{path}?format=pdf").status_code == 422
-    assert quiet.http.get("/v1/sleep-cycles/none/report", headers=HTML).status_code == 404
+    assert daemon.http.get(f"{path}?format=json", headers=HTML).json() == found.json()
+    assert daemon.http.get(f"{path}?format=html").text.startswith("<!doctype html>")
+    assert daemon.http.get(f"{path}?format=pdf").status_code == 422
+    assert daemon.http.get("/v1/sleep-cycles/none/report", headers=HTML).status_code == 404
 
 
 def test_every_check_of_a_refusal_has_value_limit_and_baseline(
-    db: Database, root: Path, quiet: RunningDaemon
+    db: Database, root: Path, daemon: RunningDaemon
 ) -> None:
     cycle_id, _ = ended(db, root, 3.5, "x")
-    found = quiet.http.get(f"/v1/sleep-cycles/{cycle_id}/report").json()
+    found = daemon.http.get(f"/v1/sleep-cycles/{cycle_id}/report").json()
     checks = {check["name"]: check for check in found["checks"]}
     assert not checks["held_out_loss"]["passed"]
     assert checks["held_out_loss"]["baseline"] == 3.0
@@ -152,51 +146,51 @@ def test_every_check_of_a_refusal_has_value_limit_and_baseline(
     assert {item["status"] for item in found["experiences"] if item["role"] == "train"} == {
         "buffered"
     }
-    page = quiet.http.get(f"/v1/sleep-cycles/{cycle_id}/report?format=html").text
+    page = daemon.http.get(f"/v1/sleep-cycles/{cycle_id}/report?format=html").text
     assert "failed" in page
     assert "3.5" in page
 
 
-def test_queued_failed_and_cancelled_cycles_say_so(db: Database, quiet: RunningDaemon) -> None:
+def test_queued_failed_and_cancelled_cycles_say_so(db: Database, daemon: RunningDaemon) -> None:
     fill(db, range(20))
     request = sleep.CycleRequest(instance="default", trigger=Trigger.REQUEST, is_forced=True)
     # Queued behind the supervisor's back, which sleeps until it is woken.
     queued = sleep.request_cycle(db, request, now=NOW)
     path = f"/v1/sleep-cycles/{queued.id}/report"
-    page = quiet.http.get(path, headers=HTML).text
+    page = daemon.http.get(path, headers=HTML).text
     assert "waits for its turn" in page
     assert "The gate has not judged this cycle." in page
     assert "No step was trained." in page
-    quiet.http.post(f"/v1/sleep-cycles/{queued.id}/cancel")
-    assert "was cancelled" in quiet.http.get(path, headers=HTML).text
-    failed = quiet.http.post("/v1/sleep-cycles", json={"force": True}).json()["id"]
-    assert quiet.wait_for_cycle(failed)["status"] == "failed"
-    page = quiet.http.get(f"/v1/sleep-cycles/{failed}/report", headers=HTML).text
+    daemon.http.post(f"/v1/sleep-cycles/{queued.id}/cancel")
+    assert "was cancelled" in daemon.http.get(path, headers=HTML).text
+    failed = daemon.http.post("/v1/sleep-cycles", json={"force": True}).json()["id"]
+    assert daemon.wait_for_cycle(failed)["status"] == "failed"
+    page = daemon.http.get(f"/v1/sleep-cycles/{failed}/report", headers=HTML).text
     assert "failed: " in page
     assert "model fetch" in page
 
 
 def test_erased_text_is_gone_from_the_report_and_what_is_left_is_said(
-    db: Database, root: Path, quiet: RunningDaemon
+    db: Database, root: Path, daemon: RunningDaemon
 ) -> None:
     cycle_id, learned = ended(db, root, 2.5, "I said: {words}")
     words = get_experience(db, learned).row.response
     path = f"/v1/sleep-cycles/{cycle_id}/report"
-    assert words in quiet.http.get(path).json()["replies"][0]["after"]
+    assert words in daemon.http.get(path).json()["replies"][0]["after"]
     erase_experience(db, learned, now=NOW)
-    page = quiet.http.get(path, headers=HTML).text
+    page = daemon.http.get(path, headers=HTML).text
     assert words[:40] not in page
-    assert words[:40] not in quiet.http.get(path).text
-    assert words[:40] not in quiet.http.get(f"/v1/sleep-cycles/{cycle_id}").text
+    assert words[:40] not in daemon.http.get(path).text
+    assert words[:40] not in daemon.http.get(f"/v1/sleep-cycles/{cycle_id}").text
     assert "1 of those used was erased since" in page
     assert "was trained on an experience that was erased later" in page
 
 
 def test_report_of_an_old_checkpoint_says_it_is_no_longer_live(
-    db: Database, root: Path, quiet: RunningDaemon
+    db: Database, root: Path, daemon: RunningDaemon
 ) -> None:
     cycle_id, _ = ended(db, root, 2.5, "x")
     publish(db, root, range(20, 40))
-    found = quiet.http.get(f"/v1/sleep-cycles/{cycle_id}/report").json()
+    found = daemon.http.get(f"/v1/sleep-cycles/{cycle_id}/report").json()
     assert found["summary"].endswith("is no longer live.")
     assert found["aliases"] == ["previous"]

@@ -24,10 +24,10 @@ def made(db: Database, data_dir: Path) -> list[str]:
 
 
 @pytest.fixture
-def daemon(made: list[str], start_daemon: StartDaemon, tmp_path: Path) -> RunningDaemon:
-    """A daemon on these checkpoints, whose base model is not there."""
+def daemon(made: list[str], shared_daemon: RunningDaemon) -> RunningDaemon:
+    """A daemon with these checkpoints, whose base model is not there."""
     assert made
-    return start_daemon(base_model=tmp_path / "no-model", scheduler_interval_seconds=3600)
+    return shared_daemon
 
 
 def read(daemon: RunningDaemon, path: str, **query: Any) -> dict[str, Any]:
@@ -157,10 +157,9 @@ def test_erasing_names_and_marks_the_checkpoints_and_a_rebuild_starts_without_it
 
 
 def test_rebuild_of_an_instance_that_never_slept_is_refused_in_words(
-    start_daemon: StartDaemon,
+    shared_daemon: RunningDaemon,
 ) -> None:
-    daemon = start_daemon(scheduler_interval_seconds=3600)
-    response = daemon.http.post("/v1/instances/default/rebuild")
+    response = shared_daemon.http.post("/v1/instances/default/rebuild")
     assert response.status_code == 409
     assert response.json()["type"].endswith("nothing-to-rebuild-from")
     assert "let it sleep" in response.json()["detail"]

@@ -9,12 +9,8 @@ from typing import Any
 import pytest
 
 from app.api.schemas import BatchOut, ReceiptOut
+from tests.patience import seconds_left
 from tests.support import RunningDaemon, StartDaemon, make_exchange
-
-
-@pytest.fixture
-def daemon(start_daemon: StartDaemon) -> RunningDaemon:
-    return start_daemon()
 
 
 def total_stored(daemon: RunningDaemon) -> int:
@@ -74,9 +70,8 @@ def test_filtered_reply_says_why(daemon: RunningDaemon) -> None:
     assert "error_text" in receipt["filter_reason"]
 
 
-def test_acknowledged_exchange_survives_a_kill(
-    daemon: RunningDaemon, start_daemon: StartDaemon
-) -> None:
+def test_acknowledged_exchange_survives_a_kill(start_daemon: StartDaemon) -> None:
+    daemon = start_daemon()
     receipt = daemon.http.post("/v1/experiences", json=make_exchange(1)).json()
     daemon.process.kill()
     daemon.process.wait()
@@ -175,10 +170,10 @@ def test_body_without_json_content_type_says_what_to_send(daemon: RunningDaemon)
     assert "Content-Type: application/json" in response.json()["detail"]
 
 
-def test_oversized_body_is_refused_before_it_is_read_whole(start_daemon: StartDaemon) -> None:
-    daemon = start_daemon(max_body_bytes=10_000)
+@pytest.mark.daemon(max_body_bytes=10_000)
+def test_oversized_body_is_refused_before_it_is_read_whole(daemon: RunningDaemon) -> None:
     with socket.create_connection(("127.0.0.1", daemon.http.base_url.port)) as connection:
-        connection.settimeout(10)
+        connection.settimeout(seconds_left())
         connection.sendall(
             b"POST /v1/experiences HTTP/1.1\r\nHost: localhost\r\n"
             b"Content-Type: application/json\r\nContent-Length: 1000000000\r\n\r\n{"
@@ -188,8 +183,8 @@ def test_oversized_body_is_refused_before_it_is_read_whole(start_daemon: StartDa
     assert b"application/problem+json" in answer
 
 
-def test_oversized_body_without_a_length_is_refused(start_daemon: StartDaemon) -> None:
-    daemon = start_daemon(max_body_bytes=10_000)
+@pytest.mark.daemon(max_body_bytes=10_000)
+def test_oversized_body_without_a_length_is_refused(daemon: RunningDaemon) -> None:
     chunks = (b"x" * 1000 for _ in range(50))
     response = daemon.http.post(
         "/v1/experiences", content=chunks, headers={"Content-Type": "application/json"}
@@ -301,7 +296,8 @@ def test_erasing_forgets_what_was_kept_of_replies(daemon: RunningDaemon) -> None
     assert references.exists()
 
 
-def test_log_never_holds_conversation_text(daemon: RunningDaemon) -> None:
+def test_log_never_holds_conversation_text(start_daemon: StartDaemon) -> None:
+    daemon = start_daemon()
     daemon.http.post("/v1/experiences", json=make_exchange(7))
     daemon.http.post("/v1/experiences", json=make_exchange(8) | {"phase": 3})
     daemon.http.get("/v1/experiences", params={"q": "secret-search"})

@@ -10,12 +10,7 @@ from app.db.engine import Database
 from app.db.events import PROGRESS, append_event
 from app.db.instances import get_instance
 from tests.publishing import NOW, publish
-from tests.support import RunningDaemon, StartDaemon
-
-
-@pytest.fixture
-def daemon(start_daemon: StartDaemon) -> RunningDaemon:
-    return start_daemon()
+from tests.support import RunningDaemon
 
 
 def test_put_creates_and_replaces(daemon: RunningDaemon) -> None:
@@ -112,13 +107,13 @@ def test_young_instance_has_no_aliases_and_nothing_to_roll_back(daemon: RunningD
 
 
 def test_events_are_listed_from_the_newest_back_and_without_progress(
-    start_daemon: StartDaemon, db: Database, data_dir: Path
+    daemon: RunningDaemon, db: Database, data_dir: Path
 ) -> None:
     publish(db, data_dir / "checkpoints", range(40))
     with db.write() as session:
         instance_id = get_instance(session, "default").id
         append_event(session, type_=PROGRESS, instance_id=instance_id, now=NOW)
-    http = start_daemon(scheduler_interval_seconds=3600).http
+    http = daemon.http
     path = "/v1/instances/default/events"
     ids = [event["id"] for event in http.get(path).json()["data"]]
     page = http.get(f"{path}?order=newest&limit=2").json()
@@ -131,11 +126,11 @@ def test_events_are_listed_from_the_newest_back_and_without_progress(
 
 
 def test_figures_come_newest_first_in_pages_and_say_what_failed(
-    start_daemon: StartDaemon, db: Database, data_dir: Path
+    daemon: RunningDaemon, db: Database, data_dir: Path
 ) -> None:
     accepted, _ = publish(db, data_dir / "checkpoints", range(40))
     publish(db, data_dir / "checkpoints", range(40, 80), after=3.5)
-    http = start_daemon(scheduler_interval_seconds=3600).http
+    http = daemon.http
     page = http.get("/v1/instances/default/cycle-figures?limit=1").json()
     (refused,) = page["data"]
     assert (refused["number"], refused["status"], refused["verdict"]) == (2, "rejected", "refused")

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from app.db.engine import Database
 from tests.publishing import publish
-from tests.support import StartDaemon, make_exchange, run_command
+from tests.support import RunningDaemon, StartDaemon, make_exchange, run_command
 
 
 def samples(text: str) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
@@ -42,11 +43,9 @@ def test_posts_are_counted_by_result_and_timed(start_daemon: StartDaemon, tmp_pa
 def test_cycles_tell_what_they_came_to(
     db: Database,
     data_dir: Path,
-    start_daemon: StartDaemon,
-    tmp_path: Path,
+    daemon: RunningDaemon,
 ) -> None:
     publish(db, data_dir / "checkpoints", range(20))
-    daemon = start_daemon(base_model=tmp_path / "none", scheduler_interval_seconds=3600)
     text = daemon.http.get("/metrics").text
     assert one(text, "cycles_total", instance="default", outcome="failed") == 0
     assert one(text, "held_out_loss", instance="default", when="after") == 2.5
@@ -65,14 +64,15 @@ def test_cycles_tell_what_they_came_to(
     assert one(text, "cycle_active", instance="default") == 0
 
 
+@pytest.mark.daemon(require_tokens="true")
 def test_bound_token_reads_its_own_instances_and_no_totals(
-    start_daemon: StartDaemon, data_dir: Path, tmp_path: Path
+    daemon: RunningDaemon, data_dir: Path
 ) -> None:
     environment = {"SAGE_DATA_DIR": str(data_dir)}
     made = run_command(
         "tokens", "create", "p", "--scope", "read", "-i", "own", "--json", environment=environment
     )
-    http = start_daemon(base_model=tmp_path / "none").http
+    http = daemon.http
     token = json.loads(made.stdout)["token"]
     text = http.get("/metrics", headers={"Authorization": f"Bearer {token}"}).text
     assert "default" not in text

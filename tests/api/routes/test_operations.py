@@ -33,8 +33,8 @@ def test_ready_daemon_and_its_statistics(start_daemon: StartDaemon, tmp_path: Pa
         assert daemon.http.get(name).raise_for_status().content
 
 
-def test_statistics_are_searched_by_part_of_a_name_and_paged(start_daemon: StartDaemon) -> None:
-    http = start_daemon().http
+def test_statistics_are_searched_by_part_of_a_name_and_paged(daemon: RunningDaemon) -> None:
+    http = daemon.http
     for name in ("sprout-a", "sprout-b", "other_x"):
         http.put(f"/v1/instances/{name}", json={})
     first = http.get("/stats?q=SPROUT&limit=1").json()
@@ -50,30 +50,26 @@ def test_statistics_are_searched_by_part_of_a_name_and_paged(start_daemon: Start
     assert http.get("/stats", params={"q": "%"}).json()["instances"] == []
 
 
-def test_missing_base_model_degrades_and_says_what_to_do(
-    start_daemon: StartDaemon, tmp_path: Path
-) -> None:
-    ready = start_daemon(base_model=tmp_path / "none").http.get("/readyz")
+def test_missing_base_model_degrades_and_says_what_to_do(daemon: RunningDaemon) -> None:
+    ready = daemon.http.get("/readyz")
     assert (ready.status_code, ready.json()["status"]) == (200, "degraded")
     assert "sage-sleep model fetch" in ready.json()["checks"]["base_model"]
 
 
-def test_unknown_address_and_method_are_problems(start_daemon: StartDaemon) -> None:
-    http = start_daemon().http
+def test_unknown_address_and_method_are_problems(daemon: RunningDaemon) -> None:
+    http = daemon.http
     for response in (http.get("/nothing"), http.put("/stats"), http.get("/stats?instance=no")):
         assert response.status_code in {404, 405}
         assert response.headers["content-type"] == "application/problem+json"
         assert response.json()["status"] == response.status_code
 
 
-def test_api_process_holds_no_torch(start_daemon: StartDaemon) -> None:
-    daemon = start_daemon()
+def test_api_process_holds_no_torch(daemon: RunningDaemon) -> None:
     maps = {m.path for m in psutil.Process(daemon.process.pid).memory_maps()}
     assert not [path for path in maps if "torch" in path]
 
 
-def test_second_daemon_on_a_data_directory_refuses_to_start(start_daemon: StartDaemon) -> None:
-    daemon: RunningDaemon = start_daemon()
+def test_second_daemon_on_a_data_directory_refuses_to_start(daemon: RunningDaemon) -> None:
     environment = {"SAGE_DATA_DIR": str(daemon.data_dir), "SAGE_PORT": "0"}
     second = run_command("serve", environment=environment, check=False)
     assert second.returncode == 1

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import json
 import math
-import time
 from pathlib import Path
 
 import pytest
 
+from tests.patience import wait_until
 from tests.support import RunningDaemon, StartDaemon, make_exchange
 
 
 @pytest.fixture
-def daemon(start_daemon: StartDaemon, tmp_path: Path) -> RunningDaemon:
+def daemon(shared_daemon: RunningDaemon) -> RunningDaemon:
     """A daemon whose base model is not there, so that every cycle fails within seconds."""
-    started = start_daemon(base_model=tmp_path / "no-model", scheduler_interval_seconds=3600)
-    started.http.post("/v1/experiences/batch", json=[make_exchange(n) for n in range(30)])
-    return started
+    shared_daemon.http.post("/v1/experiences/batch", json=[make_exchange(n) for n in range(30)])
+    return shared_daemon
 
 
 def test_not_due_without_force_says_why(daemon: RunningDaemon) -> None:
@@ -150,9 +149,6 @@ def test_due_instance_sleeps_by_itself(start_daemon: StartDaemon, tmp_path: Path
         scheduler_interval_seconds=3600,
     )
     daemon.http.post("/v1/experiences/batch", json=[make_exchange(n) for n in range(30)])
-    for _ in range(100):
-        if cycles := daemon.http.get("/v1/sleep-cycles").json()["data"]:
-            break
-        time.sleep(0.05)
+    cycles = wait_until(lambda: daemon.http.get("/v1/sleep-cycles").json()["data"], "a cycle")
     assert cycles[0]["trigger"] == "schedule"
     assert cycles[0]["decision"]["due"]
