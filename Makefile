@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 BENCH_STAMP := $(VENV)/.installed-bench
 MUTATION_STAMP := $(VENV)/.installed-mutation
 
-.PHONY: help install model migrate run demo check lint types imports schema test torture fuzz fuzz-api mutants bench format clean
+.PHONY: help install model migrate run demo check lint types imports schema test torture fuzz fuzz-api mutants bench client format clean
 
 help:  ## Show the targets.
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -45,8 +45,9 @@ lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-types: $(STAMP)
+types: $(STAMP)  # the client also as the oldest Python reads it that it is for
 	$(BIN)/mypy
+	$(BIN)/mypy --python-version 3.10 app/client
 
 imports: $(STAMP)
 	$(BIN)/lint-imports
@@ -76,9 +77,12 @@ mutants: $(MUTATION_STAMP)  ## Change the rules one bound, factor or operator at
 bench: $(BENCH_STAMP)  ## Measure speed and memory against baselines in the same run.
 	$(BIN)/pytest tests/benchmarks --override-ini=addopts= -s -p no:randomly
 
+client: $(STAMP)  ## Write the client's blocking half from its asyncio half.
+	$(BIN)/python -m tests.client.write_sync
+
 format: $(STAMP)  ## Format the code.
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
 clean:  ## Remove the environment and caches; data stays.
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info app/client/build app/client/*.egg-info

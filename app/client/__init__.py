@@ -1,22 +1,24 @@
-"""What a session runtime imports to talk to the daemon; needs httpx and nothing else of ours.
+"""What a session runtime imports to talk to the daemon; needs httpx and nothing else.
 
-    client.SleepClient, AsyncSleepClient    every route, typed
-    client.Spool, SpoolSender, ...          exchanges that survive a daemon that is away
-    client.ExperienceCollector              the older scripts' class, over the daemon
+    SleepClient, AsyncSleepClient    every route, typed
+    Spool, SpoolSender, ...          exchanges that survive a daemon that is away
+    ExperienceCollector              the older scripts' class, over the daemon
 
-An operation is written once, as a flow (`flows.py`), one file per noun; two thin classes carry
-flows out (`sync_client.py`, `async_client.py`). Results are frozen dataclasses (`results.py`) that
-keep what they do not know in `raw`.
+A distribution of its own (`pyproject.toml` here), imported as `sage_sleep_client`, for Python 3.10
+and later; the daemon's commands import the same files as `app.client`. What waits for the network
+is written once, as coroutines (`async_*.py`), and unasync makes the blocking half of it, as it does
+for other clients of both kinds: a traceback then shows plain calls, which one interpreter of flows
+for both did not. Results are frozen dataclasses that keep what they do not know in `raw`.
 """
 
 from __future__ import annotations
 
-from app.client.async_client import AsyncSleepClient
-from app.client.background import AsyncSpoolSender, SpoolSender
-from app.client.collector import ExperienceCollector
-from app.client.decoding import Page, Result
-from app.client.delivery import Delivery
-from app.client.errors import (
+from .async_client import AsyncSleepClient
+from .background import AsyncSpoolSender, SpoolSender
+from .collector import ExperienceCollector
+from .decoding import Page, Result
+from .delivery import Delivery
+from .errors import (
     AnswerNotUnderstood,
     AuthorityUnusable,
     DaemonUnavailable,
@@ -26,8 +28,9 @@ from app.client.errors import (
     SpoolFull,
     SpoolUnusable,
 )
-from app.client.exchange import Exchange
-from app.client.results import (
+from .exchange import Exchange
+from .request import DEFAULT_URL
+from .results import (
     ENDED_STATUSES,
     Aliases,
     AliasMove,
@@ -53,8 +56,8 @@ from app.client.results import (
     SleepPreview,
     Stats,
 )
-from app.client.spool import Rejected, Spool, Waiting
-from app.client.sync_client import DEFAULT_URL, SleepClient
+from .spool import Rejected, Spool, Waiting
+from .sync_client import SleepClient
 
 __all__ = [
     "DEFAULT_URL",

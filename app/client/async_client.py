@@ -1,121 +1,88 @@
-"""`AsyncSleepClient`: every operation as a coroutine or an asynchronous iterator, for asyncio."""
+"""`AsyncSleepClient`: every operation of the daemon, a method each; long since the API is.
+
+`sync_client.py` is written from this file by `make client`; what needs no waiting stands in the
+other modules, once.
+"""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine
+import time
+import uuid
+from collections.abc import AsyncIterator, Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
 from types import TracebackType
-from typing import Any, Concatenate, ParamSpec, Self, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import httpx
 
-from app.client import (
-    checkpoints,
-    delivery,
-    downloads,
-    events,
-    experiences,
-    instances,
-    sleep_cycles,
-    watching,
+from .async_connection import AsyncConnection, AsyncEvents
+from .decoding import Page, Result, decode
+from .delivery import BATCH, REFUSING_STATUSES, Delivery, refused_alone, settle
+from .downloads import Staging, check_names, is_there
+from .errors import DaemonUnavailable, DownloadCorrupt, RequestRefused, SleepClientError
+from .exchange import MAX_BATCH_BYTES, Exchange, batch_request, in_batches, to_wire
+from .pairs import asleep, awork
+from .request import (
+    DEFAULT_URL,
+    RETRY_SECONDS,
+    TIMEOUT_SECONDS,
+    Request,
+    Verify,
+    backoff_seconds,
+    if_match,
+    json_of,
+    segment,
 )
-from app.client.flows import (
-    FLOW_ERRORS,
-    AskOptions,
-    Close,
-    Course,
-    Effect,
-    Emit,
-    Emitting,
-    Flow,
-    Open,
-    Opened,
-    Options,
-    Pause,
-    ReadAll,
-    ReadOn,
-    Send,
-    Work,
-    as_method,
+from .results import (
+    Aliases,
+    AliasMove,
+    BatchItem,
+    BatchReceipt,
+    Checkpoint,
+    CheckpointUse,
+    Current,
+    CycleReport,
+    Decision,
+    Erasure,
+    Event,
+    Experience,
+    ExperienceSummary,
+    Instance,
+    LiveReport,
+    Readiness,
+    Receipt,
+    SleepCycle,
+    SleepPreview,
+    Stats,
 )
-from app.client.sync_client import DEFAULT_URL, RETRY_SECONDS, TIMEOUT_SECONDS
-from app.client.trust import Verify, trusted_by
+from .spool import Spool
 
-P = ParamSpec("P")
-T = TypeVar("T")
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
+R = TypeVar("R", bound=Result)
 
-def _awaited(
-    operation: Callable[P, Flow[T]],
-) -> Callable[Concatenate[AsyncSleepClient, P], Coroutine[Any, Any, T]]:
-    """An operation as a method that is awaited."""
+FOLLOW_INTERVAL_SECONDS = 0.5
+EVENTS_POLL_SECONDS = 2.0
+CURRENT_POLL_SECONDS = 15.0
+MAX_FAILED_DOWNLOADS = 5
+EVENTS_PER_PAGE = 500
+STATS_PER_PAGE = 200
+SILENCE_SECONDS = 45.0
+"""A stream that says nothing for so long is dead: the daemon sends a comment every 15 s."""
 
-    async def method(self: AsyncSleepClient, /, *args: P.args, **kwargs: P.kwargs) -> T:
-        return await self.run(operation(*args, **kwargs))
-
-    return as_method(method, operation)
-
-
-def _iterating(
-    operation: Callable[P, Emitting[T]],
-) -> Callable[Concatenate[AsyncSleepClient, P], AsyncIterator[T]]:
-    """An operation as a method that yields values."""
-
-    def method(self: AsyncSleepClient, /, *args: P.args, **kwargs: P.kwargs) -> AsyncIterator[T]:
-        return self.iterate(operation(*args, **kwargs))
-
-    return as_method(method, operation, returns="AsyncIterator[{}]")
+AT_WORK_STATUSES = frozenset({"ready", "degraded"})
+_NOTHING: Mapping[str, Any] = {}
+_GONE = frozenset({httpx.codes.NOT_FOUND, httpx.codes.GONE})
 
 
 class AsyncSleepClient:
-    """`SleepClient` for asyncio: the same methods and results; used in an `async with` block."""
+    """A connection to one daemon; close it, or use it in a block. Threads or tasks may share it.
 
-    post_experience = _awaited(experiences.post_experience)
-    post_experiences = _awaited(experiences.post_experiences)
-    deliver = _awaited(delivery.deliver)
-    list_experiences = _awaited(experiences.list_experiences)
-    iterate_experiences = _iterating(experiences.iterate_experiences)
-    get_experience = _awaited(experiences.get_experience)
-    erase_experience = _awaited(experiences.erase_experience)
-    get_experience_summary = _awaited(experiences.get_experience_summary)
-
-    request_sleep = _awaited(sleep_cycles.request_sleep)
-    preview_sleep = _awaited(sleep_cycles.preview_sleep)
-    get_sleep_cycle = _awaited(sleep_cycles.get_sleep_cycle)
-    list_sleep_cycles = _awaited(sleep_cycles.list_sleep_cycles)
-    follow_sleep_cycle = _iterating(sleep_cycles.follow_sleep_cycle)
-    cancel_sleep_cycle = _awaited(sleep_cycles.cancel_sleep_cycle)
-    get_cycle_report = _awaited(sleep_cycles.get_cycle_report)
-    list_sleep_cycle_events = _awaited(events.list_sleep_cycle_events)
-    follow_sleep_cycle_events = _iterating(events.follow_sleep_cycle_events)
-
-    list_checkpoints = _awaited(checkpoints.list_checkpoints)
-    get_checkpoint = _awaited(checkpoints.get_checkpoint)
-    list_checkpoint_experiences = _awaited(checkpoints.list_checkpoint_experiences)
-    download_checkpoint = _awaited(downloads.download_checkpoint)
-    promote = _awaited(checkpoints.promote)
-    patch_checkpoint = _awaited(checkpoints.patch_checkpoint)
-    delete_checkpoint = _awaited(checkpoints.delete_checkpoint)
-    report_checkpoint = _awaited(checkpoints.report_checkpoint)
-    list_checkpoint_reports = _awaited(checkpoints.list_checkpoint_reports)
-
-    list_instances = _awaited(instances.list_instances)
-    get_instance = _awaited(instances.get_instance)
-    put_instance = _awaited(instances.put_instance)
-    get_aliases = _awaited(instances.get_aliases)
-    list_alias_history = _awaited(instances.list_alias_history)
-    rollback = _awaited(instances.rollback)
-    dismiss_candidate = _awaited(instances.dismiss_candidate)
-    rebuild = _awaited(instances.rebuild)
-    get_sleep_decision = _awaited(instances.get_sleep_decision)
-    list_instance_events = _awaited(events.list_instance_events)
-    watch_instance_events = _iterating(events.watch_instance_events)
-    watch_current = _iterating(watching.watch_current)
-
-    get_stats = _awaited(instances.get_stats)
-    get_all_stats = _awaited(instances.get_all_stats)
-    get_readiness = _awaited(instances.get_readiness)
-    is_ready = _awaited(instances.is_ready)
+    `SleepClient` blocks, for scripts and threads; `AsyncSleepClient` has the same methods and
+    results for asyncio. All raise SleepClientError, whose `status` is None where nobody answered.
+    """
 
     def __init__(
         self,
@@ -126,14 +93,23 @@ class AsyncSleepClient:
         retry_seconds: float = RETRY_SECONDS,
         verify: Verify = True,
     ) -> None:
-        """Connect when first asked for something; the arguments are those of `SleepClient`."""
-        self.url = url
-        self._options = Options(url=url, retry_seconds=retry_seconds)
-        self._http = httpx.AsyncClient(
-            base_url=url,
-            timeout=timeout_seconds,
-            headers={"Authorization": f"Bearer {token}"} if token else None,
-            verify=trusted_by(verify),
+        """Connect when first asked for something.
+
+        Args:
+            url: Where the daemon listens.
+            token: Sent as `Authorization: Bearer`; never read from the environment here.
+            timeout_seconds: How long to wait for a connection, and for each answer.
+            retry_seconds: How long a request that is safe to repeat is tried again; 0 for once.
+            verify: Over TLS, a PEM file of the authorities to trust, such as a private CA's.
+
+        Raises: AuthorityUnusable.
+        """
+        self._daemon = AsyncConnection(
+            url,
+            token=token,
+            timeout_seconds=timeout_seconds,
+            retry_seconds=retry_seconds,
+            verify=verify,
         )
 
     async def __aenter__(self) -> Self:
@@ -149,64 +125,645 @@ class AsyncSleepClient:
 
     async def aclose(self) -> None:
         """Close the connection."""
-        await self._http.aclose()
+        await self._daemon.aclose()
 
-    async def run(self, flow: Flow[T]) -> T:
-        """Carry out an operation of one's own; `app.client.flows` says how to write one."""
-        course = Course(flow)
-        async for _ in self._drive(course):
-            raise TypeError("This operation yields values; use `iterate`.")
-        return course.result
+    @property
+    def url(self) -> str:
+        """Where the daemon listens."""
+        return self._daemon.url
 
-    def iterate(self, flow: Emitting[T]) -> AsyncIterator[T]:
-        """Carry out an operation that yields values."""
-        return self._drive(Course(flow))
+    @property
+    def is_closed(self) -> bool:
+        """Whether nothing can be asked any more."""
+        return self._daemon.is_closed
 
-    async def _drive(self, course: Course[Any]) -> AsyncIterator[Any]:
-        streams: set[Opened] = set()
-        try:
-            while (effect := course.effect) is not None:
-                if isinstance(effect, Emit):
-                    yield effect.value
-                    course.resume(None)
+    # ---- Exchanges and experiences
+
+    async def post_experience(self, exchange: Exchange | Mapping[str, Any]) -> Receipt:
+        """Post one exchange. Posted again, it changes nothing and says `duplicate`."""
+        return await self._daemon.ask(Receipt, "POST", "/v1/experiences", body=to_wire(exchange))
+
+    async def post_experiences(
+        self, exchanges: Iterable[Exchange | Mapping[str, Any]]
+    ) -> BatchReceipt:
+        """Post any number of exchanges in order, in batches; a bad one does not stop the others.
+
+        After an error some batches may be stored; posting all of it again stores the rest.
+        """
+        items: list[Mapping[str, Any]] = []
+        for batch in in_batches([to_wire(exchange) for exchange in exchanges]):
+            answer = json_of(await self._daemon.send(batch_request(batch)))
+            items += [
+                {**item, "index": index}
+                for index, item in enumerate(answer["results"], start=len(items))
+            ]
+        counts = {
+            name: sum(item["result"] == name for item in items)
+            for name in ("inserted", "duplicate", "rejected")
+        }
+        return decode(BatchReceipt, {**counts, "results": items})
+
+    async def deliver(
+        self, spool: Spool, *, until: int | None = None, max_seconds: float | None = None
+    ) -> Delivery:
+        """Deliver what waits in a spool, in one pass; what comes in meanwhile, too.
+
+        Args:
+            until: Stop behind this number.
+            max_seconds: Begin no further batch after so long.
+
+        Raises: DaemonUnavailable, RequestRefused; what was delivered until then is out of the
+            spool.
+        """
+        results: dict[int, BatchItem] = {}
+        held_back: dict[int, str] = {}
+        started_at = time.monotonic()
+        after, at_most = 0, BATCH
+        while until is None or after < until:
+            if max_seconds is not None and time.monotonic() - started_at > max_seconds:
+                break
+            waiting = await awork(spool.peek, at_most, after=after, max_bytes=MAX_BATCH_BYTES)
+            if not waiting:
+                break
+            request = batch_request([entry.exchange for entry in waiting])
+            try:
+                answer = json_of(await self._daemon.send(request, retry_seconds=0))
+                items = [decode(BatchItem, item) for item in answer["results"]]
+            except RequestRefused as error:
+                if error.status not in REFUSING_STATUSES:
+                    raise
+                if len(waiting) > 1:
+                    at_most = len(waiting) // 2
                     continue
-                try:
-                    answer = await self._perform(effect, streams)
-                except FLOW_ERRORS as error:
-                    if isinstance(effect, ReadOn):
-                        streams.discard(effect.opened)
-                        await effect.opened.response.aclose()
-                    course.fail(error)
-                else:
-                    course.resume(answer)
-        finally:
-            course.close()
-            for opened in streams:
-                await opened.response.aclose()
+                items = [refused_alone(error)]
+            settled = await awork(settle, spool, waiting, items)
+            results |= settled.results
+            held_back |= settled.held_back
+            after, at_most = waiting[-1].seq, BATCH
+        return Delivery(results=results, held_back=held_back)
 
-    async def _perform(self, effect: Effect, streams: set[Opened]) -> Any:  # noqa: PLR0911
-        match effect:
-            case AskOptions():
-                return self._options
-            case Send(request):
-                return await self._http.send(request.build(self._http))
-            case Open(request):
-                response = await self._http.send(request.build(self._http), stream=True)
-                opened = Opened(response, response.aiter_bytes())
-                streams.add(opened)
-                return opened
-            case ReadOn(opened):
-                chunk = await anext(opened.chunks, None)
-                if chunk is None:
-                    streams.discard(opened)
-                return chunk
-            case ReadAll(opened):
-                streams.discard(opened)
-                return await opened.response.aread()
-            case Close(opened):
-                streams.discard(opened)
-                return await opened.response.aclose()
-            case Pause(seconds):
-                return await asyncio.sleep(seconds)
-            case Work(function):
-                return await asyncio.to_thread(function)
+    async def list_experiences(
+        self,
+        *,
+        instance: str | None = None,
+        status: str | None = None,
+        session: str | None = None,
+        session_number: int | None = None,
+        phase: str | None = None,
+        min_salience: float | None = None,
+        text: str | None = None,
+        cursor: str | None = None,
+        limit: int | None = None,
+    ) -> Page[Experience]:
+        """Return one page of experiences, newest first; `text` is looked for in both texts."""
+        params = {
+            "instance": instance,
+            "status": status,
+            "session": session,
+            "session_number": session_number,
+            "phase": phase,
+            "min_salience": min_salience,
+            "q": text,
+            "cursor": cursor,
+            "limit": limit,
+        }
+        return await self._daemon.get_page(Experience, "/v1/experiences", params)
+
+    async def iterate_experiences(
+        self,
+        *,
+        instance: str | None = None,
+        status: str | None = None,
+        session: str | None = None,
+        session_number: int | None = None,
+        phase: str | None = None,
+        min_salience: float | None = None,
+        text: str | None = None,
+        limit: int = 500,
+    ) -> AsyncIterator[Experience]:
+        """Yield all experiences, newest first, a page of `limit` at a time.
+
+        One that arrives meanwhile is not among them; each is as it was when its page was read.
+        """
+        cursor: str | None = None
+        while True:
+            page = await self.list_experiences(
+                instance=instance,
+                status=status,
+                session=session,
+                session_number=session_number,
+                phase=phase,
+                min_salience=min_salience,
+                text=text,
+                cursor=cursor,
+                limit=limit,
+            )
+            for experience in page.data:
+                yield experience
+            if page.next is None:
+                return
+            cursor = page.next
+
+    async def get_experience(self, experience_id: str) -> Experience:
+        """Return one experience, with the cycles and checkpoints that hold it."""
+        return await self._daemon.get(Experience, f"/v1/experiences/{segment(experience_id)}")
+
+    async def erase_experience(self, experience_id: str) -> Erasure:
+        """Erase an experience's text for good, and learn which checkpoints were trained on it."""
+        return await self._daemon.ask(
+            Erasure, "DELETE", f"/v1/experiences/{segment(experience_id)}"
+        )
+
+    async def get_experience_summary(
+        self, instance: str = "default", *, min_salience: float = 0.7
+    ) -> ExperienceSummary:
+        """Return how many experiences counted, how salient they are, and since when."""
+        path = f"/v1/instances/{segment(instance)}/experience-summary"
+        params = {"min_salience": min_salience}
+        return await self._daemon.get(ExperienceSummary, path, params)
+
+    # ---- Sleep cycles
+
+    async def request_sleep(
+        self,
+        instance: str = "default",
+        *,
+        force: bool = False,
+        overrides: Mapping[str, Any] | None = None,
+        idempotency_key: str | None = None,
+    ) -> SleepCycle:
+        """Ask for a sleep cycle; `force` skips the waiting rules, never the gate.
+
+        Args:
+            overrides: Hyper-parameters for this one cycle.
+            idempotency_key: To ask again across restarts of the session; by default one per call.
+
+        Raises: RequestRefused, with the reasons, when sleep is not due or a cycle is active.
+        """
+        body = {"instance": instance, "force": force, "overrides": dict(overrides or {})}
+        headers = {"Idempotency-Key": idempotency_key or uuid.uuid4().hex}
+        return await self._daemon.ask(
+            SleepCycle, "POST", "/v1/sleep-cycles", body=body, headers=headers
+        )
+
+    async def preview_sleep(
+        self,
+        instance: str = "default",
+        *,
+        force: bool = False,
+        overrides: Mapping[str, Any] | None = None,
+    ) -> SleepPreview:
+        """Return what a cycle would train on now; nothing starts."""
+        body = {
+            "instance": instance,
+            "force": force,
+            "overrides": dict(overrides or {}),
+            "dry_run": True,
+        }
+        return await self._daemon.ask(SleepPreview, "POST", "/v1/sleep-cycles", body=body)
+
+    async def get_sleep_cycle(self, cycle_id: str) -> SleepCycle:
+        """Return one cycle: its plan, progress, metrics and verdict."""
+        return await self._daemon.get(SleepCycle, f"/v1/sleep-cycles/{segment(cycle_id)}")
+
+    async def list_sleep_cycles(
+        self,
+        *,
+        instance: str | None = None,
+        status: str | None = None,
+        cursor: str | None = None,
+        limit: int | None = None,
+    ) -> Page[SleepCycle]:
+        """Return one page of cycles, newest first."""
+        params = {"instance": instance, "status": status, "cursor": cursor, "limit": limit}
+        return await self._daemon.get_page(SleepCycle, "/v1/sleep-cycles", params)
+
+    async def follow_sleep_cycle(
+        self, cycle_id: str, *, interval_seconds: float = FOLLOW_INTERVAL_SECONDS
+    ) -> AsyncIterator[SleepCycle]:
+        """Yield a cycle each time it is looked at, until and with its end."""
+        while True:
+            cycle = await self.get_sleep_cycle(cycle_id)
+            yield cycle
+            if cycle.is_ended:
+                return
+            await asleep(interval_seconds)
+
+    async def cancel_sleep_cycle(self, cycle_id: str) -> SleepCycle:
+        """Cancel a queued cycle at once, or ask a running one to stop; its experiences go back.
+
+        Sent again only if it never arrived: a second one would be refused, since the cycle has
+        ended.
+        """
+        path = f"/v1/sleep-cycles/{segment(cycle_id)}/cancel"
+        return await self._daemon.ask(SleepCycle, "POST", path, is_repeatable=False)
+
+    async def get_cycle_report(self, cycle_id: str) -> CycleReport:
+        """Return what a cycle learned and kept, the gate's verdict, and replies side by side."""
+        path = f"/v1/sleep-cycles/{segment(cycle_id)}/report"
+        return await self._daemon.get(CycleReport, path, {"format": "json"})
+
+    async def list_sleep_cycle_events(
+        self, cycle_id: str, *, after: int = 0, limit: int | None = None
+    ) -> Page[Event]:
+        """Return one page of a cycle's events, oldest first; `next` goes into `after`."""
+        path = f"/v1/sleep-cycles/{segment(cycle_id)}/events"
+        params = {"after": after, "limit": limit}
+        return await self._daemon.get_page(Event, path, params)
+
+    async def follow_sleep_cycle_events(
+        self, cycle_id: str, *, after: int = 0
+    ) -> AsyncIterator[Event]:
+        """Yield a cycle's events as they come, each once, until its end.
+
+        Raises: DaemonUnavailable when the daemon stays away longer than the time for retries.
+        """
+        events = AsyncEvents(
+            self._daemon, f"/v1/sleep-cycles/{segment(cycle_id)}/events", after=after
+        )
+        while True:
+            # Known before the stream is opened: one that ends after that holds all there is.
+            cycle = await self.get_sleep_cycle(cycle_id)
+            async with events:
+                while (found := await events.take()) is not None:
+                    for event in found:
+                        yield event
+            if events.is_whole and cycle.is_ended:
+                return
+            if not (events.is_whole and events.is_live):
+                await asleep(events.pause_seconds)
+
+    # ---- Checkpoints
+
+    async def list_checkpoints(
+        self,
+        *,
+        instance: str | None = None,
+        status: str | None = None,
+        cursor: str | None = None,
+        limit: int | None = None,
+    ) -> Page[Checkpoint]:
+        """Return one page of checkpoints, newest first."""
+        params = {"instance": instance, "status": status, "cursor": cursor, "limit": limit}
+        return await self._daemon.get_page(Checkpoint, "/v1/checkpoints", params)
+
+    async def get_checkpoint(self, checkpoint_id: str) -> Checkpoint:
+        """Return one checkpoint."""
+        return await self._daemon.get(Checkpoint, f"/v1/checkpoints/{segment(checkpoint_id)}")
+
+    async def list_checkpoint_experiences(
+        self,
+        checkpoint_id: str,
+        *,
+        role: str | None = None,
+        ancestors: bool = True,
+        cursor: str | None = None,
+        limit: int | None = None,
+    ) -> Page[CheckpointUse]:
+        """Return one page of what a checkpoint, with its ancestors, was made with."""
+        path = f"/v1/checkpoints/{segment(checkpoint_id)}/experiences"
+        params = {"role": role, "ancestors": ancestors, "cursor": cursor, "limit": limit}
+        return await self._daemon.get_page(CheckpointUse, path, params)
+
+    async def download_checkpoint(
+        self, checkpoint: Checkpoint | str, directory: Path | str
+    ) -> Path:
+        """Bring a checkpoint below a directory and return its own; one that is there is verified.
+
+        Args:
+            checkpoint: As the registry gave it, or its id.
+
+        Raises: DownloadCorrupt, DaemonUnavailable, RequestRefused, OSError.
+        """
+        if isinstance(checkpoint, str):
+            checkpoint = await self.get_checkpoint(checkpoint)
+        check_names(checkpoint)
+        target = Path(directory) / checkpoint.id
+        if await awork(is_there, target, checkpoint):
+            return target
+        staging = await awork(Staging, Path(directory), checkpoint)
+        try:
+            await self._daemon.fetch(staging)
+            await awork(staging.finish, target)
+        finally:
+            staging.discard()
+        return target
+
+    async def promote(
+        self,
+        checkpoint_id: str,
+        *,
+        force: bool = False,
+        reason: str | None = None,
+        actor: str = "client",
+        revision: int | None = None,
+    ) -> Aliases:
+        """Make a checkpoint `current`; a refused one needs `force` and a reason.
+
+        Args:
+            revision: Of the aliases to act on; with another, the daemon refuses with 412.
+        """
+        return await self._daemon.ask(
+            Aliases,
+            "POST",
+            f"/v1/checkpoints/{segment(checkpoint_id)}/promote",
+            body={"force": force, "reason": reason, "actor": actor},
+            headers=if_match(revision),
+            is_repeatable=revision is None,
+        )
+
+    async def patch_checkpoint(self, checkpoint_id: str, **changes: Any) -> Checkpoint:
+        """Change a checkpoint's `note` or `pinned`; what is not named stays."""
+        path = f"/v1/checkpoints/{segment(checkpoint_id)}"
+        return await self._daemon.ask(Checkpoint, "PATCH", path, body=changes)
+
+    async def delete_checkpoint(self, checkpoint_id: str) -> None:
+        """Delete a checkpoint's files; its record stays."""
+        await self._daemon.send(Request("DELETE", f"/v1/checkpoints/{segment(checkpoint_id)}"))
+
+    async def report_checkpoint(
+        self,
+        checkpoint_id: str,
+        *,
+        session: str,
+        repetition_ratio: float,
+        score: float | None = None,
+        note: str | None = None,
+        report_id: str | None = None,
+    ) -> LiveReport:
+        """Tell what a session found of the checkpoint it runs; enough bad reports take it back.
+
+        Args:
+            repetition_ratio: Share of replies that repeat, 0..1.
+            score: How good the replies were, 0..1; None where the session does not say.
+            report_id: The session's own id: sent again, it is kept once.
+        """
+        return await self._daemon.ask(
+            LiveReport,
+            "POST",
+            f"/v1/checkpoints/{segment(checkpoint_id)}/reports",
+            body={
+                "session": session,
+                "repetition_ratio": repetition_ratio,
+                "score": score,
+                "note": note,
+                "report_id": report_id,
+            },
+            headers={"Idempotency-Key": uuid.uuid4().hex},
+        )
+
+    async def list_checkpoint_reports(
+        self, checkpoint_id: str, *, cursor: str | None = None, limit: int | None = None
+    ) -> Page[LiveReport]:
+        """Return one page of a checkpoint's reports, newest first."""
+        path = f"/v1/checkpoints/{segment(checkpoint_id)}/reports"
+        params = {"cursor": cursor, "limit": limit}
+        return await self._daemon.get_page(LiveReport, path, params)
+
+    # ---- Instances and their aliases
+
+    async def list_instances(self) -> Page[Instance]:
+        """Return all instances, by slug."""
+        return await self._daemon.get_page(Instance, "/v1/instances")
+
+    async def get_instance(self, instance: str = "default") -> Instance:
+        """Return one instance, with every default filled in."""
+        return await self._daemon.get(Instance, f"/v1/instances/{segment(instance)}")
+
+    async def put_instance(
+        self,
+        instance: str,
+        *,
+        base_model: str | None = None,
+        system_prompt: str | None = None,
+        timezone: str | None = None,
+        policy: Mapping[str, Any] | None = None,
+        recipe: Mapping[str, Any] | None = None,
+    ) -> Instance:
+        """Create an instance or replace its settings; what is left out follows the daemon's."""
+        values = {
+            "base_model": base_model,
+            "system_prompt": system_prompt,
+            "timezone": timezone,
+            "policy": None if policy is None else dict(policy),
+            "recipe": None if recipe is None else dict(recipe),
+        }
+        body = {name: value for name, value in values.items() if value is not None}
+        path = f"/v1/instances/{segment(instance)}"
+        return await self._daemon.ask(Instance, "PUT", path, body=body)
+
+    async def get_aliases(self, instance: str = "default") -> Aliases:
+        """Return which checkpoint each alias names."""
+        path = f"/v1/instances/{segment(instance)}/aliases"
+        return await self._daemon.get(Aliases, path)
+
+    async def list_alias_history(
+        self, instance: str = "default", *, cursor: str | None = None, limit: int | None = None
+    ) -> Page[AliasMove]:
+        """Return one page of the aliases' moves, newest first: from, to, by whom, why."""
+        path = f"/v1/instances/{segment(instance)}/aliases/history"
+        params = {"cursor": cursor, "limit": limit}
+        return await self._daemon.get_page(AliasMove, path, params)
+
+    async def rollback(
+        self,
+        instance: str = "default",
+        *,
+        reason: str | None = None,
+        actor: str = "client",
+        revision: int | None = None,
+    ) -> Aliases:
+        """Take `current` one promotion back, down to the bare base model.
+
+        Sent again only if it never arrived: twice would go back twice.
+
+        Args:
+            revision: Of the aliases to act on; with another, the daemon refuses with 412.
+        """
+        return await self._daemon.ask(
+            Aliases,
+            "POST",
+            f"/v1/instances/{segment(instance)}/rollback",
+            body={"reason": reason, "actor": actor},
+            headers=if_match(revision),
+            is_repeatable=False,
+        )
+
+    async def dismiss_candidate(
+        self,
+        instance: str = "default",
+        *,
+        reason: str | None = None,
+        actor: str = "client",
+        revision: int | None = None,
+    ) -> Aliases:
+        """Refuse the `candidate`: its experiences go back to the buffer.
+
+        Sent again only if it never arrived: a second one would find no candidate.
+
+        Args:
+            revision: Of the aliases to act on; with another, the daemon refuses with 412.
+        """
+        return await self._daemon.ask(
+            Aliases,
+            "POST",
+            f"/v1/instances/{segment(instance)}/dismiss",
+            body={"reason": reason, "actor": actor},
+            headers=if_match(revision),
+            is_repeatable=False,
+        )
+
+    async def rebuild(
+        self, instance: str = "default", *, reason: str | None = None, actor: str = "client"
+    ) -> SleepCycle:
+        """Queue a cycle from the base over what is still consolidated."""
+        return await self._daemon.ask(
+            SleepCycle,
+            "POST",
+            f"/v1/instances/{segment(instance)}/rebuild",
+            body={"reason": reason, "actor": actor},
+            headers={"Idempotency-Key": uuid.uuid4().hex},
+        )
+
+    async def get_sleep_decision(self, instance: str = "default") -> Decision:
+        """Return whether the instance should sleep now, and every reason with its numbers."""
+        path = f"/v1/instances/{segment(instance)}/sleep-decision"
+        return await self._daemon.get(Decision, path)
+
+    async def list_instance_events(
+        self,
+        instance: str = "default",
+        *,
+        subject: str | None = None,
+        progress: bool = True,
+        newest_first: bool = False,
+        after: int | None = None,
+        limit: int | None = None,
+    ) -> Page[Event]:
+        """Return one page of an instance's events; `next` goes into `after`.
+
+        Args:
+            subject: Only events about this, such as `checkpoint`.
+            progress: Whether running cycles' progress, once a second, is among them.
+            newest_first: Begin with the last event instead of the first.
+        """
+        params = {
+            "subject": subject,
+            "progress": None if progress else "false",
+            "order": "newest" if newest_first else None,
+            "after": after,
+            "limit": limit,
+        }
+        path = f"/v1/instances/{segment(instance)}/events"
+        return await self._daemon.get_page(Event, path, params)
+
+    async def watch_instance_events(
+        self, instance: str = "default", *, subject: str | None = None, after: int | None = None
+    ) -> AsyncIterator[Event]:
+        """Yield an instance's events as they come, without end, through restarts of the daemon.
+
+        Args:
+            subject: Only events about this, such as `checkpoint`.
+            after: Begin behind this event; None to begin with what comes from now on.
+
+        Raises: RequestRefused.
+        """
+        path = f"/v1/instances/{segment(instance)}/events"
+        events = AsyncEvents(self._daemon, path, {"subject": subject}, after=after)
+        while True:
+            async with events:
+                while (found := await events.take()) is not None:
+                    for event in found:
+                        yield event
+            await asleep(events.pause_seconds)
+
+    async def watch_current(
+        self,
+        instance: str = "default",
+        directory: Path | str = "checkpoints",
+        *,
+        poll_seconds: float = CURRENT_POLL_SECONDS,
+    ) -> AsyncIterator[Current]:
+        """Yield what is current now, then each checkpoint that becomes so, downloaded and verified.
+
+        Without end, through restarts of the daemon. After a rollback that is the earlier
+        checkpoint, or the bare base model (`is_base`); the same never comes twice in a row.
+
+        Args:
+            directory: Where checkpoints lie, each in a directory of its own; those there are
+                verified and not downloaded again. Nothing is deleted.
+            poll_seconds: How often to look where no stream of events can be had.
+
+        Raises:
+            RequestRefused: The token does not suffice, or there is no such instance.
+            DownloadCorrupt: What is current could not be had whole in several attempts.
+            OSError: The directory cannot be written to.
+        """
+        # The stream says when to look, the aliases say what is current: so nothing is missed when
+        # the stream breaks, and nothing comes twice when it repeats itself.
+        path = f"/v1/instances/{segment(instance)}/events"
+        events = AsyncEvents(
+            self._daemon, path, {"subject": "checkpoint"}, poll_seconds=poll_seconds
+        )
+        seen: str | None = ""
+        failures = 0
+        while True:
+            pause_seconds = 0.0
+            try:
+                async with events:
+                    while True:
+                        now = (await self.get_aliases(instance)).current
+                        if now != seen:
+                            yield await self._bring(instance, now, directory)
+                            seen, failures = now, 0
+                        elif await events.take() is None:
+                            break
+            except DaemonUnavailable:
+                pass
+            except (DownloadCorrupt, RequestRefused) as error:
+                failures += 1
+                is_passing = isinstance(error, DownloadCorrupt) or error.status in _GONE
+                if not is_passing or failures >= MAX_FAILED_DOWNLOADS:
+                    raise
+                pause_seconds = backoff_seconds(failures)
+            await asleep(pause_seconds + events.pause_seconds)
+
+    # ---- The daemon
+
+    async def get_stats(
+        self, instance: str | None = None, *, cursor: str | None = None, limit: int | None = None
+    ) -> Stats:
+        """Return the statistics of one instance or of a page of all."""
+        params = {"instance": instance, "cursor": cursor, "limit": limit}
+        return await self._daemon.get(Stats, "/stats", params)
+
+    async def get_all_stats(self) -> Stats:
+        """Return the statistics of every instance, asked for page by page."""
+        found = page = await self.get_stats(limit=STATS_PER_PAGE)
+        while page.next is not None:
+            page = await self.get_stats(cursor=page.next, limit=STATS_PER_PAGE)
+            found = replace(found, instances=(*found.instances, *page.instances))
+        whole = {"instances": [item.raw for item in found.instances], "has_more": False}
+        raw = {**found.raw, **whole, "next": None}
+        return replace(found, raw=raw, has_more=False, next=None)
+
+    async def get_readiness(self) -> Readiness:
+        """Return whether the daemon can do its job, asked once; no answer is `unavailable`, too."""
+        try:
+            answer = await self._daemon.send_once(Request("GET", "/readyz"))
+            return decode(Readiness, json_of(answer))
+        except (httpx.TransportError, SleepClientError) as error:
+            return Readiness(status="unavailable", checks={"daemon": str(error) or "no answer"})
+
+    async def is_ready(self) -> bool:
+        """Whether the daemon answers and can take exchanges."""
+        return (await self.get_readiness()).status in AT_WORK_STATUSES
+
+    async def _bring(
+        self, instance: str, checkpoint_id: str | None, directory: Path | str
+    ) -> Current:
+        if checkpoint_id is None:
+            return Current(instance=instance, checkpoint=None, directory=None)
+        checkpoint = await self.get_checkpoint(checkpoint_id)
+        path = await self.download_checkpoint(checkpoint, directory)
+        return Current(instance=instance, checkpoint=checkpoint, directory=path)

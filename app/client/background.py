@@ -13,16 +13,19 @@ import threading
 import time
 from collections.abc import Mapping
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any
 
-from app.client.async_client import AsyncSleepClient
-from app.client.delivery import Delivery
-from app.client.errors import SleepClientError
-from app.client.exchange import Exchange
-from app.client.results import BatchItem
-from app.client.sending import backoff_seconds
-from app.client.spool import Spool
-from app.client.sync_client import SleepClient
+from .async_client import AsyncSleepClient
+from .delivery import Delivery
+from .errors import SleepClientError
+from .exchange import Exchange
+from .request import backoff_seconds
+from .results import BatchItem
+from .spool import Spool
+from .sync_client import SleepClient
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 LONGEST_PAUSE_SECONDS = 30.0
 LOOK_INTERVAL_SECONDS = 60.0
@@ -220,7 +223,7 @@ class AsyncSpoolSender:
                 await self._deliver()
             if self.last_error is None:
                 failures = 0
-                with contextlib.suppress(TimeoutError):
+                with contextlib.suppress(asyncio.TimeoutError):
                     await asyncio.wait_for(self._wake.wait(), LOOK_INTERVAL_SECONDS)
             else:
                 failures += 1

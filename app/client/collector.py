@@ -2,7 +2,7 @@
 
 One import changes, the calls and the keys of what they return stay:
 
-    from app.client import ExperienceCollector
+    from sage_sleep_client import ExperienceCollector
 
 What is different, and why:
 - Scores, filter and memory live in the daemon, per instance: a restart forgets nothing.
@@ -17,32 +17,40 @@ What is different, and why:
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
 from collections import deque
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime, timezone
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import httpx
 
-from app.client.background import SpoolSender
-from app.client.collapse import RECENT_WINDOW, collapse_status
-from app.client.errors import RequestRefused, SleepClientError
-from app.client.exchange import Exchange
-from app.client.results import Experience, Receipt
-from app.client.spool import Spool
-from app.client.sync_client import DEFAULT_URL, SleepClient
-from app.client.trust import Verify
+from .background import SpoolSender
+from .errors import RequestRefused, SleepClientError
+from .exchange import Exchange
+from .request import DEFAULT_URL, Verify
+from .results import Experience, Receipt
+from .spool import Spool
+from .sync_client import SleepClient
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 DIMENSIONS = ("surprise", "novelty", "arousal", "reward", "conflict")
 HIGH_SALIENCE = 0.7
 WAIT_SECONDS = 3.0
 NOT_COUNTED = frozenset({"filtered", "below_threshold", "erased"})
 """Statuses that the older class would not have stored."""
+
+SIMILARITY_THRESHOLD = 0.85
+RECENT_WINDOW = 10
+FEWEST_REPLIES = 3
+COLLAPSE_RATIO = 0.5
 
 
 class ExperienceCollector:
@@ -141,7 +149,7 @@ class ExperienceCollector:
             session=self.session,
             session_number=session_number,
             phase=phase,
-            occurred_at=datetime.now(UTC),
+            occurred_at=datetime.now(timezone.utc),
             metadata={**(metadata or {}), **origin} or None,
             tool_calls=tuple(_tool_call(call) for call in tool_calls or ()),
         )
@@ -237,6 +245,34 @@ class ExperienceCollector:
         except SleepClientError:
             return
         self._has_instance = True
+
+
+def collapse_status(responses: Sequence[str]) -> dict[str, Any]:
+    """Judge the newest replies of a model, at most `RECENT_WINDOW` of them.
+
+    Two replies are alike from a Jaccard index of 0.85 on: `|A & B| / |A | B|` over their sets of
+    lower-cased words. More than half of all pairs alike means collapse.
+    """
+    words = [frozenset(response.lower().split()) for response in responses[:RECENT_WINDOW]]
+    similarities = [_jaccard(first, second) for first, second in itertools.combinations(words, 2)]
+    alike = sum(similarity >= SIMILARITY_THRESHOLD for similarity in similarities)
+    ratio = alike / len(similarities) if similarities else 0.0
+    is_known = len(words) >= FEWEST_REPLIES
+    is_collapsed = is_known and ratio > COLLAPSE_RATIO
+    return {
+        "collapse_detected": is_collapsed,
+        "repetition_ratio": ratio,
+        "high_similarity_pairs": alike,
+        "total_pairs": len(similarities),
+        "recent_responses": len(words),
+        "recommendation": "disable_lora_and_investigate" if is_collapsed else "normal_operation",
+        "reason": None if is_known else "insufficient_data",
+    }
+
+
+def _jaccard(first: frozenset[str], second: frozenset[str]) -> float:
+    union = len(first | second)
+    return len(first & second) / union if union else 0.0
 
 
 def _answer(

@@ -5,7 +5,7 @@
 
 The registry says what to expect: the SHA-256 of the archive (its ETag, too) and name, size and
 SHA-256 of every file. Only plain files of those names are taken out of the archive, and only kinds
-that nothing executes or unpickles.
+that nothing executes or unpickles. Must not know who asks for the bytes: the clients do.
 """
 
 from __future__ import annotations
@@ -17,16 +17,14 @@ import shutil
 import tarfile
 import tempfile
 import time
-from functools import partial
 from pathlib import Path
+from typing import BinaryIO
 
 import httpx
 
-from app.client.checkpoints import get_checkpoint
-from app.client.errors import DaemonUnavailable, DownloadCorrupt
-from app.client.flows import AskOptions, Close, Flow, Options, Pause, ReadOn, Request, Work, segment
-from app.client.results import Checkpoint, CheckpointFile
-from app.client.sending import backoff_seconds, open_stream
+from .errors import DaemonUnavailable, DownloadCorrupt
+from .request import Request, segment
+from .results import Checkpoint, CheckpointFile
 
 STAGING_PREFIX = ".staging-"
 STAGING_KEPT_SECONDS = 86_400.0
@@ -34,29 +32,6 @@ CHUNK_BYTES = 1 << 20
 
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}", re.ASCII)
 _SAFE_SUFFIXES = frozenset({".safetensors", ".json"})
-
-
-def download_checkpoint(checkpoint: Checkpoint | str, directory: Path | str) -> Flow[Path]:
-    """Bring a checkpoint below a directory and return its own; one that is there is verified.
-
-    Args:
-        checkpoint: As the registry gave it, or its id.
-
-    Raises: DownloadCorrupt, DaemonUnavailable, RequestRefused, OSError.
-    """
-    if isinstance(checkpoint, str):
-        checkpoint = yield from get_checkpoint(checkpoint)
-    check_names(checkpoint)
-    target = Path(directory) / checkpoint.id
-    if (yield Work(partial(is_there, target, checkpoint))):
-        return target
-    staging: Staging = yield Work(partial(Staging, Path(directory), checkpoint))
-    try:
-        yield from _fetch(checkpoint, staging)
-        yield Work(partial(staging.finish, target))
-    finally:
-        staging.discard()
-    return target
 
 
 def check_names(checkpoint: Checkpoint) -> None:
@@ -80,37 +55,59 @@ class Staging:
     def __init__(self, directory: Path, checkpoint: Checkpoint) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         _sweep(directory)
-        self._checkpoint = checkpoint
+        self.checkpoint = checkpoint
         self._root = Path(tempfile.mkdtemp(prefix=STAGING_PREFIX, dir=directory))
-        self._archive = (self._root / "archive.tar").open("w+b")
+        self._archive: BinaryIO = (self._root / "archive.tar").open("w+b")
+        self._etag = f'"{checkpoint.archive.sha256}"'
         self.size_bytes = 0
+
+    def request(self) -> Request:
+        """What asks for the archive, or for what is still to come of it."""
+        headers = {"Accept-Encoding": "identity"}
+        if self.size_bytes:
+            headers |= {"Range": f"bytes={self.size_bytes}-", "If-Range": self._etag}
+        path = f"/v1/checkpoints/{segment(self.checkpoint.id)}/archive"
+        return Request("GET", path, headers=headers)
+
+    def begin(self, response: httpx.Response) -> None:
+        """Look at an answer's head. Raises: DownloadCorrupt when it is another archive's."""
+        if response.headers.get("etag") != self._etag:
+            raise DownloadCorrupt("The archive's ETag is not what the registry says.")
+        if response.status_code != httpx.codes.PARTIAL_CONTENT:
+            self._archive.seek(0)
+            self._archive.truncate()
+            self.size_bytes = 0
 
     def write(self, chunk: bytes) -> None:
         """Take the next bytes. Raises: DownloadCorrupt when there are too many."""
         self.size_bytes += len(chunk)
-        if self.size_bytes > self._checkpoint.archive.size_bytes:
+        if self.size_bytes > self.checkpoint.archive.size_bytes:
             raise DownloadCorrupt("The archive is longer than the registry says.")
         self._archive.write(chunk)
 
-    def restart(self) -> None:
-        """Forget what came so far."""
-        self._archive.seek(0)
-        self._archive.truncate()
-        self.size_bytes = 0
+    @property
+    def is_whole(self) -> bool:
+        """Whether every byte came."""
+        return self.size_bytes >= self.checkpoint.archive.size_bytes
+
+    def end(self) -> None:
+        """Look whether an answer that ended brought the rest. Raises: DaemonUnavailable."""
+        if not self.is_whole:
+            raise DaemonUnavailable("the archive ended before its end")
 
     def finish(self, target: Path) -> None:
         """Verify, unpack, sync, and give the checkpoint its place. Raises: DownloadCorrupt."""
         self._archive.seek(0)
-        digest = hashlib.file_digest(self._archive, "sha256").hexdigest()
-        if digest != self._checkpoint.archive.sha256:
+        digest = _sha256(self._archive)
+        if digest != self.checkpoint.archive.sha256:
             raise DownloadCorrupt(
-                f"The archive of checkpoint {self._checkpoint.id} has SHA-256 {digest}, not "
-                f"{self._checkpoint.archive.sha256}."
+                f"The archive of checkpoint {self.checkpoint.id} has SHA-256 {digest}, not "
+                f"{self.checkpoint.archive.sha256}."
             )
         unpacked = self._root / "unpacked"
         unpacked.mkdir()
         self._archive.seek(0)
-        unpack(self._archive, unpacked, self._checkpoint)
+        unpack(self._archive, unpacked, self.checkpoint)
         self._take_place(unpacked, target)
 
     def discard(self) -> None:
@@ -125,7 +122,7 @@ class Staging:
                 unpacked.rename(target)
                 break
             except OSError:
-                if is_there(target, self._checkpoint):
+                if is_there(target, self.checkpoint):
                     return
                 if attempt == 2 or not target.exists():
                     raise
@@ -162,62 +159,21 @@ def unpack(archive: object, directory: Path, checkpoint: Checkpoint) -> None:
     _sync(directory)
 
 
-def _fetch(checkpoint: Checkpoint, staging: Staging) -> Flow[None]:
-    """Stream the archive; a connection that breaks is taken up where it broke."""
-    options: Options = yield AskOptions()
-    attempt = 0
-    gives_up_at = time.monotonic() + options.retry_seconds
-    while staging.size_bytes < checkpoint.archive.size_bytes:
-        came_before = staging.size_bytes
-        try:
-            yield from _fetch_on(checkpoint, staging)
-        except (httpx.TransportError, DaemonUnavailable) as error:
-            if staging.size_bytes > came_before:
-                attempt, gives_up_at = 0, time.monotonic() + options.retry_seconds
-            pause = backoff_seconds(attempt)
-            if time.monotonic() + pause > gives_up_at:
-                raise DaemonUnavailable(
-                    f"The download of checkpoint {checkpoint.id} from {options.url} broke off: "
-                    f"{error}"
-                ) from error
-            yield Pause(pause)
-            attempt += 1
-
-
-def _fetch_on(checkpoint: Checkpoint, staging: Staging) -> Flow[None]:
-    """Stream what is still to come of the archive."""
-    etag = f'"{checkpoint.archive.sha256}"'
-    headers = {"Accept-Encoding": "identity"}
-    if staging.size_bytes:
-        headers |= {"Range": f"bytes={staging.size_bytes}-", "If-Range": etag}
-    path = f"/v1/checkpoints/{segment(checkpoint.id)}/archive"
-    opened = yield from open_stream(Request(method="GET", path=path, headers=headers))
-    try:
-        _check_etag(opened.response, etag)
-        if opened.response.status_code != httpx.codes.PARTIAL_CONTENT:
-            staging.restart()
-        while (chunk := (yield ReadOn(opened))) is not None:
-            yield Work(partial(staging.write, chunk))
-    except (DownloadCorrupt, OSError):
-        yield Close(opened)
-        raise
-    if staging.size_bytes < checkpoint.archive.size_bytes:
-        raise DaemonUnavailable("the archive ended before its end")
-
-
-def _check_etag(response: httpx.Response, etag: str) -> None:
-    if response.headers.get("etag") != etag:
-        raise DownloadCorrupt("The archive's ETag is not what the registry says.")
-
-
 def _matches(path: Path, file: CheckpointFile) -> bool:
     try:
         if path.is_symlink() or path.stat().st_size != file.size_bytes:
             return False
         with path.open("rb") as opened:
-            return hashlib.file_digest(opened, "sha256").hexdigest() == file.sha256
+            return _sha256(opened) == file.sha256
     except OSError:
         return False
+
+
+def _sha256(opened: BinaryIO) -> str:
+    digest = hashlib.sha256()
+    while chunk := opened.read(CHUNK_BYTES):
+        digest.update(chunk)
+    return digest.hexdigest()
 
 
 def _sweep(directory: Path) -> None:

@@ -1,11 +1,18 @@
-"""An exchange as a session hands it over."""
+"""An exchange as a session hands it over, and several as they are posted."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
-from datetime import UTC, datetime
+from datetime import datetime, timezone
 from typing import Any
+
+from .request import Request
+
+MAX_BATCH = 1000
+MAX_BATCH_BYTES = 4 * 1024 * 1024
+"""The daemon takes 8 MiB in one body unless it is told otherwise."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -52,9 +59,29 @@ def to_wire(exchange: Exchange | Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def batch_request(exchanges: Sequence[Mapping[str, Any]]) -> Request:
+    """A request that posts up to `MAX_BATCH` exchanges."""
+    return Request("POST", "/v1/experiences/batch", body={"experiences": list(exchanges)})
+
+
+def in_batches(exchanges: Sequence[Mapping[str, Any]]) -> Iterator[list[Mapping[str, Any]]]:
+    """Cut where a batch would hold too many exchanges or too many bytes."""
+    batch: list[Mapping[str, Any]] = []
+    size_bytes = 0
+    for exchange in exchanges:
+        added_bytes = len(json.dumps(exchange))
+        if batch and (len(batch) == MAX_BATCH or size_bytes + added_bytes > MAX_BATCH_BYTES):
+            yield batch
+            batch, size_bytes = [], 0
+        batch.append(exchange)
+        size_bytes += added_bytes
+    if batch:
+        yield batch
+
+
 def _plain(value: Any) -> Any:
     if isinstance(value, datetime):
-        return value.astimezone(UTC).isoformat()
+        return value.astimezone(timezone.utc).isoformat()
     if isinstance(value, Mapping):
         return dict(value)
     if isinstance(value, tuple):

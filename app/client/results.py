@@ -11,7 +11,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from app.client.decoding import Result
+from .decoding import Result
 
 ENDED_STATUSES = frozenset({"succeeded", "rejected", "failed", "cancelled"})
 """Statuses in which a sleep cycle is over."""

@@ -7,6 +7,8 @@ once; and what was delivered is taken out without a second file of offsets that 
 with the first. A JSONL file would need its own lock, its own repair of torn lines, its own
 compaction.
 
+Plain SQL, since Python 3.10 is found with SQLite of 2020 (no STRICT, no RETURNING).
+
 What is delivered is overwritten (`secure_delete`), for these are conversations; the file is the
 owner's alone (0600). It must lie on a local disk. Must not know HTTP; delivering is in
 `delivery.py`.
@@ -21,13 +23,16 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime, timezone
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any
 
-from app.client.errors import SpoolFull, SpoolUnusable
-from app.client.exchange import Exchange, to_wire
+from .errors import SpoolFull, SpoolUnusable
+from .exchange import Exchange, to_wire
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 MAX_BYTES = 256 * 1024 * 1024
 """About 600,000 exchanges of fifty words: 420 bytes each, measured."""
@@ -35,15 +40,17 @@ MAX_BYTES = 256 * 1024 * 1024
 PAGE_BYTES = 4096
 LOCK_TIMEOUT_SECONDS = 30.0
 FORMAT = 1
+FULL = "database or disk is full"
+"""SQLite's own words; Python 3.10 does not hand on its error codes."""
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS waiting (
     seq INTEGER PRIMARY KEY AUTOINCREMENT, exchange TEXT NOT NULL
-) STRICT;
+);
 CREATE TABLE IF NOT EXISTS rejected (
     seq INTEGER PRIMARY KEY, exchange TEXT NOT NULL, reason TEXT NOT NULL, problem TEXT NOT NULL,
     rejected_at TEXT NOT NULL
-) STRICT;
+);
 """
 
 
@@ -126,7 +133,7 @@ class Spool:
 
         Raises: SpoolFull, SpoolUnusable, ValueError or TypeError for what is no JSON.
         """
-        wire = {"occurred_at": datetime.now(UTC).isoformat(), **to_wire(exchange)}
+        wire = {"occurred_at": datetime.now(timezone.utc).isoformat(), **to_wire(exchange)}
         text = json.dumps(wire, allow_nan=False)
         with self._lock, self._translated():
             cursor = self._connection.execute("INSERT INTO waiting (exchange) VALUES (?)", [text])
@@ -154,18 +161,17 @@ class Spool:
         self, delivered: Sequence[int], refused: Sequence[tuple[int, str, Mapping[str, Any]]]
     ) -> None:
         """Take out what was delivered, and set aside what was refused, with reason and problem."""
-        now = datetime.now(UTC).isoformat()
+        now = datetime.now(timezone.utc).isoformat()
         with self._lock, self._translated(), self._transaction():
             for seq, reason, problem in refused:
-                rows = self._connection.execute(
-                    "DELETE FROM waiting WHERE seq = ? RETURNING exchange", [seq]
-                ).fetchall()
-                self._connection.executemany(
-                    "INSERT OR REPLACE INTO rejected VALUES (?, ?, ?, ?, ?)",
-                    [(seq, text, reason, json.dumps(problem), now) for (text,) in rows],
+                self._connection.execute(
+                    "INSERT OR REPLACE INTO rejected "
+                    "SELECT seq, exchange, ?, ?, ? FROM waiting WHERE seq = ?",
+                    [reason, json.dumps(problem), now, seq],
                 )
+            settled = [*delivered, *(seq for seq, _, _ in refused)]
             self._connection.executemany(
-                "DELETE FROM waiting WHERE seq = ?", [(seq,) for seq in delivered]
+                "DELETE FROM waiting WHERE seq = ?", [(seq,) for seq in settled]
             )
 
     def is_waiting(self, seq: int) -> bool:
@@ -245,7 +251,7 @@ class Spool:
         try:
             yield
         except sqlite3.Error as error:
-            if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
+            if FULL in str(error):
                 raise SpoolFull(
                     f"The spool {self.path} is full, or its disk is; start the daemon, so that it "
                     "empties."

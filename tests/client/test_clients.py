@@ -20,7 +20,7 @@ from app.client import (
 from tests.client.scripted import Answer, ScriptedServer
 from tests.support import RunningDaemon, make_exchange
 
-OWN = {"run", "iterate", "close", "aclose", "is_closed"}
+OWN = {"close", "aclose", "is_closed", "url"}
 
 
 def operations(kind: type) -> dict[str, Any]:

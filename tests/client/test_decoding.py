@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from app.client import AnswerNotUnderstood, SleepClientError
-from app.client.decoding import decode, page_reader
+from app.client.decoding import decode, decode_page
 from app.client.results import BatchItem, Decision, Event, Stats
 
 EVENT: dict[str, Any] = {
@@ -59,4 +59,4 @@ def test_answer_of_another_shape_is_an_error_of_ours(answer: object) -> None:
     with pytest.raises(SleepClientError):
         decode(Stats, answer)
     with pytest.raises(SleepClientError):
-        page_reader(Event)(answer)
+        decode_page(Event, answer)

@@ -17,7 +17,7 @@ from app.client import (
     SleepClient,
     SleepClientError,
 )
-from app.client.sending import backoff_seconds
+from app.client.request import backoff_seconds
 from tests.client.scripted import Answer, ScriptedServer
 from tests.support import free_port
 

@@ -102,7 +102,11 @@ def check_python(words: list[str]) -> None:
 
 
 def check_pip(words: list[str]) -> None:
-    """The project has such an extra."""
+    """The project has such an extra, or the directory holds a project."""
+    if words[-1].startswith("./"):
+        assert words[0] in {"install", "wheel"}
+        assert (REPOSITORY / words[-1] / "pyproject.toml").exists(), words
+        return
     project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
     match = re.fullmatch(r"sage-sleep\[(\w+)\]", words[-1])
     assert words[0] == "install"

@@ -20,6 +20,7 @@ from transformers import AutoModelForCausalLM
 from app.db.engine import Database
 from app.services import registry
 from app.settings import Settings
+from tests.client.distribution import install_client
 from tests.guide.commands import check_command
 from tests.guide.documents import REPOSITORY, Block, list_blocks
 from tests.publishing import publish
@@ -37,6 +38,8 @@ NOT_COMMANDS = {
 NOT_RUN = {
     "make demo ": "installs, fetches and trains for minutes, which CI does by `make test`",
     "make install ": "as above",
+    "pip install ./app/client": "would install where the tests run; Python blocks find the same "
+    "wheel, and tests/client/test_distribution.py installs it into an environment of its own",
     "docker compose -f docker/compose.yaml --profile cpu up": "needs Docker, and never ends",
     "docker compose -f docker/compose.yaml --profile cpu --profile observability up": "as above",
 }
@@ -84,6 +87,14 @@ def tiny_model(embedded_model: Path, tmp_path_factory: pytest.TempPathFactory) -
 
 
 @pytest.fixture(scope="module")
+def client_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the client's wheel is installed, for the blocks of a session."""
+    directory = tmp_path_factory.mktemp("client")
+    install_client(directory)
+    return directory
+
+
+@pytest.fixture(scope="module")
 def lived(
     tiny_model: Path, migrated_file: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Path, str, str]:
@@ -121,6 +132,7 @@ EXPECTED_OUTPUT = {
 def test_every_block_runs_word_by_word(
     document: str,
     lived: tuple[Path, str, str],
+    client_directory: Path,
     tiny_model: Path,
     start_daemon: StartDaemon,
     data_dir: Path,
@@ -156,11 +168,13 @@ def test_every_block_runs_word_by_word(
                 daemon.stop()
             elif daemon.process.poll() is not None:
                 daemon = start_daemon(port=daemon.http.base_url.port, **options)
-            printed += run_block(block, place, daemon, filled)
+            printed += run_block(block, place, daemon, filled, client_directory)
     assert re.search(".*".join(EXPECTED_OUTPUT[document]), printed, re.DOTALL), printed
 
 
-def run_block(block: Block, place: Path, daemon: RunningDaemon, filled: dict[str, str]) -> str:
+def run_block(
+    block: Block, place: Path, daemon: RunningDaemon, filled: dict[str, str], packages: Path
+) -> str:
     """Run it as a reader would who put in what is theirs; what it prints."""
     text = block.text
     for name, value in filled.items():
@@ -180,7 +194,7 @@ def run_block(block: Block, place: Path, daemon: RunningDaemon, filled: dict[str
             **os.environ,
             "HOME": str(place),
             "PATH": f"{place / 'shims'}:{os.environ['PATH']}",
-            "PYTHONPATH": str(REPOSITORY),
+            "PYTHONPATH": f"{packages}:{REPOSITORY}",
             "SAGE_DATA_DIR": str(daemon.data_dir),
             "SAGE_PORT": str(daemon.http.base_url.port),
             "SAGE_BASE_MODEL": filled[DEFAULT_MODEL],
