@@ -25,27 +25,17 @@ Nats = Annotated[FiniteFloat, Field(ge=0)]
 class GatePolicy:
     """What a checkpoint may and may not do; the settings name each with `SAGE_GATE_` before it.
 
-    Every `_rise` and `_fall` is a distance from the bare base model's own value. Measured on
-    SmolLM2-135M-Instruct; `python -m tests.benchmarks.evaluation_noise` prints what stands here.
+    Every `_rise` and `_fall` is a distance from the bare base model's own value. What the limits
+    were set by, on SmolLM2-135M-Instruct, stands in the guide, `app/web/guide/recipe.md`.
 
     Attributes:
         held_out_tolerance: bf16 rounding alone moves the mean over a dozen replies by up to 0.0055.
         replaced_tolerance: A guess: half of what ten slices gained by it
             (`SleepPolicy.rebuild_every_cycles`).
-        inert_limit: In fp32, 8 examples: 4e-5 for a learning rate of 1e-7, 4e-3 for 1e-5, 0.07 for
-            two steps at 2e-4; 0.88 after 64 examples.
         reload_tolerance: It was equal to the last bit in every run.
         update_norm: Measured on the adapter as it was trained, since a quarter of a training that
-            went wrong is not a small training that went well. On the demo's exchanges, 12 steps:
-            0.02 for a learning rate of 4e-4, 0.04 for 1e-3, 0.09 for 2e-3, 0.29 for 5e-3.
+            went wrong is not a small training that went well.
         broken_kl: As with `update_norm`, a quarter of it is no small training that went well.
-
-    Seen on the demo's 24 exchanges, three of twelve seeds a time, bare base / the default recipe:
-    general KL 0 / 0.049 (standard error 0.004), anchor KL 0 / 0.042, general loss 1.400 / 1.233;
-    repeated 5-grams 0 to 0.013 / 0.007 to 0.054; looping 0 / 0 to 0.083; distinct pairs 0.915 to
-    0.954 / 0.824 to 0.887; self-references 0.083 to 0.125 / 0.083 to 0.208; disclaimers 0 to 0.083
-    / 0 to 0.042; alike pairs, floods and copies 0 in both. Limits for what never moved are guesses:
-    two replies of 24, or a quarter of them where a style may be learned.
     """
 
     held_out_tolerance: Annotated[

@@ -1,4 +1,4 @@
-"""How a cycle trains: the hyper-parameters and what they were measured with."""
+"""How a cycle trains: the hyper-parameters."""
 
 from __future__ import annotations
 
@@ -29,22 +29,7 @@ class Recipe:
 
     No variations unless asked for: whether they help was not measured. See `app.domain.variations`.
 
-    Measured on the embedded model, 185 real exchanges and the 47 after them held out, two epochs;
-    gain on held-out, rise of the loss on general pairs and KL to the base on them, nats per token:
-
-        learning_rate, anchors per batch, interval     gain    general     KL
-        2e-4           3                  1            0.725    -0.007    0.022
-        4e-4           3                  1            0.854    -0.025    0.018
-        4e-4           3                  2            0.855    -0.013    0.025
-        4e-4           2                  2            0.860    -0.017    0.027
-        4e-4           2                  3, see       0.859    -0.041    0.034
-                                          ANCHOR_LEAD
-
-    A batch with 3 anchors beside it took 1.6 times one without, with 2 anchors 1.5 times; so they
-    stand beside a third of the batches, but for the first. Ten cycles of 36 exchanges in a row, of
-    two models' sessions one after the other, left 17 % of the first slice's gain without rehearsal
-    and 96 % with a share of 0.3. These are trials, each run once; `test_recipe.py` of the
-    benchmarks measures the default, beside training without anchors and the older recipe.
+    The trials that chose the values stand in the guide, `app/web/guide/recipe.md`.
     """
 
     epochs: Annotated[

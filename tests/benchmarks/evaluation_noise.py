@@ -80,7 +80,10 @@ def measure(base_model: str, learning_rate: float, output: Path, kept: Path) -> 
                 f"failed: {', '.join(trial.failed) or 'none'}"
             )
         failed = [check.name for check in verdict.checks if not check.is_passed]
-        print(f"  failed: {', '.join(failed) or 'none'}; effect {report.effect_nats:.5f} nats")
+        print(
+            f"  failed: {', '.join(failed) or 'none'}; effect {report.effect_nats:.5f} nats, "
+            f"largest update of a layer {evaluation.update_norm:.3f}"
+        )
     base = load_base_model(base_model)
     if learning_rate:
         adapted = read_adapter(base.model, output, is_trainable=False)
