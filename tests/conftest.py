@@ -49,7 +49,7 @@ def shared_data() -> Path:
 @pytest.fixture(scope="session")
 def embedded_model() -> Path:
     """The embedded model, fetched once per machine."""
-    from app.training.models import fetch_embedded_model
+    from app.training.fetching import fetch_embedded_model
 
     cache = Path(os.environ.get("SAGE_TEST_CACHE", Path.home() / ".cache" / "sage-sleep-tests"))
     return fetch_embedded_model(cache)

@@ -19,7 +19,7 @@ from typing import Any
 
 import httpx
 
-from app.training.models import fetch_embedded_model
+from app.training.fetching import fetch_embedded_model
 from tests.support import RunningDaemon, free_port, run_command, wait_until_up
 
 TARGET = Path(str(resources.files("app.api") / "examples.json"))

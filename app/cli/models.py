@@ -16,7 +16,7 @@ model_app = typer.Typer(no_args_is_help=True, help="Base models.")
 @model_app.command("fetch")
 def fetch_model(as_json: Json = False) -> None:
     """Fetch the base model unless it is there already: the embedded one, or SAGE_BASE_MODEL."""
-    from app.training.models import fetch_base_model, fetch_embedded_model  # noqa: PLC0415
+    from app.training.fetching import fetch_base_model, fetch_embedded_model  # noqa: PLC0415
 
     with explained():
         settings = read_settings()

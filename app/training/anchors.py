@@ -29,20 +29,23 @@ from transformers import PreTrainedModel
 
 from app.domain.experience import TrainingExchange
 from app.domain.salience import COMPONENTS, Salience
-from app.training.batches import TrainingExample
 from app.training.chat import IGNORED_LABEL, ChatEncoder
-from app.training.data import make_example
+from app.training.examples import TrainingExample, make_example, targets_of
 from app.training.generation import Draw, continue_prompts
 from app.training.kept import KeptFiles
 from app.training.loading import BaseModel
-from app.training.states import supervised_states, targets_of
+from app.training.states import supervised_states
+from app.training.template import stop_ids
 
 ANCHOR_TOKENS = 60
+"""Of an answer, at most. A guess."""
+
 CHUNK_TOKENS = 128
 """Rows of float32 logits alive at once, twice: 50 MB for SmolLM2."""
 
 _MAX_LENGTH = 512
 _FORMAT = 1
+"""Of what is kept: another number, and every base's answers are made again."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -141,6 +144,7 @@ def kl_to_base(
     parts = []
     for start in range(0, len(hidden), CHUNK_TOKENS):
         part = slice(start, start + CHUNK_TOKENS)
+        # p is a constant: the base does not learn.
         with torch.no_grad():
             expected = log_probabilities(model, base_hidden[part].to(hidden.device))
         actual = log_probabilities(model, hidden[part])
@@ -160,12 +164,11 @@ def log_probabilities(model: PreTrainedModel, hidden: torch.Tensor) -> torch.Ten
 
 def _answer(base: BaseModel, prompts: Sequence[tuple[int, ...]]) -> list[TrainingExample]:
     """The prompts with the base's own answers, its end of turn included where it came to one."""
-    end = base.tokenizer.eos_token_id
     answers = continue_prompts(
         base.model,
         [Draw(prompt=prompt) for prompt in prompts],
         new_tokens=ANCHOR_TOKENS,
-        end_ids=frozenset() if end is None else frozenset({int(end)}),
+        end_ids=stop_ids(base.tokenizer),
     )
     return [
         _example(f"anchor-{number}", list(prompt) + answer, len(prompt))
@@ -176,7 +179,7 @@ def _answer(base: BaseModel, prompts: Sequence[tuple[int, ...]]) -> list[Trainin
 def _example(name: str, ids: Sequence[int], prompt_length: int) -> TrainingExample:
     input_ids = torch.tensor(ids)
     labels = input_ids.clone()
-    labels[:prompt_length] = IGNORED_LABEL
+    labels[:prompt_length] = IGNORED_LABEL  # what was asked is no answer to stay near
     return TrainingExample(
         input_ids=input_ids,
         labels=labels,

@@ -11,8 +11,9 @@ from typing import TypedDict
 
 import torch
 
-from app.training.by_hand.lanes import even_shares
 from app.training.chat import IGNORED_LABEL
+from app.training.examples import TrainingExample
+from app.training.lanes import even_shares
 
 WINDOW_BATCHES = 8
 """Batches that are cut from one window of the salience order: more of them pad less and keep the
@@ -22,27 +23,7 @@ FORWARD_TOKENS = 512
 """Padded tokens that go through the model's own forward pass at once. A guess."""
 
 WEIGHT_LIMITS = (0.5, 1.5)
-
-
-class TrainingExample(TypedDict):
-    """One example of a training set; the three tensors are int64 (T,).
-
-    Attributes:
-        labels: -100 where no loss is taken.
-        attention_mask: Ones; padding comes with `prepare_batch`.
-        salience: Total, 0..1.
-        salience_breakdown: The five components.
-        session: As the source has it: a number in the older buffers, text in the daemon.
-    """
-
-    input_ids: torch.Tensor
-    labels: torch.Tensor
-    attention_mask: torch.Tensor
-    salience: float
-    salience_breakdown: dict[str, float]
-    experience_id: str
-    session: int | str | None
-    phase: str | None
+"""Of an example's weight, so that one exchange seldom is most of a step. A guess."""
 
 
 class Batch(TypedDict):
@@ -94,6 +75,7 @@ def like_length_batches(
     window = batch_size * WINDOW_BATCHES
     batches: list[list[int]] = []
     for start in range(0, len(lengths), window):
+        # Equal lengths stand by index: the same plan gives the same batches on any machine.
         members = sorted(
             range(start, min(start + window, len(lengths))), key=lambda i: (lengths[i], i)
         )
@@ -111,7 +93,7 @@ def split_by_tokens(lengths: Sequence[int], limit: int = FORWARD_TOKENS) -> list
     parts: list[list[int]] = []
     longest = 0
     for index, length in enumerate(lengths):
-        longest = max(longest, length)
+        longest = max(longest, length)  # every row of a part is padded to it
         if not parts or longest * (len(parts[-1]) + 1) > limit:
             parts.append([])
             longest = length
@@ -131,12 +113,8 @@ def even_parts(lengths: Sequence[int], *, shared: int, limit: int) -> list[list[
         parts = even_shares(lengths, count)
         if max(sum(lengths[i] for i in part) for part in parts) + shared <= limit:
             break
+    # Where not even that fits, each example is a part: smaller ones there are not.
     return parts
-
-
-def count_targets(example: TrainingExample) -> int:
-    """Tokens that loss is taken on; the first has no predecessor to be predicted from."""
-    return int((example["labels"][1:] != IGNORED_LABEL).sum())
 
 
 def loss_weights(salience: torch.Tensor) -> torch.Tensor:

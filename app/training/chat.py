@@ -10,16 +10,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
 
 from app.domain.experience import TrainingExchange, Turn
 from app.errors import ChatTemplateMissing, NoSupervisedTokens
+from app.training.template import Message, end_of_turn_ids, render
 
 IGNORED_LABEL = -100
 """Label where no loss is taken (torch's own default for cross-entropy)."""
-
-Message = dict[str, str]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -50,7 +48,7 @@ class ChatEncoder:
         self._tokenizer = tokenizer
         self._system_prompt = system_prompt
         self._max_length = max_length
-        self._special_ids = frozenset(tokenizer.all_special_ids)
+        self._end_of_turn_ids = end_of_turn_ids(tokenizer)
 
     def encode(self, exchange: TrainingExchange) -> EncodedExchange:
         """Encode one exchange.
@@ -64,6 +62,7 @@ class ChatEncoder:
         """
         history = list(exchange.history)
         encoded = self._encode(exchange, history)
+        # By the tokens themselves: what a turn costs beside its words is the template's secret.
         while len(encoded.input_ids) > self._max_length and history:
             history = _without_oldest_exchange(history)
             encoded = self._encode(exchange, history)
@@ -82,29 +81,31 @@ class ChatEncoder:
 
     def encode_prompt(self, prompt: str, *, system_prompt: str | None = None) -> list[int]:
         """Token ids of a prompt, up to where the assistant's reply begins."""
-        text = self._render(self._messages(system_prompt, [], prompt), is_prompt=True)
+        messages = self._messages(system_prompt, [], prompt)
+        text = render(self._tokenizer, messages, is_prompt=True)
         ids: list[int] = self._tokenizer(text, add_special_tokens=False)["input_ids"]
         return ids
 
     def _encode(self, exchange: TrainingExchange, history: Sequence[Turn]) -> EncodedExchange:
         messages = self._messages(exchange.system_prompt, history, exchange.prompt)
         reply = {"role": "assistant", "content": exchange.response}
-        prefix = self._render(messages, is_prompt=True)
-        text = self._render([*messages, reply], is_prompt=False)
-        start, end = _find_reply(text, prefix, exchange)
+        prefix = render(self._tokenizer, messages, is_prompt=True)
+        text = render(self._tokenizer, [*messages, reply], is_prompt=False)
+        start, end = _find_reply(text, prefix, exchange.response)
+        # The template has written the special tokens already, a first one included.
         encoding = self._tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
         ids: list[int] = encoding["input_ids"]
-        labels = [IGNORED_LABEL] * len(ids)
-        for position, (token_start, token_end) in enumerate(encoding["offset_mapping"]):
-            # A token that straddles the reply's start could never be generated: no target.
-            if start <= token_start and token_end <= end:
-                labels[position] = ids[position]
-            elif token_start >= end:
-                is_end_of_turn = token_start == end and ids[position] in self._special_ids
-                if is_end_of_turn and not exchange.is_truncated:
-                    labels[position] = ids[position]
-                break
-        return EncodedExchange(input_ids=ids, labels=labels)
+        return EncodedExchange(
+            input_ids=ids,
+            labels=_label_reply(
+                ids,
+                encoding["offset_mapping"],
+                start,
+                end,
+                # A reply that was cut short must not teach to stop there.
+                end_ids=frozenset() if exchange.is_truncated else self._end_of_turn_ids,
+            ),
+        )
 
     def _messages(
         self, system_prompt: str | None, history: Sequence[Turn], prompt: str
@@ -116,39 +117,44 @@ class ChatEncoder:
             {"role": "user", "content": prompt},
         ]
 
-    def _render(self, messages: list[Message], *, is_prompt: bool) -> str:
-        try:
-            return self._apply(messages, is_prompt=is_prompt)
-        except TemplateError as error:
-            # Gemma's template, for one, refuses the system role: the first user turn carries it.
-            folded = _fold_system(messages)
-            if folded == messages:
-                raise ChatTemplateMissing(f"the chat template fails: {error}") from error
-        try:
-            return self._apply(folded, is_prompt=is_prompt)
-        except TemplateError as error:
-            raise ChatTemplateMissing(f"the chat template fails: {error}") from error
 
-    def _apply(self, messages: list[Message], *, is_prompt: bool) -> str:
-        rendered = self._tokenizer.apply_chat_template(
-            messages, tokenize=False, add_generation_prompt=is_prompt
-        )
-        if not isinstance(rendered, str):
-            raise ChatTemplateMissing("the chat template does not render to text")
-        return rendered
-
-
-def _find_reply(text: str, prefix: str, exchange: TrainingExchange) -> tuple[int, int]:
+def _find_reply(text: str, prefix: str, reply: str) -> tuple[int, int]:
     """Characters `[start, end)` of the reply in the rendered text."""
-    contents = (exchange.response, exchange.response.strip())  # many templates trim
+    contents = (reply, reply.strip())  # many templates trim
     for content in contents:
         if text.startswith(prefix + content):
             return len(prefix), len(prefix) + len(content)
     for content in contents:  # a template that adds to a reply, such as an empty thought before it
+        # From the right: the same words may stand in the prompt or in an earlier turn.
         start = text.rfind(content)
         if content and start >= 0:
             return start, start + len(content)
     raise ChatTemplateMissing("the chat template does not hold the reply as it was given")
+
+
+def _label_reply(
+    ids: Sequence[int],
+    offsets: Sequence[tuple[int, int]],
+    start: int,
+    end: int,
+    *,
+    end_ids: frozenset[int],
+) -> list[int]:
+    """Labels of tokens whose characters the offsets give; the reply's are `[start, end)`.
+
+    Args:
+        end_ids: Of these the one that stands right behind the reply is a label, too.
+    """
+    labels = [IGNORED_LABEL] * len(ids)
+    for position, (token_start, token_end) in enumerate(offsets):
+        # A token that straddles the reply's start could never be generated: no target.
+        if start <= token_start and token_end <= end:
+            labels[position] = ids[position]
+        elif token_start >= end:
+            if token_start == end and ids[position] in end_ids:
+                labels[position] = ids[position]
+            break
+    return labels
 
 
 def _without_oldest_exchange(history: list[Turn]) -> list[Turn]:
@@ -157,10 +163,3 @@ def _without_oldest_exchange(history: list[Turn]) -> list[Turn]:
     while rest and rest[0].role == "assistant":
         rest = rest[1:]
     return rest
-
-
-def _fold_system(messages: list[Message]) -> list[Message]:
-    if messages[0]["role"] != "system" or len(messages) < 2:
-        return messages
-    system, first, *rest = messages
-    return [{"role": first["role"], "content": f"{system['content']}\n\n{first['content']}"}, *rest]

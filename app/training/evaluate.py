@@ -21,16 +21,21 @@ from app.training.anchors import (
     kl_to_base,
     log_probabilities,
 )
-from app.training.batches import TrainingExample, count_targets
 from app.training.chat import ChatEncoder
+from app.training.examples import TrainingExample, count_targets, targets_of
 from app.training.generation import TEMPERATURE, Draw, continue_prompts
 from app.training.loading import BaseModel
 from app.training.loss import losses_of
 from app.training.precision import fp32_forward
-from app.training.states import supervised_states, targets_of
+from app.training.states import supervised_states
+from app.training.template import stop_ids
 
 REPLY_TOKENS = 40
+"""Of a probe's reply, at most: enough to show a loop of a few words. A guess."""
+
 REPLY_SEEDS = (0, 1, 2)
+"""So that one unlucky draw is not the gate's word on a model. A guess."""
+
 MEASURED_ANCHORS = 10
 """Of the 40, the first so many are measured on; the recipe rehearses all."""
 
@@ -123,12 +128,11 @@ def probe_replies(
     """
     wanted: list[tuple[str, int | None]] = [(prompt, None) for prompt in probe_prompts]
     wanted += [(prompt, seed) for prompt in general_prompts().probes for seed in seeds]
-    end = base.tokenizer.eos_token_id
     written = continue_prompts(
         base.model,
         [Draw(prompt=tuple(encoder.encode_prompt(prompt)), seed=seed) for prompt, seed in wanted],
         new_tokens=REPLY_TOKENS,
-        end_ids=frozenset() if end is None else frozenset({int(end)}),
+        end_ids=stop_ids(base.tokenizer),
     )
     texts = [base.tokenizer.decode(ids, skip_special_tokens=True) for ids in written]
     return tuple(
@@ -156,6 +160,7 @@ def _compare(base: BaseModel, reference: ReferenceSet) -> tuple[Measurement, Mea
     """Loss and KL to the base on a set's answers."""
     losses, divergences = [], []
     with torch.no_grad():
+        # One pass for both: the states give the loss and, beside the kept ones, the divergence.
         states = supervised_states(base, reference.examples)
         for example, hidden, base_hidden in zip(
             reference.examples, states, reference.hidden, strict=True

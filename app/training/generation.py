@@ -17,8 +17,8 @@ from typing import Any
 import torch
 from transformers import DynamicCache, PreTrainedModel
 
-from app.training.by_hand.lanes import LANES, even_ranges, open_lanes
-from app.training.loss import logits_of
+from app.training.lanes import LANES, even_ranges, open_lanes
+from app.training.logits import logits_of
 from app.training.pulse import beat
 
 TEMPERATURE = 0.7
@@ -42,7 +42,7 @@ def continue_prompts(
 ) -> list[list[int]]:
     """Continue each prompt by at most `new_tokens`; an end token is the last of its row.
 
-    Half of the rows go on each core of a CPU (see `by_hand.lanes`): a step of 40 rows took one
+    Half of the rows go on each core of a CPU (see `lanes.py`): a step of 40 rows took one
     core as long as two. In either half a prompt is read once, however many seeds ask for it, and
     what all prompts begin with once.
     Sampling takes the first token whose cumulative probability at `TEMPERATURE` passes the step's
@@ -54,7 +54,7 @@ def continue_prompts(
     if not draws:
         return []
     was_training = model.training
-    model.train(False)
+    model.train(False)  # dropout would draw from torch's global numbers
     with open_lanes(LANES if model.device.type == "cpu" else 1) as lanes:
         shares = [draws[part] for part in even_ranges(len(draws), lanes.count) if draws[part]]
         written = lanes.run(
@@ -70,6 +70,7 @@ def _continue_rows(
     with torch.inference_mode():
         rows = _Rows(model, draws, new_tokens)
         written: list[list[int]] = [[] for _ in draws]
+        # Rows that have ended go on being read: to take them out would copy the whole cache.
         open_rows = set(range(len(draws)))
         for step in range(new_tokens):
             beat()
@@ -99,12 +100,14 @@ class _Rows:
         for row, rest in enumerate(rests):
             ids[row, width - len(rest) :] = torch.tensor(rest)
             mask[row, width - len(rest) :] = 1
+        # Each prompt is read once; its cache is copied for every seed that asks for it, below.
         index = torch.tensor([prompts.index(draw.prompt) for draw in draws])
         cache = DynamicCache(config=model.config)
         if shared:
             start = torch.tensor([prompts[0][:shared]])
             self._forward(start, torch.ones_like(start), torch.arange(shared).unsqueeze(0), cache)
             cache.batch_repeat_interleave(len(prompts))
+        # What fills up on the left gets position 0, which no one looks at.
         positions = shared + (mask.cumsum(1) - 1).clamp(min=0)
         mask = torch.cat([torch.ones(len(prompts), shared, dtype=torch.int64), mask], dim=1)
         logits = self._forward(ids, mask, positions, cache)
@@ -121,6 +124,7 @@ class _Rows:
         if bool(self._is_greedy.all()):
             return best.cpu()
         heights = torch.softmax(self._logits / TEMPERATURE, dim=-1).cumsum(dim=-1)
+        # The last height is 1 but for rounding; times it, no number lies above all heights.
         wanted = self._uniform[:, step : step + 1].to(heights.device) * heights[:, -1:]
         drawn = torch.searchsorted(heights, wanted).squeeze(1).clamp(max=heights.shape[1] - 1)
         return torch.where(self._is_greedy, best.cpu(), drawn.cpu())
@@ -170,5 +174,6 @@ def _uniform(draw: Draw, steps: int) -> torch.Tensor:
     if draw.seed is None:
         return torch.zeros(steps)
     text = f"{draw.seed}:{','.join(map(str, draw.prompt))}"
+    # A hash, not `hash()`, which differs from process to process; 56 bits fit any generator.
     seed = int.from_bytes(hashlib.sha256(text.encode()).digest()[:7], "big")
     return torch.rand(steps, generator=torch.Generator().manual_seed(seed))

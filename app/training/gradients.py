@@ -13,21 +13,14 @@ from typing import Protocol
 import torch
 
 from app.training.anchors import kl_to_base
-from app.training.batches import (
-    Batch,
-    TrainingExample,
-    even_parts,
-    move_batch,
-    pad_batch,
-    split_by_tokens,
-)
-from app.training.by_hand.lanes import Lanes
+from app.training.batches import Batch, even_parts, move_batch, pad_batch, split_by_tokens
 from app.training.by_hand.packing import FILLED_TO, Packing, common_prefix
 from app.training.by_hand.stack import BaseStates, Labels, Stack, loss_and_gradients
-from app.training.data import pad_token_of
-from app.training.loading import BaseModel
+from app.training.examples import TrainingExample, targets_of
+from app.training.lanes import Lanes
+from app.training.loading import BaseModel, pad_token_of
 from app.training.loss import predicting_states, supervised_loss
-from app.training.states import pack_examples, targets_of
+from app.training.states import pack_examples
 
 KEPT_BYTES = 200_000_000
 """Activations kept for the backward pass of one part of a batch: 640 tokens of SmolLM2-135M, 320
@@ -80,6 +73,7 @@ class AutogradGradients:
         nll = 0.0
         for rows, part in self._parts(examples):
             loss = supervised_loss(self._base.model, part, example_weights=weights[rows])
+            # Adds to the gradients that are there: those of the parts make up the batch's.
             loss.total.backward()  # type: ignore[no-untyped-call]
             nll += float(loss.nll.double().sum())
         return nll
@@ -147,11 +141,13 @@ class StackGradients:
         return even_parts(
             [len(row) - prefix for row in rows],
             shared=prefix,
+            # In whole steps of what a packing is filled up to.
             limit=KEPT_BYTES // self._stack.kept_bytes(FILLED_TO) * FILLED_TO,
         )
 
     def _add(self, packing: Packing, targets: Labels | BaseStates) -> float:
         losses, gradients = loss_and_gradients(self._stack, packing, targets, self._lanes)
         for parameter, gradient in zip(self._stack.parameters(), gradients, strict=True):
+            # The first is taken as it is: these tensors were made for this call alone.
             parameter.grad = gradient if parameter.grad is None else parameter.grad.add_(gradient)
         return float(losses.double().sum())

@@ -1,27 +1,22 @@
 """A cycle's heavy part from job to report: load, measure, train, save, read back, measure again.
 
-Must not know the database or checkpoints. Of the gate it knows the checks that choose the scale of
-an adapter, since a smaller one has to be saved before it can be judged.
+The order of a cycle stands here; each step is another module's. Must not know the database,
+checkpoints or verdicts.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import platform
-import resource
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
-from importlib.metadata import version
+from dataclasses import asdict, replace
 
 import torch
 
 from app.domain.checkpoint import ADAPTER_FILE
-from app.domain.experience import CycleRole, TrainingExchange
-from app.domain.gate import held_out_check, retention_checks, update_check
+from app.domain.experience import CycleRole
 from app.domain.plan import TrainingJob
 from app.domain.progress import Progress, Stage
 from app.domain.replies import SeededReply, measure_replies, names_in
@@ -30,24 +25,21 @@ from app.domain.report import (
     HeldOutLoss,
     ModelMeasures,
     ProbeReply,
-    Retention,
-    ScaleTrial,
     TrainingReport,
 )
-from app.errors import BaseModelMismatch, NoSupervisedTokens, TrainingStopped
+from app.errors import BaseModelMismatch, TrainingStopped
 from app.training.anchors import load_or_make_references
-from app.training.batches import TrainingExample
 from app.training.chat import ChatEncoder
-from app.training.data import make_example
+from app.training.environment import describe_environment, peak_memory_bytes
 from app.training.evaluate import (
     effect_nats,
     exact_log_probabilities,
     held_out_gain,
     held_out_loss,
-    measure_retention,
     probe_replies,
     token_log_probabilities,
 )
+from app.training.examples import TrainingExample, make_example, make_held_out_examples
 from app.training.kept import KeptFiles
 from app.training.loading import BaseModel, load_base_model
 from app.training.loop import SleepTrainingLoop
@@ -56,8 +48,6 @@ from app.training.lora import (
     detach_adapter,
     merge_adapter,
     read_adapter,
-    rescaling,
-    save_adapter,
     trainable_parameters,
 )
 from app.training.measures import (
@@ -67,10 +57,10 @@ from app.training.measures import (
     measure_parent,
     measures_name,
 )
-from app.training.models import base_name, base_sha256
+from app.training.models import base_sha256
 from app.training.rehearsal import choose_surprising
+from app.training.scaling import choose_scale
 from app.training.snapshots import SnapshotFile
-from app.training.update_norm import update_norm
 from app.training.variations import Variations, make_variations
 
 EFFECT_EXAMPLES = 2
@@ -89,17 +79,6 @@ class _Validation:
         found = token_log_probabilities(self._base, self._held_out)
         self.log_probabilities[epoch] = found
         return held_out_loss(found, self._held_out).nats_per_token
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Chosen:
-    """The scale that an adapter is published at, and what it measures there."""
-
-    scale: float
-    held_out: HeldOutLoss
-    retention: Retention
-    trials: tuple[ScaleTrial, ...]
-    update_norm: float
 
 
 def run_job(
@@ -126,9 +105,10 @@ def run_job(
             base.tokenizer, system_prompt=job.system_prompt, max_length=job.recipe.max_length
         )
         new, candidates = _encode(job, encoder)
-        held_out = encode_held_out(job.held_out, encoder)
+        held_out = make_held_out_examples(job.held_out, encoder)
     kept = KeptFiles(job.kept_directory, fingerprint)
 
+    # While the base is bare: anchors, general answers and the base's replies are its own.
     enter(Stage.EVALUATING_BEFORE)
     with _timed(seconds, "references"):
         yardsticks = Yardsticks(
@@ -140,6 +120,7 @@ def run_job(
         )
         of_base = measure_base(job, base, yardsticks)
         replaced = _measure_replaced(job, base, held_out, fingerprint)
+    # From here on the parent's adapter, or a new one that changes nothing yet, is in the base.
     loop = SleepTrainingLoop(
         job.base_model,
         job.output_directory,
@@ -171,18 +152,21 @@ def run_job(
 
     enter(Stage.EVALUATING_AFTER)
     with _timed(seconds, "evaluating_after"):
+        # The best epoch was measured as it ended, and its adapter is the one that stands now.
         best = validation.log_probabilities.get(run["best_epoch"])
-        chosen = _choose_scale(job, loop, yardsticks, of_base.retention, before, best)
+        chosen = choose_scale(job, loop, yardsticks, of_base.retention, before, best)
         geometry = describe_adapter(loop.adapted)
         trainable = sum(parameter.numel() for parameter in trainable_parameters(loop.adapted))
         # One model in memory: the trained one goes before the fresh one comes.
         detach_adapter(loop.adapted)
         del loop, base, validation
         fresh = load_base_model(job.base_model)
+        # What a session will load is what is judged, not what was in memory.
         adapted = read_adapter(fresh.model, job.output_directory, is_trainable=False)
         reloaded = token_log_probabilities(fresh, held_out)
         effect = effect_nats(exact_before, exact_log_probabilities(fresh, yardsticks.effect))
     with _timed(seconds, "replies"):
+        # Last, since it changes the fresh base's own weights.
         merged = replace(fresh, model=merge_adapter(adapted))
         replies = probe_replies(merged, encoder, job.probe_prompts)
         of_adapter = Measured(retention=chosen.retention, replies=replies)
@@ -216,9 +200,9 @@ def run_job(
         supervised_tokens=run["supervised_tokens"],
         trainable_parameters=trainable,
         tokens_per_second=run["tokens_per_second"],
-        peak_memory_bytes=_peak_memory_bytes(fresh.device),
+        peak_memory_bytes=peak_memory_bytes(fresh.device),
         seconds=seconds,
-        environment=_describe_environment(fresh, geometry),
+        environment=describe_environment(fresh, geometry),
         replies=_side_by_side(of_parent.replies, replies),
     )
 
@@ -275,26 +259,10 @@ def _snapshots(
         asdict(job.recipe),
         [[e["input_ids"].tolist(), e["labels"].tolist(), e["salience"]] for e in train],
         [example["input_ids"].tolist() for example in held_out],
-        _describe_environment(base, ""),
+        describe_environment(base, ""),
     ]
     key = hashlib.sha256(json.dumps(facts).encode()).hexdigest()
     return SnapshotFile(job.snapshot_file, key=key, interval_seconds=job.snapshot_interval_seconds)
-
-
-def encode_held_out(
-    exchanges: Sequence[TrainingExchange], encoder: ChatEncoder
-) -> list[TrainingExample]:
-    """Encode the held-out exchanges; one without a supervised token measures nothing and is left.
-
-    A training example of that kind fails the cycle; as a yardstick it has simply no weight.
-    """
-    examples = []
-    for exchange in exchanges:
-        try:
-            examples.append(make_example(exchange, encoder))
-        except NoSupervisedTokens:
-            continue
-    return examples
 
 
 def _measure_replaced(
@@ -307,62 +275,6 @@ def _measure_replaced(
     found = held_out_loss(token_log_probabilities(base, held_out), held_out)
     detach_adapter(adapted)
     return found
-
-
-def _choose_scale(
-    job: TrainingJob,
-    loop: SleepTrainingLoop,
-    yardsticks: Yardsticks,
-    base: Retention,
-    before: torch.Tensor,
-    trained: torch.Tensor | None,
-) -> _Chosen:
-    """Find the largest scale of B at which nothing is forgotten, and save the adapter at it.
-
-    Args:
-        before: Held-out log-probabilities before training.
-        trained: The same with the adapter as it was trained, where they are known already.
-
-    The smaller ones are tried only where the larger ones fail, and not where the adapter broke the
-    model (`GatePolicy.broken_kl`, `update_norm`). Where all fail, it stays as it was trained, and
-    the gate refuses it.
-    """
-    moved = update_norm(loop.adapted, job.parent_adapter)
-    is_sound = update_check(moved, job.gate).is_passed
-    started_at = held_out_loss(before, yardsticks.held_out)
-    trials: list[ScaleTrial] = []
-    with rescaling(loop.adapted) as rescale:
-        for scale in job.gate.scales:
-            rescale(scale)
-            after = (
-                trained
-                if trained is not None and scale == 1.0
-                else token_log_probabilities(loop.base, yardsticks.held_out)
-            )
-            held_out = held_out_loss(after, yardsticks.held_out)
-            retention = measure_retention(loop.base, yardsticks.references)
-            checks = (
-                held_out_check(started_at, held_out, job.gate),
-                *retention_checks(base, retention, job.gate),
-            )
-            failed = tuple(check.name for check in checks if not check.is_passed)
-            trials.append(
-                ScaleTrial(scale=scale, held_out=held_out, retention=retention, failed=failed)
-            )
-            is_broken = not retention.general_kl.value <= job.gate.broken_kl
-            if not failed or is_broken or not is_sound:
-                break
-        chosen = next((trial for trial in trials if not trial.failed), trials[0])
-        rescale(chosen.scale)
-    if chosen.scale != 1.0:
-        save_adapter(loop.adapted, job.output_directory, base_name=base_name(job.base_model))
-    return _Chosen(
-        scale=chosen.scale,
-        held_out=chosen.held_out,
-        retention=chosen.retention,
-        trials=tuple(trials),
-        update_norm=moved,
-    )
 
 
 def _measures(job: TrainingJob, measured: Measured) -> ModelMeasures:
@@ -406,28 +318,3 @@ def _timed(seconds: dict[str, float], name: str) -> Iterator[None]:
         yield
     finally:
         seconds[name] = seconds.get(name, 0.0) + time.monotonic() - started
-
-
-def _peak_memory_bytes(device: torch.device) -> int:
-    """Peak of the device's memory on a GPU, of this process's on a CPU."""
-    if device.type == "cuda":
-        return int(torch.cuda.max_memory_allocated(device))
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
-
-
-def _describe_environment(base: BaseModel, geometry: str) -> dict[str, str]:
-    name = torch.cuda.get_device_name(base.device) if base.device.type == "cuda" else ""
-    return {
-        "sage_sleep": version("sage-sleep"),
-        "python": platform.python_version(),
-        "torch": str(torch.__version__),
-        "transformers": version("transformers"),
-        "peft": version("peft"),
-        "platform": f"{platform.system()} {platform.machine()}",
-        "cpu": str(torch.backends.cpu.get_cpu_capability()),
-        "device": f"{base.device.type} {name}".strip(),
-        "dtype": str(base.dtype).removeprefix("torch."),
-        "threads": str(torch.get_num_threads()),
-        "adapter": geometry,
-    }

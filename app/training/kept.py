@@ -62,6 +62,7 @@ class KeptFiles:
         """Keep tensors under a name."""
         if self._directory is None:
             return
+        # safetensors writes to a path of its own; from there it goes the way of everything else.
         with tempfile.TemporaryDirectory() as scratch:
             path = Path(scratch) / "tensors"
             save_file({key: value.contiguous().cpu() for key, value in tensors.items()}, str(path))
@@ -78,6 +79,7 @@ class KeptFiles:
                 with os.fdopen(handle, "wb") as file:
                     file.write(content)
                     file.flush()
+                    # Before the rename: else a power cut may leave the name with nothing in it.
                     os.fsync(file.fileno())
                 Path(staged).replace(self._directory / name)
             except OSError:
@@ -88,6 +90,7 @@ class KeptFiles:
     def _drop_oldest(self) -> None:
         if self._directory is None:
             return
+        # Measures alone: the references are one file of a base, and dear to make again.
         files = sorted(self._directory.glob("*.json"), key=lambda file: file.stat().st_mtime_ns)
         for file in files[:-KEPT_FILES]:
             file.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""Bring a base model and its tokenizer into memory, and convert the embedded one's GGUF file.
+"""Bring a base model and its tokenizer into memory.
 
 Must not know adapters or training data. Foreign loading errors are translated here.
 """
@@ -20,7 +20,7 @@ from transformers import (
 )
 from transformers.utils import logging as transformers_logging
 
-from app.errors import BaseModelNotFound, ChatTemplateMissing, ModelDownloadFailed
+from app.errors import BaseModelNotFound, ChatTemplateMissing
 from app.training.models import find_base_model
 
 
@@ -58,16 +58,19 @@ def load_base_model(
     dtype = dtype or choose_dtype(device)
     tokenizer = load_tokenizer(base_model)
     try:
-        with _quiet():
+        with without_progress_bars():
             model = AutoModelForCausalLM.from_pretrained(
-                str(path), dtype=dtype, local_files_only=True, attn_implementation="sdpa"
+                str(path),
+                dtype=dtype,
+                local_files_only=True,  # a cycle must not depend on the network
+                attn_implementation="sdpa",
             )
     except (OSError, ValueError, KeyError, SafetensorError) as error:
         raise BaseModelNotFound(f"{path} does not load as a causal language model: {error}") from (
             error
         )
     torch.nn.Module.to(model, device)
-    model.requires_grad_(False)
+    model.requires_grad_(False)  # before any adapter: what is attached later does learn
     model.train(False)
     return BaseModel(model=model, tokenizer=tokenizer, device=device, dtype=dtype)
 
@@ -85,7 +88,7 @@ def load_tokenizer(base_model: str) -> PreTrainedTokenizerBase:
     if not path.is_dir():
         path = find_base_model(base_model)
     try:
-        with _quiet():
+        with without_progress_bars():
             tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
                 str(path), local_files_only=True
             )
@@ -98,6 +101,11 @@ def load_tokenizer(base_model: str) -> PreTrainedTokenizerBase:
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer
+
+
+def pad_token_of(tokenizer: PreTrainedTokenizerBase) -> int:
+    """The pad token's id; `load_tokenizer` has made sure that there is one."""
+    return int(tokenizer.pad_token_id)
 
 
 def choose_device() -> torch.device:
@@ -123,34 +131,9 @@ def choose_dtype(device: torch.device) -> torch.dtype:
     return torch.float32
 
 
-def convert_gguf(gguf: Path, target: Path) -> None:
-    """Dequantise a GGUF file to bf16 safetensors with its tokenizer and chat template.
-
-    bf16 keeps 8 bits of mantissa, twice what the 4-bit weights hold.
-
-    Raises:
-        ModelDownloadFailed: transformers cannot read the file.
-    """
-    source = {"gguf_file": gguf.name, "local_files_only": True}
-    try:
-        with _quiet():
-            tokenizer = AutoTokenizer.from_pretrained(str(gguf.parent), **source)
-            model = AutoModelForCausalLM.from_pretrained(str(gguf.parent), **source)
-    except (OSError, ValueError, KeyError) as error:
-        raise ModelDownloadFailed(f"{gguf.name} cannot be converted: {error}") from error
-    # transformers refuses to save a model that it still takes for a quantised one.
-    del model.config.quantization_config
-    for name, value in (("hf_quantizer", None), ("is_quantized", False)):
-        setattr(model, name, value)
-    torch.nn.Module.to(model, torch.bfloat16)
-    with _quiet():
-        model.save_pretrained(str(target))
-        tokenizer.save_pretrained(str(target))
-
-
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Without transformers' progress bars, which a daemon's log has no use for."""
+def without_progress_bars() -> Iterator[None]:
+    """Keep transformers from drawing progress bars, which a daemon's log has no use for."""
     was_enabled = transformers_logging.is_progress_bar_enabled()
     transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:

@@ -18,10 +18,11 @@ from app.domain.progress import Progress, Stage
 from app.domain.recipe import Recipe
 from app.errors import NonFiniteLoss, NoSupervisedTokens, TrainingStopped
 from app.training.anchors import ReferenceSet
-from app.training.batches import TrainingExample, count_targets, loss_weights
+from app.training.batches import loss_weights
 from app.training.by_hand.decoder import find_stack
-from app.training.by_hand.lanes import LANES, open_lanes
+from app.training.examples import TrainingExample, count_targets
 from app.training.gradients import AutogradGradients, Gradients, StackGradients
+from app.training.lanes import LANES, open_lanes
 from app.training.loading import BaseModel, load_base_model
 from app.training.lora import attach_adapter, continue_adapter, save_adapter
 from app.training.models import base_name
@@ -144,12 +145,14 @@ class SleepTrainingLoop:
         state = TrainingState(self.adapted, weight_decay=self.recipe.weight_decay)
         if snapshots is not None and (found := snapshots.find()) is not None:
             state.restore(found)
+        # An interruption takes no time: as if the steps before it had ended just now.
         started = time.monotonic() - state.seconds
         self.adapted.train()
         with open_lanes(LANES if self.stack else 1) as lanes:
             gradients: Gradients = (
                 StackGradients(self.stack, lanes) if self.stack else AutogradGradients(self.base)
             )
+            # A snapshot may be of a training that had ended, but for its saving.
             for step in [] if state.is_past_best else steps[state.steps :]:
                 if should_stop():
                     if snapshots is not None:
@@ -166,6 +169,7 @@ class SleepTrainingLoop:
                     break
                 if snapshots is not None and snapshots.is_due:
                     snapshots.keep(state.snapshot())
+        # A stop that comes after the last step loses the measuring that follows, not the training.
         if snapshots is not None and should_stop():
             snapshots.keep(state.snapshot())
         trained_at = time.monotonic()
@@ -207,7 +211,9 @@ class SleepTrainingLoop:
         loss, targets = self._add_gradients(gradients, examples)
         if anchors is not None:
             self._add_anchor_gradients(gradients, anchors.chosen(step.anchors))
+        # Over batch and anchors together: the sum is what the step goes along.
         norm = float(torch.nn.utils.clip_grad_norm_(state.parameters, self.recipe.max_grad_norm))
+        # Before the update: a NaN in Adam's moments never leaves them.
         if not math.isfinite(loss) or not math.isfinite(norm):
             raise NonFiniteLoss(
                 f"step {step.number}: loss {loss}, gradient norm {norm}; "
@@ -225,6 +231,7 @@ class SleepTrainingLoop:
         """The unweighted loss of a batch in nats per token, and the tokens it is over."""
         weights = loss_weights(torch.tensor([example["salience"] for example in examples]))
         tokens = sum(count_targets(example) for example in examples)
+        # The mean over tokens, not over examples: a word counts the same in a short reply.
         return gradients.add_cross_entropy(examples, weights / tokens) / tokens, tokens
 
     def _add_anchor_gradients(self, gradients: Gradients, anchors: ReferenceSet) -> None:

@@ -66,6 +66,7 @@ def continue_adapter(model: PreTrainedModel, directory: Path, *, seed: int) -> P
         NoTrainableParameters: It came frozen.
     """
     torch.manual_seed(seed)
+    # PEFT's default loads an adapter frozen; training then runs, and changes nothing.
     adapted = read_adapter(model, directory, is_trainable=True)
     _demand_trainable(adapted)
     return adapted
@@ -112,6 +113,7 @@ def rescaling(adapted: PeftModel) -> Iterator[Callable[[float], None]]:
     `y = W0 x + (alpha / r) (s B) A x`: half the scale is half the change to every layer.
     """
     weights = [weight for name, weight in adapted.named_parameters() if ".lora_B." in name]
+    # From the originals each time: scales that multiply one another would add up their rounding.
     originals = [weight.detach().clone() for weight in weights]
 
     def rescale(scale: float) -> None:
@@ -139,7 +141,8 @@ def save_adapter(adapted: PeftModel, directory: Path, *, base_name: str) -> None
     }
     staged = directory / f".{ADAPTER_FILE}.part"
     save_file(weights, str(staged), metadata={"format": "pt"})
-    staged.chmod(0o644)
+    staged.chmod(0o644)  # safetensors writes 0600, which another user's container cannot read
+    # Not synced here: a checkpoint's directory is, as a whole, before it gets its name.
     staged.replace(directory / ADAPTER_FILE)
     config = _plain_config(adapted.peft_config[ADAPTER_NAME], base_name)
     staged = directory / f".{CONFIG_FILE}.part"
@@ -179,6 +182,7 @@ def _state(adapted: PeftModel) -> dict[str, torch.Tensor]:
 
 
 def _plain_config(config: PeftConfig, base_name: str) -> dict[str, Any]:
+    # Sets, such as target_modules, are written in hash order by peft, another in every process.
     plain = {
         name: sorted(value) if isinstance(value, set) else value
         for name, value in config.to_dict().items()

@@ -15,11 +15,9 @@ from torch.nn import functional
 from transformers import PreTrainedModel
 
 from app.training.batches import Batch
-from app.training.by_hand.head import cross_entropy
 from app.training.chat import IGNORED_LABEL
-
-_LOGIT_CHANGES = ("final_logit_softcapping", "logit_scale", "logits_scaling", "lm_head_multiplier")
-"""Configuration entries of models whose logits are more than `W h`: Gemma, Cohere, Granite, ..."""
+from app.training.head import cross_entropy
+from app.training.logits import changes_logits, logits_of
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -60,7 +58,7 @@ def supervised_loss(
     if type(head) is nn.Linear and not changes_logits(model):
         total, nll = _chunked(chosen, head, labels, weights)
     else:
-        losses = _transformed_losses(model, head, chosen, labels)
+        losses = _transformed_losses(model, chosen, labels)
         total, nll = (losses * weights).sum(), losses.detach()
     return SupervisedLoss(total=total, nll=nll, rows=rows)
 
@@ -75,7 +73,7 @@ def losses_of(model: PreTrainedModel, states: torch.Tensor, labels: torch.Tensor
     if type(head) is nn.Linear and not changes_logits(model):
         weights = torch.ones(len(labels), device=states.device)
         return cross_entropy(states, head.weight, head.bias, labels, weights)
-    return _transformed_losses(model, head, states, labels)
+    return _transformed_losses(model, states, labels)
 
 
 def predicting_states(
@@ -92,6 +90,7 @@ def predicting_states(
     # No attention mask: padding stands on the right, where causal attention never looks.
     decoder = model.get_decoder()  # type: ignore[no-untyped-call]
     hidden = decoder(input_ids=batch["input_ids"], use_cache=False).last_hidden_state
+    # Chosen before the output layer, whose (B, T, V) would be the largest tensor by far.
     return hidden[rows, positions], targets[rows, positions], rows
 
 
@@ -120,6 +119,7 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
         weights: torch.Tensor,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Hidden (N, H), weight (V, H), labels (N,), weights (N,) -> scalar, nll (N,)."""
+        # Made in the forward pass, since the logits are gone when backward comes.
         gradient = torch.empty_like(hidden) if ctx.needs_input_grad[0] else None
         nll = cross_entropy(hidden, weight, bias, labels, weights, gradient=gradient)
         ctx.save_for_backward(gradient)
@@ -133,36 +133,7 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
         return gradient * outputs[0].to(gradient.dtype), None, None, None, None
 
 
-def logits_of(model: PreTrainedModel, states: torch.Tensor) -> torch.Tensor:
-    """Logits float32 (N, V) of states (N, H), with whatever the model does after its product."""
-    head = model.get_output_embeddings()  # type: ignore[no-untyped-call]
-    return _transformed_logits(model, head, states).float()
-
-
-def changes_logits(model: PreTrainedModel) -> bool:
-    """Whether the model does more to its output layer's product than leave it as it is."""
-    return any(getattr(model.config, name, None) is not None for name in _LOGIT_CHANGES)
-
-
 def _transformed_losses(
-    model: PreTrainedModel, head: nn.Module, hidden: torch.Tensor, labels: torch.Tensor
+    model: PreTrainedModel, hidden: torch.Tensor, labels: torch.Tensor
 ) -> torch.Tensor:
-    logits = _transformed_logits(model, head, hidden)
-    return functional.cross_entropy(logits.float(), labels, reduction="none")
-
-
-def _transformed_logits(
-    model: PreTrainedModel, head: nn.Module, hidden: torch.Tensor
-) -> torch.Tensor:
-    """Logits (N, V) with what the known families do after the output layer."""
-    config = model.config
-    logits: torch.Tensor = head(hidden)
-    if (scale := getattr(config, "logit_scale", None)) is not None:
-        logits = logits * scale
-    if (divisor := getattr(config, "logits_scaling", None)) is not None:
-        logits = logits / divisor
-    if (factor := getattr(config, "lm_head_multiplier", None)) is not None:
-        logits = logits * factor
-    if (cap := getattr(config, "final_logit_softcapping", None)) is not None:
-        logits = torch.tanh(logits / cap) * cap
-    return logits
+    return functional.cross_entropy(logits_of(model, hidden), labels, reduction="none")

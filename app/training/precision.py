@@ -32,6 +32,7 @@ def fp32_forward(model: nn.Module) -> Iterator[None]:
         elif any(_is_narrow(parameter) for parameter in module.parameters(recurse=False)):
             swap = _WeightSwap()
             handles.append(module.register_forward_pre_hook(swap.widen))
+            # Always: a pass that ends in an error must not leave wide weights behind.
             handles.append(module.register_forward_hook(swap.put_back, always_call=True))
     try:
         yield

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 
 import torch
 
-from app.training.batches import TrainingExample, count_targets
 from app.training.evaluate import token_log_probabilities
+from app.training.examples import TrainingExample, count_targets
 from app.training.loading import BaseModel
 
 
@@ -29,4 +29,5 @@ def choose_surprising(
     parts = torch.split(token_log_probabilities(base, candidates), tokens)
     losses = [-float(part.double().mean()) for part in parts]
     surprising = sorted(range(len(candidates)), key=lambda i: (-losses[i], i))[:count]
+    # In their first order again: batches are cut along it.
     return [candidates[i] for i in sorted(surprising)]

@@ -54,10 +54,12 @@ class TrainingState:
         for group in self._optimizer.param_groups:
             group["lr"] = learning_rate
         self._optimizer.step()
+        # None, not zeros: the next gradient is then taken as it is, without an addition.
         self._optimizer.zero_grad(set_to_none=True)
 
     def end_epoch(self, epoch: int, validation: float) -> None:
         """Note how good the adapter is after an epoch, and keep it where it is the best so far."""
+        # Only a lower loss is better: an equal one was bought with more distance from the base.
         if not self.validation or validation < min(self.validation):
             self.best_epoch = epoch
             self._best = [parameter.detach().clone() for parameter in self.parameters]
@@ -72,6 +74,7 @@ class TrainingState:
 
     def snapshot(self) -> Snapshot:
         """All of it, so that `restore` goes on to the same bytes."""
+        # Dropout, where a recipe has it, draws from torch's own numbers.
         tensors = {"random.cpu": torch.get_rng_state()}
         if torch.cuda.is_available():
             tensors["random.cuda"] = torch.cuda.get_rng_state()
@@ -101,6 +104,7 @@ class TrainingState:
                 elif kind == "optimizer":
                     moments.setdefault(int(place), {})[rest[0]] = value
         self._best = [best[i] for i in sorted(best)]
+        # Groups as they are: they hold the rate, which every step sets anew.
         groups = self._optimizer.state_dict()["param_groups"]
         self._optimizer.load_state_dict({"state": moments, "param_groups": groups})
         torch.set_rng_state(snapshot.tensors["random.cpu"])

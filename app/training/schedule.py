@@ -12,7 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from app.domain.recipe import Recipe
-from app.training.batches import TrainingExample, like_length_batches
+from app.training.batches import like_length_batches
+from app.training.examples import TrainingExample
 
 ANCHOR_LEAD = 16
 """Anchors stand beside every one of the first so many batches, whatever the interval: the model
@@ -56,6 +57,8 @@ def plan_steps(
         anchor_count: How many anchors there are; 0 for none.
     """
     lengths = [len(example["input_ids"]) for example in training_data]
+    # Numbers of its own, as the anchors have theirs: with other anchors, or with dropout, the
+    # batches stay the same ones.
     order = random.Random(recipe.seed)  # noqa: S311  # a schedule, not a secret
     epochs_of_batches = [
         like_length_batches(lengths, batch_size=recipe.batch_size, order=order)

@@ -77,6 +77,7 @@ class SnapshotFile:
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             save_file(dict(snapshot.tensors), str(staged), metadata=metadata)
+            # safetensors closes its file unsynced; any handle syncs what was written.
             with staged.open("rb") as file:
                 os.fsync(file.fileno())
             staged.replace(self._path)

@@ -11,14 +11,14 @@ from collections.abc import Sequence
 
 import torch
 
-from app.training.batches import TrainingExample, move_batch, pad_batch
+from app.training.batches import move_batch, pad_batch
 from app.training.by_hand.decoder import find_stack
-from app.training.by_hand.lanes import open_lanes
 from app.training.by_hand.packing import Packing, pack_rows
 from app.training.by_hand.stack import Stack, last_states
 from app.training.chat import IGNORED_LABEL
-from app.training.data import pad_token_of
-from app.training.loading import BaseModel
+from app.training.examples import TrainingExample
+from app.training.lanes import open_lanes
+from app.training.loading import BaseModel, pad_token_of
 from app.training.pulse import beat
 
 OWN_BATCH_SIZE = 8
@@ -34,6 +34,7 @@ def supervised_states(
     Args:
         by_hand: False for the model's own forward pass, as `fp32_forward` needs it.
     """
+    # Neighbours are of like length: little padding in a batch, and the same packs every time.
     by_length = sorted(range(len(examples)), key=lambda i: (len(examples[i]["input_ids"]), i))
     stack = find_stack(base.model) if by_hand else None
     found: dict[int, torch.Tensor] = {}
@@ -68,12 +69,6 @@ def pack_examples(
     return packing, owners, packing.index(owners, torch.cat(supervised))
 
 
-def targets_of(example: TrainingExample) -> torch.Tensor:
-    """The supervised token ids, int64 (N,), in the order of `supervised_states`."""
-    labels = example["labels"][1:]
-    return labels[labels != IGNORED_LABEL]
-
-
 def _packs(lengths: Sequence[int]) -> list[list[int]]:
     """Neighbours together, up to `PACKED_TOKENS`; an example alone may be longer."""
     packs: list[list[int]] = []
@@ -104,4 +99,5 @@ def _own_states(base: BaseModel, examples: Sequence[TrainingExample]) -> list[to
     hidden = decoder(input_ids=batch["input_ids"], use_cache=False).last_hidden_state
     is_wanted = batch["labels"][:, 1:] != IGNORED_LABEL
     model.train(was_training)
+    # The last state predicts what no example holds.
     return [states[:-1][wanted] for states, wanted in zip(hidden, is_wanted, strict=True)]

@@ -45,6 +45,7 @@ def update_norm(adapted: PeftModel, parent_adapter: Path | None) -> float:
         a, b = now[name + _A].detach(), now[name + _B].detach()
         if name + _A in then:
             before = then[name + _A].to(a.device), then[name + _B].to(a.device)
+            # B A - B' A' as one product of twice the rank, so that it need never be multiplied out.
             a, b = torch.cat([a, before[0]]), torch.cat([b, -before[1]], dim=1)
         moved = layer.scaling[ADAPTER_NAME] * _product_norm(a, b)
         largest = max(largest, moved / _norm(layer.get_base_layer().weight))
@@ -53,6 +54,7 @@ def update_norm(adapted: PeftModel, parent_adapter: Path | None) -> float:
 
 def _product_norm(a: torch.Tensor, b: torch.Tensor) -> float:
     """`|| B A ||_2` without the product: the triangles of both factors have its singular values."""
+    # B = Q R and A^T = Q' R' give B A = Q (R R'^T) Q'^T, and Q turns without stretching.
     left = torch.linalg.qr(b.double()).R
     right = torch.linalg.qr(a.double().T).R
     return float(torch.linalg.matrix_norm(left @ right.T, 2))

@@ -37,13 +37,12 @@ from app.domain.variations import (
     summarise_variations,
 )
 from app.errors import NoSupervisedTokens
-from app.training.batches import TrainingExample, count_targets
 from app.training.chat import ChatEncoder
-from app.training.data import make_example
 from app.training.evaluate import token_log_probabilities
+from app.training.examples import TrainingExample, count_targets, make_example, targets_of
 from app.training.generation import Draw, continue_prompts
 from app.training.loading import BaseModel
-from app.training.states import targets_of
+from app.training.template import stop_ids
 
 ROWS = 16
 """Prompts that are put in other words at once, of like length. A guess."""
@@ -228,7 +227,5 @@ def _frame(prompt: str) -> str:
 def _line_ends(base: BaseModel) -> frozenset[int]:
     """Tokens that end a line or the text: 0.15 s for a vocabulary of 49,152."""
     tokenizer = base.tokenizer
-    found = {i for i in range(len(tokenizer)) if "\n" in str(tokenizer.decode([i]))}
-    if tokenizer.eos_token_id is not None:
-        found.add(int(tokenizer.eos_token_id))
-    return frozenset(found)
+    found = frozenset(i for i in range(len(tokenizer)) if "\n" in str(tokenizer.decode([i])))
+    return found | stop_ids(tokenizer)

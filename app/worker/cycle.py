@@ -114,6 +114,7 @@ def run_cycle(
         snapshot_interval_seconds=snapshot_interval_seconds,
     )
     try:
+        # Inside: a disk without room for a directory must end the cycle as well.
         artifacts.stage(root, checkpoint_id)
         with ProgressWriter(db, cycle_id, worker_id=worker_id, stop=stop) as on_progress:
             report = trainer.run(job, on_progress=on_progress, should_stop=stop.is_set)
@@ -189,6 +190,7 @@ def _publish(
         created_at=utc_now().isoformat(),
         files=adapter_files,
     )
+    # The manifest lists every file but itself, so it is written when all of them are known.
     files = (*adapter_files, artifacts.write_manifest(staged, manifest))
     directory = artifacts.publish(root, staged, name)
     archive = artifacts.build_archive(directory, name.replace("/", "-"), files)
@@ -212,6 +214,7 @@ def _complete(
     stop: threading.Event,
 ) -> CycleStatus:
     try:
+        # Once more, since a stop may have come while the files were written and synced.
         _demand_running(stop)
         return consolidation.complete_cycle(
             db,

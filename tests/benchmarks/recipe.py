@@ -18,9 +18,8 @@ import torch
 from app.domain.policy import SleepPolicy
 from app.domain.recipe import Recipe
 from app.domain.report import Retention
-from app.training import RaisingTrainingDataBuilder, SleepTrainingLoop
+from app.older import RaisingTrainingDataBuilder, SleepTrainingLoop
 from app.training.anchors import References, load_or_make_references
-from app.training.batches import TrainingExample
 from app.training.evaluate import (
     base_retention,
     held_out_gain,
@@ -28,6 +27,7 @@ from app.training.evaluate import (
     measure_retention,
     token_log_probabilities,
 )
+from app.training.examples import TrainingExample
 from app.training.kept import KeptFiles
 from app.training.loading import BaseModel, load_base_model
 from app.training.lora import detach_adapter

@@ -22,7 +22,7 @@ from pathlib import Path
 import httpx
 import psutil
 
-from app.training.models import fetch_embedded_model
+from app.training.fetching import fetch_embedded_model
 from tests.benchmarks.growth import running_daemon
 from tests.benchmarks.load import Load, request_bytes, run_load
 from tests.benchmarks.prepared import always, prepared_posts

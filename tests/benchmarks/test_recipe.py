@@ -15,7 +15,7 @@ import pytest
 
 from app.domain.presets import Preset, lay_over
 from app.domain.recipe import Recipe
-from app.training.batches import TrainingExample
+from app.training.examples import TrainingExample
 from tests.benchmarks import recipe as trainings
 from tests.benchmarks.recipe import Measured
 

@@ -49,12 +49,14 @@ def measure(contender: str, model: Path, recipe: str = "q_v", examples: int = EX
     return figures
 
 
-def in_turn(contenders: Sequence[str], model: Path, rounds: int) -> dict[str, Figures]:
+def in_turn(
+    contenders: Sequence[str], model: Path, rounds: int, recipe: str = "q_v"
+) -> dict[str, Figures]:
     """Each contender once a round; the median of every figure."""
     runs: dict[str, list[Figures]] = {name: [] for name in contenders}
     for _ in range(rounds):
         for name in contenders:
-            runs[name].append(measure(name, model))
+            runs[name].append(measure(name, model, recipe))
     return {
         name: {key: statistics.median(run[key] for run in found) for key in found[0]}
         for name, found in runs.items()
@@ -77,6 +79,28 @@ def test_training_on_a_cpu(embedded_model: Path) -> None:
     for name, found in figures.items():
         show(name, found, {"the older loop (target 4)": older})
     assert figures["ours"]["tokens_per_second"] > older
+
+
+@pytest.mark.parametrize(
+    ("recipe", "adapter"), [("q_v", "r=4 on q and v"), ("default", "the default recipe's adapter")]
+)
+def test_by_hand_against_autograd(embedded_model: Path, recipe: str, adapter: str) -> None:
+    print(
+        f"\nthe same batches of {EXAMPLES} examples, {adapter}; medians of {ROUNDS} rounds in turn"
+    )
+    names = ("blocks_of_transformers", "prefix_not_shared", "ours")
+    figures = in_turn(names, embedded_model, ROUNDS, recipe)
+    other = figures["blocks_of_transformers"]
+    for label, key in (("wall clock", "tokens_per_second"), ("CPU", "tokens_per_cpu_second")):
+        for name in names:
+            ratio = figures[name][key] / other[key]
+            print(f"{name:24} {figures[name][key]:5.0f} tokens a second of {label} {ratio:5.2f}x")
+    for name in names:
+        print(
+            f"{name:24} loss {figures[name]['loss']:.3f}  peak {figures[name]['peak_mb']:5.0f} MB"
+        )
+        assert figures[name]["loss"] == pytest.approx(other["loss"], abs=0.02)
+    assert figures["ours"]["tokens_per_cpu_second"] > other["tokens_per_cpu_second"]
 
 
 def test_training_beside_trl(embedded_model: Path) -> None:

@@ -109,7 +109,7 @@ def main() -> None:
         sys.exit(NOT_INSTALLED)
     warnings.simplefilter("ignore")
     from app.domain.recipe import Recipe
-    from app.training import RaisingTrainingDataBuilder
+    from app.older import RaisingTrainingDataBuilder
     from tests.benchmarks.training_child import Q_V, mean_loss
 
     examples = RaisingTrainingDataBuilder(buffer, model_path).build_training_set(0.0, int(count))

@@ -73,7 +73,7 @@ def make_rig(directory: Path, seed: str, model: str | None) -> Rig:
 
 def fetch_embedded() -> Path:
     """The embedded model, from where the tests keep it."""
-    from app.training.models import fetch_embedded_model
+    from app.training.fetching import fetch_embedded_model
 
     default = Path.home() / ".cache" / "sage-sleep-tests"
     return fetch_embedded_model(Path(os.environ.get("SAGE_TEST_CACHE", default)))

@@ -13,7 +13,7 @@ from app.domain.gate import GatePolicy
 from app.domain.instance import SAGE_SYSTEM_PROMPT
 from app.domain.plan import TrainingJob
 from app.domain.recipe import Recipe
-from app.training.buffer import read_experience_buffer
+from app.older import read_experience_buffer
 from app.training.loading import BaseModel, load_base_model
 from tests.tiny import make_tiny_model
 

@@ -16,10 +16,11 @@ from app.training.anchors import (
     log_probabilities,
 )
 from app.training.evaluate import base_retention, measure_retention
+from app.training.examples import targets_of
 from app.training.kept import KeptFiles
 from app.training.loading import BaseModel
 from app.training.lora import attach_adapter, trainable_parameters
-from app.training.states import supervised_states, targets_of
+from app.training.states import supervised_states
 
 
 def test_packaged_prompts_are_apart() -> None:

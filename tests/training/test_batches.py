@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 from app.training.batches import (
     WEIGHT_LIMITS,
     WINDOW_BATCHES,
-    TrainingExample,
     like_length_batches,
     loss_weights,
     pad_batch,
     split_by_tokens,
 )
+from app.training.examples import TrainingExample
 
 
 def seeded(seed: int) -> random.Random:

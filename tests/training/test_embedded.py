@@ -17,10 +17,9 @@ from app.domain.instance import SAGE_SYSTEM_PROMPT
 from app.domain.plan import TrainingJob
 from app.domain.recipe import Recipe
 from app.domain.report import TrainingReport
-from app.training.batches import TrainingExample
 from app.training.chat import ChatEncoder
-from app.training.data import make_example
 from app.training.evaluate import held_out_loss, token_log_probabilities
+from app.training.examples import TrainingExample, make_example
 from app.training.loading import BaseModel, load_base_model
 from app.training.trainer import LoraTrainer
 

@@ -7,7 +7,7 @@ import threading
 import pytest
 import torch
 
-from app.training.by_hand.lanes import even_ranges, even_shares, open_lanes
+from app.training.lanes import even_ranges, even_shares, open_lanes
 
 
 def test_results_come_in_the_order_of_the_shares() -> None:

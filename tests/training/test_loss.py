@@ -9,7 +9,7 @@ import torch
 from torch.nn import functional
 from transformers import Gemma2Config, Gemma2ForCausalLM, PreTrainedModel
 
-from app.training import RaisingTrainingDataBuilder
+from app.older import RaisingTrainingDataBuilder
 from app.training.batches import Batch
 from app.training.loading import BaseModel
 from app.training.loss import supervised_loss

@@ -12,15 +12,9 @@ import pytest
 
 from app.domain.instance import EMBEDDED_MODEL_NAME
 from app.errors import BaseModelNotFound, ModelDownloadFailed
+from app.training.fetching import fetch_base_model, fetch_embedded_model, is_embedded_model_present
 from app.training.loading import load_base_model
-from app.training.models import (
-    base_sha256,
-    fetch_base_model,
-    fetch_embedded_model,
-    find_base_model,
-    is_base_model_present,
-    is_embedded_model_present,
-)
+from app.training.models import base_sha256, find_base_model
 
 
 def test_fetched_model_is_verified_and_not_fetched_again(embedded_model: Path) -> None:
@@ -28,7 +22,7 @@ def test_fetched_model_is_verified_and_not_fetched_again(embedded_model: Path) -
     assert fetch_embedded_model(embedded_model.parent, steps.append) == embedded_model
     assert steps == [f"verifying {EMBEDDED_MODEL_NAME}"]
     assert is_embedded_model_present(embedded_model.parent)
-    assert is_base_model_present(str(embedded_model))
+    assert find_base_model(str(embedded_model)) == embedded_model
 
 
 def test_half_fetched_model_is_not_taken_for_a_whole_one(
@@ -57,7 +51,6 @@ def test_absent_base_is_not_found(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert not is_base_model_present(name)
     with pytest.raises(BaseModelNotFound, match="sage-sleep model fetch"):
         find_base_model(name)
     with pytest.raises(BaseModelNotFound):
@@ -95,8 +88,13 @@ def test_fingerprint_follows_weights_and_configuration_only(
 
 def test_asking_for_a_base_costs_no_torch() -> None:
     code = (
-        "import sys, app.training, app.training.models, app.training.trainer\n"
-        "app.training.models.is_base_model_present('absent')\n"
+        "import sys\n"
+        "from app.training import fetching, models, trainer\n"
+        "from app.errors import BaseModelNotFound\n"
+        "try:\n"
+        "    models.find_base_model('absent')\n"
+        "except BaseModelNotFound:\n"
+        "    pass\n"
         "sys.exit(any(name in sys.modules for name in ('torch', 'transformers', 'peft')))"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from app.training import RaisingTrainingDataBuilder
+from app.older import RaisingTrainingDataBuilder
 from app.training.evaluate import token_log_probabilities
 from app.training.loading import load_base_model
 from app.training.precision import fp32_forward

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from app.training import RaisingTrainingDataBuilder
-from app.training.batches import TrainingExample
+from app.older import RaisingTrainingDataBuilder
 from app.training.evaluate import token_log_probabilities
+from app.training.examples import TrainingExample
 from app.training.loading import BaseModel
 from app.training.rehearsal import choose_surprising
 

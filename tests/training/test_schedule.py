@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from app.domain.recipe import Recipe
-from app.training.batches import TrainingExample
+from app.training.examples import TrainingExample
 from app.training.schedule import ANCHOR_LEAD, Step, learning_rate_factor, plan_steps
 
 

@@ -13,8 +13,8 @@ import torch
 from app.domain.plan import TrainingJob
 from app.domain.recipe import Recipe
 from app.errors import TrainingStopped
-from app.training import RaisingTrainingDataBuilder, SleepTrainingLoop
-from app.training.batches import TrainingExample
+from app.older import RaisingTrainingDataBuilder, SleepTrainingLoop
+from app.training.examples import TrainingExample
 from app.training.snapshots import Snapshot, SnapshotFile
 from app.training.trainer import LoraTrainer
 

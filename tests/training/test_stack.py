@@ -11,13 +11,13 @@ import torch
 from transformers import PreTrainedModel, Qwen2Config, Qwen2ForCausalLM
 
 from app.domain.recipe import ALL_LINEAR_MODULES, Recipe
-from app.training.batches import TrainingExample
 from app.training.by_hand.attention import SHAPE_MULTIPLE, Heads, segments_of
 from app.training.by_hand.decoder import find_stack
-from app.training.by_hand.lanes import open_lanes
 from app.training.by_hand.packing import FILLED_TO, common_prefix, pack_rows
 from app.training.chat import IGNORED_LABEL
+from app.training.examples import TrainingExample
 from app.training.gradients import AutogradGradients, Gradients, StackGradients
+from app.training.lanes import open_lanes
 from app.training.loading import BaseModel
 from app.training.lora import attach_adapter, trainable_parameters
 from app.training.states import supervised_states
@@ -232,6 +232,13 @@ def test_dropout_and_other_families_keep_the_models_own_pass(
         patch.setattr(tiny_base.model.config, "model_type", "gemma")
         assert find_stack(tiny_base.model) is None
     attach_adapter(tiny_base.model, replace(Recipe(), lora_dropout=0.1))
+    assert find_stack(tiny_base.model) is None
+
+
+def test_adapter_of_the_embeddings_keeps_the_models_own_pass(tiny_base: BaseModel) -> None:
+    recipe = Recipe(r=4, target_modules=("embed_tokens", "q_proj"))
+    with pytest.warns(UserWarning, match="tie"):  # peft, about merging embeddings that are tied
+        attach_adapter(tiny_base.model, recipe)
     assert find_stack(tiny_base.model) is None
 
 

@@ -18,12 +18,10 @@ from app.domain.recipe import Recipe
 from app.domain.report import TrainingReport
 from app.domain.variations import LOSS_RISE_LIMIT, Drift, VariationKind
 from app.errors import TrainingStopped
-from app.training.batches import TrainingExample
 from app.training.chat import ChatEncoder
-from app.training.data import make_example
+from app.training.examples import TrainingExample, make_example, targets_of
 from app.training.loading import BaseModel, load_base_model
 from app.training.pulse import heard_by
-from app.training.states import targets_of
 from app.training.trainer import LoraTrainer
 from app.training.variations import Variations, make_variations, put_in_other_words
 

@@ -70,6 +70,7 @@ def segments_of(packing: Packing, heads: Heads, dtype: torch.dtype) -> list[Segm
         before = packing.prefix if start else 0
         shape = (_filled_length(end - start), _filled_length(before + end - start))
         mask = torch.full(shape, float("-inf"), dtype=dtype)
+        # Query i stands in column before + i. Its group's other heads see the same.
         mask = mask.triu_(before + 1).repeat(heads.group, 1)
         segments.append(Segment(start=start, end=end, before=before, mask=mask))
     return segments
@@ -117,6 +118,7 @@ def attend_backward(
         rows = slice(segment.start, segment.end)
         q, k, v = _split(qkv, heads, segment)
         weights = _weights(q, k, segment.mask, heads.head_dim)
+        # Queries that fill up are rows of zeros here, so they add nothing to d_v and d_k.
         d_attended = _grouped(d_out[rows], heads, len(segment.mask))
         d_v = torch.bmm(weights.transpose(1, 2), d_attended)
         d_weights = torch.bmm(d_attended, v.transpose(1, 2))
@@ -126,6 +128,7 @@ def attend_backward(
         _ungroup(d_q, heads, d_qkv[rows, : heads.q_width])
         d_kv = torch.cat((d_k.transpose(0, 1).flatten(1), d_v.transpose(0, 1).flatten(1)), dim=1)
         if segment.before:
+            # Widened before the sum: every row of the batch adds to it.
             ahead = d_kv[: segment.before].float()
             d_prefix = ahead if d_prefix is None else d_prefix.add_(ahead)
         d_qkv[rows, heads.q_width :] = d_kv[segment.before : segment.before + segment.length]
@@ -140,6 +143,7 @@ def _split(
     kv = qkv[:, heads.q_width :]
     columns = segment.mask.shape[1]
     filling = kv.new_zeros(columns - segment.before - segment.length, kv.shape[1])
+    # Copied, since prefix and row lie apart; the filling stands where the mask hides it.
     rows = torch.cat((kv[: segment.before], kv[segment.start : segment.end], filling))
     k, v = (
         half.view(columns, heads.kv_heads, heads.head_dim).transpose(0, 1)
@@ -170,6 +174,7 @@ def _filled_length(length: int) -> int:
 
 
 def _weights(q: torch.Tensor, k: torch.Tensor, mask: torch.Tensor, head_dim: int) -> torch.Tensor:
+    # The mask is the product's starting value: no pass of its own over the scores.
     scores = torch.baddbmm(mask, q, k.transpose(1, 2), alpha=head_dim**-0.5)
     return torch.softmax(scores, dim=-1)
 

@@ -126,14 +126,16 @@ def leave_backward(
     gate_up = kept.gate_up[rows]
     gate, up = gate_up.chunk(2, dim=1)
     active = functional.silu(gate)
+    # Only an adapter reads what went in; W_d is frozen.
     inner = active * up if block.down.adapters else None
     d_inner, grads_down = project_backward(block.down, adapters[2], dy, inner, downs[2])
     d_gate_up = torch.empty_like(gate_up)
     d_gate, d_up = d_gate_up.chunk(2, dim=1)
-    torch.mul(d_inner, active, out=d_up)
+    torch.mul(d_inner, active, out=d_up)  # first: the next line writes over d_inner
     torch.ops.aten.silu_backward.grad_input(d_inner.mul_(up), gate, grad_input=d_gate)
     h = _norm_again(middle, block.norm2, kept.scale2[rows]) if block.gate_up.adapters else None
     dh, grads_gate_up = project_backward(block.gate_up, adapters[1], d_gate_up, h, downs[1])
+    # By the residual dy came unchanged; with what came through the MLP it is the gradient of x'.
     dy.add_(norm_backward(dh, middle, block.norm2, kept.scale2[rows]))
     d_o[rows], grads_o = project_backward(block.o, adapters[0], dy, kept.o[rows], downs[0])
     return [*grads_o, *grads_gate_up, *grads_down]
@@ -158,6 +160,7 @@ def enter_backward(
         This range's share of the gradients of the adapters of q, k and v.
     """
     d_qkv, x, scale = d_qkv[rows], kept.x[rows], kept.scale1[rows]
+    # In place, in rows that no other lane touches: nobody needs the turned ones again.
     rotate(d_qkv, block.heads, rope[0][rows], -rope[1][rows])
     h = _norm_again(x, block.norm1, scale) if block.qkv.adapters else None
     dh, grads = project_backward(
@@ -170,6 +173,8 @@ def enter_backward(
 
 def norm(x: torch.Tensor, weight: torch.Tensor, eps: float) -> tuple[torch.Tensor, torch.Tensor]:
     """`x / sqrt(mean(x^2) + eps) w` in the dtype of x, and the float32 (N, 1) factor of x."""
+    # In fp32, and rounded before the weight, both as in Llama's own norm. `vector_norm` needs no
+    # second (N, H) for the squares.
     wide = x.float()
     squares = torch.linalg.vector_norm(wide, dim=-1, keepdim=True).square_()
     scale = squares.div_(x.shape[-1]).add_(eps).rsqrt_()

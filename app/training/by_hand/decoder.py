@@ -17,8 +17,8 @@ from app.training.by_hand.attention import Heads
 from app.training.by_hand.blocks import Block
 from app.training.by_hand.projections import Adapter, Layer, Projection
 from app.training.by_hand.stack import Stack
+from app.training.logits import changes_logits
 from app.training.lora import ADAPTER_NAME
-from app.training.loss import changes_logits
 
 _MODEL_TYPES = ("llama", "qwen2")
 
@@ -39,7 +39,8 @@ def find_stack(model: PreTrainedModel) -> Stack | None:
         or getattr(config, "use_sliding_window", False)
         or getattr(config, "attention_dropout", 0.0)
         or model.device.type != "cpu"
-        or type(head) is not nn.Linear
+        or type(head) is not nn.Linear  # a subclass, or peft's own, computes something else
+        or type(decoder.embed_tokens) is not nn.Embedding
         or changes_logits(model)
     ):
         return None
@@ -99,7 +100,7 @@ def _project(modules: Sequence[Any]) -> Projection | None:
     for module in modules:
         base: Any = getattr(module, "base_layer", module)
         adapter = None if base is module else _plain_lora(module)
-        if type(base) is not nn.Linear:
+        if type(base) is not nn.Linear:  # a quantised one, for example
             return None
         if base is not module and adapter is None:
             return None

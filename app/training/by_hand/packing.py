@@ -62,6 +62,7 @@ def pack_rows(rows: Sequence[torch.Tensor], *, multiple: int = FILLED_TO) -> Pac
         positions.append(torch.arange(prefix, prefix + length))
         segments.append((start, end))
         starts.append(start - prefix)
+    # Any token would do; no label and no other token looks at it.
     pieces.append(rows[-1][-1:].expand(filling))
     return Packing(
         input_ids=torch.cat(pieces),
@@ -79,6 +80,7 @@ def common_prefix(rows: Sequence[torch.Tensor]) -> int:
     """
     if len(rows) < 2:
         return 0
+    # A row of nothing but prefix would be a segment without a token.
     length = min(len(row) for row in rows) - 1
     first = rows[0][:length]
     same = torch.ones(length, dtype=torch.bool)

@@ -89,6 +89,7 @@ def narrow(part: Projection, dtype: torch.dtype) -> Narrowed | None:
     for columns, adapter in part.adapters:
         ranks = slice(start, start + len(adapter.a))
         start = ranks.stop
+        # Scaled in fp32 and rounded once.
         up = (adapter.b.detach() * adapter.scale).to(dtype)
         ups.append((columns, ranks, up, adapter.scale))
     a = torch.cat([adapter.a.detach() for _columns, adapter in part.adapters]).to(dtype)
@@ -130,7 +131,7 @@ def project_backward(
     needs_input: bool = True,
 ) -> tuple[torch.Tensor, list[torch.Tensor]]:
     """Gradient of the input (N, in), and float32 ones of A and B of every adapter in turn."""
-    dh = dy
+    dh = dy  # read by nobody where it is not needed
     if needs_input:
         first_layer, *others = part.layers
         dh = dy[:, first_layer.columns] @ first_layer.weight
@@ -142,6 +143,7 @@ def project_backward(
     grads_b = []
     for columns, ranks, up, scale in adapters.ups:
         torch.mm(dy[:, columns], up, out=d_down[:, ranks])
+        # Widened at once: shares and parts of a batch add up in fp32.
         grads_b.append((dy[:, columns].T @ down[:, ranks]).float().mul_(scale))
     if needs_input:
         dh.addmm_(d_down, adapters.a)

@@ -28,9 +28,9 @@ from app.training.by_hand.blocks import (
     norm_backward,
     prepare,
 )
-from app.training.by_hand.head import cross_entropy, divergence
-from app.training.by_hand.lanes import Lanes, even_ranges, even_shares
 from app.training.by_hand.packing import FILLED_TO, Packing
+from app.training.head import cross_entropy, divergence
+from app.training.lanes import Lanes, even_ranges, even_shares
 
 Rope = tuple[torch.Tensor, torch.Tensor]
 
@@ -169,6 +169,7 @@ def _forward(
     blocks = stack.blocks
     heads = blocks[0].heads
     o = x.new_empty(len(x), heads.q_width)
+    # Room for all blocks at once: one lane may enter a block while another leaves the one below.
     kept: list[Kept] = []
     for block in blocks:
         kept.append(prepare(block, x, o))
@@ -216,6 +217,7 @@ def _head(
         d_chosen[part] = norm_backward(d_normed, chosen, stack.norm, scale)
 
     lanes.run(work, _ranges(len(wanted), lanes))
+    # Added: the last token of a prefix predicts the first one of every row.
     return losses, torch.zeros_like(x).index_add_(0, wanted, d_chosen)
 
 
@@ -239,6 +241,7 @@ def _backward(
     while kept:
         here = kept.pop()
         attended = partial(attend_backward, d_o, here.qkv, heads, d_qkv=d_qkv)
+        # After both lanes and in their order: at once they would race, and round differently.
         for ahead in lanes.run(attended, shares):
             if ahead is not None:
                 d_qkv[:prefix, heads.q_width :] += ahead
@@ -249,6 +252,7 @@ def _backward(
         )
         passed = lanes.run(partial(_pass_down, entered, below, dx, d_o), ranges)
         own = _summed([gradients_here for gradients_here, _ in passed])
+        # As `Stack.parameters` lists them: lower blocks first, a block's q, k, v before the rest.
         gradients = [*_summed([left for _, left in passed]), *own, *gradients]
     return gradients
 

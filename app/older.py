@@ -1,34 +1,60 @@
-"""Training sets: build them from an experience buffer, describe, batch, save and load them.
+"""The older scripts' classes and functions by one import, over the client and the training.
 
-The daemon's trainer makes its examples with the same `make_example` and `pad_batch`.
+    from app.older import ExperienceCollector, RaisingTrainingDataBuilder, SleepTrainingLoop
+
+The examples, the batches and the loop are those that the daemon trains with; what stands here is
+the older scripts' own: names, buffer files, statistics. The daemon imports nothing of it. It
+brings torch along; a session that only collects imports `app.client`.
 """
 
 from __future__ import annotations
 
-import pickle
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypedDict
 
 import platformdirs
-import torch
 
+from app.buffer_file import read_records
+from app.client import ExperienceCollector
+from app.domain.collapse import looks_truncated
 from app.domain.experience import TrainingExchange
 from app.domain.instance import SAGE_SYSTEM_PROMPT
-from app.domain.salience import COMPONENTS
-from app.errors import NoSupervisedTokens, TrainingSetUnreadable
-from app.training.batches import Batch, TrainingExample, pad_batch
-from app.training.buffer import read_experience_buffer
+from app.domain.salience import COMPONENTS, Salience
+from app.errors import InvalidImportFile, NoSupervisedTokens
+from app.training.batches import Batch, pad_batch
 from app.training.chat import ChatEncoder
-from app.training.loading import load_tokenizer
-from app.training.models import fetch_embedded_model
+from app.training.examples import TrainingExample, make_example
+from app.training.fetching import fetch_embedded_model
+from app.training.loading import load_tokenizer, pad_token_of
+from app.training.loop import SleepTrainingLoop
+from app.training.saved_sets import load_training_set, save_training_set
+
+__all__ = [
+    "BufferedExperience",
+    "ExperienceCollector",
+    "RaisingTrainingDataBuilder",
+    "SleepTrainingLoop",
+    "TrainingSet",
+    "create_training_dataset_from_buffer",
+    "describe_training_set",
+    "load_training_set",
+    "read_experience_buffer",
+    "save_training_set",
+]
 
 DEFAULT_MIN_SALIENCE = 0.5
 DEFAULT_MAX_LENGTH = 1024
 
-_FORMAT = "sage-training-set-1"
-_TENSORS = ("input_ids", "labels", "attention_mask")
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BufferedExperience:
+    """One record of the file; `session` as it stands there, a number as a rule."""
+
+    exchange: TrainingExchange
+    session: int | str | None
 
 
 class TrainingSet(TypedDict):
@@ -145,22 +171,6 @@ def create_training_dataset_from_buffer(
     )
 
 
-def make_example(exchange: TrainingExchange, encoder: ChatEncoder) -> TrainingExample:
-    """Encode one exchange. Raises: ChatTemplateMissing, NoSupervisedTokens."""
-    encoded = encoder.encode(exchange)
-    input_ids = torch.tensor(encoded.input_ids)
-    return TrainingExample(
-        input_ids=input_ids,
-        labels=torch.tensor(encoded.labels),
-        attention_mask=torch.ones_like(input_ids),
-        salience=exchange.salience.total,
-        salience_breakdown=exchange.salience.components(),
-        experience_id=exchange.experience_id,
-        session=exchange.session,
-        phase=exchange.phase,
-    )
-
-
 def describe_training_set(examples: Sequence[TrainingExample]) -> dict[str, Any]:
     """Numbers of a training set, all 0 for an empty one.
 
@@ -187,43 +197,63 @@ def describe_training_set(examples: Sequence[TrainingExample]) -> dict[str, Any]
     }
 
 
-def save_training_set(examples: Sequence[TrainingExample], output_path: str | Path) -> Path:
-    """Write a training set as a .pt file of tensors and plain values; makes the directory."""
-    path = Path(output_path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    torch.save({"format": _FORMAT, "examples": [dict(example) for example in examples]}, path)
-    return path
-
-
-def load_training_set(path: str | Path) -> list[TrainingExample]:
-    """Read what `save_training_set` wrote, with `weights_only=True`: no code in it can run.
+def read_experience_buffer(path: Path) -> list[BufferedExperience]:
+    """Read a list of records, or `{"experiences": [...]}`, in the order of the file.
 
     Raises:
-        TrainingSetUnreadable: Absent, of another shape, or with objects in it.
+        InvalidImportFile: Unreadable, no JSON, or a record without what training needs; the
+            message and `facts["index"]` name the first bad one.
     """
-    try:
-        stored = torch.load(path, weights_only=True)
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
-        raise TrainingSetUnreadable(f"{path} is not a saved training set: {error}") from error
-    is_ours = isinstance(stored, dict) and stored.get("format") == _FORMAT
-    if not is_ours or not all(_is_example(example) for example in stored["examples"]):
-        raise TrainingSetUnreadable(f"{path} is not a training set of format {_FORMAT}")
-    examples: list[TrainingExample] = stored["examples"]
-    return examples
+    return [_read_record(record, index) for index, record in enumerate(read_records(path))]
 
 
-def pad_token_of(tokenizer: Any) -> int:
-    """The pad token's id; `load_tokenizer` has made sure that there is one."""
-    return int(tokenizer.pad_token_id)
-
-
-def _is_example(stored: Any) -> bool:
-    return (
-        isinstance(stored, Mapping)
-        and set(stored) == set(TrainingExample.__annotations__)
-        and all(isinstance(stored[name], torch.Tensor) for name in _TENSORS)
-        and len({stored[name].shape for name in _TENSORS}) == 1
+def _read_record(record: Any, index: int) -> BufferedExperience:
+    if not isinstance(record, dict):
+        raise _broken(index, "is not an object")
+    session = record.get("session")
+    if isinstance(session, bool) or not isinstance(session, int | str | None):
+        raise _broken(index, "has a session that is neither a number nor text")
+    response = _text(record, "response", index)
+    metadata = record.get("metadata") or {}
+    if not isinstance(metadata, dict):
+        raise _broken(index, "has metadata that are no object")
+    phase = record.get("phase")
+    if not isinstance(phase, str | None):
+        raise _broken(index, "has a phase that is no text")
+    exchange = TrainingExchange(
+        experience_id=str(record.get("id") or index),
+        prompt=_text(record, "prompt", index),
+        response=response,
+        salience=_read_salience(record.get("salience"), index),
+        session=None if session is None else str(session),
+        phase=phase,
+        is_truncated=looks_truncated(response),
+        metadata=metadata,
     )
+    return BufferedExperience(exchange=exchange, session=session)
+
+
+def _text(record: Mapping[str, Any], name: str, index: int) -> str:
+    value = record.get(name)
+    if not isinstance(value, str) or not value.strip():
+        raise _broken(index, f"has no {name}")
+    return value
+
+
+def _read_salience(stored: Any, index: int) -> Salience:
+    if not isinstance(stored, dict):
+        raise _broken(index, "has no salience")
+    components: dict[str, float] = {}
+    for name in COMPONENTS:
+        value = stored.get(name)
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
+            raise _broken(index, f"has no salience.{name} in 0..1")
+        components[name] = float(value)
+    return Salience(**components)
+
+
+def _broken(index: int, what: str) -> InvalidImportFile:
+    return InvalidImportFile(f"record {index} {what}", pointer=f"/{index}", index=index)
 
 
 def _mean(values: Sequence[float]) -> float:

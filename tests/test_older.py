@@ -1,4 +1,4 @@
-"""The older scripts' data API."""
+"""The older scripts' API."""
 
 from __future__ import annotations
 
@@ -9,13 +9,28 @@ from typing import Any
 import pytest
 import torch
 
+from app import older
 from app.errors import BaseModelNotFound, InvalidImportFile, NoSupervisedTokens
 from app.errors import TrainingSetUnreadable as Unreadable
-from app.training import (
+from app.older import (
     RaisingTrainingDataBuilder,
     create_training_dataset_from_buffer,
     load_training_set,
 )
+from tests.tiny import make_tiny_model
+
+BUFFER = Path(__file__).parent / "training" / "experience_buffer.json"
+"""A dozen exchanges in the older scripts' format; the eleventh reply is cut."""
+
+
+@pytest.fixture(scope="module")
+def tiny_model(embedded_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_tiny_model(tmp_path_factory.mktemp("models") / "tiny", tokenizer_of=embedded_model)
+
+
+@pytest.fixture
+def buffer_path() -> Path:
+    return BUFFER
 
 
 @pytest.fixture
@@ -152,3 +167,8 @@ def test_garbage_is_no_experience_buffer(text: str, tiny_model: Path, tmp_path: 
 def test_absent_tokenizer_is_an_error_that_says_what_to_do(buffer_path: Path) -> None:
     with pytest.raises(BaseModelNotFound, match="sage-sleep model fetch"):
         RaisingTrainingDataBuilder(buffer_path, "no-such-model")
+
+
+def test_one_import_brings_all_of_them() -> None:
+    for name in older.__all__:
+        assert getattr(older, name).__doc__

@@ -41,6 +41,7 @@ class Lanes:
         try:
             first = work(shares[0])
         finally:
+            # Waits for all, after an error too: they write into tensors that the caller would free.
             results = [future.exception() for future in others]
         for error in results:
             if error is not None:
@@ -52,6 +53,7 @@ class Lanes:
 def open_lanes(count: int = LANES) -> Iterator[Lanes]:
     """Share the cores out among `count` threads for as long as the block lasts."""
     cores = torch.get_num_threads()
+    # torch gives the number to every thread that starts after this, the lanes' own among them.
     torch.set_num_threads(max(cores // count, 1))
     try:
         with ThreadPoolExecutor(max(count - 1, 1), thread_name_prefix="lane") as threads:
@@ -64,6 +66,7 @@ def even_shares(lengths: Sequence[int], count: int) -> list[list[int]]:
     """Indices of the lengths in `count` shares of about the same sum; each in ascending order."""
     shares: list[list[int]] = [[] for _ in range(count)]
     sums = [0] * count
+    # Longest first, each to the lightest share; the index decides among equals, never chance.
     for index in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):
         lightest = sums.index(min(sums))
         shares[lightest].append(index)
