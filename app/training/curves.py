@@ -26,6 +26,7 @@ def write_curves(directory: Path, report: TrainingReport, verdict: Verdict, reci
 
     epochs = max(len(report.validation_curve), 1)
     steps_per_epoch = len(report.loss_curve) / epochs
+    # A training that ended early followed the curve of the whole one.
     planned = round(steps_per_epoch * max(recipe.epochs, epochs))
     warmup = math.ceil(recipe.warmup_ratio * planned)
     with SummaryWriter(str(directory)) as writer:

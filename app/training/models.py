@@ -14,6 +14,8 @@ from app.domain.instance import EMBEDDED_MODEL_NAME
 from app.errors import BaseModelNotFound
 
 _WEIGHT_PATTERNS = ("*.safetensors", "*.bin")
+# What differs between two copies of the same base: the writer's version, a path, the dtype that it
+# was last saved in.
 _CONFIG_NOISE = ("transformers_version", "_name_or_path", "dtype", "torch_dtype")
 _HINT = "run `sage-sleep model fetch` or set SAGE_BASE_MODEL to a directory or a hub id"
 
@@ -61,6 +63,7 @@ def base_sha256(base_model: str) -> str:
         raise BaseModelNotFound(f"{path / 'config.json'} is not JSON: {_HINT}") from error
     kept = {name: value for name, value in config.items() if name not in _CONFIG_NOISE}
     digest = hashlib.sha256(json.dumps(kept, sort_keys=True).encode())
+    # Names too, since a model in parts is another one with its parts exchanged.
     for file in _weight_files(path):
         digest.update(f"\n{file.name} {file_sha256(file)}".encode())
     return digest.hexdigest()

@@ -71,6 +71,7 @@ class SnapshotFile:
 
     def keep(self, snapshot: Snapshot) -> None:
         """Write and rename. A full disk loses the shortcut, not the training."""
+        # Before the writing: on a disk that fails, training is not held up at every step.
         self._kept_at = time.monotonic()
         staged = self._path.with_name(f".{self._path.name}.part")
         metadata = {"format": _FORMAT, "key": self._key, "facts": json.dumps(snapshot.facts)}

@@ -87,7 +87,7 @@ def _packed_states(stack: Stack, examples: Sequence[TrainingExample]) -> list[to
     with open_lanes() as lanes:
         states = last_states(stack, packing, wanted, lanes)
     lengths = torch.bincount(owners, minlength=len(examples)).tolist()
-    return list(torch.split(states, lengths))
+    return list(torch.split(states, lengths))  # packed in the order of the examples
 
 
 def _own_states(base: BaseModel, examples: Sequence[TrainingExample]) -> list[torch.Tensor]:

@@ -151,6 +151,7 @@ def put_in_other_words(base: BaseModel, prompts: Iterable[str]) -> dict[str, str
             end_ids=ends,
         )
         for prompt, ids in zip(members, written, strict=True):
+            # One line: behind it the model goes on to invent the list's next message.
             text = str(tokenizer.decode(ids, skip_special_tokens=True))
             found[prompt] = text.partition("\n")[0].strip() if ids[-1] in ends else None
     return found
@@ -180,6 +181,7 @@ def _make(
     if wording is not None and wording.drift is not None:
         return _Made(place=place, kind=kind, example=None, drift=wording.drift, wording=wording)
     try:
+        # The reply stays as it was, or the variation would teach another one.
         encoded = make_example(varied, encoder)
     except NoSupervisedTokens:
         return _Made(place=place, kind=kind, example=None, drift=Drift.REPLY_CUT, wording=wording)
@@ -227,5 +229,6 @@ def _frame(prompt: str) -> str:
 def _line_ends(base: BaseModel) -> frozenset[int]:
     """Tokens that end a line or the text: 0.15 s for a vocabulary of 49,152."""
     tokenizer = base.tokenizer
+    # By their text: many tokens hold a line end among other signs.
     found = frozenset(i for i in range(len(tokenizer)) if "\n" in str(tokenizer.decode([i])))
     return found | stop_ids(tokenizer)

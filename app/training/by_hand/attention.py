@@ -123,6 +123,7 @@ def attend_backward(
         d_v = torch.bmm(weights.transpose(1, 2), d_attended)
         d_weights = torch.bmm(d_attended, v.transpose(1, 2))
         d_scores = _softmax_backward(d_weights, weights).mul_(heads.head_dim**-0.5)
+        # The group's queries lie in one dimension, so these products sum over the group as well.
         d_q = torch.bmm(d_scores, k)
         d_k = torch.bmm(d_scores.transpose(1, 2), q)
         _ungroup(d_q, heads, d_qkv[rows, : heads.q_width])

@@ -82,6 +82,7 @@ def prepare(block: Block, x: torch.Tensor, o: torch.Tensor) -> Kept:
         x=x,
         scale1=x.new_empty(rows, 1, dtype=torch.float32),
         qkv=room(block.qkv.width),
+        # Only the adapter of W_o asks for o again; without one all blocks write into the same.
         o=room(block.heads.q_width) if block.o.adapters else o,
         middle=torch.empty_like(x),
         scale2=x.new_empty(rows, 1, dtype=torch.float32),
@@ -166,7 +167,7 @@ def enter_backward(
     dh, grads = project_backward(
         block.qkv, kept.adapters[0], d_qkv, h, _rows(kept.downs[0], rows), needs_input=needs_input
     )
-    if needs_input:
+    if needs_input:  # added: by the residual dx has come down already
         dx[rows] += norm_backward(dh, x, block.norm1, scale)
     return grads
 

@@ -78,6 +78,8 @@ def find_stack(model: PreTrainedModel) -> Stack | None:
     embedding = decoder.embed_tokens.weight.data
 
     def make_rope(positions: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        # The model's own: with whatever scaling of positions its configuration asks for. Of the
+        # embedding it takes dtype and device only.
         with torch.no_grad():
             cos, sin = decoder.rotary_emb(embedding[:1], positions.unsqueeze(0))
         return cos[0], sin[0]

@@ -123,6 +123,7 @@ def loss_and_gradients(
     """
     cos, sin = stack.make_rope(packing.positions)
     rope = (cos.unsqueeze(1), sin.unsqueeze(1))
+    # The masks are the same in every block, as are the heads of the families that are known here.
     segments = segments_of(packing, stack.blocks[0].heads, stack.embedding.dtype)
     shares = _shares(segments, lanes)
     ranges = _ranges(len(packing.input_ids), lanes, multiple=FILLED_TO)
@@ -233,6 +234,7 @@ def _backward(
 ) -> list[torch.Tensor]:
     """Gradients of every adapter. Frees what a block kept as soon as it is through."""
     heads = stack.blocks[0].heads
+    # One room for all blocks: each writes all of it before it is read.
     d_o = torch.empty_like(kept[0].o)
     d_qkv = torch.empty_like(kept[0].qkv)
     gradients = _summed(
@@ -282,7 +284,7 @@ def _summed(shares: Sequence[Sequence[torch.Tensor]]) -> list[torch.Tensor]:
 
 def _ranges(length: int, lanes: Lanes, *, multiple: int = 1) -> list[slice]:
     cut = even_ranges(length, lanes.count, multiple=multiple)
-    return [part for part in cut if part.start < part.stop]
+    return [part for part in cut if part.start < part.stop]  # fewer tokens than lanes
 
 
 def _shares(segments: Sequence[Segment], lanes: Lanes) -> list[list[Segment]]:
