@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 BENCH_STAMP := $(VENV)/.installed-bench
 MUTATION_STAMP := $(VENV)/.installed-mutation
 
-.PHONY: help install model migrate run demo check lint types imports schema test torture fuzz fuzz-api mutants bench client format clean
+.PHONY: help install model migrate run demo check lint types imports schema test test-fast torture fuzz fuzz-api mutants bench client format clean
 
 help:  ## Show the targets.
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -57,9 +57,15 @@ schema: $(STAMP)
 	SAGE_DATA_DIR="$$directory" $(BIN)/sage-sleep migrate && \
 	SAGE_DATA_DIR="$$directory" $(BIN)/alembic check
 
-# A file's tests stay on one core: they share a model that was trained for all of them.
-test: check  ## All checks and all tests, on two cores.
-	$(BIN)/pytest -n 2 --dist loadfile
+# No process, no model: for a loop beside an editor.
+FAST := tests/domain tests/db tests/services
+
+test-fast: $(STAMP)  ## Rules, SQL and services, in under a minute.
+	$(BIN)/python -m pytest -n 2 -p tests.no_process $(FAST)
+
+# A file's tests stay on one core: they share a daemon, or a model that was trained for all of them.
+test: check test-fast  ## All checks and all tests, on two cores; the fast ones first.
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(FAST:%=--ignore=%)
 
 torture: $(STAMP)  ## Kill daemon and child 300 times, and 10 times in real cycles; look what is left.
 	$(BIN)/python -m tests.torture --kills 300

@@ -9,17 +9,12 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
-from alembic import command
-from alembic.config import Config
 
-import migrations
 from app.db import instances
 from app.db.copies import KEPT_COPIES, copy_database, keep_before_change, list_copies
 from app.db.engine import SCHEMA_REVISION, Database
 from app.errors import DatabaseUnavailable
-from app.settings import Settings
 from tests.publishing import NOW
-from tests.support import run_command
 
 
 def set_revision(db: Database, revision: str) -> None:
@@ -54,26 +49,6 @@ def test_copy_made_while_another_thread_writes_is_whole(db: Database, data_dir: 
     finally:
         stop.set()
         thread.join()
-
-
-def test_migration_keeps_the_database_as_it_was(data_dir: Path) -> None:
-    environment = {"SAGE_DATA_DIR": str(data_dir)}
-    database = data_dir / "sage-sleep.db"
-    run_command("migrate", environment=environment)
-    assert list_copies(database) == []
-    config = Config()
-    config.set_main_option("script_location", str(Path(migrations.__file__).parent))
-    config.attributes["url"] = f"sqlite:///{database}"
-    command.downgrade(config, "-1")
-    before = Database(f"sqlite:///{database}", Settings().instance_defaults()).find_revision()
-    said = run_command("migrate", environment=environment)
-    (copy,) = list_copies(database)
-    assert copy.name in said.stderr.replace("\n", "")
-    assert copy.name.startswith(f"sage-sleep.db.before-{before}-")
-    assert copy.stat().st_mode & 0o077 == 0
-    connection = sqlite3.connect(copy)
-    assert connection.execute("SELECT version_num FROM alembic_version").fetchone() == (before,)
-    connection.close()
 
 
 def test_only_the_newest_copies_are_kept(db: Database, data_dir: Path) -> None:

@@ -19,7 +19,6 @@ from app.db.engine import SCHEMA_REVISION, Database
 from app.db.tables import StatusTotalsRow
 from app.errors import DatabaseNotMigrated, DatabaseUnavailable
 from app.settings import Settings
-from tests.support import run_command
 
 NOW = datetime(2026, 1, 18, tzinfo=UTC)
 
@@ -28,12 +27,6 @@ def test_code_needs_the_head_of_the_migrations() -> None:
     config = Config()
     config.set_main_option("script_location", str(Path(migrations.__file__).parent))
     assert ScriptDirectory.from_config(config).get_current_head() == SCHEMA_REVISION
-
-
-def test_migrating_twice_changes_nothing(data_dir: Path) -> None:
-    before = (data_dir / "sage-sleep.db").read_bytes()
-    run_command("migrate", environment={"SAGE_DATA_DIR": str(data_dir)})
-    assert (data_dir / "sage-sleep.db").read_bytes() == before
 
 
 @pytest.mark.parametrize(

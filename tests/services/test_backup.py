@@ -19,7 +19,6 @@ from app.services import backup, registry
 from app.services.file_guard import FileGuard
 from app.services.stats import collect_stats
 from tests.publishing import NOW, aliases, fill, publish
-from tests.support import StartDaemon, make_exchange, run_command
 
 
 @pytest.fixture
@@ -157,11 +156,6 @@ def test_damaged_checkpoint_is_left_out_and_named(
     (root / name / "adapter_config.json").write_text("[]")
     made = make(data_dir, tmp_path / "backup")
     assert made.left_out == [name]
-    said = run_command(
-        "backup", str(tmp_path / "again"), environment={"SAGE_DATA_DIR": str(data_dir)}, check=False
-    )
-    assert said.returncode == 1
-    assert name in said.stderr.replace("\n", "")
 
 
 def alter_database(source: Path) -> None:
@@ -225,40 +219,3 @@ def test_state_that_is_there_is_moved_aside_only_when_asked(
     assert (data_dir / "models").is_dir()
     assert not (data_dir / "sage-sleep.db-wal").exists()
     shutil.rmtree(aside)
-
-
-def test_restore_refuses_beside_a_running_daemon(
-    start_daemon: StartDaemon, data_dir: Path, tmp_path: Path
-) -> None:
-    daemon = start_daemon(base_model=tmp_path / "none")
-    environment = {"SAGE_DATA_DIR": str(data_dir)}
-    run_command("backup", str(tmp_path / "backup"), environment=environment)
-    said = run_command(
-        "restore", str(tmp_path / "backup"), "--replace", environment=environment, check=False
-    )
-    assert said.returncode == 1
-    assert "A daemon, or" in said.stderr.replace("\n", " ")
-    assert run_command("doctor", environment=environment).returncode == 0
-    assert run_command("doctor", "--fix", environment=environment, check=False).returncode == 1
-    assert daemon.http.get("/healthz").status_code == 200
-    daemon.stop()
-    run_command("restore", str(tmp_path / "backup"), "--replace", environment=environment)
-
-
-def test_what_must_be_alone_refuses_beside_a_daemon_and_the_rest_runs(
-    start_daemon: StartDaemon, data_dir: Path, tmp_path: Path
-) -> None:
-    daemon = start_daemon(base_model=tmp_path / "none", scheduler_interval_seconds=3600)
-    environment = {"SAGE_DATA_DIR": str(data_dir)}
-    before = (data_dir / "sage-sleep.db").stat().st_ino
-    for arguments in (("migrate",), ("migrate", "--json"), ("doctor", "--fix"), ("serve",)):
-        said = run_command(*arguments, environment=environment, check=False)
-        assert (said.returncode, said.stdout) == (1, ""), arguments
-        assert "A daemon, or a command that must be alone" in " ".join(said.stderr.split())
-    run_command("prune", environment=environment)
-    run_command("doctor", environment=environment)
-    assert (data_dir / "sage-sleep.db").stat().st_ino == before
-    assert daemon.http.post("/v1/experiences", json=make_exchange(1)).status_code == 201
-    daemon.process.kill()  # what a killed daemon leaves is no lock
-    daemon.process.wait()
-    run_command("migrate", environment=environment)

@@ -18,7 +18,7 @@ from app.domain.finding import Finding
 from app.services import consolidation, doctor, registry, sleep
 from app.services.stats import collect_stats
 from tests.publishing import NOW, aliases, fill, publish
-from tests.support import Reopen, run_command
+from tests.support import Reopen
 
 
 @pytest.fixture
@@ -147,48 +147,3 @@ def test_broken_reference_is_an_error_that_is_not_mended(patient: doctor.Patient
     (found,) = doctor.mend(patient, now=NOW)
     assert found.check == "references"
     assert found.fixed is None
-
-
-def test_damaged_file_is_found_and_a_backup_recommended(data_dir: Path) -> None:
-    path = data_dir / "sage-sleep.db"
-    content = bytearray(path.read_bytes())
-    content[4096 * 3 : 4096 * 12] = b"\xff" * 4096 * 9
-    path.write_bytes(content)
-    said = run_command(
-        "doctor", "--json", environment={"SAGE_DATA_DIR": str(data_dir)}, check=False
-    )
-    assert said.returncode == 1
-    found = [item for item in json.loads(said.stdout) if item["check"] == "database"]
-    assert found
-    assert all("restore" in item["remedy"] for item in found)
-
-
-def test_command_says_what_it_found_and_what_it_did(data_dir: Path) -> None:
-    environment = {"SAGE_DATA_DIR": str(data_dir), "SAGE_BASE_MODEL": "owner/hub-id"}
-    data_dir.chmod(0o755)
-    assert "others on this machine" in " ".join(
-        run_command("doctor", environment=environment).stdout.replace("│", " ").split()
-    )
-    run_command("doctor", "--fix", environment=environment)
-    assert data_dir.stat().st_mode & 0o007 == 0
-    connection = sqlite3.connect(data_dir / "sage-sleep.db")
-    connection.execute("UPDATE alembic_version SET version_num = '0001'")
-    connection.commit()
-    connection.close()
-    said = run_command("doctor", environment=environment, check=False)
-    assert said.returncode == 1
-    assert "sage-sleep migrate" in " ".join(said.stdout.replace("│", " ").split())
-
-
-def test_prune_says_what_would_go_and_then_lets_it_go(db: Database, data_dir: Path) -> None:
-    for n in range(0, 120, 20):
-        publish(db, data_dir / "checkpoints", range(n, n + 20))
-    environment = {"SAGE_DATA_DIR": str(data_dir), "SAGE_RETAIN_CHECKPOINTS": "1"}
-    (said,) = json.loads(
-        run_command("prune", "--dry-run", "--json", environment=environment).stdout
-    )
-    assert len(said["checkpoints"]) == 2
-    assert len(list((data_dir / "checkpoints" / "default").iterdir())) == 6
-    assert "default" in run_command("prune", environment=environment).stdout
-    assert len(list((data_dir / "checkpoints" / "default").iterdir())) == 4
-    assert "nothing to prune" in run_command("prune", environment=environment).stdout

@@ -11,10 +11,8 @@ import sqlalchemy as sa
 from filelock import FileLock
 
 from app import artifacts
-from app.client import SleepClient
 from app.db import checkpoints, experiences, sleep_cycles
 from app.db.engine import Database
-from app.db.events import append_event
 from app.db.tables import EventRow, ExperienceRow
 from app.domain.decision import Trigger
 from app.domain.exchange import Exchange
@@ -24,7 +22,7 @@ from app.services import registry, retention, sleep
 from app.services.ingest import Submission, ingest_many
 from app.worker import upkeep
 from tests.publishing import NOW, aliases, fill, publish
-from tests.support import Reopen, StartDaemon, make_exchange, run_command
+from tests.support import Reopen, make_exchange
 
 LATER = NOW + timedelta(days=31)
 
@@ -269,30 +267,3 @@ def test_number_of_the_newest_event_is_not_given_again(
         pass
     assert max(row.seq for row in listed(db, ended)) < newest
     assert add_progress(db, ended, 1) == [newest + 1]
-
-
-def test_reader_that_resumes_behind_a_removed_event_gets_what_is_left(
-    start_daemon: StartDaemon, db: Database, data_dir: Path
-) -> None:
-    ended = publish_cycle(db, data_dir / "checkpoints")
-    middle = add_progress(db, ended, 100)[50]
-    with db.write() as session:
-        cycle = sleep_cycles.get_cycle(session, ended)
-        append_event(
-            session, type_="sleep_cycle.noted", instance_id=cycle.instance_id, cycle_id=ended,
-            now=NOW,
-        )  # fmt: skip
-    daemon = start_daemon(base_model="owner/hub-id", scheduler_interval_seconds=3600)
-    path = f"/v1/sleep-cycles/{ended}/events"
-    run_command("prune", environment={"SAGE_DATA_DIR": str(data_dir)})
-    for headers in ({}, {"Accept": "text/event-stream"}):
-        answer = daemon.http.get(path, headers={**headers, "Last-Event-ID": str(middle)})
-        assert answer.text.count('"sleep_cycle.noted"') == 1
-        assert "sleep_cycle.progress" not in answer.text
-        assert "sleep_cycle.started" not in answer.text
-    with SleepClient(str(daemon.http.base_url)) as client:
-        followed = [event.type for event in client.follow_sleep_cycle_events(ended, after=middle)]
-        whole = [event.type for event in client.follow_sleep_cycle_events(ended)]
-    assert followed == ["sleep_cycle.noted"]
-    assert whole[0] == "sleep_cycle.queued"
-    assert daemon.http.get(f"/v1/sleep-cycles/{ended}/report").status_code == 200
