@@ -16,7 +16,8 @@ from app.domain.exchange import Exchange
 from app.domain.gate import GatePolicy, judge
 from app.domain.progress import CycleStatus
 from app.domain.report import ProbeReply, TrainingReport
-from app.services import consolidation, registry, sleep
+from app.services import cycle_end, cycle_run, promotion, sleep
+from app.services.file_guard import FileGuard
 from app.services.ingest import Submission, ingest_many
 from tests.measured import make_training_report
 from tests.support import make_exchange
@@ -60,7 +61,7 @@ def end(
     adapter: Path | None = None,
 ) -> tuple[str, CycleStatus]:
     """Start a queued cycle, publish two small files and judge; its checkpoint and its end."""
-    consolidation.start_cycle(db, cycle.id, worker_id="w", now=cycle.created_at)
+    cycle_run.start_cycle(db, cycle.id, worker_id="w", now=cycle.created_at)
     checkpoint_id = new_id()
     staged = artifacts.stage(root, checkpoint_id)
     if adapter is None:
@@ -74,11 +75,11 @@ def end(
     files = (*described, artifacts.write_manifest(staged, {"files": {}}))
     directory = artifacts.publish(root, staged, name)
     archive = artifacts.build_archive(directory, name.replace("/", "-"), files)
-    status = consolidation.complete_cycle(
+    status = cycle_end.complete_cycle(
         db,
         cycle.id,
         worker_id="w",
-        publication=consolidation.Publication(
+        publication=cycle_end.Publication(
             checkpoint_id=checkpoint_id,
             name=name,
             files=files,
@@ -94,7 +95,20 @@ def end(
 
 def aliases(db: Database) -> dict[str, str]:
     """Where the aliases of `default` point."""
-    return {a.name: a.checkpoint_id for a in registry.get_aliases(db, "default").aliases}
+    return {a.name: a.checkpoint_id for a in promotion.get_aliases(db, "default").aliases}
+
+
+def roll_back(db: Database, root: Path) -> None:
+    """Take `current` of `default` one promotion back, as a person does."""
+    promotion.rollback(
+        db,
+        "default",
+        guard=FileGuard(db, root=root),
+        actor="dennis",
+        reason=None,
+        expected_revisions=None,
+        now=NOW,
+    )
 
 
 def current(db: Database) -> str | None:

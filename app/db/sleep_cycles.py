@@ -14,7 +14,7 @@ from app.db import instances
 from app.db.paging import Page, fetch_page
 from app.db.tables import SleepCycleRow
 from app.domain.progress import ACTIVE_STATUSES, RUNNING_STATUSES, CycleStatus
-from app.errors import SleepCycleNotFound
+from app.errors import CycleOwnershipLost, SleepCycleNotFound
 
 # Spelled as the partial index spells it: with bound values SQLite does not see that it fits, and
 # reads every cycle there ever was.
@@ -179,6 +179,17 @@ def update_cycle(
     result = session.execute(query.values(**values).execution_options(synchronize_session=False))
     session.expire_all()
     return bool(result.rowcount)  # type: ignore[attr-defined]  # CursorResult of an UPDATE
+
+
+def update_owned(
+    session: Session, cycle_id: str, worker_id: str | None, values: Mapping[str, Any]
+) -> None:
+    """Change a running cycle of this worker; None for any. Raises: CycleOwnershipLost."""
+    is_owner = update_cycle(
+        session, cycle_id, values, from_statuses=RUNNING_STATUSES, worker_id=worker_id
+    )
+    if not is_owner:
+        raise CycleOwnershipLost(f"Cycle {cycle_id} is no longer with this worker.")
 
 
 def count_start(session: Session, cycle_id: str) -> bool:

@@ -12,6 +12,7 @@ from app.db.tables import CheckpointRow, InstanceRow
 from app.domain.checkpoint import Alias, AliasAction, promotion_line, rollback_targets
 from app.domain.decision import Trigger
 from app.errors import NoPreviousCheckpoint
+from app.services.instances import load_policy
 
 
 def promote_within(
@@ -43,13 +44,7 @@ def promote_within(
 
 
 def propose_within(
-    session: Session,
-    row: CheckpointRow,
-    *,
-    min_salience: float,
-    actor: str,
-    reason: str,
-    now: datetime,
+    session: Session, row: CheckpointRow, *, actor: str, reason: str, now: datetime
 ) -> None:
     """Within a transaction: make a checkpoint the `candidate`, for a person to promote.
 
@@ -57,9 +52,7 @@ def propose_within(
     """
     earlier = checkpoints.find_alias_target(session, row.instance_id, Alias.CANDIDATE)
     if earlier is not None:
-        give_back_within(
-            session, earlier, min_salience=min_salience, counts_attempt=False, reason=""
-        )
+        give_back_within(session, earlier, counts_attempt=False, reason="")
     move_within(
         session,
         row.instance_id,
@@ -152,19 +145,21 @@ def move_within(
 
 
 def give_back_within(
-    session: Session, checkpoint_id: str, *, min_salience: float, counts_attempt: bool, reason: str
+    session: Session, checkpoint_id: str, *, counts_attempt: bool, reason: str
 ) -> None:
     """Within a transaction: put back what a checkpoint that never went live has consumed.
 
     What a rebuild trains on was consolidated before it, and stays so.
     """
-    cycle_id = checkpoints.get_checkpoint(session, checkpoint_id).cycle_id
-    if sleep_cycles.get_cycle(session, cycle_id).trigger == Trigger.REBUILD:
+    cycle = sleep_cycles.get_cycle(
+        session, checkpoints.get_checkpoint(session, checkpoint_id).cycle_id
+    )
+    if cycle.trigger == Trigger.REBUILD:
         return
     experiences.release_consolidated(
         session,
-        cycle_id,
-        min_salience=min_salience,
+        cycle.id,
+        min_salience=load_policy(session, cycle.instance_id).min_salience,
         counts_attempt=counts_attempt,
         reason=reason,
     )

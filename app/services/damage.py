@@ -23,7 +23,6 @@ from app.domain.plan import CyclePlan
 from app.domain.progress import CycleStatus
 from app.errors import ArtifactError
 from app.services.alias_moves import give_back_within, move_within, roll_back_within
-from app.services.instances import load_effective
 from app.services.planning import GEOMETRY
 
 ACTOR = "file-check"
@@ -79,14 +78,7 @@ def fall_back_within(
         _move(session, instance, Alias.PREVIOUS, target, AliasAction.ROLLBACK, reason, now=now)
     if Alias.CANDIDATE in named:
         _move(session, instance, Alias.CANDIDATE, None, AliasAction.DISMISS, reason, now=now)
-        policy = load_effective(session, instance.slug).policy
-        give_back_within(
-            session,
-            row.id,
-            min_salience=policy.min_salience,
-            counts_attempt=False,
-            reason="",
-        )
+        give_back_within(session, row.id, counts_attempt=False, reason="")
 
 
 def replan_within(session: Session, row: CheckpointRow, *, now: datetime) -> None:

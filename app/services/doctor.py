@@ -23,7 +23,7 @@ from app.db.tables import CheckpointRow
 from app.domain.checkpoint import MANIFEST_FILE, CheckpointStatus
 from app.domain.finding import Finding, Severity
 from app.errors import ArtifactError, DatabaseNotMigrated, DatabaseUnavailable
-from app.services import consolidation, damage
+from app.services import cycle_end, damage
 from app.services.file_guard import FileGuard, row_files
 from app.services.instances import effective
 
@@ -252,7 +252,7 @@ def _close_to_others(directory: Path, mode: int) -> str:
 
 
 def _settle(patient: Patient, *, now: datetime) -> str:
-    count = consolidation.settle_all_running(patient.db, now=now)
+    count = cycle_end.settle_all_running(patient.db, now=now)
     return f"{count} put back into the queue, cancelled or failed"
 
 

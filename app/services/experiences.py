@@ -1,20 +1,23 @@
-"""Reading, searching and erasing experiences."""
+"""Reading experiences: one, a page of them, and in a few numbers what an instance collected."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy.orm import Session
-
-from app.db import events, experiences, instances, lineage, sleep_cycles
+from app.db import experiences, instances
 from app.db.engine import Database
 from app.db.paging import Page
-from app.db.tables import CheckpointRow, CycleExperienceRow, ExperienceRow, SleepCycleRow
-from app.domain.experience import ExperienceStatus
-from app.domain.verbatim import without_copies
-from app.errors import ExperienceInUse
+from app.db.tables import (
+    CheckpointRow,
+    CycleExperienceRow,
+    ExperienceRow,
+    SleepCycleRow,
+    StatusTotalsRow,
+)
+from app.domain.experience import COUNTED_STATUSES, ExperienceStatus
+from app.domain.salience import COMPONENTS, count_bins
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -71,61 +74,69 @@ def list_experiences(
         return page, instances.slugs_of(session, {row.instance_id for row in page.rows})
 
 
-def erase_experience(
-    db: Database, experience_id: str, *, now: datetime
-) -> tuple[ExperienceRow, Sequence[CheckpointRow]]:
-    """Remove an experience's text for good; twice is the same as once.
+SCORED_STATUSES = frozenset(ExperienceStatus) - {
+    ExperienceStatus.FILTERED,
+    ExperienceStatus.ERASED,
+}
+"""Statuses that salience averages are taken over: collapsed replies would distort them."""
 
-    The checkpoints trained on it, and those that went on from them, are marked: their weights
-    still hold what they learned. Replies in their cycles' reports that repeat it word for word go
-    too. What stays is hash, scores, provenance, and what a person wrote elsewhere (notes, reasons).
 
-    Returns:
-        The experience, and every checkpoint that learned from it, oldest first.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ExperienceSummary:
+    """The experiences that counted; `averages` is None before the first."""
 
-    Raises: ExperienceNotFound, ExperienceInUse while a cycle trains on it.
-    """
-    with db.write() as session:
-        row = experiences.get_experience(session, experience_id)
-        if experiences.is_in_active_cycle(session, row.seq):
-            raise ExperienceInUse("A cycle works with this experience; cancel it or wait for it.")
-        trained = lineage.list_trained_on(session, row.seq)
-        if row.status != ExperienceStatus.ERASED:
-            _taint(session, row, trained, now=now)
-            experiences.erase(session, row.seq, reason="erased", now=now)
-            events.append_event(
-                session,
-                type_="experience.erased",
-                instance_id=row.instance_id,
-                now=now,
-                data={"experience_id": experience_id, "checkpoints": len(trained)},
-            )
-        session.expire_all()
-        return (
-            experiences.get_experience(session, experience_id),
-            lineage.list_trained_on(session, row.seq),
+    count: int
+    salient: int
+    averages: Mapping[str, float] | None
+    oldest_at: datetime | None
+    newest_at: datetime | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SalienceDistribution:
+    """Counts by component, and of the total; `count` is how many experiences were looked at."""
+
+    count: int
+    dimensions: dict[str, list[int]]
+
+
+def summarise_experiences(db: Database, slug: str, *, min_salience: float) -> ExperienceSummary:
+    """Count and average; `salient` have at least this total. Raises: InstanceNotFound."""
+    with db.read() as session:
+        instance_id = instances.get_instance(session, slug).id
+        by_status = instances.totals_by_status(session, [instance_id])[instance_id]
+        totals = [total for status, total in by_status.items() if status in COUNTED_STATUSES]
+        ends = experiences.find_ends(session, instance_id, COUNTED_STATUSES)
+        times = [row.occurred_at or row.received_at for row in ends] if ends else [None, None]
+        return ExperienceSummary(
+            count=sum(total.count for total in totals),
+            salient=experiences.count_salient(
+                session, instance_id, COUNTED_STATUSES, min_total=min_salience
+            ),
+            averages=average_salience(totals),
+            oldest_at=times[0],
+            newest_at=times[1],
         )
 
 
-def _taint(
-    session: Session, row: ExperienceRow, trained: Sequence[CheckpointRow], *, now: datetime
-) -> None:
-    """Mark the checkpoints, and take word-for-word copies out of what their cycles reported."""
-    said = [row.prompt, row.response, *(str(turn.get("content", "")) for turn in row.history)]
-    for checkpoint in trained:
-        for holder in (checkpoint, sleep_cycles.get_cycle(session, checkpoint.cycle_id)):
-            cleaned = without_copies(holder.metrics, said)
-            if cleaned != holder.metrics:
-                holder.metrics = cleaned
-        if checkpoint.tainted_at is None:
-            checkpoint.tainted_at = now
-            events.append_event(
-                session,
-                type_="checkpoint.tainted",
-                instance_id=row.instance_id,
-                cycle_id=checkpoint.cycle_id,
-                checkpoint_id=checkpoint.id,
-                now=now,
-                data={"experience_id": row.id},
-            )
-    session.flush()
+def distribute_salience(db: Database, slug: str, *, newest: int) -> SalienceDistribution:
+    """Spread the newest scored experiences over the bins. Raises: InstanceNotFound."""
+    with db.read() as session:
+        instance_id = instances.get_instance(session, slug).id
+        rows = experiences.list_newest_scores(session, instance_id, SCORED_STATUSES, limit=newest)
+    names = (*COMPONENTS, "total")
+    return SalienceDistribution(
+        count=len(rows),
+        dimensions={name: count_bins(row[at] for row in rows) for at, name in enumerate(names)},
+    )
+
+
+def average_salience(totals: Sequence[StatusTotalsRow]) -> dict[str, float] | None:
+    """Mean of each component and of the total over several statuses; None without experience."""
+    count = sum(total.count for total in totals)
+    if count == 0:
+        return None
+    return {
+        name: sum(getattr(total, name) for total in totals) / count
+        for name in (*COMPONENTS, "total")
+    }

@@ -28,7 +28,7 @@ from app.errors import (
     NothingToConsolidate,
     SleepCycleActive,
 )
-from app.services.consolidation import read_exchanges_within
+from app.services.cycle_run import read_exchanges_within
 from app.services.instances import load_effective
 from app.services.planning import plan_within
 

@@ -1,4 +1,4 @@
-"""Instances: making one, changing its policy, and what its settings come to."""
+"""Instances: making one, changing its policy, what its settings come to, its events."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from app.db import experiences, instances
+from app.db import events, experiences, instances
 from app.db.engine import Database, defaults_of
-from app.db.tables import InstanceRow
+from app.db.events import EventFilter
+from app.db.tables import EventRow, InstanceRow
 from app.domain.categories import check_floors
 from app.domain.exchange import SLUG_PATTERN
 from app.domain.policy import SleepPolicy, lay_over_policy
@@ -110,3 +111,36 @@ def put_instance(
 def load_effective(session: Session, slug: str) -> EffectiveInstance:
     """The same within a transaction of another service. Raises: InstanceNotFound."""
     return effective(session, instances.get_instance(session, slug))
+
+
+def load_policy(session: Session, instance_id: int) -> SleepPolicy:
+    """Within a transaction of another service: the policy of the instance that a row belongs to."""
+    return effective(session, instances.get_instance_by_id(session, instance_id)).policy
+
+
+def list_events(
+    db: Database, slug: str, wanted: EventFilter, *, after_seq: int, limit: int
+) -> Sequence[EventRow]:
+    """Events of an instance after a number, oldest first. Raises: InstanceNotFound."""
+    with db.read() as session:
+        instance = instances.get_instance(session, slug)
+        return events.list_instance_events(
+            session, instance.id, wanted, after_seq=after_seq, limit=limit
+        )
+
+
+def list_newest_events(
+    db: Database, slug: str, wanted: EventFilter, *, before_seq: int, limit: int
+) -> Sequence[EventRow]:
+    """Events of an instance before a number, newest first. Raises: InstanceNotFound."""
+    with db.read() as session:
+        instance = instances.get_instance(session, slug)
+        return events.list_newest_instance_events(
+            session, instance.id, wanted, before_seq=before_seq, limit=limit
+        )
+
+
+def find_last_event(db: Database, slug: str) -> int:
+    """Number of an instance's newest event; 0 before the first. Raises: InstanceNotFound."""
+    with db.read() as session:
+        return events.find_last_seq(session, instances.get_instance(session, slug).id)

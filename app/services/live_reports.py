@@ -30,7 +30,7 @@ from app.domain.regression import (
 )
 from app.errors import IdempotencyKeyReused, ReportIdConflict
 from app.services.alias_moves import roll_back_within
-from app.services.instances import load_effective
+from app.services.instances import load_policy
 from app.services.sleep import cancel_within
 
 ACTOR = "live-regression"
@@ -78,7 +78,7 @@ def record_report(
     """
     with db.write() as session:
         checkpoint = checkpoints.get_checkpoint(session, submission.checkpoint_id)
-        policy = _policy(session, checkpoint)
+        policy = load_policy(session, checkpoint.instance_id)
         known = reports.find_known(
             session,
             checkpoint.instance_id,
@@ -124,7 +124,7 @@ def list_reports(
     """
     with db.read() as session:
         checkpoint = checkpoints.get_checkpoint(session, checkpoint_id)
-        policy = _policy(session, checkpoint)
+        policy = load_policy(session, checkpoint.instance_id)
         page: Page[CheckpointReportRow] = reports.list_reports(
             session, checkpoint_id, cursor=cursor, limit=limit
         )
@@ -168,11 +168,6 @@ def _take_back(
         passes_over_tainted=checkpoint.tainted_at is None,
         now=now,
     )
-
-
-def _policy(session: Session, checkpoint: CheckpointRow) -> SleepPolicy:
-    slug = instances.get_instance_by_id(session, checkpoint.instance_id).slug
-    return load_effective(session, slug).policy
 
 
 def _check_same(

@@ -1,4 +1,4 @@
-"""The registry: checkpoints, the aliases that point at them, promotion and rollback."""
+"""The registry of checkpoints: reading them, opening their files, notes and deletion."""
 
 from __future__ import annotations
 
@@ -15,37 +15,20 @@ from app.db import checkpoints, events, experiences, instances, lineage, sleep_c
 from app.db.engine import Database
 from app.db.paging import Page
 from app.db.tables import (
-    AliasHistoryRow,
-    AliasRow,
     CheckpointRow,
     CycleExperienceRow,
 )
 from app.domain.checkpoint import (
     Alias,
-    AliasAction,
     CheckpointFile,
     CheckpointStatus,
 )
-from app.domain.decision import Trigger
 from app.domain.experience import CycleRole
-from app.domain.gate import VerdictStatus
-from app.domain.plan import CyclePlan
 from app.errors import (
-    AliasesChanged,
-    ArtifactError,
     CheckpointDamaged,
     CheckpointFileNotFound,
     CheckpointInUse,
-    CheckpointNotPromotable,
-    NoCandidate,
 )
-from app.services.alias_moves import (
-    give_back_within,
-    move_within,
-    promote_within,
-    roll_back_within,
-)
-from app.services.instances import load_effective
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -56,15 +39,6 @@ class CheckpointView:
     instance: str
     cycle_number: int
     aliases: Sequence[str]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class AliasesView:
-    """The aliases of an instance; the revision grows with every move."""
-
-    instance: str
-    revision: int
-    aliases: Sequence[AliasRow]
 
 
 def get_checkpoint(db: Database, checkpoint_id: str) -> CheckpointView:
@@ -169,138 +143,6 @@ def open_archive(view: CheckpointView, root: Path) -> artifacts.Archive:
     )
 
 
-def promote(
-    db: Database,
-    checkpoint_id: str,
-    *,
-    root: Path,
-    is_forced: bool,
-    actor: str,
-    reason: str | None,
-    expected_revisions: frozenset[int] | None,
-    now: datetime,
-) -> AliasesView:
-    """Make a checkpoint `current`, and what was current `previous`.
-
-    What was never live takes the place of what was current when its cycle began, and of nothing
-    else: it has not learned what another current has. A candidate that was dismissed, or that a
-    later one took the place of, gave its experiences back; where another cycle has taken them
-    since, they would be learned twice.
-
-    Forced, a checkpoint that live reports took back is as good as new: the mark goes, and only
-    reports from now on count.
-
-    Args:
-        root: Where checkpoints lie; the files are verified before they go live.
-        is_forced: Promote although the verdict is not accepted, live reports took the checkpoint
-            back, it was never live and `current` moved since its cycle began, or another cycle
-            has taken what it gave back; then a reason is required.
-        expected_revisions: Revisions of the aliases to act on (If-Match); None for any.
-
-    Raises: CheckpointNotFound, CheckpointNotPromotable, AliasesChanged.
-    """
-    seen = get_checkpoint(db, checkpoint_id).row
-    _check_promotable(seen, is_forced=is_forced, reason=reason)
-    _verify_files(seen, root)
-    with db.write() as session:
-        row = checkpoints.get_checkpoint(session, checkpoint_id)
-        _check_promotable(row, is_forced=is_forced, reason=reason)
-        _check_revision(session, row.instance_id, expected_revisions)
-        if not (is_forced and reason):
-            _check_first_promotion(session, row)
-        if row.regressed_at is not None:
-            checkpoints.update_checkpoint(session, row.id, {"regressed_at": None})
-            row = checkpoints.get_checkpoint(session, checkpoint_id)
-        promote_within(session, row, actor=actor, reason=reason, now=now)
-        return _aliases(session, row.instance_id)
-
-
-def dismiss_candidate(
-    db: Database,
-    slug: str,
-    *,
-    actor: str,
-    reason: str | None,
-    expected_revisions: frozenset[int] | None,
-    now: datetime,
-) -> AliasesView:
-    """Refuse the `candidate`, as the gate would: its experiences go back with an attempt counted.
-
-    Raises: InstanceNotFound, NoCandidate, AliasesChanged.
-    """
-    with db.write() as session:
-        instance = load_effective(session, slug)
-        _check_revision(session, instance.row.id, expected_revisions)
-        candidate = checkpoints.find_alias_target(session, instance.row.id, Alias.CANDIDATE)
-        if candidate is None:
-            raise NoCandidate(f"{slug} has no candidate to dismiss.", instance=slug)
-        moves: list[tuple[Alias, str | None]] = [(Alias.CANDIDATE, None)]
-        move_within(
-            session,
-            instance.row.id,
-            moves,
-            AliasAction.DISMISS,
-            actor=actor,
-            reason=reason,
-            now=now,
-        )
-        give_back_within(
-            session,
-            candidate,
-            min_salience=instance.policy.min_salience,
-            counts_attempt=True,
-            reason=f"dismissed by {actor}: {reason or 'no reason given'}",
-        )
-        events.append_event(
-            session,
-            type_="checkpoint.dismissed",
-            instance_id=instance.row.id,
-            checkpoint_id=candidate,
-            now=now,
-            data={"actor": actor, "reason": reason},
-        )
-        return _aliases(session, instance.row.id)
-
-
-def rollback(
-    db: Database,
-    slug: str,
-    *,
-    actor: str,
-    reason: str | None,
-    expected_revisions: frozenset[int] | None,
-    now: datetime,
-) -> AliasesView:
-    """Take `current` one promotion back; before the first stands the bare base model.
-
-    Raises: InstanceNotFound, NoPreviousCheckpoint, AliasesChanged.
-    """
-    with db.write() as session:
-        instance = instances.get_instance(session, slug)
-        _check_revision(session, instance.id, expected_revisions)
-        roll_back_within(
-            session, instance, actor=actor, reason=reason, passes_over_tainted=False, now=now
-        )
-        return _aliases(session, instance.id)
-
-
-def get_aliases(db: Database, slug: str) -> AliasesView:
-    """The aliases of an instance. Raises: InstanceNotFound."""
-    with db.read() as session:
-        return _aliases(session, instances.get_instance(session, slug).id)
-
-
-def list_alias_history(
-    db: Database, slug: str, *, before_seq: int | None, limit: int
-) -> Sequence[AliasHistoryRow]:
-    """Moves of an instance's aliases, newest first; one more than `limit` if there are more."""
-    with db.read() as session:
-        instance = instances.get_instance(session, slug)
-        return checkpoints.list_alias_history(
-            session, instance.id, before_seq=before_seq, limit=limit
-        )
-
-
 def annotate_checkpoint(
     db: Database, checkpoint_id: str, values: Mapping[str, Any]
 ) -> CheckpointView:
@@ -361,92 +203,12 @@ def list_names(db: Database) -> frozenset[str]:
         return checkpoints.list_names(session)
 
 
-def _check_promotable(row: CheckpointRow, *, is_forced: bool, reason: str | None) -> None:
-    if row.status != CheckpointStatus.READY:
-        raise CheckpointNotPromotable(
-            f"The files of checkpoint {row.id} are gone or altered."
-            if row.status == CheckpointStatus.DAMAGED
-            else f"The files of checkpoint {row.id} were deleted."
-        )
-    if is_forced and reason:
-        return
-    remedy = "to promote it all the same, send force and a reason."
-    if row.verdict.get("status") != VerdictStatus.ACCEPTED:
-        failed = [check["text"] for check in row.verdict.get("checks", ()) if not check["passed"]]
-        raise CheckpointNotPromotable(
-            f"The gate refused checkpoint {row.id} ({'; '.join(failed)}); {remedy}"
-            if failed
-            else f"No gate has accepted checkpoint {row.id}; {remedy}",
-            verdict=row.verdict,
-        )
-    if row.regressed_at is not None:
-        raise CheckpointNotPromotable(
-            f"Session reports took checkpoint {row.id} back at {row.regressed_at:%Y-%m-%d %H:%M} "
-            f"UTC (GET /v1/checkpoints/{row.id}/reports); {remedy}",
-            regressed_at=row.regressed_at.isoformat(),
-        )
-
-
 def _demand_undamaged(row: CheckpointRow) -> None:
     if row.status == CheckpointStatus.DAMAGED:
         raise CheckpointDamaged(
             f"Files of checkpoint {row.id} are gone or altered, so it is not served; "
             "`sage-sleep restore` brings them back from a backup."
         )
-
-
-def _check_first_promotion(session: Session, row: CheckpointRow) -> None:
-    """What goes live for the first time replaces what it was made to, and is learned once."""
-    if checkpoints.was_ever_current(session, row):
-        return
-    cycle = sleep_cycles.get_cycle(session, row.cycle_id)
-    plan = CyclePlan.from_json(cycle.plan)
-    current = checkpoints.find_alias_target(session, row.instance_id, Alias.CURRENT)
-    if plan.replaces_checkpoint_id != current:
-        raise CheckpointNotPromotable(
-            f"Checkpoint {row.id} was made to replace {plan.replaces_checkpoint_id or 'the base'}, "
-            f"and current is {current or 'the base'} now; to promote it all the same, send force "
-            "and a reason.",
-            replaces=plan.replaces_checkpoint_id,
-            current=current,
-        )
-    is_candidate = row.id == checkpoints.find_alias_target(
-        session, row.instance_id, Alias.CANDIDATE
-    )
-    if is_candidate or cycle.trigger == Trigger.REBUILD:  # neither gave anything back
-        return
-    if taken := experiences.count_taken_again(session, row.cycle_id):
-        raise CheckpointNotPromotable(
-            f"Checkpoint {row.id} was a candidate and gave its experiences back, and another cycle "
-            f"has taken {taken} of them since; to promote it all the same and learn them twice, "
-            "send force and a reason.",
-            taken=taken,
-        )
-
-
-def _verify_files(row: CheckpointRow, root: Path) -> None:
-    try:
-        artifacts.verify(root, row.name, _files(row))
-    except ArtifactError as error:
-        raise CheckpointNotPromotable(f"Checkpoint {row.id}: {error.message}") from error
-
-
-def _check_revision(session: Session, instance_id: int, expected: frozenset[int] | None) -> None:
-    found = checkpoints.alias_revision(session, instance_id)
-    if expected is not None and found not in expected:
-        raise AliasesChanged(
-            "The aliases moved since you read them; read them again and decide anew.",
-            expected=sorted(expected),
-            found=found,
-        )
-
-
-def _aliases(session: Session, instance_id: int) -> AliasesView:
-    return AliasesView(
-        instance=instances.get_instance_by_id(session, instance_id).slug,
-        revision=checkpoints.alias_revision(session, instance_id),
-        aliases=checkpoints.list_aliases(session, instance_id),
-    )
 
 
 def _view(session: Session, row: CheckpointRow) -> CheckpointView:

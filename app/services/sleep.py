@@ -1,28 +1,24 @@
-"""Asking for sleep: the decision, one active cycle per instance, cancelling."""
+"""Asking for sleep: a cycle is previewed, queued with its experiences claimed, or cancelled."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
-from zoneinfo import ZoneInfo
 
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from app.clock import new_id
-from app.db import checkpoints, events, experiences, instances, sleep_cycles
+from app.db import events, experiences, instances, sleep_cycles
 from app.db.engine import Database
-from app.db.paging import Page
-from app.db.tables import EventRow, SleepCycleRow
-from app.domain.checkpoint import Alias
-from app.domain.decision import SleepDecision, SleepState, Trigger, decide
-from app.domain.experience import CycleRole, ExperienceStatus
+from app.db.tables import SleepCycleRow
+from app.domain.decision import SleepDecision, Trigger
+from app.domain.experience import CycleRole
 from app.domain.plan import CyclePlan
-from app.domain.policy import Promotion
 from app.domain.progress import CycleStatus
 from app.domain.selection import Selection
 from app.errors import (
@@ -34,11 +30,10 @@ from app.errors import (
     SleepCycleEnded,
     SleepNotDue,
 )
-from app.services.instances import EffectiveInstance, effective, load_effective
+from app.services.cycle_end import end_cancelled
+from app.services.decisions import decide_within
+from app.services.instances import EffectiveInstance, load_effective
 from app.services.planning import Glance, glance_within, plan_within
-
-ENDED_BY_WORK = (CycleStatus.SUCCEEDED, CycleStatus.REJECTED, CycleStatus.FAILED)
-"""States whose end starts the waiting interval; a cancel does not."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -80,45 +75,6 @@ class CyclePreview:
     decision: SleepDecision
     plan: CyclePlan
     refusal: Conflict | None
-
-
-def list_due(db: Database, *, slugs: Collection[str] | None, now: datetime) -> list[str]:
-    """Slugs of the instances that should sleep now; of these, or of all.
-
-    The database finds those whose buffer is heavy enough, in one query, so that a hundred thousand
-    that sleep or idle cost next to nothing; the rules are then asked about the few. An instance
-    whose settings cannot be read is listed too: asking for its cycle says what is wrong with it.
-    """
-    with db.read() as session:
-        rows = instances.list_heavy(
-            session,
-            mass_threshold=db.defaults.policy.mass_threshold,
-            min_experiences=db.defaults.policy.min_experiences,
-            slugs=slugs,
-        )
-        heavy: list[EffectiveInstance] = []
-        due: list[str] = []
-        for row in rows:
-            try:
-                instance = effective(session, row)
-                ZoneInfo(instance.timezone)
-                heavy.append(instance)
-            except Exception:  # noqa: BLE001  # one instance must not keep the others awake
-                due.append(row.slug)
-        if heavy:
-            decisions = decide_many_within(session, heavy, now=now)
-            due += [
-                instance.row.slug
-                for instance, decision in zip(heavy, decisions, strict=True)
-                if decision.is_due
-            ]
-        return sorted(due)
-
-
-def get_decision(db: Database, slug: str, *, now: datetime) -> SleepDecision:
-    """Decide whether an instance should sleep now. Raises: InstanceNotFound."""
-    with db.read() as session:
-        return decide_within(session, load_effective(session, slug), now=now)
 
 
 def preview_cycle(db: Database, request: CycleRequest, *, now: datetime) -> CyclePreview:
@@ -204,6 +160,42 @@ def request_cycle_within(
     return cycle, True
 
 
+def request_rebuild(
+    db: Database,
+    slug: str,
+    *,
+    actor: str,
+    reason: str | None,
+    idempotency_key: str | None,
+    now: datetime,
+) -> SleepCycleRow:
+    """Queue a cycle that starts from the base and trains on what is still consolidated.
+
+    No waiting rule applies; the gate does, and the usual rule of promotion.
+
+    Raises: InstanceNotFound, SleepCycleActive, NothingToRebuildFrom, IdempotencyKeyReused.
+    """
+    request = CycleRequest(
+        instance=slug, trigger=Trigger.REBUILD, is_forced=True, idempotency_key=idempotency_key
+    )
+    with db.write() as session:
+        cycle, is_new = request_cycle_within(session, request, now=now)
+        if is_new:
+            events.append_event(
+                session,
+                type_="instance.rebuild_requested",
+                instance_id=cycle.instance_id,
+                cycle_id=cycle.id,
+                now=now,
+                data={
+                    "actor": actor,
+                    "reason": reason,
+                    "from": cycle.plan["replaces_checkpoint_id"],
+                },
+            )
+        return cycle
+
+
 def cancel_cycle(db: Database, cycle_id: str, *, now: datetime) -> SleepCycleRow:
     """Cancel a queued cycle at once, or ask a running one to stop.
 
@@ -226,115 +218,6 @@ def cancel_within(session: Session, cycle: SleepCycleRow, *, now: datetime) -> N
         sleep_cycles.request_cancel(session, cycle.id, now=now)
     else:
         raise SleepCycleEnded(f"The cycle is {cycle.status} already.", sleep_cycle_id=cycle.id)
-
-
-def end_cancelled(session: Session, cycle: SleepCycleRow, *, now: datetime) -> None:
-    """Within a transaction: end an active cycle as cancelled and give its experiences back."""
-    instance_row = instances.get_instance_by_id(session, cycle.instance_id)
-    instance = load_effective(session, instance_row.slug)
-    experiences.release_claimed(
-        session,
-        cycle.id,
-        min_salience=instance.policy.min_salience,
-        counts_attempt=False,
-        reason="",
-    )
-    sleep_cycles.update_cycle(
-        session,
-        cycle.id,
-        {"status": CycleStatus.CANCELLED, "finished_at": now},
-        from_statuses=(CycleStatus.QUEUED, CycleStatus.TRAINING, CycleStatus.EVALUATING),
-    )
-    events.append_event(
-        session,
-        type_="sleep_cycle.cancelled",
-        instance_id=instance.row.id,
-        cycle_id=cycle.id,
-        now=now,
-    )
-
-
-def get_cycle(db: Database, cycle_id: str) -> tuple[SleepCycleRow, str, str | None]:
-    """Return one cycle, its instance's slug and its checkpoint's id."""
-    with db.read() as session:
-        cycle = sleep_cycles.get_cycle(session, cycle_id)
-        checkpoint = checkpoints.find_by_cycle(session, cycle_id)
-        slug = instances.get_instance_by_id(session, cycle.instance_id).slug
-        return cycle, slug, checkpoint.id if checkpoint else None
-
-
-def list_cycles(
-    db: Database,
-    *,
-    instance: str | None,
-    status: str | None,
-    cursor: str | None,
-    limit: int,
-    within: Collection[str] | None = None,
-) -> tuple[Page[SleepCycleRow], dict[str, str], dict[int, str]]:
-    """One page of cycles, newest first; checkpoint ids by cycle, and slugs by instance.
-
-    Args:
-        within: Only of instances of these slugs; None for all. `instance` is one of them.
-    """
-    with db.read() as session:
-        instance_id = instances.get_instance(session, instance).id if instance else None
-        page = sleep_cycles.list_cycles(
-            session,
-            instance_id=instance_id,
-            slugs=None if instance else within,
-            status=status,
-            cursor=cursor,
-            limit=limit,
-        )
-        published = checkpoints.ids_by_cycle(session, [row.id for row in page.rows])
-        return page, published, instances.slugs_of(session, {row.instance_id for row in page.rows})
-
-
-def list_events(
-    db: Database, cycle_id: str, *, after_seq: int, limit: int
-) -> tuple[list[EventRow], bool]:
-    """Events of a cycle after a number, oldest first, and whether the cycle is over."""
-    with db.read() as session:
-        cycle = sleep_cycles.get_cycle(session, cycle_id)
-        rows = events.list_cycle_events(session, cycle_id, after_seq=after_seq, limit=limit)
-        return list(rows), not CycleStatus(cycle.status).is_active
-
-
-def decide_within(session: Session, instance: EffectiveInstance, *, now: datetime) -> SleepDecision:
-    """The decision within a transaction of another service."""
-    (decision,) = decide_many_within(session, [instance], now=now)
-    return decision
-
-
-def decide_many_within(
-    session: Session, wanted: Sequence[EffectiveInstance], *, now: datetime
-) -> list[SleepDecision]:
-    """The decisions on some instances, in their order; as many queries as for one."""
-    ids = [instance.row.id for instance in wanted]
-    totals = instances.totals_by_status(session, ids)
-    last_ended = sleep_cycles.last_ended_by_instance(session, ids, ENDED_BY_WORK)
-    active = sleep_cycles.active_by_instance(session, ids)
-    manual = [item.row.id for item in wanted if item.policy.promotion is Promotion.MANUAL]
-    proposed = (
-        checkpoints.alias_targets_by_instance(session, manual, Alias.CANDIDATE) if manual else {}
-    )
-    decisions: list[SleepDecision] = []
-    for instance in wanted:
-        buffered = totals[instance.row.id].get(ExperienceStatus.BUFFERED)
-        last = last_ended.get(instance.row.id)
-        state = SleepState(
-            now=now,
-            local_time=now.astimezone(ZoneInfo(instance.timezone)).time(),
-            mass=buffered.mass if buffered else 0.0,
-            count=buffered.count if buffered else 0,
-            last_cycle_ended_at=last.finished_at if last else None,
-            last_exchange_at=instance.row.last_exchange_at,
-            has_active_cycle=instance.row.id in active,
-            has_candidate=instance.row.id in proposed,
-        )
-        decisions.append(decide(state, instance.policy))
-    return decisions
 
 
 def _insert_cycle(

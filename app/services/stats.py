@@ -13,20 +13,14 @@ from sqlalchemy.orm import Session
 
 from app.db import checkpoints, instances, sleep_cycles
 from app.db.engine import Database
-from app.db.tables import CheckpointRow, InstanceRow, SleepCycleRow, StatusTotalsRow
+from app.db.tables import CheckpointRow, InstanceRow, SleepCycleRow
 from app.domain.checkpoint import Alias
 from app.domain.decision import SleepDecision
 from app.domain.experience import ExperienceStatus
 from app.domain.progress import CycleStatus
-from app.domain.salience import COMPONENTS
+from app.services.decisions import decide_many_within
+from app.services.experiences import SCORED_STATUSES, average_salience
 from app.services.instances import effective
-from app.services.sleep import decide_many_within
-
-SCORED_STATUSES = frozenset(ExperienceStatus) - {
-    ExperienceStatus.FILTERED,
-    ExperienceStatus.ERASED,
-}
-"""Statuses that salience averages are taken over: collapsed replies would distort them."""
 
 ENDED = tuple(status for status in CycleStatus if not status.is_active)
 
@@ -101,14 +95,3 @@ def _summarise(
         )
         for row, decision in zip(rows, decisions, strict=True)
     ]
-
-
-def average_salience(totals: Sequence[StatusTotalsRow]) -> dict[str, float] | None:
-    """Mean of each component and of the total over several statuses; None without experience."""
-    count = sum(total.count for total in totals)
-    if count == 0:
-        return None
-    return {
-        name: sum(getattr(total, name) for total in totals) / count
-        for name in (*COMPONENTS, "total")
-    }

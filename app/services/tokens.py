@@ -1,20 +1,28 @@
-"""Access tokens: making, listing and revoking them, and what a presented one grants."""
+"""Access tokens: making, listing and revoking them, what one grants, and whose an id is."""
 
 from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from app.clock import new_id
-from app.db import tokens
+from app.db import instances, tokens
 from app.db.engine import Database
-from app.db.tables import TokenRow
+from app.db.tables import CheckpointRow, ExperienceRow, SleepCycleRow, TokenRow
 from app.domain.access import Access, Scope, Token, hash_secret, write_token
 from app.domain.exchange import SLUG_PATTERN
-from app.errors import AddressUnguarded, InvalidSlug, InvalidToken
+from app.errors import (
+    AddressUnguarded,
+    CheckpointNotFound,
+    ExperienceNotFound,
+    InvalidSlug,
+    InvalidToken,
+    NotFound,
+    SleepCycleNotFound,
+)
 
 SECRET_BYTES = 32
 
@@ -127,3 +135,31 @@ def record_use(db: Database, token_id: str, *, now: datetime) -> None:
     """Note that a token was used; to be called seldom, since it is a commit."""
     with db.write() as session:
         tokens.record_use(session, token_id, now=now)
+
+
+_Owned = type[CheckpointRow] | type[SleepCycleRow] | type[ExperienceRow]
+
+
+OWNED: Mapping[str, tuple[_Owned, type[NotFound], str]] = {
+    "checkpoint_id": (CheckpointRow, CheckpointNotFound, "checkpoint"),
+    "cycle_id": (SleepCycleRow, SleepCycleNotFound, "sleep cycle"),
+    "experience_id": (ExperienceRow, ExperienceNotFound, "experience"),
+}
+"""What belongs to an instance, by the name that its id has in a path."""
+
+
+def require_own(db: Database, access: Access, name: str, value: str) -> None:
+    """Raise what an unknown id raises, word for word, for one of a foreign instance.
+
+    An id that is unknown passes: what it is asked of says so itself.
+
+    Args:
+        name: One of `OWNED`.
+
+    Raises: CheckpointNotFound, SleepCycleNotFound, ExperienceNotFound.
+    """
+    table, not_found, noun = OWNED[name]
+    with db.read() as session:
+        owner = instances.find_owner(session, table, value)
+    if owner is not None and not access.covers(owner):
+        raise not_found(f"There is no {noun} {value!r}.")

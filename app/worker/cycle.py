@@ -28,7 +28,7 @@ from app.domain.recipe import Recipe
 from app.domain.report import TrainingReport
 from app.errors import CycleOwnershipLost, NoSupervisedTokens, SageSleepError, TrainingStopped
 from app.log import get_logger
-from app.services import consolidation
+from app.services import cycle_end, cycle_run
 from app.services.file_guard import FileGuard
 from app.training.models import base_name
 from app.training.trainer import Trainer
@@ -89,7 +89,7 @@ def run_cycle(
     """
     worker_id = new_id()
     FileGuard(db, root=root).check_parent(cycle_id, now=utc_now())
-    order = consolidation.start_cycle(db, cycle_id, worker_id=worker_id, now=utc_now())
+    order = cycle_run.start_cycle(db, cycle_id, worker_id=worker_id, now=utc_now())
     _log.info("sleep_cycle.started", cycle_id=cycle_id, experiences=len(order.train))
     checkpoint_id = new_id()
     staged = artifacts.staging_path(root, checkpoint_id)
@@ -124,7 +124,7 @@ def run_cycle(
         status = _complete(db, root, cycle_id, worker_id, publication, report, verdict, stop)
     except TrainingStopped:
         _discard(staged)
-        consolidation.stop_cycle(db, cycle_id, worker_id=worker_id, now=utc_now())
+        cycle_end.stop_cycle(db, cycle_id, worker_id=worker_id, now=utc_now())
         _log.info("sleep_cycle.stopped", cycle_id=cycle_id)
         return None
     except CycleOwnershipLost:
@@ -133,7 +133,7 @@ def run_cycle(
     except Exception as error:  # noqa: BLE001  # whatever it was, the cycle must end as failed
         _discard(staged)
         code, message = _explain(error)
-        consolidation.fail_cycle(
+        cycle_end.fail_cycle(
             db,
             cycle_id,
             worker_id=worker_id,
@@ -165,13 +165,13 @@ def run_cycle(
 
 
 def _publish(
-    order: consolidation.CycleOrder,
+    order: cycle_run.CycleOrder,
     root: Path,
     staged: Path,
     checkpoint_id: str,
     report: TrainingReport,
     verdict: Verdict,
-) -> consolidation.Publication:
+) -> cycle_end.Publication:
     name = checkpoint_name(order.instance, order.cycle.number, checkpoint_id)
     adapter_files = artifacts.describe_files(staged)
     manifest = build_manifest(
@@ -194,7 +194,7 @@ def _publish(
     files = (*adapter_files, artifacts.write_manifest(staged, manifest))
     directory = artifacts.publish(root, staged, name)
     archive = artifacts.build_archive(directory, name.replace("/", "-"), files)
-    return consolidation.Publication(
+    return cycle_end.Publication(
         checkpoint_id=checkpoint_id,
         name=name,
         files=files,
@@ -208,7 +208,7 @@ def _complete(
     root: Path,
     cycle_id: str,
     worker_id: str,
-    publication: consolidation.Publication,
+    publication: cycle_end.Publication,
     report: TrainingReport,
     verdict: Verdict,
     stop: threading.Event,
@@ -216,7 +216,7 @@ def _complete(
     try:
         # Once more, since a stop may have come while the files were written and synced.
         _demand_running(stop)
-        return consolidation.complete_cycle(
+        return cycle_end.complete_cycle(
             db,
             cycle_id,
             worker_id=worker_id,

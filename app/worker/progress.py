@@ -16,7 +16,7 @@ from app.db.engine import Database
 from app.domain.progress import Progress
 from app.errors import CycleOwnershipLost, StorageError
 from app.log import get_logger
-from app.services import consolidation
+from app.services import cycle_run
 
 INTERVAL_SECONDS = 1.0
 
@@ -66,7 +66,7 @@ class ProgressWriter:
 
     def _write(self, progress: Progress) -> None:
         try:
-            is_cancelled = consolidation.record_progress(
+            is_cancelled = cycle_run.record_progress(
                 self._db,
                 self._cycle_id,
                 worker_id=self._worker_id,

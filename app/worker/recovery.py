@@ -9,7 +9,7 @@ from app.clock import utc_now
 from app.db.engine import Database
 from app.errors import DatabaseUnavailable
 from app.log import get_logger
-from app.services import consolidation, registry
+from app.services import cycle_end, cycle_run, registry
 from app.services.file_guard import FileGuard
 from app.worker.upkeep import DataPaths
 
@@ -21,11 +21,11 @@ def recover(db: Database, *, guard: FileGuard, paths: DataPaths) -> None:
 
     To be called while nothing else uses the data directory.
     """
-    settled = consolidation.settle_all_running(db, now=utc_now())
+    settled = cycle_end.settle_all_running(db, now=utc_now())
     swept = artifacts.sweep(
         paths.checkpoints, registry.list_names(db), deleted_names=registry.list_deleted_names(db)
     )
-    swept += artifacts.sweep_snapshots(paths.snapshots, consolidation.list_active_ids(db))
+    swept += artifacts.sweep_snapshots(paths.snapshots, cycle_run.list_active_ids(db))
     guard.check_all(now=utc_now())
     swept += artifacts.sweep_scratch(paths.scratch)
     with suppress(DatabaseUnavailable):  # read-only, or full: what can be answered, is

@@ -17,7 +17,7 @@ from app.db.engine import Database
 from app.domain.decision import Trigger
 from app.errors import Conflict, InstanceNotFound, StorageError
 from app.log import get_logger
-from app.services import sleep
+from app.services import decisions, sleep
 from app.worker.clock_watch import ClockWatch
 from app.worker.upkeep import Upkeep
 
@@ -120,7 +120,7 @@ class SleepScheduler:
 
     def _evaluate(self, slugs: set[str] | None) -> None:
         try:
-            due = sleep.list_due(self._db, slugs=slugs, now=utc_now())
+            due = decisions.list_due(self._db, slugs=slugs, now=utc_now())
         except StorageError as error:
             _log.warning("scheduler.storage_unavailable", error=error.message)
             return

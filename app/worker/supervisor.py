@@ -18,7 +18,7 @@ from app.db.engine import Database
 from app.domain.worker_end import WorkerEnd
 from app.errors import SageSleepError
 from app.log import get_logger
-from app.services import consolidation
+from app.services import cycle_end, cycle_run
 
 # -P: not whatever `app` lies in the directory that the daemon was started in.
 CYCLE_COMMAND = (sys.executable, "-P", "-m", "app", "run-cycle")
@@ -108,7 +108,7 @@ class Supervisor:
             self._wake.clear()
             try:
                 self._settle()
-                cycle_id = consolidation.find_next_queued(self._db)
+                cycle_id = cycle_run.find_next_queued(self._db)
             except SageSleepError as error:
                 _log.warning("supervisor.storage_unavailable", error=error.message)
                 if self._stopping.wait(POLL_SECONDS):
@@ -145,9 +145,9 @@ class Supervisor:
             return
         cycle_id, end = self._unsettled
         if self._stopping.is_set():
-            consolidation.stop_cycle(self._db, cycle_id, worker_id=None, now=utc_now())
+            cycle_end.stop_cycle(self._db, cycle_id, worker_id=None, now=utc_now())
         else:
-            starts = consolidation.settle_dead_worker(self._db, cycle_id, end=end, now=utc_now())
+            starts = cycle_end.settle_dead_worker(self._db, cycle_id, end=end, now=utc_now())
             if starts:
                 self._stopping.wait(RESTART_DELAY_SECONDS * 2**starts)
         self._unsettled = None
@@ -163,7 +163,7 @@ class Supervisor:
             if self._stopping.is_set():
                 return WorkerEnd(exit_code=self._end(child))
             try:
-                signs = consolidation.read_signs(self._db, cycle_id)
+                signs = cycle_run.read_signs(self._db, cycle_id)
             except SageSleepError:
                 continue  # looked at again in a moment
             overdue_seconds = cancel.look(signs.is_cancel_requested)

@@ -32,7 +32,7 @@ import httpx
 from app.clock import utc_now
 from app.db.engine import Database
 from app.domain.instance import EMBEDDED_MODEL_NAME
-from app.services import retention, sleep
+from app.services import decisions, retention
 from app.settings import Settings
 from tests.benchmarks.load import run_load
 from tests.benchmarks.prepared import prepared_posts
@@ -243,7 +243,7 @@ def measure_instances(directory: Path) -> Mapping[str, float]:
     with running_daemon(directory, mass_threshold=1e9) as daemon:
         found["stats"] = seconds_of(lambda: daemon.http.get("/stats").raise_for_status()) / PAGE
     database = Database(f"sqlite:///{path}", defaults)
-    scheduler = seconds_of(lambda: sleep.list_due(database, slugs=None, now=now))
+    scheduler = seconds_of(lambda: decisions.list_due(database, slugs=None, now=now))
     database.close()
     return {**found, "scheduler": scheduler / MEASURED_INSTANCES}
 

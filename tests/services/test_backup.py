@@ -18,7 +18,7 @@ from app.errors import BackupTargetInUse, BackupUnusable, DataDirectoryNotEmpty
 from app.services import backup, registry
 from app.services.file_guard import FileGuard
 from app.services.stats import collect_stats
-from tests.publishing import NOW, aliases, fill, publish
+from tests.publishing import NOW, aliases, fill, publish, roll_back
 
 
 @pytest.fixture
@@ -131,7 +131,7 @@ def test_checkpoint_deleted_meanwhile_makes_it_start_again(
     two: list[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    registry.rollback(db, "default", actor="t", reason=None, expected_revisions=None, now=NOW)
+    roll_back(db, root)
     list_ready = copies.list_ready_checkpoints
     called: list[Path] = []
 

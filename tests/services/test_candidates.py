@@ -14,10 +14,11 @@ from app.domain.decision import Trigger
 from app.domain.policy import Promotion
 from app.domain.progress import CycleStatus
 from app.errors import CheckpointInUse, CheckpointNotPromotable, NoCandidate
-from app.services import instance_events, registry, sleep
+from app.services import decisions, instances, promotion, registry, sleep
+from app.services.file_guard import FileGuard
 from app.services.instances import put_instance
-from app.services.rebuild import request_rebuild
-from tests.publishing import NOW, aliases, current, end, fill, publish, report
+from app.services.sleep import request_rebuild
+from tests.publishing import NOW, aliases, current, end, fill, publish, report, roll_back
 from tests.support import Reopen
 
 
@@ -33,10 +34,10 @@ def manual(reopen: Reopen) -> Database:
 
 
 def promote(db: Database, root: Path, checkpoint_id: str, reason: str | None = None) -> None:
-    registry.promote(
+    promotion.promote(
         db,
         checkpoint_id,
-        root=root,
+        guard=FileGuard(db, root=root),
         is_forced=reason is not None,
         actor="dennis",
         reason=reason,
@@ -46,7 +47,7 @@ def promote(db: Database, root: Path, checkpoint_id: str, reason: str | None = N
 
 
 def dismiss(db: Database) -> None:
-    registry.dismiss_candidate(
+    promotion.dismiss_candidate(
         db,
         "default",
         actor="dennis",
@@ -54,10 +55,6 @@ def dismiss(db: Database) -> None:
         expected_revisions=None,
         now=NOW,
     )
-
-
-def roll_back(db: Database) -> None:
-    registry.rollback(db, "default", actor="x", reason=None, expected_revisions=None, now=NOW)
 
 
 def trained_by(db: Database, checkpoint_id: str) -> list[str]:
@@ -81,7 +78,7 @@ def test_accepted_checkpoint_becomes_candidate_and_current_stays(
     candidate, status = publish(manual, root, range(20, 40))
     assert status is CycleStatus.SUCCEEDED
     assert aliases(db) == {"current": live, "candidate": candidate}
-    told = instance_events.list_events(
+    told = instances.list_events(
         db, "default", EventFilter(subject="checkpoint"), after_seq=0, limit=100
     )
     assert [event.type for event in told] == ["checkpoint.promoted", "checkpoint.proposed"]
@@ -155,13 +152,13 @@ def test_no_cycle_starts_by_itself_while_a_candidate_waits(
     first, _ = publish(manual, root, range(20))
     fill(manual, range(20, 80))
     tomorrow = NOW + timedelta(days=1)
-    decision = sleep.get_decision(manual, "default", now=tomorrow)
+    decision = decisions.get_decision(manual, "default", now=tomorrow)
     assert [reason.rule for reason in decision.reasons if not reason.is_met] == ["candidate"]
-    assert sleep.list_due(manual, slugs=None, now=tomorrow) == []
+    assert decisions.list_due(manual, slugs=None, now=tomorrow) == []
     assert plan_next(manual).refusal is None
-    assert sleep.get_decision(db, "default", now=tomorrow).is_due
+    assert decisions.get_decision(db, "default", now=tomorrow).is_due
     promote(db, root, first)
-    assert sleep.list_due(manual, slugs=None, now=tomorrow) == ["default"]
+    assert decisions.list_due(manual, slugs=None, now=tomorrow) == ["default"]
 
 
 def test_candidate_is_not_promoted_over_a_current_it_was_not_made_to_replace(
@@ -169,7 +166,7 @@ def test_candidate_is_not_promoted_over_a_current_it_was_not_made_to_replace(
 ) -> None:
     live, _ = publish(db, root, range(20))
     candidate, _ = publish(manual, root, range(20, 40))
-    roll_back(db)
+    roll_back(db, root)
     with pytest.raises(CheckpointNotPromotable, match="current is the base now"):
         promote(db, root, candidate)
     assert aliases(db) == {"candidate": candidate}
@@ -183,7 +180,7 @@ def test_candidate_over_another_current_takes_force_and_a_reason(
 ) -> None:
     publish(db, root, range(20))
     candidate, _ = publish(manual, root, range(20, 40))
-    roll_back(db)
+    roll_back(db, root)
     promote(db, root, candidate, reason="the older one was worse")
     assert aliases(db) == {"current": candidate}
 

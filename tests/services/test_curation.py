@@ -17,7 +17,7 @@ from app.domain.decision import Trigger
 from app.domain.exchange import Exchange
 from app.domain.plan import CyclePlan
 from app.errors import IdempotencyKeyReused, InvalidPolicy, SleepCycleActive, SleepNotDue
-from app.services import planning, sleep
+from app.services import decisions, planning, sleep
 from app.services.ingest import Submission, ingest_many
 from app.services.instances import get_instance, put_instance
 from tests.publishing import NOW, end, fill, report
@@ -69,7 +69,7 @@ def rows(db: Database, ids: list[str]) -> list[ExperienceRow]:
 
 
 def mass(db: Database) -> float:
-    return sleep.get_decision(db, "default", now=NOW).mass
+    return decisions.get_decision(db, "default", now=NOW).mass
 
 
 def sleep_now(db: Database, root: Path, after: float) -> CyclePlan:

@@ -15,7 +15,7 @@ from app.db import checkpoints
 from app.db.engine import Database
 from app.domain.decision import Trigger
 from app.domain.finding import Finding
-from app.services import consolidation, doctor, registry, sleep
+from app.services import cycle_run, cycles, doctor, registry, sleep
 from app.services.stats import collect_stats
 from tests.publishing import NOW, aliases, fill, publish
 from tests.support import Reopen
@@ -117,10 +117,10 @@ def test_cycle_that_nobody_runs_is_queued_again(patient: doctor.Patient) -> None
     fill(patient.db, range(20))
     request = sleep.CycleRequest(instance="default", trigger=Trigger.REQUEST, is_forced=True)
     cycle = sleep.request_cycle(patient.db, request, now=NOW)
-    consolidation.start_cycle(patient.db, cycle.id, worker_id="gone", now=NOW)
+    cycle_run.start_cycle(patient.db, cycle.id, worker_id="gone", now=NOW)
     assert checks(doctor.examine(patient, now=NOW)) == ["warning sleep_cycles"]
     doctor.mend(patient, now=NOW)
-    assert sleep.get_cycle(patient.db, cycle.id)[0].status == "queued"
+    assert cycles.get_cycle(patient.db, cycle.id)[0].status == "queued"
     write(patient.db, "UPDATE experiences SET status = 'buffered' WHERE status = 'claimed'")
     assert checks(doctor.examine(patient, now=NOW)) == ["error experiences"]
 

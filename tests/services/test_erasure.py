@@ -12,8 +12,9 @@ from app.db.engine import Database
 from app.domain.decision import Trigger
 from app.domain.experience import CycleRole
 from app.domain.verbatim import REMOVED
-from app.services import registry, sleep
-from app.services.experiences import erase_experience, get_experience
+from app.services import cycles, registry, sleep
+from app.services.erasure import erase_experience
+from app.services.experiences import get_experience
 from tests.publishing import NOW, end, fill, publish, report
 
 
@@ -76,7 +77,7 @@ def test_reply_that_repeats_it_goes_and_any_other_stays(db: Database, root: Path
     words = get_experience(db, learned).row.response
     only, _ = end(db, root, cycle, report(2.0, reply=f"I said: {words}"))
     erase_experience(db, learned, now=NOW)
-    stored, _, _ = sleep.get_cycle(db, cycle.id)
+    stored, _, _ = cycles.get_cycle(db, cycle.id)
     checkpoint = registry.get_checkpoint(db, only).row
     for metrics in (stored.metrics, checkpoint.metrics):
         assert metrics is not None

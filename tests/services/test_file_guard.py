@@ -23,10 +23,10 @@ from app.errors import (
     CheckpointFilesUnreadable,
     CheckpointNotPromotable,
 )
-from app.services import registry, sleep
+from app.services import cycles, promotion, registry, sleep
 from app.services.file_guard import FileGuard
 from app.services.stats import collect_stats
-from tests.publishing import NOW, aliases, current, fill, publish
+from tests.publishing import NOW, aliases, current, fill, publish, roll_back
 from tests.support import Reopen
 
 ADAPTER = "adapter_model.safetensors"
@@ -61,7 +61,7 @@ def status(db: Database, checkpoint_id: str) -> str:
 
 
 def happened(db: Database) -> list[str]:
-    rows = registry.list_alias_history(db, "default", before_seq=None, limit=100)
+    rows = promotion.list_alias_history(db, "default", before_seq=None, limit=100)
     return [f"{row.alias} {row.action} {row.actor}" for row in rows]
 
 
@@ -149,22 +149,21 @@ def test_rollback_and_promotion_never_lead_to_a_damaged_one(
 ) -> None:
     alter(path_of(db, root, three[1]))
     guard.check_rollback("default", now=NOW)
-    registry.rollback(db, "default", actor="test", reason=None, expected_revisions=None, now=NOW)
+    roll_back(db, root)
     assert current(db) == three[0]
     alter(path_of(db, root, three[2]))
-    guard.check_promotion(three[2], now=NOW)
-    assert status(db, three[2]) == "damaged"
     with pytest.raises(CheckpointNotPromotable, match="gone or altered"):
-        registry.promote(
+        promotion.promote(
             db,
             three[2],
-            root=root,
+            guard=guard,
             is_forced=True,
             actor="test",
             reason="now",
             expected_revisions=None,
             now=NOW,
         )
+    assert status(db, three[2]) == "damaged"
 
 
 def test_damaged_candidate_gives_back_what_it_had_learned(reopen: Reopen, root: Path) -> None:
@@ -189,11 +188,11 @@ def test_queued_cycle_of_a_damaged_parent_starts_from_what_is_current_then(
     for checkpoint_id in three[1:]:
         path_of(db, root, checkpoint_id).unlink()
     guard.check_parent(cycle.id, now=NOW)
-    after = CyclePlan.from_json(sleep.get_cycle(db, cycle.id)[0].plan)
+    after = CyclePlan.from_json(cycles.get_cycle(db, cycle.id)[0].plan)
     assert after == replace(before, parent_checkpoint_id=three[0], replaces_checkpoint_id=three[0])
     path_of(db, root, three[0]).unlink()
     guard.check_parent(cycle.id, now=NOW)
-    after = CyclePlan.from_json(sleep.get_cycle(db, cycle.id)[0].plan)
+    after = CyclePlan.from_json(cycles.get_cycle(db, cycle.id)[0].plan)
     assert after.parent_checkpoint_id is None
     assert "sleep_cycle.replanned" in event_types(db)
 

@@ -13,11 +13,12 @@ from app.db.tables import EventRow
 from app.domain.decision import Trigger
 from app.domain.progress import CycleStatus
 from app.errors import CheckpointNotPromotable, IdempotencyKeyReused, ReportIdConflict
-from app.services import consolidation, instance_events, live_reports, registry, sleep
-from app.services.experiences import erase_experience
+from app.services import cycle_run, cycles, instances, live_reports, promotion, registry, sleep
+from app.services.erasure import erase_experience
+from app.services.file_guard import FileGuard
 from app.services.instances import put_instance
-from app.services.rebuild import request_rebuild
-from tests.publishing import NOW, aliases, current, end, fill, publish, report
+from app.services.sleep import request_rebuild
+from tests.publishing import NOW, aliases, current, end, fill, publish, report, roll_back
 
 
 @pytest.fixture
@@ -46,17 +47,15 @@ def tell_often(db: Database, checkpoint_id: str, times: int) -> None:
 
 def events_of(db: Database, subject: str) -> list[EventRow]:
     return list(
-        instance_events.list_events(
-            db, "default", EventFilter(subject=subject), after_seq=0, limit=100
-        )
+        instances.list_events(db, "default", EventFilter(subject=subject), after_seq=0, limit=100)
     )
 
 
 def promote(db: Database, root: Path, checkpoint_id: str, *, force: bool = False) -> None:
-    registry.promote(
+    promotion.promote(
         db,
         checkpoint_id,
-        root=root,
+        guard=FileGuard(db, root=root),
         is_forced=force,
         actor="dennis",
         reason="it was the microphone" if force else None,
@@ -74,7 +73,7 @@ def test_one_bad_report_too_many_rolls_back_with_its_numbers(db: Database, root:
     assert view.row.has_rolled_back
     assert current(db) == first
     assert registry.get_checkpoint(db, second).row.regressed_at == NOW
-    move = registry.list_alias_history(db, "default", before_seq=None, limit=9)
+    move = promotion.list_alias_history(db, "default", before_seq=None, limit=9)
     moved = next(row for row in move if row.alias == "current")
     assert (moved.action, moved.actor) == ("rollback", "live-regression")
     assert "3 of the newest 3 session reports bad" in (moved.reason or "")
@@ -130,7 +129,7 @@ def test_no_rollback_leads_to_a_checkpoint_that_was_taken_back(db: Database, roo
     tell_often(db, second, 3)
     assert current(db) == first
     assert "previous" not in aliases(db)
-    registry.rollback(db, "default", actor="x", reason=None, expected_revisions=None, now=NOW)
+    roll_back(db, root)
     assert current(db) is None
 
 
@@ -142,7 +141,7 @@ def test_cycle_that_goes_on_from_a_taken_back_checkpoint_is_cancelled(
     request = sleep.CycleRequest(instance="default", trigger=Trigger.REQUEST, is_forced=True)
     queued = sleep.request_cycle(db, request, now=NOW)
     tell_often(db, first, 3)
-    cycle, _, _ = sleep.get_cycle(db, queued.id)
+    cycle, _, _ = cycles.get_cycle(db, queued.id)
     assert cycle.status == CycleStatus.CANCELLED
     again = sleep.request_cycle(db, request, now=NOW)
     assert again.plan["parent_checkpoint_id"] is None
@@ -156,9 +155,9 @@ def test_running_cycle_from_a_taken_back_checkpoint_is_asked_to_stop_and_never_g
     fill(db, range(20, 40))
     request = sleep.CycleRequest(instance="default", trigger=Trigger.REQUEST, is_forced=True)
     cycle = sleep.request_cycle(db, request, now=NOW)
-    consolidation.start_cycle(db, cycle.id, worker_id="early", now=NOW)
+    cycle_run.start_cycle(db, cycle.id, worker_id="early", now=NOW)
     tell_often(db, first, 3)
-    assert consolidation.read_signs(db, cycle.id).is_cancel_requested
+    assert cycle_run.read_signs(db, cycle.id).is_cancel_requested
     assert current(db) is None
 
 

@@ -17,7 +17,7 @@ from app.db.tables import ExperienceRow
 from app.domain.decision import Trigger
 from app.domain.exchange import Exchange
 from app.services import erasure, retention, sleep
-from app.services.experiences import erase_experience
+from app.services.erasure import erase_experience
 from app.services.ingest import Submission, ingest_many
 from tests.publishing import NOW, end, fill, publish, report
 from tests.support import Reopen, make_exchange

@@ -12,10 +12,10 @@ from app.db.tables import SleepCycleRow
 from app.domain.decision import Trigger
 from app.domain.progress import CycleStatus
 from app.errors import IdempotencyKeyReused, NothingToRebuildFrom, SleepCycleActive
-from app.services import consolidation, registry, sleep
-from app.services.experiences import erase_experience
-from app.services.rebuild import request_rebuild
-from tests.publishing import NOW, aliases, current, end, fill, publish, report
+from app.services import cycle_end, cycle_run, cycles, registry, sleep
+from app.services.erasure import erase_experience
+from app.services.sleep import request_rebuild
+from tests.publishing import NOW, aliases, current, end, fill, publish, report, roll_back
 from tests.support import Reopen
 
 
@@ -83,8 +83,8 @@ def test_rebuild_that_comes_to_nothing_leaves_everything_as_it_was(
     elif ends_as == "cancelled":
         sleep.cancel_cycle(db, cycle.id, now=NOW)
     else:
-        consolidation.start_cycle(db, cycle.id, worker_id="w", now=NOW)
-        consolidation.fail_cycle(
+        cycle_run.start_cycle(db, cycle.id, worker_id="w", now=NOW)
+        cycle_end.fail_cycle(
             db,
             cycle.id,
             worker_id="w",
@@ -92,7 +92,7 @@ def test_rebuild_that_comes_to_nothing_leaves_everything_as_it_was(
             message="x",
             now=NOW,
         )
-    assert sleep.get_cycle(db, cycle.id)[0].status == ends_as
+    assert cycles.get_cycle(db, cycle.id)[0].status == ends_as
     assert current(db) == first
     assert statuses(db, cycle.plan["experience_ids"]) == {"consolidated"}
     with db.read() as session:
@@ -136,7 +136,7 @@ def test_person_who_moved_current_during_a_rebuild_is_not_overruled(
 ) -> None:
     publish(db, root, range(20))
     cycle = rebuild(db)
-    registry.rollback(db, "default", actor="x", reason=None, expected_revisions=None, now=NOW)
+    roll_back(db, root)
     made, _ = end(db, root, cycle, report(2.0))
     assert aliases(db) == {"candidate": made}
 
@@ -191,8 +191,8 @@ def test_only_a_new_start_by_itself_is_compared_with_what_it_replaces(
     first, _ = publish(db, root, range(20))
 
     def replaced(cycle: SleepCycleRow) -> str | None:
-        order = consolidation.start_cycle(db, cycle.id, worker_id="w", now=NOW)
-        consolidation.stop_cycle(db, cycle.id, worker_id="w", now=NOW)
+        order = cycle_run.start_cycle(db, cycle.id, worker_id="w", now=NOW)
+        cycle_end.stop_cycle(db, cycle.id, worker_id="w", now=NOW)
         sleep.cancel_cycle(db, cycle.id, now=NOW)
         return order.replaced.id if order.replaced else None
 

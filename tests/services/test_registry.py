@@ -22,8 +22,9 @@ from app.errors import (
     InvalidPolicy,
     NoPreviousCheckpoint,
 )
-from app.services import instance_events, registry, sleep
-from tests.publishing import NOW, aliases, current, end, fill, publish, report
+from app.services import instances, promotion, registry, sleep
+from app.services.file_guard import FileGuard
+from tests.publishing import NOW, aliases, current, end, fill, publish, report, roll_back
 from tests.support import Reopen
 
 
@@ -41,20 +42,16 @@ def promote(
     reason: str | None = None,
     revision: int | None = None,
 ) -> None:
-    registry.promote(
+    promotion.promote(
         db,
         checkpoint_id,
-        root=root,
+        guard=FileGuard(db, root=root),
         is_forced=force,
         actor="test",
         reason=reason,
         expected_revisions=None if revision is None else frozenset({revision}),
         now=NOW,
     )
-
-
-def roll_back(db: Database) -> None:
-    registry.rollback(db, "default", actor="test", reason=None, expected_revisions=None, now=NOW)
 
 
 def test_accepted_checkpoint_becomes_current(db: Database, root: Path) -> None:
@@ -78,20 +75,20 @@ def test_refused_checkpoint_moves_nothing_and_counts_an_attempt(db: Database, ro
 
 def test_rollback_again_and_again_skips_what_was_deleted(db: Database, root: Path) -> None:
     ids = [publish(db, root, range(n, n + 20))[0] for n in range(0, 80, 20)]
-    roll_back(db)
+    roll_back(db, root)
     assert current(db) == ids[2]
     registry.delete_checkpoint(db, ids[0], root=root, now=NOW)
-    roll_back(db)
+    roll_back(db, root)
     assert current(db) == ids[1]
-    roll_back(db)
+    roll_back(db, root)
     assert current(db) is None
     with pytest.raises(NoPreviousCheckpoint):
-        roll_back(db)
+        roll_back(db, root)
 
 
 def test_if_match_guards_a_race(db: Database, root: Path) -> None:
     ids = [publish(db, root, range(n, n + 20))[0] for n in (0, 20, 40)]
-    revision = registry.get_aliases(db, "default").revision
+    revision = promotion.get_aliases(db, "default").revision
     outcomes: list[str] = []
 
     def race(checkpoint_id: str) -> None:
@@ -113,7 +110,7 @@ def test_checkpoint_in_use_cannot_be_deleted_and_twice_is_once(db: Database, roo
     first, _ = publish(db, root, range(20))
     with pytest.raises(CheckpointInUse):
         registry.delete_checkpoint(db, first, root=root, now=NOW)
-    roll_back(db)
+    roll_back(db, root)
     registry.annotate_checkpoint(db, first, {"is_pinned": True})
     with pytest.raises(CheckpointInUse, match="pinned"):
         registry.delete_checkpoint(db, first, root=root, now=NOW)
@@ -134,7 +131,7 @@ def test_person_who_moved_current_during_a_cycle_is_not_overruled(db: Database, 
     fill(db, range(20, 40))
     request = sleep.CycleRequest(instance="default", trigger=Trigger.REQUEST, is_forced=True)
     cycle = sleep.request_cycle(db, request, now=NOW)
-    roll_back(db)
+    roll_back(db, root)
     checkpoint_id, _ = end(db, root, cycle, report(2.0))
     assert aliases(db) == {"candidate": checkpoint_id}
     assert first not in aliases(db).values()
@@ -193,7 +190,7 @@ def test_adapter_that_goes_on_keeps_its_geometry(db: Database, reopen: Reopen, r
     assert (gentle.r, gentle.lora_alpha, gentle.learning_rate) == (16, 32, 1e-5)
     with pytest.raises(InvalidPolicy, match="roll back to the base"):
         preview(r=8)
-    roll_back(db)
+    roll_back(db, root)
     assert preview(r=8).plan.recipe.r == 8
 
 
@@ -206,7 +203,7 @@ def test_rollback_never_stands_still_on_a_checkpoint_promoted_twice(
     registry.delete_checkpoint(db, b, root=root, now=NOW)
     seen = [current(db)]
     while current(db) is not None:
-        roll_back(db)
+        roll_back(db, root)
         seen.append(current(db))
     assert seen == [c, a, c, a, None]
     assert "previous" not in aliases(db)
@@ -216,14 +213,20 @@ def test_events_of_moves_tell_who_and_why_as_the_history_does(db: Database, root
     first, _ = publish(db, root, range(20))
     publish(db, root, range(20, 40))
     promote(db, root, first, reason="it spoke more plainly")
-    registry.rollback(
-        db, "default", actor="dennis", reason="no, it did not", expected_revisions=None, now=NOW
+    promotion.rollback(
+        db,
+        "default",
+        guard=FileGuard(db, root=root),
+        actor="dennis",
+        reason="no, it did not",
+        expected_revisions=None,
+        now=NOW,
     )
-    roll_back(db)
+    roll_back(db, root)
     wanted = EventFilter(subject="checkpoint")
     told = [
         (event.type, event.data["actor"], event.data["reason"])
-        for event in instance_events.list_events(db, "default", wanted, after_seq=0, limit=99)
+        for event in instances.list_events(db, "default", wanted, after_seq=0, limit=99)
     ]
     assert told[1:] == [
         ("checkpoint.promoted", "cycle 2", "accepted by the gate"),
@@ -231,6 +234,6 @@ def test_events_of_moves_tell_who_and_why_as_the_history_does(db: Database, root
         ("checkpoint.rolled_back", "dennis", "no, it did not"),
         ("checkpoint.rolled_back", "test", None),
     ]
-    moves = registry.list_alias_history(db, "default", before_seq=None, limit=99)
+    moves = promotion.list_alias_history(db, "default", before_seq=None, limit=99)
     kept = [(move.actor, move.reason) for move in moves if move.alias == "current"]
     assert [(actor, reason) for _, actor, reason in told] == kept[::-1]

@@ -18,10 +18,10 @@ from app.domain.decision import Trigger
 from app.domain.exchange import Exchange
 from app.domain.progress import Progress, Stage
 from app.domain.salience import COMPONENTS
-from app.services import registry, retention, sleep
+from app.services import cycles, registry, retention, sleep
 from app.services.ingest import Submission, ingest_many
 from app.worker import upkeep
-from tests.publishing import NOW, aliases, fill, publish
+from tests.publishing import NOW, aliases, fill, publish, roll_back
 from tests.support import Reopen, make_exchange
 
 LATER = NOW + timedelta(days=31)
@@ -91,8 +91,8 @@ def test_old_texts_go_and_what_waits_or_measures_stays(
     assert statuses_with_text(db) == {"buffered", "held_out"}
     (event,) = events(db, "experience.expired")
     assert len(event["experience_ids"]) == found.texts
-    cycles, _, _ = sleep.list_cycles(db, instance=None, status=None, cursor=None, limit=9)
-    assert [row.metrics["replies"] for row in cycles.rows if row.metrics] == [[]]
+    page, _, _ = cycles.list_cycles(db, instance=None, status=None, cursor=None, limit=9)
+    assert [row.metrics["replies"] for row in page.rows if row.metrics] == [[]]
     assert prune(monthly, paths) == []
     assert events(db, "checkpoint.tainted") == []
 
@@ -169,13 +169,13 @@ def test_parent_that_a_queued_cycle_needs_stays(
 ) -> None:
     root = paths.checkpoints
     ids = [publish(db, root, range(n, n + 20))[0] for n in range(0, 60, 20)]
-    registry.rollback(db, "default", actor="t", reason=None, expected_revisions=None, now=NOW)
-    registry.rollback(db, "default", actor="t", reason=None, expected_revisions=None, now=NOW)
+    roll_back(db, root)
+    roll_back(db, root)
     fill(db, range(60, 80))
     request = sleep.CycleRequest(instance="default", trigger=Trigger.REQUEST, is_forced=True)
     cycle = sleep.request_cycle(db, request, now=NOW)
     assert cycle.plan["parent_checkpoint_id"] == ids[0]
-    registry.rollback(db, "default", actor="t", reason=None, expected_revisions=None, now=NOW)
+    roll_back(db, root)
     assert aliases(db) == {}
     prune(few, paths)
     assert registry.get_checkpoint(db, ids[0]).row.status == "ready"
@@ -255,7 +255,7 @@ def test_progress_of_ended_cycles_goes_after_a_day_and_no_other_event_does(
 
 
 def listed(db: Database, cycle_id: str) -> list[EventRow]:
-    return sleep.list_events(db, cycle_id, after_seq=0, limit=10_000)[0]
+    return cycles.list_events(db, cycle_id, after_seq=0, limit=10_000)[0]
 
 
 def test_number_of_the_newest_event_is_not_given_again(

@@ -25,8 +25,9 @@ from app.errors import (
     SleepCycleEnded,
     SleepNotDue,
 )
-from app.services import consolidation, sleep
-from app.services.experiences import erase_experience, get_experience
+from app.services import cycle_end, cycle_run, cycles, decisions, sleep
+from app.services.erasure import erase_experience
+from app.services.experiences import get_experience
 from app.services.ingest import Submission, ingest_many
 from app.services.instances import put_instance
 from tests.support import make_exchange
@@ -69,8 +70,8 @@ def test_cycle_claims_what_it_plans(db: Database) -> None:
 
 
 def test_mass_over_the_threshold_and_a_quiet_session_make_sleep_due(db: Database) -> None:
-    early = sleep.get_decision(db, "default", now=NOW)
-    late = sleep.get_decision(db, "default", now=LATER)
+    early = decisions.get_decision(db, "default", now=NOW)
+    late = decisions.get_decision(db, "default", now=LATER)
     assert [reason.rule for reason in early.reasons if not reason.is_met] == ["idle"]
     assert late.is_due
 
@@ -162,36 +163,36 @@ def test_queued_cycle_is_cancelled_at_once_and_counts_no_attempt(db: Database) -
 
 def test_running_cycle_learns_of_its_cancel_from_its_progress(db: Database) -> None:
     cycle = ask(db)
-    consolidation.start_cycle(db, cycle.id, worker_id="w", now=LATER)
+    cycle_run.start_cycle(db, cycle.id, worker_id="w", now=LATER)
     step = Progress(stage=Stage.TRAINING, step=1, total_steps=9, loss=3.0)
     arguments: dict[str, Any] = {"worker_id": "w", "progress": step}
     arguments |= {"heartbeat_at": LATER, "now": LATER}
-    assert not consolidation.record_progress(db, cycle.id, **arguments)
+    assert not cycle_run.record_progress(db, cycle.id, **arguments)
     sleep.cancel_cycle(db, cycle.id, now=LATER)
-    assert consolidation.record_progress(db, cycle.id, **arguments)
-    consolidation.stop_cycle(db, cycle.id, worker_id="w", now=LATER)
-    assert sleep.get_cycle(db, cycle.id)[0].status == CycleStatus.CANCELLED
+    assert cycle_run.record_progress(db, cycle.id, **arguments)
+    cycle_end.stop_cycle(db, cycle.id, worker_id="w", now=LATER)
+    assert cycles.get_cycle(db, cycle.id)[0].status == CycleStatus.CANCELLED
 
 
 def test_cancelled_cycle_cannot_start(db: Database) -> None:
     cycle = ask(db)
     sleep.cancel_cycle(db, cycle.id, now=LATER)
     with pytest.raises(CycleOwnershipLost):
-        consolidation.start_cycle(db, cycle.id, worker_id="w", now=LATER)
+        cycle_run.start_cycle(db, cycle.id, worker_id="w", now=LATER)
 
 
 def test_another_worker_cannot_touch_a_cycle(db: Database) -> None:
     cycle = ask(db)
-    consolidation.start_cycle(db, cycle.id, worker_id="mine", now=LATER)
+    cycle_run.start_cycle(db, cycle.id, worker_id="mine", now=LATER)
     with pytest.raises(CycleOwnershipLost):
-        consolidation.fail_cycle(db, cycle.id, worker_id="yours", code="x", message="x", now=LATER)
+        cycle_end.fail_cycle(db, cycle.id, worker_id="yours", code="x", message="x", now=LATER)
 
 
 def test_third_failure_quarantines_with_the_reason(db: Database) -> None:
     for attempt in range(MAX_ATTEMPTS):
         cycle = ask(db, max_experiences=5)
-        consolidation.start_cycle(db, cycle.id, worker_id=f"w{attempt}", now=LATER)
-        consolidation.fail_cycle(
+        cycle_run.start_cycle(db, cycle.id, worker_id=f"w{attempt}", now=LATER)
+        cycle_end.fail_cycle(
             db,
             cycle.id,
             worker_id=f"w{attempt}",
@@ -208,16 +209,16 @@ def test_third_failure_quarantines_with_the_reason(db: Database) -> None:
 def test_killed_cycle_is_queued_again_and_failed_at_the_third_death(db: Database) -> None:
     cycle = ask(db)
     statuses = []
-    for _ in range(consolidation.MAX_CYCLE_STARTS):
-        consolidation.start_cycle(db, cycle.id, worker_id="w", now=LATER)
-        consolidation.settle_dead_worker(db, cycle.id, end=KILLED, now=LATER)
-        statuses.append(sleep.get_cycle(db, cycle.id)[0].status)
+    for _ in range(cycle_end.MAX_CYCLE_STARTS):
+        cycle_run.start_cycle(db, cycle.id, worker_id="w", now=LATER)
+        cycle_end.settle_dead_worker(db, cycle.id, end=KILLED, now=LATER)
+        statuses.append(cycles.get_cycle(db, cycle.id)[0].status)
     assert statuses == ["queued", "queued", "failed"]
     assert "claimed" not in counts(db)
-    found, _, _ = sleep.get_cycle(db, cycle.id)
+    found, _, _ = cycles.get_cycle(db, cycle.id)
     assert found.error is not None
     assert found.error["code"] == "worker-killed"
-    rows, _ = sleep.list_events(db, cycle.id, after_seq=0, limit=100)
+    rows, _ = cycles.list_events(db, cycle.id, after_seq=0, limit=100)
     hints = [row.data["detail"] for row in rows if row.type == "sleep_cycle.worker_killed"]
     assert len(hints) == 3
     assert "memory" in hints[0]
@@ -226,27 +227,27 @@ def test_killed_cycle_is_queued_again_and_failed_at_the_third_death(db: Database
 def test_orderly_restart_of_the_daemon_costs_a_cycle_no_start(db: Database) -> None:
     cycle = ask(db)
     for _ in range(5):
-        consolidation.start_cycle(db, cycle.id, worker_id="w", now=LATER)
-        consolidation.stop_cycle(db, cycle.id, worker_id=None, now=LATER)
-    assert sleep.get_cycle(db, cycle.id)[0].status == CycleStatus.QUEUED
+        cycle_run.start_cycle(db, cycle.id, worker_id="w", now=LATER)
+        cycle_end.stop_cycle(db, cycle.id, worker_id=None, now=LATER)
+    assert cycles.get_cycle(db, cycle.id)[0].status == CycleStatus.QUEUED
 
 
 def test_cycle_that_takes_the_daemon_down_three_times_is_failed(db: Database) -> None:
     cycle = ask(db)
     for _ in range(3):
-        consolidation.start_cycle(db, cycle.id, worker_id="w", now=LATER)
-        assert consolidation.settle_all_running(db, now=LATER) == 1
-    assert sleep.get_cycle(db, cycle.id)[0].status == CycleStatus.FAILED
+        cycle_run.start_cycle(db, cycle.id, worker_id="w", now=LATER)
+        assert cycle_end.settle_all_running(db, now=LATER) == 1
+    assert cycles.get_cycle(db, cycle.id)[0].status == CycleStatus.FAILED
 
 
 def test_worker_that_dies_before_it_takes_its_cycle_is_not_started_for_ever(db: Database) -> None:
     cycle = ask(db)
     waiting = [
-        consolidation.settle_dead_worker(db, cycle.id, end=WorkerEnd(exit_code=1), now=LATER)
+        cycle_end.settle_dead_worker(db, cycle.id, end=WorkerEnd(exit_code=1), now=LATER)
         for _ in range(3)
     ]
     assert waiting == [1, 2, 0]
-    found = sleep.get_cycle(db, cycle.id)[0]
+    found = cycles.get_cycle(db, cycle.id)[0]
     assert (found.status, found.error and found.error["code"]) == ("failed", "worker-died")
 
 
@@ -254,8 +255,8 @@ def test_machines_fault_quarantines_nothing(db: Database) -> None:
     before = counts(db)
     for attempt in range(5):
         cycle = ask(db, max_experiences=5)
-        consolidation.start_cycle(db, cycle.id, worker_id=f"w{attempt}", now=LATER)
-        consolidation.fail_cycle(
+        cycle_run.start_cycle(db, cycle.id, worker_id=f"w{attempt}", now=LATER)
+        cycle_end.fail_cycle(
             db,
             cycle.id,
             worker_id=f"w{attempt}",
@@ -269,8 +270,8 @@ def test_machines_fault_quarantines_nothing(db: Database) -> None:
 def test_one_experience_to_blame_is_quarantined_alone(db: Database) -> None:
     cycle = ask(db)
     blamed = cycle.plan["experience_ids"][3]
-    consolidation.start_cycle(db, cycle.id, worker_id="w", now=LATER)
-    consolidation.fail_cycle(
+    cycle_run.start_cycle(db, cycle.id, worker_id="w", now=LATER)
+    cycle_end.fail_cycle(
         db,
         cycle.id,
         worker_id="w",
@@ -293,7 +294,7 @@ def test_order_holds_texts_and_roles_and_none_can_be_erased_meanwhile(db: Databa
         erase_experience(db, cycle.plan["experience_ids"][0], now=LATER)
     with pytest.raises(ExperienceInUse):
         erase_experience(db, held_out_id, now=LATER)
-    order = consolidation.start_cycle(db, cycle.id, worker_id="w", now=LATER)
+    order = cycle_run.start_cycle(db, cycle.id, worker_id="w", now=LATER)
     assert [item.experience_id for item in order.train] == list(cycle.plan["experience_ids"])
     assert all(item.role is CycleRole.TRAIN and item.response for item in order.train)
     assert held_out_id in [item.experience_id for item in order.held_out]

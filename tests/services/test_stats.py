@@ -11,7 +11,7 @@ from app.db.engine import Database
 from app.db.tables import InstanceRow
 from app.domain.decision import Trigger
 from app.domain.exchange import Exchange
-from app.services import sleep
+from app.services import decisions, sleep
 from app.services.ingest import Submission, ingest_many
 from app.services.instances import put_instance
 from app.services.stats import collect_stats
@@ -40,14 +40,16 @@ def _five_instances(db: Database) -> None:
 
 
 def due(db: Database, slugs: set[str] | None = None) -> list[str]:
-    return sleep.list_due(db, slugs=slugs, now=LATER)
+    return decisions.list_due(db, slugs=slugs, now=LATER)
 
 
 def test_due_are_those_that_the_decision_says_are_due(db: Database) -> None:
-    one_by_one = [slug for slug in sorted(COUNTS) if sleep.get_decision(db, slug, now=LATER).is_due]
+    one_by_one = [
+        slug for slug in sorted(COUNTS) if decisions.get_decision(db, slug, now=LATER).is_due
+    ]
     assert due(db) == one_by_one == ["heavy", "own-limit"]
     assert due(db, {"heavy", "light", "nobody"}) == ["heavy"]
-    assert sleep.list_due(db, slugs=None, now=NOW) == []
+    assert decisions.list_due(db, slugs=None, now=NOW) == []
 
 
 def test_instance_with_unreadable_settings_does_not_keep_others_awake(db: Database) -> None:

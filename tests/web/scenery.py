@@ -20,7 +20,7 @@ from app.domain.exchange import Exchange
 from app.domain.measurement import Measurement
 from app.domain.progress import CycleStatus
 from app.domain.report import ModelMeasures, ProbeReply, TrainingReport
-from app.services import consolidation, sleep
+from app.services import cycle_end, cycle_run, sleep
 from app.services.ingest import Submission, ingest_many
 from tests import publishing
 from tests.measured import make_loss, make_training_report
@@ -133,8 +133,8 @@ def fail_one(db: Database, *, now: datetime) -> CycleStatus:
     """Let a cycle fail as one does whose loss is not a number."""
     request = sleep.CycleRequest(instance="default", trigger=Trigger.REQUEST, is_forced=True)
     cycle = sleep.request_cycle(db, request, now=now)
-    consolidation.start_cycle(db, cycle.id, worker_id="w", now=now)
-    consolidation.fail_cycle(
+    cycle_run.start_cycle(db, cycle.id, worker_id="w", now=now)
+    cycle_end.fail_cycle(
         db,
         cycle.id,
         worker_id="w",

@@ -16,7 +16,7 @@ from app.db.tables import SleepCycleRow
 from app.domain.decision import Trigger
 from app.domain.exchange import Exchange
 from app.domain.progress import CycleStatus
-from app.services import sleep
+from app.services import cycles, sleep
 from app.services.ingest import Submission, ingest_many
 from app.settings import Settings
 from app.training.trainer import LoraTrainer
@@ -66,7 +66,7 @@ class Place:
             trainer=LoraTrainer(),
             stop=threading.Event(),
         )
-        ended = sleep.get_cycle(self.db, cycle.id)[0]
+        ended = cycles.get_cycle(self.db, cycle.id)[0]
         assert status == CycleStatus(ended.status), ended.error
         return ended
 

@@ -30,13 +30,13 @@ from app.errors import (
     ExperimentActive,
     SleepCycleActive,
 )
-from app.services import consolidation, registry, sleep
-from app.services.experiences import erase_experience
+from app.services import cycle_end, cycle_run, cycles, registry, sleep
+from app.services.erasure import erase_experience
 from app.services.instances import put_instance
 from app.training.trainer import LoraTrainer
 from app.worker import experiment
 from tests.patience import seconds_left, wait_until
-from tests.publishing import NOW
+from tests.publishing import NOW, roll_back
 from tests.support import run_command
 from tests.worker.conftest import Place
 
@@ -52,7 +52,7 @@ class Line:
 
 
 def published(place: Place, cycle: Any) -> CheckpointRow:
-    checkpoint_id = sleep.get_cycle(place.db, cycle.id)[2]
+    checkpoint_id = cycles.get_cycle(place.db, cycle.id)[2]
     assert checkpoint_id is not None
     return registry.get_checkpoint(place.db, checkpoint_id).row
 
@@ -241,16 +241,16 @@ def test_what_is_gone_or_under_way_is_said(make_place: Callable[[], Place]) -> N
     request = sleep.CycleRequest(instance="default", trigger=Trigger.REQUEST, is_forced=True)
     cycle = sleep.request_cycle(place.db, request, now=NOW)
     assert prepare(place, row.id).order.parent is None
-    consolidation.start_cycle(place.db, cycle.id, worker_id="w", now=NOW)
+    cycle_run.start_cycle(place.db, cycle.id, worker_id="w", now=NOW)
     with pytest.raises(SleepCycleActive):
         prepare(place, row.id)
-    consolidation.stop_cycle(place.db, cycle.id, worker_id="w", now=NOW)
+    cycle_end.stop_cycle(place.db, cycle.id, worker_id="w", now=NOW)
     sleep.cancel_cycle(place.db, cycle.id, now=NOW)
     trained = registry.list_provenance(place.db, row.id)[0][1]
     erase_experience(place.db, trained, now=NOW)
     with pytest.raises(CheckpointNotReproducible, match=f"1 of the .* are erased .{trained}"):
         prepare(place, row.id)
-    registry.rollback(place.db, "default", actor="x", reason=None, expected_revisions=None, now=NOW)
+    roll_back(place.db, place.settings.checkpoints_dir)
     artifacts.remove(place.settings.checkpoints_dir, row.name)
     with pytest.raises(CheckpointFilesMissing, match="manifest"):
         prepare(place, row.id)

@@ -14,7 +14,7 @@ import pytest
 from app.db.engine import Database
 from app.domain.decision import Trigger
 from app.domain.worker_end import DISK_FULL_EXIT, WorkerEnd
-from app.services import consolidation, sleep
+from app.services import cycle_end, cycles, sleep
 from app.settings import Settings
 from tests.patience import seconds_left
 from tests.publishing import NOW, fill
@@ -46,7 +46,7 @@ def run_child(way: str, cycle_id: str, data_dir: Path) -> int:
 
 
 def error_of(db: Database, cycle_id: str) -> tuple[str, str | None]:
-    cycle = sleep.get_cycle(db, cycle_id)[0]
+    cycle = cycles.get_cycle(db, cycle_id)[0]
     return cycle.status, cycle.error["code"] if cycle.error else None
 
 
@@ -56,7 +56,7 @@ def test_adapter_that_does_not_fit_fails_the_cycle_as_disk_full(
     cycle_id = queue_cycle(db)
     assert run_child("overfill", cycle_id, data_dir) == 0
     assert error_of(db, cycle_id) == ("failed", "disk-full")
-    assert sleep.get_cycle(db, cycle_id)[0].attempts == 1
+    assert cycles.get_cycle(db, cycle_id)[0].attempts == 1
     assert list((data_dir / "checkpoints" / ".staging").iterdir()) == []
 
 
@@ -78,11 +78,9 @@ def test_disk_without_room_to_say_so_is_told_by_the_exit_code(disk: Path) -> Non
         code = run_child("fill_disk", cycle_id, disk)
         assert code == DISK_FULL_EXIT
         (disk / "filler").unlink()
-        starts = consolidation.settle_dead_worker(
-            db, cycle_id, end=WorkerEnd(exit_code=code), now=NOW
-        )
+        starts = cycle_end.settle_dead_worker(db, cycle_id, end=WorkerEnd(exit_code=code), now=NOW)
         assert starts == (attempt if attempt < 3 else 0)
     assert error_of(db, cycle_id) == ("failed", "disk-full")
-    types = [event.type for event in sleep.list_events(db, cycle_id, after_seq=0, limit=500)[0]]
+    types = [event.type for event in cycles.list_events(db, cycle_id, after_seq=0, limit=500)[0]]
     assert types.count("sleep_cycle.disk_full") == 3
     db.close()

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from app.db import experiences
 from app.domain.policy import Promotion
-from app.services import registry, sleep
+from app.services import cycles, registry
 from tests.publishing import aliases
 from tests.worker.conftest import Place
 
@@ -16,7 +16,7 @@ def test_refused_cycle_moves_no_alias_and_the_third_refusal_quarantines(
 ) -> None:
     place = make_place()
     place.fill(range(10))
-    live = sleep.get_cycle(place.db, place.sleep().id)[2]
+    live = cycles.get_cycle(place.db, place.sleep().id)[2]
     place.fill(range(10, 20))
     place.restart(gate={"inert_limit": 5e-3})
     for attempt in (1, 2, 3):
@@ -28,7 +28,7 @@ def test_refused_cycle_moves_no_alias_and_the_third_refusal_quarantines(
         assert len(rows) >= 5
         expected = "buffered" if attempt < 3 else "quarantined"
         assert {(row.status, row.attempts) for row in rows} == {(expected, attempt)}
-        refused = sleep.get_cycle(place.db, ended.id)[2]
+        refused = cycles.get_cycle(place.db, ended.id)[2]
         assert refused is not None
         row = registry.get_checkpoint(place.db, refused).row
         assert (place.settings.checkpoints_dir / row.name / "manifest.json").is_file()
@@ -49,9 +49,9 @@ def test_accepted_cycle_under_manual_policy_only_proposes(
     place.fill(range(10))
     first = place.sleep()
     assert first.status == "succeeded"
-    assert aliases(place.db) == {"candidate": sleep.get_cycle(place.db, first.id)[2]}
+    assert aliases(place.db) == {"candidate": cycles.get_cycle(place.db, first.id)[2]}
     place.fill(range(10, 20))
     second = place.sleep()
     assert second.plan["parent_checkpoint_id"] is None
     assert set(second.plan["experience_ids"]).isdisjoint(first.plan["experience_ids"])
-    assert aliases(place.db) == {"candidate": sleep.get_cycle(place.db, second.id)[2]}
+    assert aliases(place.db) == {"candidate": cycles.get_cycle(place.db, second.id)[2]}

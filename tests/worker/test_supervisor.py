@@ -16,7 +16,7 @@ import torch
 from app.db.engine import Database
 from app.domain.decision import Trigger
 from app.errors import BaseModelNotFound
-from app.services import sleep
+from app.services import cycles, sleep
 from app.worker import supervisor
 from app.worker.cycle import _explain
 from app.worker.supervisor import POLL_SECONDS, Stopwatch, Supervisor
@@ -59,7 +59,7 @@ def run_badly(
 
 
 def events_of(db: Database, cycle_id: str) -> list[Any]:
-    return list(sleep.list_events(db, cycle_id, after_seq=0, limit=500)[0])
+    return list(cycles.list_events(db, cycle_id, after_seq=0, limit=500)[0])
 
 
 def wait_for_event(db: Database, cycle_id: str, type_: str) -> dict[str, Any]:
@@ -77,7 +77,7 @@ def test_child_that_hangs_is_killed_and_counted_as_a_crash(
     assert data["exit_code"] == -signal.SIGKILL
     assert "SAGE_STALL_SECONDS" in data["detail"]
     wait_for_event(db, cycle_id, "sleep_cycle.requeued")
-    assert sleep.get_cycle(db, cycle_id)[0].attempts >= 1
+    assert cycles.get_cycle(db, cycle_id)[0].attempts >= 1
 
 
 def test_child_killed_from_outside_leaves_a_hint_of_memory(
@@ -94,7 +94,7 @@ def test_child_without_memory_fails_the_cycle_by_name(
 ) -> None:
     cycle_id = run_badly("swell")
     assert wait_for_event(db, cycle_id, "sleep_cycle.failed")["code"] == "out-of-memory"
-    counts = sleep.get_cycle(db, cycle_id)[0].attempts
+    counts = cycles.get_cycle(db, cycle_id)[0].attempts
     assert counts == 1
 
 

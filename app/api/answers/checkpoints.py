@@ -23,7 +23,7 @@ from app.db.lineage import LineageUse, UsePlace
 from app.db.tables import AliasHistoryRow, CycleExperienceRow
 from app.domain.checkpoint import Alias
 from app.errors import CursorNotFound
-from app.services import live_reports, registry
+from app.services import live_reports, promotion, registry
 
 _PLACE = re.compile(r"(\d{1,15})-(train|rehearsal|held_out)-(\d{1,15})", re.ASCII)
 """A cursor of a checkpoint's experiences: the place of the last one of the page before."""
@@ -87,7 +87,7 @@ def report_out(view: live_reports.ReportView) -> ReportOut:
     )
 
 
-def aliases_out(view: registry.AliasesView, response: Response) -> AliasesOut:
+def aliases_out(view: promotion.AliasesView, response: Response) -> AliasesOut:
     """The aliases; one that points nowhere is null. Puts their entity tag on the answer."""
     response.headers["ETag"] = aliases_etag(view.revision)
     targets = {alias.name: alias.checkpoint_id for alias in view.aliases}

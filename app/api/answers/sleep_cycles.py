@@ -18,7 +18,7 @@ from app.api.schemas import (
 )
 from app.db.tables import SleepCycleRow
 from app.domain.cycle_report import find
-from app.services import cycle_reports, sleep
+from app.services import cycles, sleep
 
 
 def cycle_out(row: SleepCycleRow, instance: str, checkpoint_id: str | None) -> SleepCycleOut:
@@ -61,7 +61,7 @@ def cycle_figures_out(row: SleepCycleRow, checkpoint_id: str | None) -> CycleFig
     )
 
 
-def cycle_report_out(found: cycle_reports.CycleReport) -> CycleReportOut:
+def cycle_report_out(found: cycles.CycleReport) -> CycleReportOut:
     """A cycle's report."""
     cycle, checkpoint, findings = found.cycle, found.checkpoint, asdict(found.findings)
     names = (

@@ -21,7 +21,7 @@ from app.api.guards.body_limit import limit_body
 from app.api.guards.write_slots import take_write_slot
 from app.api.problems import problem_responses
 from app.domain.access import Access, Scope
-from app.services.ownership import OWNED, require_own
+from app.services.tokens import OWNED, require_own
 
 NEEDED: dict[str, Scope | None] = {
     "POST /v1/experiences": Scope.INGEST,

@@ -35,7 +35,7 @@ from app.api.schemas import (
 from app.artifacts import Archive
 from app.domain.checkpoint import CheckpointStatus
 from app.domain.experience import CycleRole
-from app.services import live_reports, registry
+from app.services import live_reports, promotion, registry
 
 MEDIA_TYPES = {".json": "application/json"}
 
@@ -136,11 +136,10 @@ def promote_checkpoint(
 ) -> AliasesOut:
     """Make a checkpoint `current`; a refused one needs `force` and a reason."""
     wanted = body or PromoteIn()
-    daemon.guard.check_promotion(checkpoint_id, now=now)
-    view = registry.promote(
+    view = promotion.promote(
         daemon.db,
         checkpoint_id,
-        root=daemon.checkpoints_root,
+        guard=daemon.guard,
         is_forced=wanted.force,
         actor=wanted.actor,
         reason=wanted.reason,

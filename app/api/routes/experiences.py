@@ -162,7 +162,7 @@ def get_experience(experience_id: str, daemon: DaemonDep) -> ExperienceDetailOut
 )
 def delete_experience(experience_id: str, daemon: DaemonDep, now: Now) -> ErasedOut:
     """Erase an experience's text, and name the checkpoints that were trained on it."""
-    row, trained = experiences.erase_experience(daemon.db, experience_id, now=now)
+    row, trained = erasure.erase_experience(daemon.db, experience_id, now=now)
     is_purged = erasure.purge_traces(
         daemon.db, kept_root=daemon.kept_root, snapshots_root=daemon.snapshots_root
     )

@@ -47,12 +47,11 @@ from app.db.events import EventFilter
 from app.db.tables import EventRow
 from app.domain.exchange import SLUG_PATTERN
 from app.services import (
-    experience_summary,
-    instance_events,
+    cycles,
+    decisions,
+    experiences,
     instances,
-    rebuild,
-    registry,
-    salience_distribution,
+    promotion,
     sleep,
 )
 
@@ -100,7 +99,7 @@ def get_experience_summary(
     slug: str, daemon: DaemonDep, min_salience: Annotated[float, Query(ge=0, le=1)] = 0.7
 ) -> ExperienceSummaryOut:
     """How many experiences counted, how salient they are, and since when."""
-    found = experience_summary.summarise_experiences(daemon.db, slug, min_salience=min_salience)
+    found = experiences.summarise_experiences(daemon.db, slug, min_salience=min_salience)
     return ExperienceSummaryOut(**asdict(found), instance=slug, min_salience=min_salience)
 
 
@@ -109,7 +108,7 @@ def get_salience_distribution(
     slug: str, daemon: DaemonDep, newest: Annotated[int, Query(ge=1, le=5000)] = 1000
 ) -> SalienceDistributionOut:
     """How many of the newest experiences fall into each tenth of salience, by dimension."""
-    found = salience_distribution.distribute_salience(daemon.db, slug, newest=newest)
+    found = experiences.distribute_salience(daemon.db, slug, newest=newest)
     return SalienceDistributionOut(**asdict(found), instance=slug)
 
 
@@ -118,7 +117,7 @@ def list_cycle_figures(
     slug: str, daemon: DaemonDep, cursor: Cursor = None, limit: Limit = 50
 ) -> ListOut[CycleFiguresOut]:
     """What each cycle learned and kept, newest first; a cycle's own route has the rest."""
-    page, checkpoint_ids, _ = sleep.list_cycles(
+    page, checkpoint_ids, _ = cycles.list_cycles(
         daemon.db, instance=slug, status=None, cursor=cursor, limit=limit
     )
     return ListOut(
@@ -131,7 +130,7 @@ def list_cycle_figures(
 @router.get("/{slug}/aliases", responses=problem_responses(HTTPStatus.NOT_FOUND))
 def get_aliases(slug: str, response: Response, daemon: DaemonDep) -> AliasesOut:
     """Which checkpoint each alias names; the ETag is for If-Match on promote and rollback."""
-    view = registry.get_aliases(daemon.db, slug)
+    view = promotion.get_aliases(daemon.db, slug)
     return aliases_out(view, response)
 
 
@@ -145,7 +144,7 @@ def list_alias_history(
     limit: Limit = 50,
 ) -> ListOut[AliasMoveOut]:
     """Every move of the aliases, newest first: from, to, by whom, why."""
-    rows = registry.list_alias_history(daemon.db, slug, before_seq=cursor, limit=limit)
+    rows = promotion.list_alias_history(daemon.db, slug, before_seq=cursor, limit=limit)
     data = [alias_move_out(row) for row in rows[:limit]]
     has_more = len(rows) > limit
     return ListOut(data=data, has_more=has_more, next=str(data[-1].id) if has_more else None)
@@ -167,10 +166,10 @@ def rollback_instance(
 ) -> AliasesOut:
     """Take `current` one promotion back; again and again, down to the bare base model."""
     wanted = body or RollbackIn()
-    daemon.guard.check_rollback(slug, now=now)
-    view = registry.rollback(
+    view = promotion.rollback(
         daemon.db,
         slug,
+        guard=daemon.guard,
         actor=wanted.actor,
         reason=wanted.reason,
         expected_revisions=expected_revisions,
@@ -195,7 +194,7 @@ def dismiss_candidate(
 ) -> AliasesOut:
     """Refuse the `candidate`: its experiences go back to the buffer with an attempt counted."""
     wanted = body or DismissIn()
-    view = registry.dismiss_candidate(
+    view = promotion.dismiss_candidate(
         daemon.db,
         slug,
         actor=wanted.actor,
@@ -226,7 +225,7 @@ def rebuild_instance(
 ) -> SleepCycleOut:
     """Queue a cycle from the base over what is still consolidated; the gate judges it as ever."""
     wanted = body or RebuildIn()
-    cycle = rebuild.request_rebuild(
+    cycle = sleep.request_rebuild(
         daemon.db,
         slug,
         actor=wanted.actor,
@@ -274,13 +273,11 @@ async def list_instance_events(
     wanted = EventFilter(subject=subject, has_progress=progress)
 
     def read(after_seq: int, at_most: int) -> tuple[Sequence[EventRow], bool]:
-        found = instance_events.list_events(
-            daemon.db, slug, wanted, after_seq=after_seq, limit=at_most
-        )
+        found = instances.list_events(daemon.db, slug, wanted, after_seq=after_seq, limit=at_most)
         return found, False
 
     def read_back(before_seq: int, at_most: int) -> tuple[Sequence[EventRow], bool]:
-        found = instance_events.list_newest_events(
+        found = instances.list_newest_events(
             daemon.db, slug, wanted, before_seq=before_seq, limit=at_most
         )
         return found, False
@@ -291,12 +288,12 @@ async def list_instance_events(
             return await list_events(read_back, after_seq=start or MAX_INTEGER, limit=limit)
         return await list_events(read, after_seq=start or 0, limit=limit)
     if start is None:
-        start = await run_in_threadpool(instance_events.find_last_event, daemon.db, slug)
+        start = await run_in_threadpool(instances.find_last_event, daemon.db, slug)
     return await stream_events(request, read, after_seq=start)
 
 
 @router.get("/{slug}/sleep-decision", responses=problem_responses(HTTPStatus.NOT_FOUND))
 def get_sleep_decision(slug: str, daemon: DaemonDep, now: Now) -> DecisionOut:
     """Whether the instance should sleep now, and every reason with its numbers."""
-    decision = sleep.get_decision(daemon.db, slug, now=now)
+    decision = decisions.get_decision(daemon.db, slug, now=now)
     return DecisionOut(**decision.to_json())

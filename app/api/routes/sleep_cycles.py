@@ -36,7 +36,7 @@ from app.api.schemas import (
 from app.db.tables import EventRow
 from app.domain.decision import Trigger
 from app.domain.progress import CycleStatus
-from app.services import cycle_reports, sleep
+from app.services import cycles, sleep
 
 REPORT_HEADERS = {"Vary": "Accept", "Cache-Control": "no-cache"}
 
@@ -97,7 +97,7 @@ def list_sleep_cycles(
     """List cycles, newest first."""
     if instance is not None:
         access.require_instance(instance)
-    page, checkpoint_ids, slugs = sleep.list_cycles(
+    page, checkpoint_ids, slugs = cycles.list_cycles(
         daemon.db,
         instance=instance,
         within=access.instances,
@@ -117,7 +117,7 @@ def list_sleep_cycles(
 @router.get("/{cycle_id}", responses=problem_responses(HTTPStatus.NOT_FOUND))
 def get_sleep_cycle(cycle_id: str, daemon: DaemonDep) -> SleepCycleOut:
     """One cycle: its plan, progress, metrics and verdict."""
-    return cycle_out(*sleep.get_cycle(daemon.db, cycle_id))
+    return cycle_out(*cycles.get_cycle(daemon.db, cycle_id))
 
 
 @router.post(
@@ -128,7 +128,7 @@ def get_sleep_cycle(cycle_id: str, daemon: DaemonDep) -> SleepCycleOut:
 def cancel_sleep_cycle(cycle_id: str, daemon: DaemonDep, now: Now) -> SleepCycleOut:
     """Cancel a queued cycle at once, or ask a running one to stop; its experiences go back."""
     sleep.cancel_cycle(daemon.db, cycle_id, now=now)
-    return cycle_out(*sleep.get_cycle(daemon.db, cycle_id))
+    return cycle_out(*cycles.get_cycle(daemon.db, cycle_id))
 
 
 @router.get(
@@ -150,7 +150,7 @@ def get_cycle_report(
     ] = None,
 ) -> Any:
     """What a cycle in any state learned and kept, the gate's verdict, and replies side by side."""
-    report = cycle_report_out(cycle_reports.get_report(daemon.db, cycle_id))
+    report = cycle_report_out(cycles.get_report(daemon.db, cycle_id))
     if shape == "html" or (shape is None and prefers_html(accept)):
         page = render_report(report)
         return HTMLResponse(page.html, headers={**REPORT_HEADERS, **page.headers})
@@ -176,7 +176,7 @@ async def list_sleep_cycle_events(
     start = last_event_id if last_event_id is not None else after
 
     def read(after_seq: int, at_most: int) -> tuple[Sequence[EventRow], bool]:
-        return sleep.list_events(daemon.db, cycle_id, after_seq=after_seq, limit=at_most)
+        return cycles.list_events(daemon.db, cycle_id, after_seq=after_seq, limit=at_most)
 
     if EVENT_STREAM in accept:
         return await stream_events(request, read, after_seq=start)

@@ -11,7 +11,8 @@ import pytest
 from app.db.engine import Database
 from app.domain.decision import Trigger
 from app.services import sleep
-from app.services.experiences import erase_experience, get_experience
+from app.services.erasure import erase_experience
+from app.services.experiences import get_experience
 from tests.publishing import NOW, end, fill, publish, report
 from tests.support import RunningDaemon, make_exchange
 

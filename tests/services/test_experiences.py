@@ -1,4 +1,4 @@
-"""How salience is spread."""
+"""What an instance collected, in numbers: how salience is spread."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from app.clock import utc_now
 from app.db.engine import Database
 from app.domain.exchange import Exchange
 from app.domain.salience import BINS, count_bins
+from app.services.experiences import distribute_salience
 from app.services.ingest import Submission, ingest_many
-from app.services.salience_distribution import distribute_salience
 from tests.support import make_exchange
 
 

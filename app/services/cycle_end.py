@@ -1,8 +1,7 @@
-"""A cycle's way through the database, as the worker walks it: start, progress, end.
+"""How a cycle ends: completed, failed, cancelled, or settled after its worker died.
 
-Training happens between these transactions, never inside one. Each step demands that the cycle is
-still in the state, and with the worker, that the step before left it in; a worker that lost its
-cycle finds out here and publishes nothing.
+Each end is one transaction that takes it all along: checkpoint, experiences, aliases and events.
+What a worker ends must still be its own (`sleep_cycles.update_owned`).
 """
 
 from __future__ import annotations
@@ -14,44 +13,27 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from app.db import checkpoints, events, experiences, instances, sleep_cycles
+from app.db import checkpoints, events, experiences, sleep_cycles
 from app.db.engine import Database
-from app.db.tables import CheckpointRow, ExperienceRow, SleepCycleRow
+from app.db.tables import CheckpointRow, SleepCycleRow
 from app.domain.checkpoint import Alias, CheckpointFile, CheckpointStatus
 from app.domain.curation import NEAR_COPIES
-from app.domain.decision import Trigger
-from app.domain.experience import CycleRole, ExperienceStatus, TrainingExchange, Turn
 from app.domain.gate import Verdict
 from app.domain.plan import CyclePlan
-from app.domain.policy import Promotion, SleepPolicy
-from app.domain.progress import RUNNING_STATUSES, CycleStatus, Progress, Stage
+from app.domain.policy import Promotion
+from app.domain.progress import RUNNING_STATUSES, CycleStatus
 from app.domain.report import TrainingReport
-from app.domain.salience import COMPONENTS, Salience
 from app.domain.worker_end import WorkerEnd
-from app.errors import CycleOwnershipLost
 from app.services.alias_moves import promote_within, propose_within
-from app.services.instances import load_effective
-from app.services.sleep import end_cancelled
+from app.services.instances import load_policy
 
 MAX_CYCLE_STARTS = 3
 """A cycle whose worker died this often is failed instead of queued again."""
 
+
 BLAMING_CODES = frozenset({"non-finite-loss"})
 """Failures that may lie in the experiences and count as an attempt of each. Any other is the
 machine's or a setting's fault, and must not quarantine what nobody could have trained."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class CycleOrder:
-    """All that a worker needs to run one cycle."""
-
-    cycle: SleepCycleRow
-    instance: str
-    plan: CyclePlan
-    parent: CheckpointRow | None
-    replaced: CheckpointRow | None
-    train: tuple[TrainingExchange, ...]
-    held_out: tuple[TrainingExchange, ...]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -63,86 +45,6 @@ class Publication:
     files: Sequence[CheckpointFile]
     archive_size_bytes: int
     archive_sha256: str
-
-
-def find_next_queued(db: Database) -> str | None:
-    """Id of the cycle that waits longest, or None."""
-    with db.read() as session:
-        cycle = sleep_cycles.find_next_queued(session)
-        return cycle.id if cycle else None
-
-
-def start_cycle(db: Database, cycle_id: str, *, worker_id: str, now: datetime) -> CycleOrder:
-    """Take a queued cycle for a worker and read what it needs.
-
-    Raises: SleepCycleNotFound, CycleOwnershipLost when it is not queued.
-    """
-    with db.write() as session:
-        cycle = sleep_cycles.get_cycle(session, cycle_id)
-        taken = sleep_cycles.update_cycle(
-            session,
-            cycle_id,
-            {
-                "status": CycleStatus.TRAINING,
-                "worker_id": worker_id,
-                "attempts": cycle.attempts + 1,
-                "started_at": now,
-                "heartbeat_at": now,
-                "progress": Progress(stage=Stage.LOADING).to_json(),
-            },
-            from_statuses=(CycleStatus.QUEUED,),
-        )
-        if not taken:
-            raise CycleOwnershipLost(f"Cycle {cycle_id} is {cycle.status}, not queued.")
-        events.append_event(
-            session,
-            type_="sleep_cycle.started",
-            instance_id=cycle.instance_id,
-            cycle_id=cycle_id,
-            now=now,
-            data={"attempt": cycle.attempts + 1},
-        )
-        return _order(session, sleep_cycles.get_cycle(session, cycle_id))
-
-
-def record_progress(
-    db: Database,
-    cycle_id: str,
-    *,
-    worker_id: str,
-    progress: Progress,
-    heartbeat_at: datetime,
-    now: datetime,
-) -> bool:
-    """Store how far a cycle is; returns whether someone asked for its cancel.
-
-    Args:
-        heartbeat_at: When the thread that does the work last gave a sign.
-
-    Raises: CycleOwnershipLost.
-    """
-    is_evaluating = progress.stage in {Stage.EVALUATING_AFTER, Stage.PUBLISHING}
-    with db.write() as session:
-        _update_owned(
-            session,
-            cycle_id,
-            worker_id,
-            {
-                "progress": progress.to_json(),
-                "heartbeat_at": heartbeat_at,
-                "status": CycleStatus.EVALUATING if is_evaluating else CycleStatus.TRAINING,
-            },
-        )
-        cycle = sleep_cycles.get_cycle(session, cycle_id)
-        events.append_event(
-            session,
-            type_="sleep_cycle.progress",
-            instance_id=cycle.instance_id,
-            cycle_id=cycle_id,
-            now=now,
-            data=progress.to_json(),
-        )
-        return cycle.cancel_requested_at is not None
 
 
 def complete_cycle(
@@ -161,7 +63,7 @@ def complete_cycle(
     """
     status = CycleStatus.SUCCEEDED if verdict.is_accepted else CycleStatus.REJECTED
     with db.write() as session:
-        _update_owned(
+        sleep_cycles.update_owned(
             session,
             cycle_id,
             worker_id,
@@ -181,12 +83,8 @@ def complete_cycle(
             _publish_alias(session, cycle, checkpoint, now=now)
         else:
             failed = [check.text for check in verdict.checks if not check.is_passed]
-            _release(
-                session,
-                cycle,
-                counts_attempt=True,
-                reason=f"rejected: {'; '.join(failed)}",
-            )
+            why = f"rejected: {'; '.join(failed)}"
+            _release(session, cycle, counts_attempt=True, reason=why)
         _append_end(session, cycle, status, now=now, data={"checkpoint_id": checkpoint.id})
     return status
 
@@ -255,82 +153,21 @@ def settle_all_running(db: Database, *, now: datetime) -> int:
         return len(cycles)
 
 
-def list_active_ids(db: Database) -> list[str]:
-    """Ids of the cycles that are queued or running, of all instances."""
-    with db.read() as session:
-        return sleep_cycles.list_active_ids(session)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class CycleSigns:
-    """What the supervisor looks at while a worker runs."""
-
-    is_cancel_requested: bool
-    heartbeat_at: datetime | None
-
-
-def read_signs(db: Database, cycle_id: str) -> CycleSigns:
-    """Whether a cycle was asked to stop, and when its worker last gave a sign."""
-    with db.read() as session:
-        cycle = sleep_cycles.get_cycle(session, cycle_id)
-        return CycleSigns(
-            is_cancel_requested=cycle.cancel_requested_at is not None,
-            heartbeat_at=cycle.heartbeat_at,
-        )
-
-
-def _order(session: Session, cycle: SleepCycleRow) -> CycleOrder:
-    plan = CyclePlan.from_json(cycle.plan)
-    parent_id = plan.parent_checkpoint_id
-    return CycleOrder(
-        cycle=cycle,
-        instance=instances.get_instance_by_id(session, cycle.instance_id).slug,
-        plan=plan,
-        parent=checkpoints.get_checkpoint(session, parent_id) if parent_id else None,
-        replaced=_replaced(session, cycle, plan),
-        train=(
-            *read_exchanges_within(session, plan.experience_ids, CycleRole.TRAIN),
-            *read_exchanges_within(session, plan.rehearsal_ids, CycleRole.REHEARSAL),
-        ),
-        held_out=read_exchanges_within(session, plan.held_out_ids, CycleRole.HELD_OUT),
+def end_cancelled(session: Session, cycle: SleepCycleRow, *, now: datetime) -> None:
+    """Within a transaction: end an active cycle as cancelled and give its experiences back."""
+    _release(session, cycle, counts_attempt=False, reason="")
+    sleep_cycles.update_cycle(
+        session,
+        cycle.id,
+        {"status": CycleStatus.CANCELLED, "finished_at": now},
+        from_statuses=(CycleStatus.QUEUED, CycleStatus.TRAINING, CycleStatus.EVALUATING),
     )
-
-
-def _replaced(session: Session, cycle: SleepCycleRow, plan: CyclePlan) -> CheckpointRow | None:
-    """What a cycle that starts from the base by itself must not fall behind.
-
-    A person who asks for a new start may want something forgotten.
-    """
-    is_new_start = plan.parent_checkpoint_id is None and cycle.trigger != Trigger.REBUILD
-    if not is_new_start or plan.replaces_checkpoint_id is None:
-        return None
-    row = checkpoints.get_checkpoint(session, plan.replaces_checkpoint_id)
-    return row if row.status == CheckpointStatus.READY else None
-
-
-def read_exchanges_within(
-    session: Session, ids: Sequence[str], role: CycleRole
-) -> tuple[TrainingExchange, ...]:
-    """Within a transaction: the texts of these experiences, in this order, without erased ones."""
-    return tuple(
-        _exchange(row, role)
-        for row in experiences.list_by_ids(session, ids)
-        if row.status != ExperienceStatus.ERASED
-    )
-
-
-def _exchange(row: ExperienceRow, role: CycleRole) -> TrainingExchange:
-    return TrainingExchange(
-        experience_id=row.id,
-        prompt=row.prompt,
-        response=row.response,
-        salience=Salience(**{name: getattr(row, name) for name in COMPONENTS}),
-        history=tuple(Turn(role=turn["role"], content=turn["content"]) for turn in row.history),
-        system_prompt=row.system_prompt,
-        session=row.session,
-        phase=row.phase,
-        is_truncated=row.is_truncated,
-        role=role,
+    events.append_event(
+        session,
+        type_="sleep_cycle.cancelled",
+        instance_id=cycle.instance_id,
+        cycle_id=cycle.id,
+        now=now,
     )
 
 
@@ -383,32 +220,20 @@ def _settle_left_out(session: Session, cycle: SleepCycleRow) -> None:
 
 
 def _publish_alias(
-    session: Session,
-    cycle: SleepCycleRow,
-    checkpoint: CheckpointRow,
-    *,
-    now: datetime,
+    session: Session, cycle: SleepCycleRow, checkpoint: CheckpointRow, *, now: datetime
 ) -> None:
     """Promote; but propose under manual policy, or if a person moved `current` meanwhile."""
     current = checkpoints.find_alias_target(session, cycle.instance_id, Alias.CURRENT)
-    policy = _policy(session, cycle)
     actor = f"cycle {cycle.number}"
     reason = "accepted by the gate"
     if current != CyclePlan.from_json(cycle.plan).replaces_checkpoint_id:
         reason += ", but current moved while the cycle ran"
-    elif policy.promotion is Promotion.MANUAL:
+    elif load_policy(session, cycle.instance_id).promotion is Promotion.MANUAL:
         reason += "; the policy leaves promotion to a person"
     else:
         promote_within(session, checkpoint, actor=actor, reason=reason, now=now)
         return
-    propose_within(
-        session,
-        checkpoint,
-        min_salience=policy.min_salience,
-        actor=actor,
-        reason=reason,
-        now=now,
-    )
+    propose_within(session, checkpoint, actor=actor, reason=reason, now=now)
 
 
 def _settle(
@@ -472,46 +297,20 @@ def _fail(
 ) -> None:
     error = {"code": code, "message": message}
     values = {"status": CycleStatus.FAILED, "finished_at": now, "error": error}
-    _update_owned(session, cycle_id, worker_id, values)
+    sleep_cycles.update_owned(session, cycle_id, worker_id, values)
     cycle = sleep_cycles.get_cycle(session, cycle_id)
-    _release(
-        session,
-        cycle,
-        counts_attempt=code in BLAMING_CODES,
-        reason=f"failed: {code}",
-    )
+    _release(session, cycle, counts_attempt=code in BLAMING_CODES, reason=f"failed: {code}")
     _append_end(session, cycle, CycleStatus.FAILED, now=now, data=error)
 
 
-def _release(
-    session: Session,
-    cycle: SleepCycleRow,
-    *,
-    counts_attempt: bool,
-    reason: str,
-) -> None:
+def _release(session: Session, cycle: SleepCycleRow, *, counts_attempt: bool, reason: str) -> None:
     experiences.release_claimed(
         session,
         cycle.id,
-        min_salience=_policy(session, cycle).min_salience,
+        min_salience=load_policy(session, cycle.instance_id).min_salience,
         counts_attempt=counts_attempt,
         reason=reason,
     )
-
-
-def _policy(session: Session, cycle: SleepCycleRow) -> SleepPolicy:
-    slug = instances.get_instance_by_id(session, cycle.instance_id).slug
-    return load_effective(session, slug).policy
-
-
-def _update_owned(
-    session: Session, cycle_id: str, worker_id: str | None, values: Mapping[str, Any]
-) -> None:
-    is_owner = sleep_cycles.update_cycle(
-        session, cycle_id, values, from_statuses=RUNNING_STATUSES, worker_id=worker_id
-    )
-    if not is_owner:
-        raise CycleOwnershipLost(f"Cycle {cycle_id} is no longer with this worker.")
 
 
 def _append_end(

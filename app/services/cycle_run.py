@@ -1,0 +1,197 @@
+"""A cycle in the hands of a worker: next in line, taken with what it needs, its progress and signs.
+
+Training happens between these transactions, never inside one. Each demands that the cycle is still
+in the state, and with the worker, that the one before left it in; a worker that lost its cycle
+finds out here, or at its end (`app.services.cycle_end`), and publishes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy.orm import Session
+
+from app.db import checkpoints, events, experiences, instances, sleep_cycles
+from app.db.engine import Database
+from app.db.tables import CheckpointRow, ExperienceRow, SleepCycleRow
+from app.domain.checkpoint import CheckpointStatus
+from app.domain.decision import Trigger
+from app.domain.experience import CycleRole, ExperienceStatus, TrainingExchange, Turn
+from app.domain.plan import CyclePlan
+from app.domain.progress import CycleStatus, Progress, Stage
+from app.domain.salience import COMPONENTS, Salience
+from app.errors import CycleOwnershipLost
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CycleOrder:
+    """All that a worker needs to run one cycle."""
+
+    cycle: SleepCycleRow
+    instance: str
+    plan: CyclePlan
+    parent: CheckpointRow | None
+    replaced: CheckpointRow | None
+    train: tuple[TrainingExchange, ...]
+    held_out: tuple[TrainingExchange, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CycleSigns:
+    """What the supervisor looks at while a worker runs."""
+
+    is_cancel_requested: bool
+    heartbeat_at: datetime | None
+
+
+def find_next_queued(db: Database) -> str | None:
+    """Id of the cycle that waits longest, or None."""
+    with db.read() as session:
+        cycle = sleep_cycles.find_next_queued(session)
+        return cycle.id if cycle else None
+
+
+def list_active_ids(db: Database) -> list[str]:
+    """Ids of the cycles that are queued or running, of all instances."""
+    with db.read() as session:
+        return sleep_cycles.list_active_ids(session)
+
+
+def start_cycle(db: Database, cycle_id: str, *, worker_id: str, now: datetime) -> CycleOrder:
+    """Take a queued cycle for a worker and read what it needs.
+
+    Raises: SleepCycleNotFound, CycleOwnershipLost when it is not queued.
+    """
+    with db.write() as session:
+        cycle = sleep_cycles.get_cycle(session, cycle_id)
+        taken = sleep_cycles.update_cycle(
+            session,
+            cycle_id,
+            {
+                "status": CycleStatus.TRAINING,
+                "worker_id": worker_id,
+                "attempts": cycle.attempts + 1,
+                "started_at": now,
+                "heartbeat_at": now,
+                "progress": Progress(stage=Stage.LOADING).to_json(),
+            },
+            from_statuses=(CycleStatus.QUEUED,),
+        )
+        if not taken:
+            raise CycleOwnershipLost(f"Cycle {cycle_id} is {cycle.status}, not queued.")
+        events.append_event(
+            session,
+            type_="sleep_cycle.started",
+            instance_id=cycle.instance_id,
+            cycle_id=cycle_id,
+            now=now,
+            data={"attempt": cycle.attempts + 1},
+        )
+        return _order(session, sleep_cycles.get_cycle(session, cycle_id))
+
+
+def record_progress(
+    db: Database,
+    cycle_id: str,
+    *,
+    worker_id: str,
+    progress: Progress,
+    heartbeat_at: datetime,
+    now: datetime,
+) -> bool:
+    """Store how far a cycle is; returns whether someone asked for its cancel.
+
+    Args:
+        heartbeat_at: When the thread that does the work last gave a sign.
+
+    Raises: CycleOwnershipLost.
+    """
+    is_evaluating = progress.stage in {Stage.EVALUATING_AFTER, Stage.PUBLISHING}
+    with db.write() as session:
+        sleep_cycles.update_owned(
+            session,
+            cycle_id,
+            worker_id,
+            {
+                "progress": progress.to_json(),
+                "heartbeat_at": heartbeat_at,
+                "status": CycleStatus.EVALUATING if is_evaluating else CycleStatus.TRAINING,
+            },
+        )
+        cycle = sleep_cycles.get_cycle(session, cycle_id)
+        events.append_event(
+            session,
+            type_="sleep_cycle.progress",
+            instance_id=cycle.instance_id,
+            cycle_id=cycle_id,
+            now=now,
+            data=progress.to_json(),
+        )
+        return cycle.cancel_requested_at is not None
+
+
+def read_signs(db: Database, cycle_id: str) -> CycleSigns:
+    """Whether a cycle was asked to stop, and when its worker last gave a sign."""
+    with db.read() as session:
+        cycle = sleep_cycles.get_cycle(session, cycle_id)
+        return CycleSigns(
+            is_cancel_requested=cycle.cancel_requested_at is not None,
+            heartbeat_at=cycle.heartbeat_at,
+        )
+
+
+def read_exchanges_within(
+    session: Session, ids: Sequence[str], role: CycleRole
+) -> tuple[TrainingExchange, ...]:
+    """Within a transaction: the texts of these experiences, in this order, without erased ones."""
+    return tuple(
+        _exchange(row, role)
+        for row in experiences.list_by_ids(session, ids)
+        if row.status != ExperienceStatus.ERASED
+    )
+
+
+def _order(session: Session, cycle: SleepCycleRow) -> CycleOrder:
+    plan = CyclePlan.from_json(cycle.plan)
+    parent_id = plan.parent_checkpoint_id
+    return CycleOrder(
+        cycle=cycle,
+        instance=instances.get_instance_by_id(session, cycle.instance_id).slug,
+        plan=plan,
+        parent=checkpoints.get_checkpoint(session, parent_id) if parent_id else None,
+        replaced=_replaced(session, cycle, plan),
+        train=(
+            *read_exchanges_within(session, plan.experience_ids, CycleRole.TRAIN),
+            *read_exchanges_within(session, plan.rehearsal_ids, CycleRole.REHEARSAL),
+        ),
+        held_out=read_exchanges_within(session, plan.held_out_ids, CycleRole.HELD_OUT),
+    )
+
+
+def _replaced(session: Session, cycle: SleepCycleRow, plan: CyclePlan) -> CheckpointRow | None:
+    """What a cycle that starts from the base by itself must not fall behind.
+
+    A person who asks for a new start may want something forgotten.
+    """
+    is_new_start = plan.parent_checkpoint_id is None and cycle.trigger != Trigger.REBUILD
+    if not is_new_start or plan.replaces_checkpoint_id is None:
+        return None
+    row = checkpoints.get_checkpoint(session, plan.replaces_checkpoint_id)
+    return row if row.status == CheckpointStatus.READY else None
+
+
+def _exchange(row: ExperienceRow, role: CycleRole) -> TrainingExchange:
+    return TrainingExchange(
+        experience_id=row.id,
+        prompt=row.prompt,
+        response=row.response,
+        salience=Salience(**{name: getattr(row, name) for name in COMPONENTS}),
+        history=tuple(Turn(role=turn["role"], content=turn["content"]) for turn in row.history),
+        system_prompt=row.system_prompt,
+        session=row.session,
+        phase=row.phase,
+        is_truncated=row.is_truncated,
+        role=role,
+    )

@@ -1,0 +1,96 @@
+"""Whether an instance should sleep now, and which instances should."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from datetime import datetime
+from zoneinfo import ZoneInfo
+
+from sqlalchemy.orm import Session
+
+from app.db import checkpoints, instances, sleep_cycles
+from app.db.engine import Database
+from app.domain.checkpoint import Alias
+from app.domain.decision import SleepDecision, SleepState, decide
+from app.domain.experience import ExperienceStatus
+from app.domain.policy import Promotion
+from app.domain.progress import CycleStatus
+from app.services.instances import EffectiveInstance, effective, load_effective
+
+ENDED_BY_WORK = (CycleStatus.SUCCEEDED, CycleStatus.REJECTED, CycleStatus.FAILED)
+"""States whose end starts the waiting interval; a cancel does not."""
+
+
+def list_due(db: Database, *, slugs: Collection[str] | None, now: datetime) -> list[str]:
+    """Slugs of the instances that should sleep now; of these, or of all.
+
+    The database finds those whose buffer is heavy enough, in one query, so that a hundred thousand
+    that sleep or idle cost next to nothing; the rules are then asked about the few. An instance
+    whose settings cannot be read is listed too: asking for its cycle says what is wrong with it.
+    """
+    with db.read() as session:
+        rows = instances.list_heavy(
+            session,
+            mass_threshold=db.defaults.policy.mass_threshold,
+            min_experiences=db.defaults.policy.min_experiences,
+            slugs=slugs,
+        )
+        heavy: list[EffectiveInstance] = []
+        due: list[str] = []
+        for row in rows:
+            try:
+                instance = effective(session, row)
+                ZoneInfo(instance.timezone)
+                heavy.append(instance)
+            except Exception:  # noqa: BLE001  # one instance must not keep the others awake
+                due.append(row.slug)
+        if heavy:
+            decisions = decide_many_within(session, heavy, now=now)
+            due += [
+                instance.row.slug
+                for instance, decision in zip(heavy, decisions, strict=True)
+                if decision.is_due
+            ]
+        return sorted(due)
+
+
+def get_decision(db: Database, slug: str, *, now: datetime) -> SleepDecision:
+    """Decide whether an instance should sleep now. Raises: InstanceNotFound."""
+    with db.read() as session:
+        return decide_within(session, load_effective(session, slug), now=now)
+
+
+def decide_within(session: Session, instance: EffectiveInstance, *, now: datetime) -> SleepDecision:
+    """The decision within a transaction of another service."""
+    (decision,) = decide_many_within(session, [instance], now=now)
+    return decision
+
+
+def decide_many_within(
+    session: Session, wanted: Sequence[EffectiveInstance], *, now: datetime
+) -> list[SleepDecision]:
+    """The decisions on some instances, in their order; as many queries as for one."""
+    ids = [instance.row.id for instance in wanted]
+    totals = instances.totals_by_status(session, ids)
+    last_ended = sleep_cycles.last_ended_by_instance(session, ids, ENDED_BY_WORK)
+    active = sleep_cycles.active_by_instance(session, ids)
+    manual = [item.row.id for item in wanted if item.policy.promotion is Promotion.MANUAL]
+    proposed = (
+        checkpoints.alias_targets_by_instance(session, manual, Alias.CANDIDATE) if manual else {}
+    )
+    decisions: list[SleepDecision] = []
+    for instance in wanted:
+        buffered = totals[instance.row.id].get(ExperienceStatus.BUFFERED)
+        last = last_ended.get(instance.row.id)
+        state = SleepState(
+            now=now,
+            local_time=now.astimezone(ZoneInfo(instance.timezone)).time(),
+            mass=buffered.mass if buffered else 0.0,
+            count=buffered.count if buffered else 0,
+            last_cycle_ended_at=last.finished_at if last else None,
+            last_exchange_at=instance.row.last_exchange_at,
+            has_active_cycle=instance.row.id in active,
+            has_candidate=instance.row.id in proposed,
+        )
+        decisions.append(decide(state, instance.policy))
+    return decisions
