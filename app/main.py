@@ -25,14 +25,7 @@ from app.api.ingest_meter import IngestMeter
 from app.api.pages import console, guide
 from app.api.pages.docs import install_docs
 from app.api.problems import install_problem_handlers
-from app.api.routes import (
-    checkpoints,
-    experiences,
-    instances,
-    metrics,
-    operations,
-    sleep_cycles,
-)
+from app.api.routes import checkpoints, experiences, instances, metrics, operations, sleep_cycles
 from app.api.tracing import install_tracing
 from app.clock import utc_now
 from app.db.engine import Database

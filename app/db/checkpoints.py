@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -12,6 +11,7 @@ from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.orm import Session
 
 from app.db import instances
+from app.db.listed import is_listed
 from app.db.paging import Page, fetch_page
 from app.db.tables import AliasHistoryRow, AliasRow, CheckpointRow
 from app.domain.checkpoint import Alias, AliasAction, CheckpointStatus
@@ -148,11 +148,10 @@ def alias_targets_by_instance(
     session: Session, instance_ids: Collection[int], alias: Alias
 ) -> dict[int, CheckpointRow]:
     """The checkpoint an alias points at, for those of the instances where it points at one."""
-    listed = sa.func.json_each(json.dumps(list(instance_ids))).table_valued("value")
     rows = session.scalars(
         sa.select(CheckpointRow)
         .join(AliasRow, AliasRow.checkpoint_id == CheckpointRow.id)
-        .where(AliasRow.name == alias.value, AliasRow.instance_id.in_(sa.select(listed.c.value)))
+        .where(AliasRow.name == alias.value, is_listed(AliasRow.instance_id, instance_ids))
     )
     return {row.instance_id: row for row in rows}
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -10,20 +9,11 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
-from app.db.tables import (
-    CheckpointRow,
-    ExperienceRow,
-    InstanceRow,
-    SleepCycleRow,
-    StatusTotalsRow,
-)
+from app.db.engine import defaults_of
+from app.db.listed import is_listed
+from app.db.tables import CheckpointRow, ExperienceRow, InstanceRow, SleepCycleRow, StatusTotalsRow
 from app.domain.experience import ExperienceStatus
 from app.errors import InstanceNotFound
-
-_LISTED = sa.select(
-    sa.func.json_each(sa.bindparam("listed", type_=sa.String)).table_valued("value").c.value
-)
-_TOTALS = sa.select(StatusTotalsRow).where(StatusTotalsRow.instance_id.in_(_LISTED))
 
 
 def _own_or(name: str) -> sa.ColumnElement[float]:
@@ -85,27 +75,18 @@ def list_instances(
     return session.scalars(query).all()
 
 
-def list_heavy(
-    session: Session,
-    *,
-    mass_threshold: float,
-    min_experiences: int,
-    slugs: Collection[str] | None,
-) -> Sequence[InstanceRow]:
+def list_heavy(session: Session, *, slugs: Collection[str] | None) -> Sequence[InstanceRow]:
     """Instances whose buffer holds the mass and the count that sleep takes, by slug.
 
     Args:
-        mass_threshold: For instances whose policy names none; `min_experiences` likewise.
         slugs: Look only at these; None for all.
     """
-    parameters: dict[str, Any] = {
-        "mass_threshold": mass_threshold,
-        "min_experiences": min_experiences,
-    }
-    if slugs is None:
-        return session.scalars(_HEAVY, parameters).all()
-    named = _HEAVY.where(InstanceRow.slug.in_(_LISTED))
-    return session.scalars(named, {**parameters, "listed": json.dumps(list(slugs))}).all()
+    policy = defaults_of(session).policy
+    query = _HEAVY if slugs is None else _HEAVY.where(is_listed(InstanceRow.slug, slugs))
+    return session.scalars(
+        query,
+        {"mass_threshold": policy.mass_threshold, "min_experiences": policy.min_experiences},
+    ).all()
 
 
 def is_within(
@@ -129,8 +110,7 @@ def find_owner(
 def slugs_of(session: Session, instance_ids: Collection[int]) -> dict[int, str]:
     """Slugs of these instances, by id."""
     rows = session.execute(
-        sa.select(InstanceRow.id, InstanceRow.slug).where(InstanceRow.id.in_(_LISTED)),
-        {"listed": json.dumps(list(instance_ids))},
+        sa.select(InstanceRow.id, InstanceRow.slug).where(is_listed(InstanceRow.id, instance_ids))
     )
     return {row.id: row.slug for row in rows}
 
@@ -174,6 +154,7 @@ def totals_by_status(
 ) -> dict[int, dict[str, StatusTotalsRow]]:
     """Count and salience sums by instance and status; a status with no experience may be absent."""
     found: dict[int, dict[str, StatusTotalsRow]] = {wanted: {} for wanted in instance_ids}
-    for row in session.scalars(_TOTALS, {"listed": json.dumps(list(instance_ids))}):
+    query = sa.select(StatusTotalsRow).where(is_listed(StatusTotalsRow.instance_id, instance_ids))
+    for row in session.scalars(query):
         found[row.instance_id][row.status] = row
     return found

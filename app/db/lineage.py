@@ -1,4 +1,4 @@
-"""Queries along the line of checkpoints: ancestors, descendants, and all they were trained on.
+"""What cycles used, and along the line of checkpoints: ancestors, descendants, all they learned.
 
 An adapter goes on from its parent, so it has learned from the experiences of every ancestor.
 """
@@ -11,8 +11,10 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 from sqlalchemy.orm import Session, aliased
 
+from app.db.listed import is_listed
 from app.db.tables import CheckpointRow, CycleExperienceRow, ExperienceRow, SleepCycleRow
 from app.domain.experience import CycleRole
+from app.domain.selection import Candidate
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -115,6 +117,67 @@ def list_trained_on(session: Session, experience_seq: int) -> Sequence[Checkpoin
         .where(CheckpointRow.id.in_(sa.select(found.c.id)))
         .order_by(CheckpointRow.seq)
     ).all()
+
+
+def insert_cycle_experiences(
+    session: Session, cycle_id: str, role: CycleRole, candidates: Sequence[Candidate]
+) -> None:
+    """Record what each experience is to a cycle; its weight is its salience total."""
+    if candidates:
+        session.execute(
+            sa.insert(CycleExperienceRow),
+            [
+                {
+                    "cycle_id": cycle_id,
+                    "experience_seq": candidate.seq,
+                    "role": role.value,
+                    "position": position,
+                    "weight": candidate.total,
+                }
+                for position, candidate in enumerate(candidates)
+            ],
+        )
+
+
+def keep_rehearsed(session: Session, cycle_id: str, experience_ids: Sequence[str]) -> None:
+    """Forget the candidates for rehearsal that a cycle did not train on."""
+    rehearsed = sa.select(ExperienceRow.seq).where(is_listed(ExperienceRow.id, experience_ids))
+    session.execute(
+        sa.delete(CycleExperienceRow)
+        .where(
+            CycleExperienceRow.cycle_id == cycle_id,
+            CycleExperienceRow.role == CycleRole.REHEARSAL.value,
+            CycleExperienceRow.experience_seq.not_in(rehearsed),
+        )
+        .execution_options(synchronize_session=False)
+    )
+
+
+def list_cycles_of(
+    session: Session, experience_seq: int
+) -> list[tuple[CycleExperienceRow, SleepCycleRow, CheckpointRow | None]]:
+    """The cycles that used an experience, with the checkpoint each published, oldest first."""
+    query = (
+        sa.select(CycleExperienceRow, SleepCycleRow, CheckpointRow)
+        .join(SleepCycleRow, SleepCycleRow.id == CycleExperienceRow.cycle_id)
+        .outerjoin(CheckpointRow, CheckpointRow.cycle_id == SleepCycleRow.id)
+        .where(CycleExperienceRow.experience_seq == experience_seq)
+        .order_by(SleepCycleRow.seq)
+    )
+    return [(use, cycle, checkpoint) for use, cycle, checkpoint in session.execute(query)]
+
+
+def list_experiences_of(
+    session: Session, cycle_id: str
+) -> Sequence[sa.Row[CycleExperienceRow, str]]:
+    """What a cycle used, with public ids, in the order of the plan."""
+    query = (
+        sa.select(CycleExperienceRow, ExperienceRow.id)
+        .join(ExperienceRow, ExperienceRow.seq == CycleExperienceRow.experience_seq)
+        .where(CycleExperienceRow.cycle_id == cycle_id)
+        .order_by(CycleExperienceRow.role.desc(), CycleExperienceRow.position)
+    )
+    return session.execute(query).all()
 
 
 def _ancestors(checkpoint_id: str) -> sa.CTE:

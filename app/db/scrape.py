@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Sequence
 from datetime import datetime
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from app.db.listed import is_listed, listed
 from app.db.tables import EventRow, SleepCycleRow
 from app.domain.progress import CycleStatus
-
-_LISTED = sa.func.json_each(sa.bindparam("listed", type_=sa.String)).table_valued("value")
 
 
 def newest_by_instance(
@@ -22,19 +20,19 @@ def newest_by_instance(
 
     The statuses are few and nearly all cycles are in one of them, so each instance costs a seek.
     """
+    wanted = listed(instance_ids)
     newest = (
         sa.select(SleepCycleRow.seq)
-        .where(SleepCycleRow.instance_id == _LISTED.c.value, SleepCycleRow.status.in_(statuses))
+        .where(SleepCycleRow.instance_id == wanted.c.value, SleepCycleRow.status.in_(statuses))
         .order_by(SleepCycleRow.number.desc())
         .limit(1)
-        .correlate(_LISTED)
+        .correlate(wanted)
         .scalar_subquery()
     )
     rows = session.execute(
         sa.select(SleepCycleRow.instance_id, SleepCycleRow.id, SleepCycleRow.finished_at).where(
-            SleepCycleRow.seq.in_(sa.select(newest).select_from(_LISTED))
-        ),
-        {"listed": json.dumps(list(instance_ids))},
+            SleepCycleRow.seq.in_(sa.select(newest).select_from(wanted))
+        )
     )
     return {row.instance_id: row for row in rows}
 
@@ -45,8 +43,8 @@ def list_outcomes(
     """Metrics and verdict of these cycles."""
     query = sa.select(
         SleepCycleRow.instance_id, SleepCycleRow.id, SleepCycleRow.metrics, SleepCycleRow.verdict
-    ).where(SleepCycleRow.id.in_(sa.select(_LISTED.c.value)))
-    return session.execute(query, {"listed": json.dumps(list(cycle_ids))}).all()
+    ).where(is_listed(SleepCycleRow.id, cycle_ids))
+    return session.execute(query).all()
 
 
 def list_event_types(

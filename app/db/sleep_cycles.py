@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -11,6 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from app.db import instances
+from app.db.listed import is_listed, listed
 from app.db.paging import Page, fetch_page
 from app.db.tables import SleepCycleRow
 from app.domain.progress import ACTIVE_STATUSES, RUNNING_STATUSES, CycleStatus
@@ -26,8 +26,6 @@ _IN_SUMMARY = [
     for column in (SleepCycleRow.plan, SleepCycleRow.decision, SleepCycleRow.verdict)
 ]
 """What no summary shows: a plan alone holds hundreds of ids."""
-
-_LISTED = sa.func.json_each(sa.bindparam("listed", type_=sa.String)).table_valued("value")
 
 
 def insert_cycle(session: Session, values: Mapping[str, Any]) -> SleepCycleRow:
@@ -66,9 +64,8 @@ def active_by_instance(session: Session, instance_ids: Collection[int]) -> dict[
     """The queued or running cycle of those of the instances that have one, in summary."""
     rows = session.scalars(
         sa.select(SleepCycleRow)
-        .where(SleepCycleRow.instance_id.in_(sa.select(_LISTED.c.value)), _IS_ACTIVE)
-        .options(*_IN_SUMMARY),
-        {"listed": json.dumps(list(instance_ids))},
+        .where(is_listed(SleepCycleRow.instance_id, instance_ids), _IS_ACTIVE)
+        .options(*_IN_SUMMARY)
     )
     return {row.instance_id: row for row in rows}
 
@@ -82,19 +79,19 @@ def last_ended_by_instance(
     session: Session, instance_ids: Collection[int], statuses: Collection[CycleStatus]
 ) -> dict[int, SleepCycleRow]:
     """The newest cycle of each instance that ended in one of these states, in summary."""
+    wanted = listed(instance_ids)
     newest = (
         sa.select(SleepCycleRow.seq)
-        .where(SleepCycleRow.instance_id == _LISTED.c.value, SleepCycleRow.status.in_(statuses))
+        .where(SleepCycleRow.instance_id == wanted.c.value, SleepCycleRow.status.in_(statuses))
         .order_by(SleepCycleRow.number.desc())
         .limit(1)
-        .correlate(_LISTED)
+        .correlate(wanted)
         .scalar_subquery()
     )
     rows = session.scalars(
         sa.select(SleepCycleRow)
-        .where(SleepCycleRow.seq.in_(sa.select(newest).select_from(_LISTED)))
-        .options(*_IN_SUMMARY),
-        {"listed": json.dumps(list(instance_ids))},
+        .where(SleepCycleRow.seq.in_(sa.select(newest).select_from(wanted)))
+        .options(*_IN_SUMMARY)
     )
     return {row.instance_id: row for row in rows}
 

@@ -7,7 +7,7 @@ from datetime import datetime
 
 from sqlalchemy.orm import Session
 
-from app.db import checkpoints, events, experiences, sleep_cycles
+from app.db import checkpoints, events, sleep_cycles, statuses
 from app.db.tables import CheckpointRow, InstanceRow
 from app.domain.checkpoint import Alias, AliasAction, promotion_line, rollback_targets
 from app.domain.decision import Trigger
@@ -31,7 +31,7 @@ def promote_within(
     move_within(
         session, row.instance_id, moves, AliasAction.PROMOTE, actor=actor, reason=reason, now=now
     )
-    experiences.consolidate_released(session, row.cycle_id)
+    statuses.consolidate_released(session, row.cycle_id)
     events.append_event(
         session,
         type_="checkpoint.promoted",
@@ -156,7 +156,7 @@ def give_back_within(
     )
     if cycle.trigger == Trigger.REBUILD:
         return
-    experiences.release_consolidated(
+    statuses.release_consolidated(
         session,
         cycle.id,
         min_salience=load_policy(session, cycle.instance_id).min_salience,

@@ -13,7 +13,7 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from app.db import checkpoints, events, experiences, sleep_cycles
+from app.db import checkpoints, events, lineage, sleep_cycles, statuses
 from app.db.engine import Database
 from app.db.tables import CheckpointRow, SleepCycleRow
 from app.domain.checkpoint import Alias, CheckpointFile, CheckpointStatus
@@ -29,7 +29,6 @@ from app.services.instances import load_policy
 
 MAX_CYCLE_STARTS = 3
 """A cycle whose worker died this often is failed instead of queued again."""
-
 
 BLAMING_CODES = frozenset({"non-finite-loss"})
 """Failures that may lie in the experiences and count as an attempt of each. Any other is the
@@ -75,10 +74,10 @@ def complete_cycle(
             },
         )
         cycle = sleep_cycles.get_cycle(session, cycle_id)
-        experiences.keep_rehearsed(session, cycle_id, report.rehearsed_ids)
+        lineage.keep_rehearsed(session, cycle_id, report.rehearsed_ids)
         checkpoint = _register(session, cycle, publication, report, verdict, now=now)
         if verdict.is_accepted:
-            experiences.consolidate_claimed(session, cycle_id)
+            statuses.consolidate_claimed(session, cycle_id)
             _settle_left_out(session, cycle)
             _publish_alias(session, cycle, checkpoint, now=now)
         else:
@@ -109,7 +108,7 @@ def fail_cycle(
     """
     with db.write() as session:
         if experience_id is not None:
-            experiences.quarantine_claimed(session, cycle_id, experience_id, f"failed: {code}")
+            statuses.quarantine_claimed(session, cycle_id, experience_id, f"failed: {code}")
         _fail(session, cycle_id, code, message, now=now, worker_id=worker_id)
 
 
@@ -213,10 +212,10 @@ def _settle_left_out(session: Session, cycle: SleepCycleRow) -> None:
         if rule["rule"] == NEAR_COPIES:
             copies = dict(zip(ids, rule["near_ids"], strict=True))
             why = f"which cycle {cycle.number} trained"
-            experiences.filter_copies(session, copies, reason=why)
+            statuses.filter_copies(session, copies, reason=why)
         else:
             why = f"cycle {cycle.number} left it out: {rule['text'].partition(': ')[2]}"
-            experiences.set_aside(session, ids, reason=why)
+            statuses.set_aside(session, ids, reason=why)
 
 
 def _publish_alias(
@@ -304,7 +303,7 @@ def _fail(
 
 
 def _release(session: Session, cycle: SleepCycleRow, *, counts_attempt: bool, reason: str) -> None:
-    experiences.release_claimed(
+    statuses.release_claimed(
         session,
         cycle.id,
         min_salience=load_policy(session, cycle.instance_id).min_salience,

@@ -29,12 +29,7 @@ def list_due(db: Database, *, slugs: Collection[str] | None, now: datetime) -> l
     whose settings cannot be read is listed too: asking for its cycle says what is wrong with it.
     """
     with db.read() as session:
-        rows = instances.list_heavy(
-            session,
-            mass_threshold=db.defaults.policy.mass_threshold,
-            min_experiences=db.defaults.policy.min_experiences,
-            slugs=slugs,
-        )
+        rows = instances.list_heavy(session, slugs=slugs)
         heavy: list[EffectiveInstance] = []
         due: list[str] = []
         for row in rows:

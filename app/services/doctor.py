@@ -16,7 +16,7 @@ from datetime import datetime
 from pathlib import Path
 
 from app import artifacts
-from app.db import checkpoints, experiences, health, instances, sleep_cycles
+from app.db import checkpoints, health, instances, sleep_cycles, statuses
 from app.db.copies import list_copies
 from app.db.engine import Database
 from app.db.tables import CheckpointRow
@@ -261,7 +261,7 @@ def _release(patient: Patient) -> str:
         count = health.release_unowned_claims(session)
         for row in instances.list_instances(session):
             policy = effective(session, row).policy
-            experiences.regrade(session, row.id, policy.min_salience)
+            statuses.regrade(session, row.id, policy.min_salience)
     return f"{count} put back into the buffer"
 
 

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from app.db import experiences, instances
+from app.db import experiences, instances, lineage
 from app.db.engine import Database
 from app.db.paging import Page
 from app.db.tables import (
@@ -36,7 +36,7 @@ def get_experience(db: Database, experience_id: str) -> ExperienceView:
         return ExperienceView(
             row=row,
             instance=instances.get_instance_by_id(session, row.instance_id).slug,
-            uses=experiences.list_cycles_of(session, row.seq),
+            uses=lineage.list_cycles_of(session, row.seq),
         )
 
 

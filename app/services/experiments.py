@@ -13,7 +13,7 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from app.db import checkpoints, experiences, sleep_cycles
+from app.db import checkpoints, experiences, sleep_cycles, trainable
 from app.db.engine import Database
 from app.db.tables import CheckpointRow
 from app.domain.calibration import draw_control
@@ -137,19 +137,19 @@ def order_calibration(
         selection, plan = plan_within(session, instance, max_experiences=max_experiences)
         # As many as there are: the yardstick's size is most of the noise.
         held_out = (
-            experiences.list_held_out(session, instance.row.id, MAX_HELD_OUT) or selection.held_out
+            trainable.list_held_out(session, instance.row.id, MAX_HELD_OUT) or selection.held_out
         )
         if not held_out:
             raise NothingToConsolidate(
                 f"{slug} has nothing held out to measure with; post more exchanges.", instance=slug
             )
         taken = {item.seq for item in (*selection.train, *held_out)}
-        trainable = experiences.list_trainable(session, instance.row.id)
+        choosable = trainable.list_trainable(session, instance.row.id)
         first = plan.recipe.seed
         controls = [
-            experiences.list_by_seqs(
+            trainable.list_by_seqs(
                 session,
-                draw_control(trainable, taken, size=len(selection.train), seed=seed),
+                draw_control(choosable, taken, size=len(selection.train), seed=seed),
             )
             for seed in range(first, first + seeds)
         ]

@@ -10,7 +10,7 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from app.db import events, experiences, instances
+from app.db import events, instances, statuses
 from app.db.engine import Database, defaults_of
 from app.db.events import EventFilter
 from app.db.tables import EventRow, InstanceRow
@@ -104,7 +104,7 @@ def put_instance(
         after = effective(session, row)
         check_floors(after.policy.category_floors, after.policy.categories)
         if after.policy.min_salience != before.min_salience:
-            experiences.regrade(session, row.id, after.policy.min_salience)
+            statuses.regrade(session, row.id, after.policy.min_salience)
         return after, is_new
 
 

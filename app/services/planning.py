@@ -12,7 +12,7 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from app.db import checkpoints, experiences, lineage, sleep_cycles
+from app.db import checkpoints, lineage, sleep_cycles, trainable
 from app.domain.checkpoint import Alias
 from app.domain.curation import Curated, CurationRules, TraitReader, Traits, curate
 from app.domain.curation import pool_size as curation_pool_size
@@ -21,13 +21,7 @@ from app.domain.policy import SleepPolicy
 from app.domain.presets import lay_over
 from app.domain.rebuild import is_rebuild_due
 from app.domain.recipe import Recipe
-from app.domain.selection import (
-    MAX_HELD_OUT,
-    REHEARSAL_POOL_FACTOR,
-    Candidate,
-    Selection,
-    select,
-)
+from app.domain.selection import MAX_HELD_OUT, REHEARSAL_POOL_FACTOR, Candidate, Selection, select
 from app.errors import InvalidPolicy
 from app.services.instances import EffectiveInstance
 
@@ -126,7 +120,7 @@ def plan_within(
         )
         if is_from_base:
             # What the adapter that is left behind had learned comes back with the whole store.
-            store = experiences.list_rehearsal_candidates(session, instance.row.id, limit)
+            store = trainable.list_rehearsal_candidates(session, instance.row.id, limit)
             selection = replace(selection, rehearsal=tuple(store), rehearsal_count=None)
     plan = CyclePlan(
         base_model=instance.base_model,
@@ -170,8 +164,8 @@ def _select_new(
     ).curated
     selection = select(
         curated.kept,
-        held_out=experiences.list_held_out(session, instance_id, MAX_HELD_OUT),
-        rehearsal_pool=experiences.list_rehearsal_candidates(session, instance_id, pool_size)
+        held_out=trainable.list_held_out(session, instance_id, MAX_HELD_OUT),
+        rehearsal_pool=trainable.list_rehearsal_candidates(session, instance_id, pool_size)
         if pool_size
         else (),
         rehearsal_share=recipe.rehearsal_share,
@@ -190,7 +184,7 @@ def _glance(
     earlier: Glance | None = None,
 ) -> Glance:
     """Look at the candidates, and curate them where an earlier glance did not see the same."""
-    pool = experiences.list_candidates(
+    pool = trainable.list_candidates(
         session,
         instance_id,
         min_salience=min_salience,
@@ -219,7 +213,7 @@ def _read_traits(
     reader = TraitReader(rules)
     found = {
         row.seq: reader.read(prompt=row.prompt, response=row.response, phase=row.phase)
-        for row in experiences.stream_texts(session, unknown)
+        for row in trainable.stream_texts(session, unknown)
     }
     return {**known, **found}
 
@@ -227,8 +221,8 @@ def _read_traits(
 def _select_store(session: Session, instance_id: int, recipe: Recipe, *, limit: int) -> Selection:
     """What was consolidated before and is still there; it stays consolidated whatever happens."""
     return select(
-        experiences.list_rehearsal_candidates(session, instance_id, limit),
-        held_out=experiences.list_held_out(session, instance_id, MAX_HELD_OUT),
+        trainable.list_rehearsal_candidates(session, instance_id, limit),
+        held_out=trainable.list_held_out(session, instance_id, MAX_HELD_OUT),
         rehearsal_pool=(),
         rehearsal_share=0.0,
         seed=recipe.seed,

@@ -11,32 +11,15 @@ from datetime import datetime
 
 from sqlalchemy.orm import Session
 
-from app.db import checkpoints, events, experiences, instances, sleep_cycles
+from app.db import checkpoints, events, instances, sleep_cycles, statuses
 from app.db.engine import Database
-from app.db.tables import (
-    AliasHistoryRow,
-    AliasRow,
-    CheckpointRow,
-)
-from app.domain.checkpoint import (
-    Alias,
-    AliasAction,
-    CheckpointStatus,
-)
+from app.db.tables import AliasHistoryRow, AliasRow, CheckpointRow
+from app.domain.checkpoint import Alias, AliasAction, CheckpointStatus
 from app.domain.decision import Trigger
 from app.domain.gate import VerdictStatus
 from app.domain.plan import CyclePlan
-from app.errors import (
-    AliasesChanged,
-    CheckpointNotPromotable,
-    NoCandidate,
-)
-from app.services.alias_moves import (
-    give_back_within,
-    move_within,
-    promote_within,
-    roll_back_within,
-)
+from app.errors import AliasesChanged, CheckpointNotPromotable, NoCandidate
+from app.services.alias_moves import give_back_within, move_within, promote_within, roll_back_within
 from app.services.file_guard import FileGuard
 
 
@@ -229,7 +212,7 @@ def _check_first_promotion(session: Session, row: CheckpointRow) -> None:
     )
     if is_candidate or cycle.trigger == Trigger.REBUILD:  # neither gave anything back
         return
-    if taken := experiences.count_taken_again(session, row.cycle_id):
+    if taken := statuses.count_taken_again(session, row.cycle_id):
         raise CheckpointNotPromotable(
             f"Checkpoint {row.id} was a candidate and gave its experiences back, and another cycle "
             f"has taken {taken} of them since; to promote it all the same and learn them twice, "

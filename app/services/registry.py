@@ -11,24 +11,13 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from app import artifacts
-from app.db import checkpoints, events, experiences, instances, lineage, sleep_cycles
+from app.db import checkpoints, events, instances, lineage, sleep_cycles
 from app.db.engine import Database
 from app.db.paging import Page
-from app.db.tables import (
-    CheckpointRow,
-    CycleExperienceRow,
-)
-from app.domain.checkpoint import (
-    Alias,
-    CheckpointFile,
-    CheckpointStatus,
-)
+from app.db.tables import CheckpointRow, CycleExperienceRow
+from app.domain.checkpoint import Alias, CheckpointFile, CheckpointStatus
 from app.domain.experience import CycleRole
-from app.errors import (
-    CheckpointDamaged,
-    CheckpointFileNotFound,
-    CheckpointInUse,
-)
+from app.errors import CheckpointDamaged, CheckpointFileNotFound, CheckpointInUse
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -56,7 +45,7 @@ def list_provenance(db: Database, checkpoint_id: str) -> list[tuple[CycleExperie
         row = checkpoints.get_checkpoint(session, checkpoint_id)
         return [
             (used, experience_id)
-            for used, experience_id in experiences.list_experiences_of(session, row.cycle_id)
+            for used, experience_id in lineage.list_experiences_of(session, row.cycle_id)
         ]
 
 

@@ -13,7 +13,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from app.clock import new_id
-from app.db import events, experiences, instances, sleep_cycles
+from app.db import events, instances, lineage, sleep_cycles, statuses
 from app.db.engine import Database
 from app.db.tables import SleepCycleRow
 from app.domain.decision import SleepDecision, Trigger
@@ -255,8 +255,8 @@ def _insert_cycle(
         (CycleRole.REHEARSAL, selection.rehearsal),
         (CycleRole.HELD_OUT, selection.held_out),
     ):
-        experiences.insert_cycle_experiences(session, cycle.id, role, items)
-    experiences.claim(session, selection.train)
+        lineage.insert_cycle_experiences(session, cycle.id, role, items)
+    statuses.claim(session, selection.train)
     events.append_event(
         session,
         type_="sleep_cycle.queued",

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from filelock import FileLock
 
 from app import artifacts
-from app.db import checkpoints, experiences, sleep_cycles
+from app.db import checkpoints, sleep_cycles, statuses
 from app.db.engine import Database
 from app.db.tables import EventRow, ExperienceRow
 from app.domain.decision import Trigger
@@ -108,7 +108,7 @@ def test_text_that_a_cycle_set_aside_stays_and_one_of_too_little_salience_goes(
         buffered = session.scalars(
             sa.select(ExperienceRow.id).where(ExperienceRow.status == "buffered")
         ).all()
-        experiences.set_aside(session, buffered, reason="cycle 1 left it out")
+        statuses.set_aside(session, buffered, reason="cycle 1 left it out")
     prune(monthly, paths)
     with db.read() as session:
         rows = session.execute(sa.select(ExperienceRow.status, ExperienceRow.prompt)).all()

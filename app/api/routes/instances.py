@@ -46,14 +46,7 @@ from app.api.schemas import (
 from app.db.events import EventFilter
 from app.db.tables import EventRow
 from app.domain.exchange import SLUG_PATTERN
-from app.services import (
-    cycles,
-    decisions,
-    experiences,
-    instances,
-    promotion,
-    sleep,
-)
+from app.services import cycles, decisions, experiences, instances, promotion, sleep
 
 router = APIRouter(prefix="/v1/instances", tags=["instances"], route_class=GuardedRoute)
 

@@ -15,15 +15,7 @@ from app.api.answers.sleep_cycles import cycle_out, cycle_report_out, dry_run_ou
 from app.api.daemon import DaemonDep
 from app.api.guards.access import AccessDep, GuardedRoute
 from app.api.pages.report_page import render_report
-from app.api.parameters import (
-    Accept,
-    Cursor,
-    EventNumber,
-    IdempotencyKey,
-    LastEventId,
-    Limit,
-    Now,
-)
+from app.api.parameters import Accept, Cursor, EventNumber, IdempotencyKey, LastEventId, Limit, Now
 from app.api.problems import problem_responses
 from app.api.schemas import (
     CycleReportOut,

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from app.clock import new_id, utc_now
-from app.db import experiences
+from app.db import trainable
 from app.db.engine import Database
 from app.db.tables import ExperienceRow
 from app.domain.experience import ExperienceStatus
@@ -51,7 +51,7 @@ def test_what_counts_comes_first_of_each_the_most_salient_and_of_equals_the_olde
         most_salient = sorted(free, key=lambda row: (-row.total, row.seq))
         counted_first = sorted(most_salient, key=lambda row: row.status != "buffered")
         for limit in (1, LIMIT, 10 * LIMIT):
-            found = experiences.list_candidates(session, 1, min_salience=0.5, limit=limit)
+            found = trainable.list_candidates(session, 1, min_salience=0.5, limit=limit)
             expected = [(row.seq, row.status == "buffered") for row in counted_first[:limit]]
             assert [(item.seq, item.is_counted) for item in found] == expected
 
@@ -63,7 +63,7 @@ def test_the_newest_of_the_held_out_are_measured_with(db: Database) -> None:
             status = ExperienceStatus.HELD_OUT if is_kept_out else ExperienceStatus.BUFFERED
             insert(session, status=status, is_kept_out=is_kept_out, total=number / 100)
     with db.read() as session:
-        found = experiences.list_held_out(session, 1, LIMIT)
+        found = trainable.list_held_out(session, 1, LIMIT)
         kept_out = sa.select(ExperienceRow.seq).where(ExperienceRow.is_kept_out)
         newest = session.scalars(kept_out.order_by(ExperienceRow.seq.desc()).limit(LIMIT)).all()
     assert [item.seq for item in found] == list(newest)

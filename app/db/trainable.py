@@ -1,0 +1,151 @@
+"""What a cycle may train on, rehearse or measure with, in the order in which it is chosen."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from dataclasses import replace
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from app.db.listed import is_listed
+from app.db.statuses import WAITING
+from app.db.tables import ExperienceRow
+from app.domain.experience import ExperienceStatus
+from app.domain.selection import Candidate
+
+_CANDIDATE = (
+    ExperienceRow.seq,
+    ExperienceRow.id,
+    ExperienceRow.content_sha256,
+    ExperienceRow.total,
+)
+
+
+TEXTS_AT_ONCE = 64
+
+
+def list_candidates(
+    session: Session, instance_id: int, *, min_salience: float, limit: int
+) -> list[Candidate]:
+    """Experiences that may be trained, never one of the held-out tenth.
+
+    What counts towards the mass goes before what does not, of each the most salient first: the rest
+    of a flood that earlier cycles left out, however salient, must not push new experiences out of
+    the limit, nor out of the cycle. One status at a time, so that each query walks the selection
+    index and stops at the limit.
+    """
+    found: list[Candidate] = []
+    for status in WAITING:
+        if len(found) < limit:
+            of_this = _list_most_salient(
+                session,
+                limit - len(found),
+                min_salience,
+                ExperienceRow.instance_id == instance_id,
+                ExperienceRow.status == status,
+                ExperienceRow.is_kept_out.is_(False),
+            )
+            is_counted = status == ExperienceStatus.BUFFERED
+            found += of_this if is_counted else [replace(it, is_counted=False) for it in of_this]
+    return found
+
+
+def list_trainable(session: Session, instance_id: int) -> list[int]:
+    """Sequence numbers of all experiences that may be trained, in order, however salient."""
+    return list(
+        session.scalars(
+            sa.select(ExperienceRow.seq)
+            .where(
+                ExperienceRow.instance_id == instance_id,
+                ExperienceRow.status.in_(WAITING),
+                ExperienceRow.is_kept_out.is_(False),
+            )
+            .order_by(ExperienceRow.seq)
+        )
+    )
+
+
+def list_by_seqs(session: Session, seqs: Collection[int]) -> list[Candidate]:
+    """The experiences of these sequence numbers, most salient first."""
+    query = sa.select(*_CANDIDATE).where(is_listed(ExperienceRow.seq, seqs))
+    return sorted(_candidates(session, query), key=_by_salience)
+
+
+def stream_texts(
+    session: Session, seqs: Collection[int]
+) -> Iterable[sa.Row[int, str, str, str | None]]:
+    """Sequence number, prompt, response and phase of these experiences, a few in memory."""
+    columns = (
+        ExperienceRow.seq,
+        ExperienceRow.prompt,
+        ExperienceRow.response,
+        ExperienceRow.phase,
+    )
+    query = sa.select(*columns).where(is_listed(ExperienceRow.seq, seqs))
+    return session.execute(query, execution_options={"yield_per": TEXTS_AT_ONCE})
+
+
+def list_rehearsal_candidates(session: Session, instance_id: int, limit: int) -> list[Candidate]:
+    """The most salient of the consolidated experiences."""
+    return _list_most_salient(
+        session,
+        limit,
+        0.0,
+        ExperienceRow.instance_id == instance_id,
+        ExperienceRow.status == ExperienceStatus.CONSOLIDATED,
+    )
+
+
+def list_held_out(session: Session, instance_id: int, limit: int) -> list[Candidate]:
+    """The newest of the held-out tenth, newest first."""
+    # The + keeps SQLite on the selection index, which holds the sequence too. Left to itself it
+    # walks the instance's whole history where little was held out.
+    newest = (
+        sa.select(ExperienceRow.seq)
+        .where(
+            ExperienceRow.instance_id == instance_id,
+            ExperienceRow.status == ExperienceStatus.HELD_OUT,
+        )
+        .order_by(sa.text("+experiences.seq DESC"))
+        .limit(limit)
+    )
+    found = _candidates(session, sa.select(*_CANDIDATE).where(ExperienceRow.seq.in_(newest)))
+    return sorted(found, key=lambda candidate: -candidate.seq)
+
+
+def _list_most_salient(
+    session: Session, limit: int, min_total: float, *conditions: sa.ColumnElement[bool]
+) -> list[Candidate]:
+    """The most salient rows that meet the conditions; of equals the oldest.
+
+    The total of the last one that fits is found first: a single query that sorts by salience and
+    age visits every equal, and a caller may send one salience for all. Each query names one bound,
+    since of two SQLite walks the index from the first.
+    """
+    last = session.scalar(
+        sa.select(ExperienceRow.total)
+        .where(*conditions, ExperienceRow.total >= min_total)
+        .order_by(ExperienceRow.total.desc())
+        .limit(1)
+        .offset(limit - 1)
+    )
+    wanted = sa.select(*_CANDIDATE).where(*conditions)
+    if last is None:
+        all_ = wanted.where(ExperienceRow.total >= min_total)
+        return sorted(_candidates(session, all_), key=_by_salience)
+    above = _candidates(session, wanted.where(ExperienceRow.total > last))
+    equal = wanted.where(ExperienceRow.total == last).order_by(ExperienceRow.seq)
+    equals = _candidates(session, equal.limit(limit - len(above)))
+    return sorted([*above, *equals], key=_by_salience)
+
+
+def _candidates(session: Session, query: sa.Select[int, str, str, float]) -> list[Candidate]:
+    return [
+        Candidate(seq=row.seq, id=row.id, content_sha256=row.content_sha256, total=row.total)
+        for row in session.execute(query)
+    ]
+
+
+def _by_salience(candidate: Candidate) -> tuple[float, int]:
+    return -candidate.total, candidate.seq
