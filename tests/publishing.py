@@ -6,7 +6,8 @@ import shutil
 from datetime import UTC, datetime
 from pathlib import Path
 
-from app import artifacts
+from app.artifacts import directories
+from app.artifacts.archive import build_archive
 from app.clock import new_id
 from app.db.engine import Database
 from app.db.tables import SleepCycleRow
@@ -63,7 +64,7 @@ def end(
     """Start a queued cycle, publish two small files and judge; its checkpoint and its end."""
     cycle_run.start_cycle(db, cycle.id, worker_id="w", now=cycle.created_at)
     checkpoint_id = new_id()
-    staged = artifacts.stage(root, checkpoint_id)
+    staged = directories.stage(root, checkpoint_id)
     if adapter is None:
         (staged / "adapter_model.safetensors").write_bytes(b"weights of " + checkpoint_id.encode())
         (staged / "adapter_config.json").write_text("{}")
@@ -71,10 +72,10 @@ def end(
         for file in ("adapter_model.safetensors", "adapter_config.json"):
             shutil.copy(adapter / file, staged / file)
     name = checkpoint_name("default", cycle.number, checkpoint_id)
-    described = artifacts.describe_files(staged)
-    files = (*described, artifacts.write_manifest(staged, {"files": {}}))
-    directory = artifacts.publish(root, staged, name)
-    archive = artifacts.build_archive(directory, name.replace("/", "-"), files)
+    described = directories.describe_files(staged)
+    files = (*described, directories.write_manifest(staged, {"files": {}}))
+    directory = directories.publish(root, staged, name)
+    archive = build_archive(directory, name.replace("/", "-"), files)
     status = cycle_end.complete_cycle(
         db,
         cycle.id,

@@ -70,11 +70,6 @@ def active_by_instance(session: Session, instance_ids: Collection[int]) -> dict[
     return {row.instance_id: row for row in rows}
 
 
-def list_active_instances(session: Session) -> frozenset[int]:
-    """Ids of the instances that have a queued or running cycle."""
-    return frozenset(session.scalars(sa.select(SleepCycleRow.instance_id).where(_IS_ACTIVE)))
-
-
 def last_ended_by_instance(
     session: Session, instance_ids: Collection[int], statuses: Collection[CycleStatus]
 ) -> dict[int, SleepCycleRow]:

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from app import artifacts
+from app.artifacts import directories, disk
 from app.clock import new_id
 from app.db import copies
 from app.db.engine import SCHEMA_REVISION
@@ -86,7 +86,7 @@ def make_backup(
     """
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise BackupTargetInUse(f"{target} is not empty; name a directory that is not there yet.")
-    with artifacts.translated_file_errors():
+    with disk.translated_file_errors():
         target.parent.mkdir(parents=True, exist_ok=True)
         for attempt in range(1, MAX_TRIES + 1):
             staged = target.with_name(f".{target.name}.part-{new_id()}")
@@ -95,9 +95,9 @@ def make_backup(
                 backup = _stage(staged, database, root, links=links, version=version, now=now)
                 if attempt < MAX_TRIES and _were_deleted(database, backup.left_out):
                     continue
-                artifacts.sync_tree(staged)
+                disk.sync_tree(staged)
                 staged.rename(target)
-                artifacts.sync_tree(target.parent, recursive=False)
+                disk.sync_tree(target.parent, recursive=False)
                 return backup
             finally:
                 shutil.rmtree(staged, ignore_errors=True)
@@ -134,9 +134,9 @@ def read_backup(source: Path) -> Backup:
             f"{SCHEMA_REVISION}."
         )
     try:
-        artifacts.verify(source, ".", [backup.database])
+        directories.verify(source, ".", [backup.database])
         for name, files in backup.checkpoints.items():
-            artifacts.verify(source / CHECKPOINTS, name, files)
+            directories.verify(source / CHECKPOINTS, name, files)
     except ArtifactError as error:
         raise BackupUnusable(f"{source} is damaged: {error.message}") from error
     return backup
@@ -165,14 +165,14 @@ def restore(
     stamp = now.astimezone(UTC).strftime("%Y%m%dT%H%M%SZ")
     staged = places.data_dir / f".restoring-{stamp}"
     aside = places.data_dir / f"replaced-{stamp}"
-    with artifacts.translated_file_errors():
+    with disk.translated_file_errors():
         try:
             staged.mkdir(parents=True, mode=0o700)
             shutil.copyfile(source / DATABASE_FILE, staged / DATABASE_FILE)
             (staged / DATABASE_FILE).chmod(0o600)
             for name, files in backup.checkpoints.items():
                 _bring(source / CHECKPOINTS / name, staged / CHECKPOINTS / name, files, links=True)
-            artifacts.sync_tree(staged)
+            disk.sync_tree(staged)
             if present:
                 aside.mkdir(mode=0o700)
                 for path in present:
@@ -182,7 +182,7 @@ def restore(
             # Last: without a database no daemon starts on a half of it.
             places.database.parent.mkdir(parents=True, exist_ok=True)
             shutil.move(staged / DATABASE_FILE, places.database)
-            artifacts.sync_tree(places.data_dir, recursive=False)
+            disk.sync_tree(places.data_dir, recursive=False)
         finally:
             shutil.rmtree(staged, ignore_errors=True)
     return backup, aside if present else None
@@ -197,7 +197,7 @@ def _stage(
     for name, files in listed.items():
         try:
             _bring(root / name, staged / CHECKPOINTS / name, files, links=links)
-            artifacts.verify(staged / CHECKPOINTS, name, files)
+            directories.verify(staged / CHECKPOINTS, name, files)
         except (FileNotFoundError, ArtifactError):
             shutil.rmtree(staged / CHECKPOINTS / name, ignore_errors=True)
             left_out.append(name)
@@ -205,7 +205,7 @@ def _stage(
         created_at=now.isoformat(),
         version=version,
         revision=copies.read_revision(staged / DATABASE_FILE),
-        database=artifacts.describe_file(staged / DATABASE_FILE),
+        database=directories.describe_file(staged / DATABASE_FILE),
         checkpoints={name: files for name, files in listed.items() if name not in left_out},
         left_out=left_out,
     )

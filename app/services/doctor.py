@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
-from app import artifacts
+from app.artifacts import directories, leftovers
 from app.db import checkpoints, health, instances, sleep_cycles, statuses
 from app.db.copies import list_copies
 from app.db.engine import Database
@@ -24,7 +24,7 @@ from app.domain.checkpoint import MANIFEST_FILE, CheckpointStatus
 from app.domain.finding import Finding, Severity
 from app.errors import ArtifactError, DatabaseNotMigrated, DatabaseUnavailable
 from app.services import cycle_end, damage
-from app.services.file_guard import FileGuard, row_files
+from app.services.file_guard import FileGuard
 from app.services.instances import effective
 
 LOW_DISK_BYTES = 1 << 30
@@ -186,7 +186,7 @@ def _look_at_checkpoints(patient: Patient, *, now: datetime) -> Iterator[_Found]
         rows = checkpoints.list_undeleted(session)
     for row in rows:
         try:
-            artifacts.verify(patient.checkpoints, row.name, row_files(row))
+            directories.verify(patient.checkpoints, row.name, checkpoints.files_of(row))
         except ArtifactError as error:
             if row.status == CheckpointStatus.DAMAGED:
                 remedy = "restore its files from a backup, or delete it"
@@ -213,16 +213,16 @@ def _look_at_leftovers(patient: Patient) -> Iterator[_Found]:
         known = checkpoints.list_names(session)
         deleted = checkpoints.list_deleted_names(session)
         active = sleep_cycles.list_active_ids(session)
-    if (aside := root / artifacts.ORPHANS_DIRECTORY).is_dir() and (found := list(aside.iterdir())):
-        text = f"{len(found)} directories that no row names were set aside in {aside}"
+    if (aside := root / leftovers.ORPHANS_DIRECTORY).is_dir() and (held := list(aside.iterdir())):
+        text = f"{len(held)} directories that no row names were set aside in {aside}"
         yield _notice("orphans", text, "look at their manifest.json, then delete them"), None
     if patient.has_daemon:  # what looks left over may be under way
         return
-    leftovers = artifacts.list_leftovers(root, known)
-    leftovers += artifacts.list_dead_snapshots(patient.snapshots, active)
-    leftovers += artifacts.list_scratch(patient.scratch)
-    if leftovers:
-        text = f"{len(leftovers)} leftovers: {', '.join(leftovers[:5])}"
+    found = leftovers.list_leftovers(root, known)
+    found += leftovers.list_dead_snapshots(patient.snapshots, active)
+    found += leftovers.list_scratch(patient.scratch)
+    if found:
+        text = f"{len(found)} leftovers: {', '.join(found[:5])}"
         yield (
             _warning("leftovers", text, "start the daemon", is_fixable=True),
             lambda: _sweep(patient, known, deleted, active),
@@ -239,7 +239,8 @@ def _find_contradiction(root: Path, row: CheckpointRow) -> str | None:
     if manifest.get("id", row.id) != row.id:
         return f"the manifest of {row.name} is that of {manifest['id']}"
     listed = {
-        file.name: {"size_bytes": file.size_bytes, "sha256": file.sha256} for file in row_files(row)
+        file.name: {"size_bytes": file.size_bytes, "sha256": file.sha256}
+        for file in checkpoints.files_of(row)
     }
     if any(listed.get(name) != said for name, said in files.items()):
         return f"the manifest of {row.name} lists other files than the registry"
@@ -294,10 +295,10 @@ def _fix_files(patient: Patient, row: CheckpointRow, done: str, *, now: datetime
 def _sweep(
     patient: Patient, known: frozenset[str], deleted: frozenset[str], active: Sequence[str]
 ) -> str:
-    swept = artifacts.sweep(patient.checkpoints, known, deleted_names=deleted)
-    swept += artifacts.sweep_snapshots(patient.snapshots, active)
-    swept += artifacts.sweep_scratch(patient.scratch)
-    return f"{len(swept)} deleted, or set aside in {artifacts.ORPHANS_DIRECTORY}"
+    swept = leftovers.sweep(patient.checkpoints, known, deleted_names=deleted)
+    swept += leftovers.sweep_snapshots(patient.snapshots, active)
+    swept += leftovers.sweep_scratch(patient.scratch)
+    return f"{len(swept)} deleted, or set aside in {leftovers.ORPHANS_DIRECTORY}"
 
 
 def _error(check: str, text: str, remedy: str, *, is_fixable: bool = False) -> Finding:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from sqlalchemy.orm import Session
 
-from app import artifacts
+from app.artifacts import leftovers
 from app.db import events, experiences, lineage, sleep_cycles
 from app.db.copies import forget_copies
 from app.db.engine import Database
@@ -70,11 +70,11 @@ def purge_traces(db: Database, *, kept_root: Path, snapshots_root: Path) -> bool
 
     Raises: DiskFull, DirectoryReadOnly.
     """
-    artifacts.forget_replies(kept_root)
+    leftovers.forget_replies(kept_root)
     try:
         with db.read() as session:
             active = sleep_cycles.list_active_ids(session)
-        artifacts.sweep_snapshots(snapshots_root, active)
+        leftovers.sweep_snapshots(snapshots_root, active)
         if db.path is not None:
             forget_copies(db.path)
         return db.purge()

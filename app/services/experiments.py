@@ -183,7 +183,7 @@ def _registered(row: CheckpointRow) -> RegisteredFiles:
         raise CheckpointFilesMissing(
             f"The files of checkpoint {row.name} are not there: {row.status}."
         )
-    files = tuple(CheckpointFile(**file) for file in row.files)
+    files = tuple(checkpoints.files_of(row))
     return RegisteredFiles(name=row.name, base_sha256=row.base_sha256, files=files)
 
 

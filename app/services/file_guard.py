@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from app import artifacts
+from app.artifacts import directories
 from app.db import checkpoints, events, instances, sleep_cycles
 from app.db.engine import Database
 from app.db.tables import CheckpointRow
-from app.domain.checkpoint import CheckpointFile, CheckpointStatus
+from app.domain.checkpoint import CheckpointStatus
 from app.domain.plan import CyclePlan
 from app.errors import ArtifactError, CheckpointFilesUnreadable, StorageError
 from app.log import get_logger
@@ -51,25 +51,25 @@ class FileGuard:
     def __init__(self, db: Database, *, root: Path) -> None:
         self._db = db
         self._root = root
-        self._verified = artifacts.VerifiedFiles()
+        self._verified = directories.VerifiedFiles()
 
     def check_all(self, *, now: datetime) -> FileCheck:
         """Look for every file without reading it, so that a start costs the same at any size."""
         with self._db.read() as session:
             rows = checkpoints.list_undeleted(session)
-        return self._check(rows, artifacts.verify_sizes, now=now)
+        return self._check(rows, directories.verify_sizes, now=now)
 
     def check_named(self, *, now: datetime, should_stop: ShouldStop = _never) -> FileCheck:
         """Hash the files of the checkpoints that aliases name."""
         with self._db.read() as session:
             rows = checkpoints.list_named(session)
-        return self._check(rows, artifacts.verify, now=now, should_stop=should_stop)
+        return self._check(rows, directories.verify, now=now, should_stop=should_stop)
 
     def hash_one(self, checkpoint_id: str, *, now: datetime) -> FileCheck:
         """Hash the files of one checkpoint. Raises: CheckpointNotFound."""
         with self._db.read() as session:
             rows = [checkpoints.get_checkpoint(session, checkpoint_id)]
-        return self._check(rows, artifacts.verify, now=now)
+        return self._check(rows, directories.verify, now=now)
 
     def require_intact(self, row: CheckpointRow, *, now: datetime) -> None:
         """Let a checkpoint be used, or mark it and raise what is wrong with its files.
@@ -77,7 +77,7 @@ class FileGuard:
         Raises: CheckpointFilesMissing, CheckpointFilesAltered, CheckpointFilesUnreadable.
         """
         try:
-            self._verified.verify(self._root, row.name, row_files(row))
+            self._verified.verify(self._root, row.name, checkpoints.files_of(row))
         except CheckpointFilesUnreadable:
             raise
         except ArtifactError as error:
@@ -136,7 +136,7 @@ class FileGuard:
     def _check(
         self,
         rows: Sequence[CheckpointRow],
-        verify: artifacts.Verify,
+        verify: directories.Verify,
         *,
         now: datetime,
         should_stop: ShouldStop = _never,
@@ -149,7 +149,9 @@ class FileGuard:
                 break
             is_marked = row.status == CheckpointStatus.DAMAGED
             try:
-                (artifacts.verify if is_marked else verify)(self._root, row.name, row_files(row))
+                (directories.verify if is_marked else verify)(
+                    self._root, row.name, checkpoints.files_of(row)
+                )
             except CheckpointFilesUnreadable as error:
                 unreadable.append(row.id)
                 _log.warning("checkpoint.unreadable", checkpoint_id=row.id, error=error.message)
@@ -165,7 +167,7 @@ class FileGuard:
 
     def _is_intact(self, row: CheckpointRow, *, now: datetime) -> bool:
         try:
-            artifacts.verify(self._root, row.name, row_files(row))
+            directories.verify(self._root, row.name, checkpoints.files_of(row))
         except CheckpointFilesUnreadable:
             raise
         except ArtifactError as error:
@@ -195,8 +197,3 @@ class FileGuard:
                 now=now,
             )
         _log.info("checkpoint.repaired", checkpoint_id=checkpoint_id)
-
-
-def row_files(row: CheckpointRow) -> list[CheckpointFile]:
-    """The files that belong to a checkpoint, as it was published."""
-    return [CheckpointFile(**file) for file in row.files]

@@ -10,7 +10,8 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from app import artifacts
+from app.artifacts import directories
+from app.artifacts.archive import Archive, build_archive
 from app.db import checkpoints, events, instances, lineage, sleep_cycles
 from app.db.engine import Database
 from app.db.paging import Page
@@ -110,16 +111,16 @@ def find_file(view: CheckpointView, name: str) -> CheckpointFile:
     Raises: CheckpointFileNotFound, also when the checkpoint was deleted; CheckpointDamaged.
     """
     _demand_undamaged(view.row)
-    for file in _files(view.row):
+    for file in checkpoints.files_of(view.row):
         if file.name == name and view.row.status == CheckpointStatus.READY:
             return file
     raise CheckpointFileNotFound(
         f"Checkpoint {view.row.id} ({view.row.status}) has no file {name!r}.",
-        files=[file.name for file in _files(view.row)],
+        files=[file.name for file in checkpoints.files_of(view.row)],
     )
 
 
-def open_archive(view: CheckpointView, root: Path) -> artifacts.Archive:
+def open_archive(view: CheckpointView, root: Path) -> Archive:
     """The checkpoint as one tar.
 
     Raises: CheckpointFileNotFound when it was deleted, CheckpointDamaged.
@@ -127,8 +128,8 @@ def open_archive(view: CheckpointView, root: Path) -> artifacts.Archive:
     _demand_undamaged(view.row)
     if view.row.status != CheckpointStatus.READY:
         raise CheckpointFileNotFound(f"The files of checkpoint {view.row.id} were deleted.")
-    return artifacts.build_archive(
-        root / view.row.name, view.row.name.replace("/", "-"), _files(view.row)
+    return build_archive(
+        root / view.row.name, view.row.name.replace("/", "-"), checkpoints.files_of(view.row)
     )
 
 
@@ -177,7 +178,7 @@ def delete_checkpoint(
                 data={"actor": actor},
             )
         name = row.name
-    artifacts.remove(root, name)
+    directories.remove(root, name)
 
 
 def list_deleted_names(db: Database) -> frozenset[str]:
@@ -207,7 +208,3 @@ def _view(session: Session, row: CheckpointRow) -> CheckpointView:
         cycle_number=sleep_cycles.get_cycle(session, row.cycle_id).number,
         aliases=checkpoints.list_aliases_of(session, row.id),
     )
-
-
-def _files(row: CheckpointRow) -> list[CheckpointFile]:
-    return [CheckpointFile(**file) for file in row.files]

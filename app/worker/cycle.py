@@ -17,7 +17,8 @@ import traceback
 from contextlib import suppress
 from pathlib import Path
 
-from app import artifacts
+from app.artifacts import directories, disk, leftovers
+from app.artifacts.archive import build_archive
 from app.clock import new_id, utc_now
 from app.db.engine import Database
 from app.domain.checkpoint import build_manifest, checkpoint_name
@@ -92,7 +93,7 @@ def run_cycle(
     order = cycle_run.start_cycle(db, cycle_id, worker_id=worker_id, now=utc_now())
     _log.info("sleep_cycle.started", cycle_id=cycle_id, experiences=len(order.train))
     checkpoint_id = new_id()
-    staged = artifacts.staging_path(root, checkpoint_id)
+    staged = directories.staging_path(root, checkpoint_id)
     job = TrainingJob(
         base_model=order.plan.base_model,
         parent_adapter=root / order.parent.name if order.parent else None,
@@ -108,14 +109,14 @@ def run_cycle(
         replaced_base_sha256=order.replaced.base_sha256 if order.replaced else None,
         gate=db.defaults.gate,
         kept_directory=kept_directory,
-        snapshot_file=artifacts.snapshot_path(snapshots_directory, cycle_id)
+        snapshot_file=leftovers.snapshot_path(snapshots_directory, cycle_id)
         if snapshots_directory
         else None,
         snapshot_interval_seconds=snapshot_interval_seconds,
     )
     try:
         # Inside: a disk without room for a directory must end the cycle as well.
-        artifacts.stage(root, checkpoint_id)
+        directories.stage(root, checkpoint_id)
         with ProgressWriter(db, cycle_id, worker_id=worker_id, stop=stop) as on_progress:
             report = trainer.run(job, on_progress=on_progress, should_stop=stop.is_set)
             on_progress(Progress(stage=Stage.PUBLISHING))
@@ -173,7 +174,7 @@ def _publish(
     verdict: Verdict,
 ) -> cycle_end.Publication:
     name = checkpoint_name(order.instance, order.cycle.number, checkpoint_id)
-    adapter_files = artifacts.describe_files(staged)
+    adapter_files = directories.describe_files(staged)
     manifest = build_manifest(
         checkpoint_id=checkpoint_id,
         name=name,
@@ -191,9 +192,9 @@ def _publish(
         files=adapter_files,
     )
     # The manifest lists every file but itself, so it is written when all of them are known.
-    files = (*adapter_files, artifacts.write_manifest(staged, manifest))
-    directory = artifacts.publish(root, staged, name)
-    archive = artifacts.build_archive(directory, name.replace("/", "-"), files)
+    files = (*adapter_files, directories.write_manifest(staged, manifest))
+    directory = directories.publish(root, staged, name)
+    archive = build_archive(directory, name.replace("/", "-"), files)
     return cycle_end.Publication(
         checkpoint_id=checkpoint_id,
         name=name,
@@ -228,7 +229,7 @@ def _complete(
     except (TrainingStopped, CycleOwnershipLost):
         # Surely not registered, so its files are nobody's. After any other error the commit may
         # have happened: the next start's sweep asks the registry and sets them aside if not.
-        artifacts.remove(root, publication.name)
+        directories.remove(root, publication.name)
         raise
 
 
@@ -282,8 +283,8 @@ def _is_disk_full(error: BaseException | None) -> bool:
     """
     while error is not None:
         text = str(error)
-        if getattr(error, "errno", None) in artifacts.FULL or any(
-            f"os error {number})" in text for number in artifacts.FULL
+        if getattr(error, "errno", None) in disk.FULL or any(
+            f"os error {number})" in text for number in disk.FULL
         ):
             return True
         error = error.__cause__

@@ -22,7 +22,7 @@ from typing import Protocol
 
 from filelock import FileLock, Timeout
 
-from app import artifacts
+from app.artifacts import directories, leftovers
 from app.db.engine import Database
 from app.domain.calibration import Arm, Calibration, ExampleLosses, difference_of, gain_of
 from app.domain.checkpoint import MANIFEST_FILE
@@ -94,7 +94,7 @@ def experiment_room(scratch: Path, kept: Path) -> Iterator[Room]:
     Raises: ExperimentActive.
     """
     scratch.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(scratch / artifacts.EXPERIMENT_LOCK)
+    lock = FileLock(scratch / leftovers.EXPERIMENT_LOCK)
     try:
         lock.acquire(timeout=0)
     except Timeout as error:
@@ -143,12 +143,12 @@ def prepare_reproduction(db: Database, wanted: str, *, root: Path) -> PreparedRe
     """
     registered = experiments.find_registered(db, wanted)
     manifest_file = [file for file in registered.files if file.name == MANIFEST_FILE]
-    artifacts.verify(root, registered.name, manifest_file)
+    directories.verify(root, registered.name, manifest_file)
     text = (root / registered.name / MANIFEST_FILE).read_text(encoding="utf-8")
     recorded = read_manifest(json.loads(text))
     order = experiments.order_reproduction(db, recorded)
     if order.parent is not None:
-        artifacts.verify(root, order.parent.name, order.parent.files)
+        directories.verify(root, order.parent.name, order.parent.files)
     found = base_sha256(order.base_model)
     if found != recorded.base_sha256:
         raise BaseModelMismatch(
@@ -194,7 +194,7 @@ def reproduce(
         kept_directory=room.kept,
     )
     report = trainer.run(job, on_progress=on_progress, should_stop=should_stop)
-    return compare(recorded, artifacts.describe_files(job.output_directory), report)
+    return compare(recorded, directories.describe_files(job.output_directory), report)
 
 
 def calibrate(
@@ -220,7 +220,7 @@ def calibrate(
     """
     plan, parent = order.plan, order.parent
     if parent is not None:
-        artifacts.verify(root, parent.name, parent.files)
+        directories.verify(root, parent.name, parent.files)
     parent_adapter = root / parent.name if parent else None
 
     def train(name: str, sample: experiments.Sample, seed: int) -> tuple[Path, TrainingReport]:

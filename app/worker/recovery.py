@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 
-from app import artifacts
+from app.artifacts import leftovers
 from app.clock import utc_now
 from app.db.engine import Database
 from app.errors import DatabaseUnavailable
@@ -22,12 +22,12 @@ def recover(db: Database, *, guard: FileGuard, paths: DataPaths) -> None:
     To be called while nothing else uses the data directory.
     """
     settled = cycle_end.settle_all_running(db, now=utc_now())
-    swept = artifacts.sweep(
+    swept = leftovers.sweep(
         paths.checkpoints, registry.list_names(db), deleted_names=registry.list_deleted_names(db)
     )
-    swept += artifacts.sweep_snapshots(paths.snapshots, cycle_run.list_active_ids(db))
+    swept += leftovers.sweep_snapshots(paths.snapshots, cycle_run.list_active_ids(db))
     guard.check_all(now=utc_now())
-    swept += artifacts.sweep_scratch(paths.scratch)
+    swept += leftovers.sweep_scratch(paths.scratch)
     with suppress(DatabaseUnavailable):  # read-only, or full: what can be answered, is
         db.purge()
     if settled or swept:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from app import artifacts
+from app.artifacts import leftovers
 from app.clock import utc_now
 from app.db.engine import Database
 from app.errors import SageSleepError
@@ -81,7 +81,7 @@ def prune(
         ):
             if should_stop():
                 break
-        if not artifacts.is_experiment_active(paths.scratch):
+        if not leftovers.is_experiment_active(paths.scratch):
             retention.delete_expired_checkpoints(
                 db, item.instance, root=paths.checkpoints, now=utc_now()
             )

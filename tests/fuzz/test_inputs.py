@@ -21,9 +21,10 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
-from app import artifacts
 from app.api.routes.experiences import _read
 from app.api.schemas import BatchIn
+from app.artifacts import directories
+from app.artifacts.archive import build_archive
 from app.client.downloads import unpack
 from app.client.errors import DownloadCorrupt
 from app.client.results import Checkpoint
@@ -124,8 +125,8 @@ def whole_archive() -> tuple[SimpleNamespace, bytes]:
     with tempfile.TemporaryDirectory() as directory:
         for name, body in FILES.items():
             (Path(directory) / name).write_bytes(body)
-        files = [artifacts.describe_file(Path(directory) / name) for name in FILES]
-        archive = artifacts.build_archive(Path(directory), "default-1-X", files)
+        files = [directories.describe_file(Path(directory) / name) for name in FILES]
+        archive = build_archive(Path(directory), "default-1-X", files)
         content = b"".join(archive.read(0, archive.size_bytes))
     return SimpleNamespace(name="default/1-X", files=tuple(files)), content
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from app import artifacts
+from app.artifacts import directories
 from app.clock import new_id
 from app.db import checkpoints
 from app.db.engine import Database
@@ -76,7 +76,7 @@ def test_manifest_that_says_otherwise_than_the_registry_is_found(patient: doctor
     row = registry.get_checkpoint(patient.db, only).row
     manifest = patient.checkpoints / row.name / "manifest.json"
     manifest.write_text(json.dumps({"files": {"adapter_config.json": {"size_bytes": 1}}}))
-    described = artifacts.describe_file(manifest).to_json()
+    described = directories.describe_file(manifest).to_json()
     files = [described if file["name"] == "manifest.json" else file for file in row.files]
     with patient.db.write() as session:
         session.execute(
@@ -87,7 +87,7 @@ def test_manifest_that_says_otherwise_than_the_registry_is_found(patient: doctor
 
 def test_leftovers_are_swept_and_what_nobody_knows_is_set_aside(patient: doctor.Patient) -> None:
     publish(patient.db, patient.checkpoints, range(20))
-    artifacts.stage(patient.checkpoints, "killed")
+    directories.stage(patient.checkpoints, "killed")
     (patient.checkpoints / "default" / "9-orphan").mkdir()
     patient.snapshots.mkdir()
     (patient.snapshots / f"{new_id()}.safetensors").touch()

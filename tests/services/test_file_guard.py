@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from app import artifacts
+from app.artifacts import directories, leftovers
 from app.db.engine import Database
 from app.db.tables import EventRow
 from app.domain.checkpoint import CheckpointFile
@@ -117,14 +117,14 @@ def test_untouched_file_is_hashed_once(
     row = registry.get_checkpoint(db, three[0]).row
     files = [CheckpointFile(**file) for file in row.files]
     hashed: list[str] = []
-    describe = artifacts.describe_file
+    describe = directories.describe_file
 
     def note_and_describe(path: Path) -> CheckpointFile:
         hashed.append(path.name)
         return describe(path)
 
-    monkeypatch.setattr(artifacts, "describe_file", note_and_describe)
-    verified = artifacts.VerifiedFiles()
+    monkeypatch.setattr(directories, "describe_file", note_and_describe)
+    verified = directories.VerifiedFiles()
     for _ in range(3):
         verified.verify(root, row.name, files)
     assert sorted(hashed) == sorted(file.name for file in files)
@@ -216,7 +216,7 @@ def test_file_that_cannot_be_looked_at_now_is_not_called_damaged(
     def refuse(path: Path) -> None:
         raise PermissionError(13, "Permission denied", str(path))
 
-    monkeypatch.setattr(artifacts, "describe_file", refuse)
+    monkeypatch.setattr(directories, "describe_file", refuse)
     with pytest.raises(CheckpointFilesUnreadable):
         guard.require_intact(registry.get_checkpoint(db, three[2]).row, now=NOW)
     assert guard.check_named(now=NOW).unreadable
@@ -241,6 +241,6 @@ def test_files_that_a_kill_left_of_a_deletion_go_at_the_next_start(
     registry.delete_checkpoint(db, three[0], root=root, now=NOW)
     path.parent.mkdir()
     path.write_bytes(content)
-    artifacts.sweep(root, registry.list_names(db), deleted_names=registry.list_deleted_names(db))
+    leftovers.sweep(root, registry.list_names(db), deleted_names=registry.list_deleted_names(db))
     assert not path.parent.exists()
     assert not (root / ".orphans").exists()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from app import artifacts
+from app.artifacts import directories, leftovers
 from app.db.engine import Database
 from app.db.events import EventFilter
 from app.domain.decision import Trigger
@@ -141,27 +141,27 @@ def test_files_gone_or_altered_are_noticed(db: Database, root: Path) -> None:
     checkpoint_id, _ = publish(db, root, range(20))
     view = registry.get_checkpoint(db, checkpoint_id)
     files = [registry.find_file(view, file["name"]) for file in view.row.files]
-    artifacts.verify(root, view.row.name, files)
+    directories.verify(root, view.row.name, files)
     path = root / view.row.name / "adapter_model.safetensors"
     path.write_bytes(b"Weights" + path.read_bytes()[7:])
     with pytest.raises(CheckpointFilesAltered):
-        artifacts.verify(root, view.row.name, files)
+        directories.verify(root, view.row.name, files)
     path.unlink()
     with pytest.raises(CheckpointFilesMissing):
-        artifacts.verify(root, view.row.name, files)
+        directories.verify(root, view.row.name, files)
 
 
 def test_sweep_deletes_staging_and_sets_aside_what_the_registry_lacks(
     db: Database, root: Path
 ) -> None:
     checkpoint_id, _ = publish(db, root, range(20))
-    artifacts.stage(root, "left-by-a-kill")
+    directories.stage(root, "left-by-a-kill")
     (root / "default" / "9-orphan").mkdir()
-    swept = artifacts.sweep(root, registry.list_names(db))
+    swept = leftovers.sweep(root, registry.list_names(db))
     assert sorted(swept) == [".staging/left-by-a-kill", "default/9-orphan"]
     assert (root / registry.get_checkpoint(db, checkpoint_id).row.name).is_dir()
     assert (root / ".orphans" / "default-9-orphan").is_dir()
-    assert artifacts.sweep(root, registry.list_names(db)) == []
+    assert leftovers.sweep(root, registry.list_names(db)) == []
 
 
 def test_archive_with_a_file_gone_is_refused_before_the_first_byte(
@@ -232,7 +232,7 @@ def test_events_of_moves_tell_who_and_why_as_the_history_does(db: Database, root
         ("checkpoint.promoted", "cycle 2", "accepted by the gate"),
         ("checkpoint.promoted", "test", "it spoke more plainly"),
         ("checkpoint.rolled_back", "dennis", "no, it did not"),
-        ("checkpoint.rolled_back", "test", None),
+        ("checkpoint.rolled_back", "dennis", None),
     ]
     moves = promotion.list_alias_history(db, "default", before_seq=None, limit=99)
     kept = [(move.actor, move.reason) for move in moves if move.alias == "current"]

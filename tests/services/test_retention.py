@@ -10,7 +10,7 @@ import pytest
 import sqlalchemy as sa
 from filelock import FileLock
 
-from app import artifacts
+from app.artifacts import leftovers
 from app.db import checkpoints, sleep_cycles, statuses
 from app.db.engine import Database
 from app.db.tables import EventRow, ExperienceRow
@@ -188,7 +188,7 @@ def test_nothing_is_deleted_under_an_experiment(
     for n in range(0, 120, 20):
         publish(db, paths.checkpoints, range(n, n + 20))
     paths.scratch.mkdir()
-    with FileLock(paths.scratch / artifacts.EXPERIMENT_LOCK):
+    with FileLock(paths.scratch / leftovers.EXPERIMENT_LOCK):
         prune(few, paths)
         assert events(db, "checkpoint.deleted") == []
     prune(few, paths)

@@ -10,7 +10,7 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from app import artifacts
+from app.artifacts import directories
 from app.domain.checkpoint import CheckpointFile
 from app.errors import ArtifactError
 
@@ -120,7 +120,7 @@ def _check_checkpoints(
     known = db.execute("SELECT name, files FROM checkpoints WHERE status = 'ready'").fetchall()
     for name, files in known:
         try:
-            artifacts.verify(root, name, [CheckpointFile(**file) for file in json.loads(files)])
+            directories.verify(root, name, [CheckpointFile(**file) for file in json.loads(files)])
         except ArtifactError as error:
             broken.half_checkpoints.append(f"{name}: {error.message}")
     unknown = set(published_before) & published_names(root) - {name for name, _ in known}

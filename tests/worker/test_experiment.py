@@ -16,7 +16,7 @@ from typing import Any
 import psutil
 import pytest
 
-from app import artifacts
+from app.artifacts import directories
 from app.db.tables import CheckpointRow
 from app.domain.decision import Trigger
 from app.domain.recipe import Recipe
@@ -251,7 +251,7 @@ def test_what_is_gone_or_under_way_is_said(make_place: Callable[[], Place]) -> N
     with pytest.raises(CheckpointNotReproducible, match=f"1 of the .* are erased .{trained}"):
         prepare(place, row.id)
     roll_back(place.db, place.settings.checkpoints_dir)
-    artifacts.remove(place.settings.checkpoints_dir, row.name)
+    directories.remove(place.settings.checkpoints_dir, row.name)
     with pytest.raises(CheckpointFilesMissing, match="manifest"):
         prepare(place, row.id)
     registry.delete_checkpoint(place.db, row.id, root=place.settings.checkpoints_dir, now=NOW)

@@ -16,7 +16,7 @@ from fastapi.responses import Response, StreamingResponse
 from starlette.exceptions import HTTPException
 
 from app.api.problems import problem_responses
-from app.artifacts import Archive
+from app.artifacts.archive import Archive
 
 CACHE_CONTROL = "private, max-age=31536000, immutable"
 """A checkpoint's files never change under their name."""

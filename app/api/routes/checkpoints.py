@@ -32,7 +32,7 @@ from app.api.schemas import (
     ReportIn,
     ReportOut,
 )
-from app.artifacts import Archive
+from app.artifacts.archive import Archive
 from app.domain.checkpoint import CheckpointStatus
 from app.domain.experience import CycleRole
 from app.services import live_reports, promotion, registry
