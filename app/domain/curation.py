@@ -19,22 +19,19 @@ copies.
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from app.domain.categories import Categories
-from app.domain.near_copies import TakenTexts, sketch
-from app.domain.policy import SleepPolicy
+from app.domain.near_copies import TakenTexts
 from app.domain.selection import Candidate
-from app.domain.words import plain_words
+from app.domain.traits import PATTERN_WORDS, CurationRules, Traits
 
 if TYPE_CHECKING:
-    from rensa import RMinHash
+    pass
 
 POOL_FACTOR = 4
 MAX_POOL_EXTRA = 256
@@ -46,71 +43,14 @@ MIN_ALIKE = 4
 """So many of one prompt, or phase, are no flood however small the cycle is: an instance that hears
 few prompts learns still. A guess."""
 
-MIN_COMPARED_WORDS = 8
-"""Shorter replies are no copies of each other: "No." to fifty prompts is fifty lessons, and in the
-shingles of so few words one other word is enough to tell two apart. A guess."""
 
 NATURAL_PASSES = 8
 MIN_SHRINKING = 1 / 8
 """After so many passes a cycle shrinks by at least this, so that one of 4,096 takes some fifty of
 them at most; it may come out a little smaller than it might be."""
 
-PATTERN_WORDS = 4
-"""Replies that begin with the same words so far follow one pattern. Of 323 real exchanges of
-Gemma3-12B the most frequent such beginning opens 29, of 333 of Qwen2.5-0.5B 11
-(`tests/benchmarks/test_curation.py`)."""
 
 NEAR_COPIES = "near_copies"
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Traits:
-    """What curation needs to know of a candidate, besides its salience.
-
-    Attributes:
-        pattern: How the reply begins; None for a reply without words.
-        sketch: Of the reply; None where near copies are no matter, or the reply is short.
-    """
-
-    prompt_key: str
-    phase: str | None
-    pattern: str | None = None
-    categories: frozenset[str] = frozenset()
-    sketch: RMinHash | None = None
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class CurationRules:
-    """The rules of an instance; the defaults are none. As in `SleepPolicy`.
-
-    Attributes:
-        categories: The phrases of those categories that have a floor.
-    """
-
-    max_prompt_share: float = 1.0
-    max_phase_share: float = 1.0
-    max_pattern_share: float = 1.0
-    near_duplicate_jaccard: float = 1.0
-    category_floors: Mapping[str, float] = field(default_factory=dict)
-    categories: Mapping[str, Sequence[str]] = field(default_factory=dict)
-
-    @classmethod
-    def of(cls, policy: SleepPolicy) -> CurationRules:
-        """The rules that a policy names."""
-        floors = {name: floor for name, floor in policy.category_floors.items() if floor > 0}
-        return cls(
-            max_prompt_share=policy.max_prompt_share,
-            max_phase_share=policy.max_phase_share,
-            max_pattern_share=policy.max_pattern_share,
-            near_duplicate_jaccard=policy.near_duplicate_jaccard,
-            category_floors=floors,
-            categories={name: tuple(policy.categories.get(name, ())) for name in floors},
-        )
-
-    @property
-    def is_none(self) -> bool:
-        """Whether there is no rule, so that traits are no matter."""
-        return self == CurationRules()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -160,33 +100,6 @@ class _ShareRule:
 def pool_size(limit: int) -> int:
     """How many candidates to look at for a cycle of this size."""
     return limit + min((POOL_FACTOR - 1) * limit, MAX_POOL_EXTRA)
-
-
-def prompt_key(prompt: str) -> str:
-    """Prompts that differ in case and white space alone are one; the key holds no text."""
-    return hashlib.sha256(" ".join(prompt.casefold().split()).encode()).hexdigest()
-
-
-class TraitReader:
-    """Finds the traits that some rules ask for; what they do not ask for is not computed."""
-
-    def __init__(self, rules: CurationRules) -> None:
-        self._is_sketched = rules.near_duplicate_jaccard < 1
-        self._categories = Categories(rules.categories) if rules.categories else None
-
-    def read(self, *, prompt: str, response: str, phase: str | None) -> Traits:
-        """The traits of an exchange."""
-        words = plain_words(response)
-        is_sketched = self._is_sketched and len(words) >= MIN_COMPARED_WORDS
-        return Traits(
-            prompt_key=prompt_key(prompt),
-            phase=phase or None,
-            pattern=" ".join(words[:PATTERN_WORDS]) or None,
-            categories=self._categories.find(plain_words(prompt), words)
-            if self._categories
-            else frozenset(),
-            sketch=sketch(words) if is_sketched else None,
-        )
 
 
 def curate(

@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 
 from app.db import checkpoints, lineage, sleep_cycles, trainable
 from app.domain.checkpoint import Alias
-from app.domain.curation import Curated, CurationRules, TraitReader, Traits, curate
+from app.domain.curation import Curated, curate
 from app.domain.curation import pool_size as curation_pool_size
 from app.domain.plan import CyclePlan
 from app.domain.policy import SleepPolicy
@@ -22,6 +22,7 @@ from app.domain.presets import lay_over
 from app.domain.rebuild import is_rebuild_due
 from app.domain.recipe import Recipe
 from app.domain.selection import MAX_HELD_OUT, REHEARSAL_POOL_FACTOR, Candidate, Selection, select
+from app.domain.traits import CurationRules, TraitReader, Traits
 from app.errors import InvalidPolicy
 from app.services.instances import EffectiveInstance
 

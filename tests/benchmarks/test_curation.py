@@ -19,10 +19,11 @@ import pytest
 
 from app.db.engine import Database
 from app.domain.categories import DEFAULT_CATEGORIES, Categories
-from app.domain.curation import PATTERN_WORDS, pool_size
+from app.domain.curation import pool_size
 from app.domain.decision import Trigger
 from app.domain.exchange import Exchange
 from app.domain.near_copies import SHINGLE_WORDS, sketch
+from app.domain.traits import PATTERN_WORDS
 from app.domain.words import plain_words
 from app.services import planning, sleep
 from app.services.ingest import Submission, ingest_many

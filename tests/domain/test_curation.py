@@ -10,20 +10,11 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.domain.curation import (
-    MIN_ALIKE,
-    MIN_COMPARED_WORDS,
-    NEAR_COPIES,
-    Curated,
-    CurationRules,
-    TraitReader,
-    Traits,
-    curate,
-    prompt_key,
-)
+from app.domain.curation import MIN_ALIKE, NEAR_COPIES, Curated, curate
 from app.domain.near_copies import sketch
 from app.domain.policy import SleepPolicy
 from app.domain.selection import Candidate
+from app.domain.traits import MIN_COMPARED_WORDS, CurationRules, TraitReader, Traits, prompt_key
 
 REPLIES = [f"On day {n} the fan of house{n} hummed a tone{n} of its own." for n in range(6)]
 """Short replies of which no two are near copies."""

@@ -34,6 +34,7 @@ RULES: dict[str, tuple[str, ...]] = {
     "decision": ("decision",),
     "policy": ("policy",),
     "curation": ("curation",),
+    "traits": ("curation",),
     "near_copies": ("near_copies",),
     "selection": ("selection",),
 }
