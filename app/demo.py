@@ -141,23 +141,23 @@ def _follow(console: Console, client: SleepClient, cycle_id: str) -> SleepCycle:
 def _print_outcome(console: Console, client: SleepClient, cycle: SleepCycle) -> None:
     metrics, verdict = cycle.metrics, cycle.verdict
     if cycle.status != "succeeded" or metrics is None or verdict is None:
-        why = cycle.error or verdict or {}
-        raise DemoFailed(f"The cycle ended as {cycle.status}: {json.dumps(why)}")
+        why = cycle.error or verdict
+        raise DemoFailed(f"The cycle ended as {cycle.status}: {json.dumps(why.raw if why else {})}")
     checkpoint = client.get_checkpoint(str(cycle.checkpoint_id))
     table = Table(show_header=False, box=None)
     table.add_row("Checkpoint", checkpoint.name)
     table.add_row("Aliases", ", ".join(checkpoint.aliases))
     table.add_row(
         "Held-out loss",
-        f"{metrics['held_out_before']['nats_per_token']:.3f} -> "
-        f"{metrics['held_out_reloaded']['nats_per_token']:.3f} nats per token",
+        f"{metrics.held_out_before.nats_per_token:.3f} -> "
+        f"{metrics.held_out_reloaded.nats_per_token:.3f} nats per token",
     )
-    table.add_row("Verdict", f"{verdict['status']}, all {len(verdict['checks'])} checks passed")
+    table.add_row("Verdict", f"{verdict.status}, all {len(verdict.checks)} checks passed")
     table.add_row("Files", ", ".join(file.name for file in checkpoint.files))
     console.print(table)
-    for reply in metrics["replies"]:
-        console.print(Panel(reply["before"].strip(), title=f"Before sleep: {reply['prompt']}"))
-        console.print(Panel(reply["after"].strip(), title=f"After sleep: {reply['prompt']}"))
+    for reply in metrics.replies:
+        console.print(Panel(reply.before.strip(), title=f"Before sleep: {reply.prompt}"))
+        console.print(Panel(reply.after.strip(), title=f"After sleep: {reply.prompt}"))
 
 
 @contextmanager

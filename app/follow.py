@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from app.client import Event, SleepClient, SleepCycle
+from app.client import Progress as CycleProgress
 
 PROGRESS_EVENT = "sleep_cycle.progress"
 
@@ -29,16 +30,12 @@ def follow_cycle(console: Console, client: SleepClient, cycle_id: str) -> SleepC
     with Progress(*columns, console=console) as progress:
         task = progress.add_task("Sleep cycle", total=None, words="queued")
         for event in client.follow_sleep_cycle_events(cycle_id):
-            if event.type != PROGRESS_EVENT:
+            if not isinstance(event.data, CycleProgress):
                 progress.update(task, words=event.type.rpartition(".")[2])
                 continue
             curve.take(event)
-            progress.update(
-                task,
-                total=event.data.get("total_steps") or None,
-                completed=event.data.get("step", 0),
-                words=curve.words,
-            )
+            total, step = event.data.total_steps or None, event.data.step
+            progress.update(task, total=total, completed=step, words=curve.words)
         cycle = client.get_sleep_cycle(cycle_id)
         if cycle.status in {"succeeded", "rejected"}:
             progress.update(task, total=1, completed=1, words=f"{cycle.status} {curve.picture()}")
@@ -51,15 +48,16 @@ class LossCurve:
     def __init__(self) -> None:
         self._losses: list[float] = []
         self._step = 0
-        self._last: Event | None = None
+        self._last: CycleProgress | None = None
 
     def take(self, event: Event) -> None:
         """Take a progress event; the same step told twice counts once."""
-        self._last = event
-        step, loss = event.data.get("step") or 0, event.data.get("loss")
-        if loss is not None and step > self._step:
-            self._losses.append(loss)
-            self._step = step
+        if not isinstance(event.data, CycleProgress):
+            return
+        self._last = event.data
+        if self._last.loss is not None and self._last.step > self._step:
+            self._losses.append(self._last.loss)
+            self._step = self._last.step
 
     def picture(self, width: int = 16) -> str:
         """The curve as a line of blocks."""
@@ -68,12 +66,14 @@ class LossCurve:
     @property
     def words(self) -> str:
         """What the cycle does now."""
-        state = self._last.data if self._last else {}
-        words = [str(state.get("stage", "queued")).replace("_", " ")]
-        if state.get("loss") is not None:
-            words.append(f"loss {state['loss']:.3f} {self.picture()}")
-        if state.get("tokens_per_second"):
-            words.append(f"{state['tokens_per_second']:.0f} tokens/s")
+        state = self._last
+        if state is None:
+            return "queued"
+        words = [state.stage.replace("_", " ")]
+        if state.loss is not None:
+            words.append(f"loss {state.loss:.3f} {self.picture()}")
+        if state.tokens_per_second:
+            words.append(f"{state.tokens_per_second:.0f} tokens/s")
         return ", ".join(words)
 
 

@@ -5,7 +5,7 @@ Must not know any one command.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,7 +13,15 @@ from typing import Annotated, Any
 import typer
 
 from app.cli.terminal import address_of, err, out, print_json, read_settings
-from app.client import Aliases, DaemonUnavailable, Decision, Result, SleepClient, SleepClientError
+from app.client import (
+    Aliases,
+    CycleMetrics,
+    DaemonUnavailable,
+    Decision,
+    Result,
+    SleepClient,
+    SleepClientError,
+)
 
 NO_DAEMON = 3
 BASE = "the bare base model"
@@ -85,10 +93,10 @@ def print_aliases(aliases: Aliases, *, as_json: bool, next_step: str) -> None:
     err.print(next_step, markup=False, soft_wrap=True)
 
 
-def losses(metrics: Mapping[str, Any] | None) -> str:
+def losses(metrics: CycleMetrics | None) -> str:
     """Held-out loss before and after a cycle, nats per token; empty while there is none."""
-    if not metrics:
+    if metrics is None:
         return ""
-    before = metrics["held_out_before"]["nats_per_token"]
-    after = metrics["held_out_reloaded"]["nats_per_token"]
-    return f"{before:.3f} -> {after:.3f}"
+    before = metrics.held_out_before.nats_per_token
+    after = metrics.held_out_reloaded.nats_per_token
+    return "" if before is None or after is None else f"{before:.3f} -> {after:.3f}"

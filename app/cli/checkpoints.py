@@ -34,7 +34,7 @@ def checkpoints(
             checkpoint.id,
             checkpoint.instance,
             str(checkpoint.cycle_number),
-            checkpoint.verdict["status"],
+            checkpoint.verdict.status,
             ", ".join(checkpoint.aliases),
             losses(checkpoint.metrics),
             checkpoint.status,

@@ -119,7 +119,7 @@ def cycles(
             cycle.id,
             cycle.instance,
             cycle.status,
-            str(len(cycle.plan["experience_ids"])),
+            str(len(cycle.plan.experience_ids)),
             losses(cycle.metrics),
             cycle.checkpoint_id or "",
         )
@@ -142,11 +142,11 @@ def _next_step(cycle: SleepCycle) -> str | None:
         case "queued":
             return "`sage-sleep watch` shows it live."
         case "failed":
-            why = (cycle.error or {}).get("message", "")
+            why = cycle.error.message if cycle.error else ""
             return f"{why} Its experiences are free again.".strip()
         case "rejected":
-            checks = (cycle.verdict or {}).get("checks", ())
-            why = "; ".join(check["text"] for check in checks if not check["passed"])
+            checks = cycle.verdict.checks if cycle.verdict else ()
+            why = "; ".join(check.text for check in checks if not check.passed)
             return (
                 f"The gate refused it: {why}. `sage-sleep promote {cycle.checkpoint_id} --force "
                 "--reason ...` overrules it."
@@ -160,6 +160,8 @@ def _print_preview(preview: SleepPreview, *, as_json: bool) -> None:
         print_answer(preview)
         return
     out.print(f"Would train on {len(preview.experience_ids)} experiences.")
-    for rule in (*preview.plan.get("left_out", ()), *preview.plan.get("floors", ())):
-        out.print(f"  {rule['text']}", markup=False)
+    for rule in preview.plan.left_out:
+        out.print(f"  {rule.text}", markup=False)
+    for floor in preview.plan.floors:
+        out.print(f"  {floor.text}", markup=False)
     print_reasons(preview.decision)

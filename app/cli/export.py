@@ -118,7 +118,7 @@ def _write_lines(rows: Iterator[Any], file: IO[str]) -> int:
 def _dataset_row(item: Experience) -> dict[str, Any]:
     """An experience as trainers of chat models read it; what has no fixed shape is JSON text."""
     system = [{"role": "system", "content": item.system_prompt}] if item.system_prompt else []
-    history = [{"role": turn["role"], "content": turn["content"]} for turn in item.history]
+    history = [{"role": turn.role, "content": turn.content} for turn in item.history]
     return {
         "id": item.id,
         "instance": item.instance,

@@ -110,15 +110,15 @@ def _cycle_words(item: InstanceStats, frame: Frame) -> str:
     curve = frame.curves.get(cycle.id) if cycle else None
     if cycle is None or curve is None or cycle.status == "queued":
         return "queued"
-    state = cycle.progress or {}
-    steps = f", step {state['step']} of {state['total_steps']}" if state.get("total_steps") else ""
+    state = cycle.progress
+    steps = f", step {state.step} of {state.total_steps}" if state and state.total_steps else ""
     return curve.words + steps
 
 
 def _event(line: EventLine) -> Text:
     facts = ", ".join(
         f"{name} {_shown(value)}"
-        for name, value in line.event.data.items()
+        for name, value in line.event.data.raw.items()
         if isinstance(value, int | float | str)
     )
     words = f"{line.event.at:%H:%M:%S} {line.instance} {line.event.type} {facts}".rstrip()

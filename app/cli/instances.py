@@ -63,7 +63,7 @@ def instances(
         table.add_row(
             item.instance,
             item.base_model,
-            f"{item.policy['mass_threshold']:g}",
+            f"{item.policy.mass_threshold:g}",
             ", ".join(_own_settings(item)),
             f"{item.last_exchange_at:%Y-%m-%d %H:%M}" if item.last_exchange_at else "never",
         )
@@ -125,5 +125,5 @@ def _own_settings(instance: Instance) -> list[str]:
     return [
         f"{section}.{name}={value}"
         for section in sorted(SECTIONS)
-        for name, value in instance.overrides.get(section, {}).items()
+        for name, value in instance.overrides.raw.get(section, {}).items()
     ]

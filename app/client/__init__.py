@@ -16,6 +16,20 @@ from __future__ import annotations
 from .async_client import AsyncSleepClient
 from .background import AsyncSpoolSender, SpoolSender
 from .collector import ExperienceCollector
+from .cycles import (
+    ENDED_STATUSES,
+    Check,
+    CycleError,
+    CycleMetrics,
+    CyclePlan,
+    CycleReport,
+    Decision,
+    Progress,
+    Recipe,
+    SleepCycle,
+    SleepPreview,
+    Verdict,
+)
 from .decoding import Page, Result
 from .delivery import Delivery
 from .errors import (
@@ -28,10 +42,10 @@ from .errors import (
     SpoolFull,
     SpoolUnusable,
 )
+from .events import Event
 from .exchange import Exchange
 from .request import DEFAULT_URL
 from .results import (
-    ENDED_STATUSES,
     Aliases,
     AliasMove,
     BatchItem,
@@ -40,20 +54,17 @@ from .results import (
     CheckpointFile,
     CheckpointUse,
     Current,
-    CycleReport,
-    Decision,
     Erasure,
-    Event,
     Experience,
     ExperienceSummary,
     Instance,
     InstanceStats,
     LiveReport,
+    Problem,
     Readiness,
     Receipt,
     Salience,
-    SleepCycle,
-    SleepPreview,
+    SleepPolicy,
     Stats,
 )
 from .spool import Rejected, Spool, Waiting
@@ -70,10 +81,14 @@ __all__ = [
     "AuthorityUnusable",
     "BatchItem",
     "BatchReceipt",
+    "Check",
     "Checkpoint",
     "CheckpointFile",
     "CheckpointUse",
     "Current",
+    "CycleError",
+    "CycleMetrics",
+    "CyclePlan",
     "CycleReport",
     "DaemonUnavailable",
     "Decision",
@@ -89,8 +104,11 @@ __all__ = [
     "InstanceStats",
     "LiveReport",
     "Page",
+    "Problem",
+    "Progress",
     "Readiness",
     "Receipt",
+    "Recipe",
     "Rejected",
     "RequestRefused",
     "Result",
@@ -98,11 +116,13 @@ __all__ = [
     "SleepClient",
     "SleepClientError",
     "SleepCycle",
+    "SleepPolicy",
     "SleepPreview",
     "Spool",
     "SpoolFull",
     "SpoolSender",
     "SpoolUnusable",
     "Stats",
+    "Verdict",
     "Waiting",
 ]

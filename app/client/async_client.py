@@ -17,10 +17,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import httpx
 
 from .async_connection import AsyncConnection, AsyncEvents
+from .cycles import CycleReport, Decision, SleepCycle, SleepPreview
 from .decoding import Page, Result, decode
 from .delivery import BATCH, REFUSING_STATUSES, Delivery, refused_alone, settle
 from .downloads import Staging, check_names, is_there
 from .errors import DaemonUnavailable, DownloadCorrupt, RequestRefused, SleepClientError
+from .events import Event
 from .exchange import MAX_BATCH_BYTES, Exchange, batch_request, in_batches, to_wire
 from .pairs import asleep, awork
 from .request import (
@@ -42,18 +44,13 @@ from .results import (
     Checkpoint,
     CheckpointUse,
     Current,
-    CycleReport,
-    Decision,
     Erasure,
-    Event,
     Experience,
     ExperienceSummary,
     Instance,
     LiveReport,
     Readiness,
     Receipt,
-    SleepCycle,
-    SleepPreview,
     Stats,
 )
 from .spool import Spool

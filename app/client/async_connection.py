@@ -17,6 +17,7 @@ import httpx
 from .decoding import Page, Result, decode, decode_page
 from .downloads import Staging
 from .errors import DaemonUnavailable, SleepClientError
+from .events import EVENT_STREAM, Event, EventParser
 from .pairs import asleep, awork
 from .request import (
     LONGEST_PAUSE_SECONDS,
@@ -28,8 +29,6 @@ from .request import (
     trusted_by,
     unreachable,
 )
-from .results import Event
-from .sse import EVENT_STREAM, EventParser
 
 R = TypeVar("R", bound=Result)
 

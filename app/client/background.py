@@ -16,11 +16,12 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from .async_client import AsyncSleepClient
+from .decoding import decode
 from .delivery import Delivery
 from .errors import SleepClientError
 from .exchange import Exchange
 from .request import backoff_seconds
-from .results import BatchItem
+from .results import BatchItem, Problem
 from .spool import Spool
 from .sync_client import SleepClient
 
@@ -151,7 +152,7 @@ class SpoolSender:
     def _look_up(self, seq: int, exchange: Exchange | Mapping[str, Any]) -> BatchItem:
         """What became of an exchange that the thread, or another process, delivered meanwhile."""
         if (refused := self.spool.find_rejected(seq)) is not None:
-            return BatchItem(index=0, result="rejected", problem=refused.problem)
+            return BatchItem(index=0, result="rejected", problem=decode(Problem, refused.problem))
         return self._client.post_experiences([exchange]).results[0]
 
 

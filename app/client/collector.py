@@ -159,7 +159,7 @@ class ExperienceCollector:
         if item is None:
             return _answer(spooled=True, reason=self._sender.last_error)
         if item.experience is None:
-            return _answer(reason=str((item.problem or {}).get("detail")))
+            return _answer(reason=item.problem.detail if item.problem else None)
         return _answer(receipt=item.experience, reason=item.experience.reason)
 
     def get_stats(self) -> dict[str, Any]:
@@ -180,13 +180,15 @@ class ExperienceCollector:
             unknown = dict.fromkeys(DIMENSIONS, math.nan)
             why = {"avg_salience": math.nan, "dimension_averages": unknown, "reason": str(error)}
             return {**stats, **why}
-        averages = found.averages or {}
         return {
             **stats,
             "total_experiences": found.count,
-            "avg_salience": averages.get("total", 0.0),
+            "avg_salience": found.averages.total if found.averages else 0.0,
             "high_salience_count": found.salient,
-            "dimension_averages": {name: averages.get(name, 0.0) for name in DIMENSIONS},
+            "dimension_averages": {
+                name: getattr(found.averages, name) if found.averages else 0.0
+                for name in DIMENSIONS
+            },
             "oldest_experience": _isoformat(found.oldest_at),
             "newest_experience": _isoformat(found.newest_at),
         }
@@ -308,7 +310,7 @@ def _as_record(experience: Experience) -> dict[str, Any]:
         "metadata": dict(experience.metadata),
     }
     if experience.tool_calls:
-        record["tool_calls"] = list(experience.tool_calls)
+        record["tool_calls"] = [call.raw for call in experience.tool_calls]
     return record
 
 

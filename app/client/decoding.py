@@ -1,6 +1,7 @@
 """JSON answers as frozen dataclasses: what a newer daemon adds is kept in `raw`, never an error.
 
-A field's annotation says how it is read; a field with a default may be absent. Knows no route.
+A field's annotation says how it is read, `wire` in its metadata what it is called there if that is
+no name in Python; a field with a default may be absent. Knows no route.
 """
 
 from __future__ import annotations
@@ -48,10 +49,10 @@ def decode(kind: type[R], value: Any) -> R:
     if not isinstance(value, dict):
         raise AnswerNotUnderstood(f"The answer holds no {kind.__name__} where one belongs.")
     known: dict[str, Any] = {"raw": value}
-    for name, read, is_required in _readers(cast("Any", kind)):
-        if name in value:
+    for name, wire, read, is_required in _readers(cast("Any", kind)):
+        if wire in value:
             try:
-                known[name] = read(value[name])
+                known[name] = read(value[wire])
             except (TypeError, ValueError) as error:
                 raise AnswerNotUnderstood(
                     f"{kind.__name__}.{name} of the answer cannot be read: {error}"
@@ -76,11 +77,12 @@ def decode_page(kind: type[R], value: Any) -> Page[R]:
 
 
 @functools.cache
-def _readers(kind: Any) -> list[tuple[str, Callable[[Any], Any], bool]]:
+def _readers(kind: Any) -> list[tuple[str, str, Callable[[Any], Any], bool]]:
     hints = typing.get_type_hints(kind)
     return [
         (
             item.name,
+            item.metadata.get("wire", item.name),
             _reader_of(hints[item.name]),
             item.default is MISSING and item.default_factory is MISSING,
         )
@@ -103,7 +105,7 @@ def _reader_of(hint: Any) -> Callable[[Any], Any]:  # noqa: PLR0911  # a row for
         read = _reader_of(arguments[1])
         return lambda value: {name: read(item) for name, item in _as(dict, value).items()}
     if isinstance(hint, type) and issubclass(hint, Result):
-        return functools.partial(decode, hint)
+        return lambda value: decode(hint, _as(dict, value))
     if hint is datetime:
         return _instant
     if hint is float:

@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from .decoding import decode
 from .errors import RequestRefused
-from .results import BatchItem
+from .results import BatchItem, Problem
 from .spool import Spool, Waiting
 
 BATCH = 100
@@ -38,7 +39,7 @@ class Delivery:
 def refused_alone(error: RequestRefused) -> BatchItem:
     """The refusal of a request that held one exchange, as that of the exchange."""
     problem = error.problem or {"detail": str(error), "status": error.status}
-    return BatchItem(index=0, result="rejected", problem=problem)
+    return BatchItem(index=0, result="rejected", problem=decode(Problem, problem))
 
 
 def settle(spool: Spool, waiting: Sequence[Waiting], items: Sequence[BatchItem]) -> Delivery:
@@ -53,7 +54,7 @@ def settle(spool: Spool, waiting: Sequence[Waiting], items: Sequence[BatchItem])
     spool.settle(
         delivered=[seq for seq, item in results.items() if item.result != "rejected"],
         refused=[
-            (seq, _reason(item), item.problem or {})
+            (seq, _reason(item), item.problem.raw if item.problem else {})
             for seq, item in results.items()
             if item.result == "rejected"
         ],
@@ -62,8 +63,9 @@ def settle(spool: Spool, waiting: Sequence[Waiting], items: Sequence[BatchItem])
 
 
 def _is_final(item: BatchItem) -> bool:
-    return item.result != "rejected" or (item.problem or {}).get("status") in REFUSING_STATUSES
+    status = item.problem.status if item.problem else None
+    return item.result != "rejected" or status in REFUSING_STATUSES
 
 
 def _reason(item: BatchItem) -> str:
-    return str((item.problem or {}).get("detail", "refused without a reason"))
+    return (item.problem and item.problem.detail) or "refused without a reason"

@@ -1,6 +1,8 @@
-"""What the daemon answers, typed. Statuses are plain text, since a newer daemon may have more.
+"""What the daemon answers, typed; of sleep cycles in `cycles.py`, of events in `events.py`.
 
-A field that is absent from older answers has a default; everything else is demanded.
+Statuses, kinds and names are plain text, since a newer daemon may have more. A field with a default
+is one that an older daemon does not send, and the default is what then stands; every other one is
+demanded. What this client does not know is in `raw`.
 """
 
 from __future__ import annotations
@@ -11,10 +13,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from .cycles import CycleMetrics, CycleSummary, Decision, Recipe, Verdict
 from .decoding import Result
-
-ENDED_STATUSES = frozenset({"succeeded", "rejected", "failed", "cancelled"})
-"""Statuses in which a sleep cycle is over."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -30,6 +30,35 @@ class Salience(Result):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class ProblemDetail(Result):
+    """One of several things that are wrong, and where: in the body, or which parameter."""
+
+    detail: str
+    pointer: str | None = None
+    parameter: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Problem(Result):
+    """Why something was refused: a problem document (RFC 9457).
+
+    Attributes:
+        type: Which kind of problem; its last part is the daemon's code for it.
+        instance: Whose it is.
+        experience_id, sleep_cycle_id: What stands in the way, where something does.
+    """
+
+    type: str = "about:blank"
+    title: str = ""
+    status: int | None = None
+    detail: str = ""
+    errors: tuple[ProblemDetail, ...] = ()
+    instance: str | None = None
+    experience_id: str | None = None
+    sleep_cycle_id: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Receipt(Result):
     """What became of a posted exchange.
 
@@ -40,6 +69,7 @@ class Receipt(Result):
         reason: Why it has its status, whatever that is.
         similarity: Largest word overlap with a recent reply, 0..1.
         truncated: The reply looks cut.
+        experience_id: The same as `id`.
     """
 
     id: str
@@ -54,6 +84,7 @@ class Receipt(Result):
     truncated: bool
     salience: Salience
     scorer: str
+    experience_id: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -69,7 +100,7 @@ class BatchItem(Result):
     index: int
     result: str
     experience: Receipt | None = None
-    problem: Mapping[str, Any] | None = None
+    problem: Problem | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -95,6 +126,24 @@ class ExperienceUse(Result):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class HistoryTurn(Result):
+    """An earlier turn of the conversation."""
+
+    role: str
+    content: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ToolCall(Result):
+    """A tool call of an exchange; `result` is whatever the tool gave."""
+
+    name: str
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    success: bool = True
+    result: Any = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Experience(Result):
     """An experience as it is kept; `sleep_cycles` is filled when it is asked for alone."""
 
@@ -110,9 +159,9 @@ class Experience(Result):
     occurred_at: datetime | None
     received_at: datetime
     source_id: str | None
-    history: tuple[Any, ...]
+    history: tuple[HistoryTurn, ...]
     system_prompt: str | None
-    tool_calls: tuple[Any, ...]
+    tool_calls: tuple[ToolCall, ...]
     metadata: Mapping[str, Any]
     salience: Salience
     scorer: str
@@ -153,148 +202,9 @@ class ExperienceSummary(Result):
     min_salience: float
     count: int
     salient: int
-    averages: Mapping[str, float] | None
+    averages: Salience | None
     oldest_at: datetime | None
     newest_at: datetime | None
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Reason(Result):
-    """One rule of the trigger, with its numbers in words."""
-
-    rule: str
-    met: bool
-    text: str
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Decision(Result):
-    """Whether sleep is due, and every reason for or against."""
-
-    due: bool
-    mass: float
-    mass_threshold: float
-    count: int
-    reasons: tuple[Reason, ...]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class SleepCycle(Result):
-    """A sleep cycle; plan, progress, metrics, verdict and error are the daemon's own JSON."""
-
-    id: str
-    instance: str
-    number: int
-    status: str
-    trigger: str
-    forced: bool
-    decision: Decision
-    plan: Mapping[str, Any]
-    progress: Mapping[str, Any] | None
-    metrics: Mapping[str, Any] | None
-    verdict: Mapping[str, Any] | None
-    error: Mapping[str, Any] | None
-    checkpoint_id: str | None
-    attempts: int
-    created_at: datetime
-    started_at: datetime | None
-    heartbeat_at: datetime | None
-    finished_at: datetime | None
-    cancel_requested_at: datetime | None
-
-    @property
-    def is_ended(self) -> bool:
-        """Whether nothing more will come."""
-        return self.status in ENDED_STATUSES
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Refusal(Result):
-    """Why a request would be refused now."""
-
-    code: str
-    detail: str
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class SleepPreview(Result):
-    """What a cycle would do now; `refused` is None if it would start."""
-
-    instance: str
-    refused: Refusal | None
-    decision: Decision
-    experience_ids: tuple[str, ...]
-    rehearsal_ids: tuple[str, ...]
-    held_out_ids: tuple[str, ...]
-    plan: Mapping[str, Any]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Event(Result):
-    """One fact; `id` is what a stream resumes after."""
-
-    id: int
-    type: str
-    at: datetime
-    sleep_cycle_id: str | None
-    checkpoint_id: str | None
-    data: Mapping[str, Any]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Comparison(Result):
-    """One measure of the bare base, before and after; None where it was not taken."""
-
-    name: str
-    words: str
-    base: float | None
-    before: float | None
-    after: float | None
-    standard_error: float | None
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Check(Result):
-    """One rule of the gate with its numbers."""
-
-    name: str
-    passed: bool
-    value: float | None
-    limit: float | None
-    baseline: float | None
-    words: str
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Replies(Result):
-    """What the model said to a probe prompt before and after."""
-
-    prompt: str
-    before: str
-    after: str
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class CycleReport(Result):
-    """What a cycle learned, what it kept, and what the gate said."""
-
-    id: str
-    instance: str
-    number: int
-    status: str
-    trigger: str
-    summary: str
-    checkpoint_id: str | None
-    parent_checkpoint_id: str | None
-    verdict: str | None
-    learned: tuple[Comparison, ...]
-    kept: tuple[Comparison, ...]
-    checks: tuple[Check, ...]
-    replies: tuple[Replies, ...]
-    loss_curve: tuple[float | None, ...]
-    created_at: datetime
-    started_at: datetime | None
-    finished_at: datetime | None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -307,6 +217,16 @@ class CheckpointFile(Result):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Provenance(Result):
+    """An experience that a checkpoint's own cycle used."""
+
+    experience_id: str
+    role: str
+    position: int
+    weight: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Checkpoint(Result):
     """A checkpoint of the registry.
 
@@ -314,6 +234,7 @@ class Checkpoint(Result):
         aliases: Names that point at it: current, previous, candidate.
         tainted_at: Since when it holds something that was erased.
         regressed_at: When live reports took it back.
+        experiences: What its own cycle used; filled when it is asked for alone.
     """
 
     id: str
@@ -326,8 +247,8 @@ class Checkpoint(Result):
     parent_id: str | None
     base_model: str
     base_sha256: str
-    verdict: Mapping[str, Any]
-    metrics: Mapping[str, Any]
+    verdict: Verdict
+    metrics: CycleMetrics
     files: tuple[CheckpointFile, ...]
     archive: CheckpointFile
     note: str | None
@@ -336,6 +257,7 @@ class Checkpoint(Result):
     deleted_at: datetime | None
     tainted_at: datetime | None = None
     regressed_at: datetime | None = None
+    experiences: tuple[Provenance, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -404,6 +326,96 @@ class AliasMove(Result):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class SleepPolicy(Result):
+    """When an instance sleeps, on what, and what becomes of a checkpoint.
+
+    The defaults stand for rules that an older daemon does not have, and let everything pass.
+    """
+
+    mass_threshold: float
+    min_salience: float
+    min_experiences: int
+    min_interval_seconds: float
+    idle_seconds: float
+    max_experiences: int
+    quiet_hours: str | None = None
+    max_prompt_share: float = 1.0
+    max_phase_share: float = 1.0
+    max_pattern_share: float = 1.0
+    near_duplicate_jaccard: float = 1.0
+    category_floors: Mapping[str, float] = field(default_factory=dict)
+    categories: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    promotion: str = "automatic"
+    rebuild_every_cycles: int = 0
+    regression_reports: int = 0
+    regression_window: int = 0
+    max_repetition_ratio: float = 1.0
+    min_report_score: float = 0.0
+    retain_text_days: int = 0
+    retain_checkpoints: int = 0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PolicyOverrides(Result):
+    """What an instance sets of its policy; None is the daemon's."""
+
+    mass_threshold: float | None = None
+    min_salience: float | None = None
+    min_experiences: int | None = None
+    min_interval_seconds: float | None = None
+    idle_seconds: float | None = None
+    quiet_hours: str | None = None
+    max_experiences: int | None = None
+    max_prompt_share: float | None = None
+    max_phase_share: float | None = None
+    max_pattern_share: float | None = None
+    near_duplicate_jaccard: float | None = None
+    category_floors: Mapping[str, float] | None = None
+    categories: Mapping[str, tuple[str, ...]] | None = None
+    promotion: str | None = None
+    rebuild_every_cycles: int | None = None
+    regression_reports: int | None = None
+    regression_window: int | None = None
+    max_repetition_ratio: float | None = None
+    min_report_score: float | None = None
+    retain_text_days: int | None = None
+    retain_checkpoints: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RecipeOverrides(Result):
+    """What an instance sets of its recipe, over a preset or alone; None is the daemon's."""
+
+    preset: str | None = None
+    epochs: int | None = None
+    learning_rate: float | None = None
+    batch_size: int | None = None
+    r: int | None = None
+    lora_alpha: int | None = None
+    lora_dropout: float | None = None
+    target_modules: tuple[str, ...] | None = None
+    weight_decay: float | None = None
+    warmup_ratio: float | None = None
+    max_grad_norm: float | None = None
+    max_length: int | None = None
+    rehearsal_share: float | None = None
+    anchor_weight: float | None = None
+    anchors_per_batch: int | None = None
+    anchor_interval: int | None = None
+    variations: tuple[str, ...] | None = None
+    variation_share: float | None = None
+    seed: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class InstanceOverrides(Result):
+    """What an instance sets itself."""
+
+    policy: PolicyOverrides
+    recipe: RecipeOverrides
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Instance(Result):
     """An instance with every default filled in; `overrides` is what it sets itself."""
 
@@ -411,29 +423,12 @@ class Instance(Result):
     base_model: str
     system_prompt: str
     timezone: str
-    policy: Mapping[str, Any]
-    recipe: Mapping[str, Any]
-    overrides: Mapping[str, Any]
+    policy: SleepPolicy
+    recipe: Recipe
+    overrides: InstanceOverrides
     last_exchange_at: datetime | None
     created_at: datetime
     updated_at: datetime
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class CycleSummary(Result):
-    """A cycle in a line."""
-
-    id: str
-    number: int
-    status: str
-    trigger: str
-    created_at: datetime
-    started_at: datetime | None
-    finished_at: datetime | None
-    progress: Mapping[str, Any] | None
-    error: Mapping[str, Any] | None
-    held_out_before: float | None
-    held_out_after: float | None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -15,10 +15,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import httpx
 
+from .cycles import CycleReport, Decision, SleepCycle, SleepPreview
 from .decoding import Page, Result, decode
 from .delivery import BATCH, REFUSING_STATUSES, Delivery, refused_alone, settle
 from .downloads import Staging, check_names, is_there
 from .errors import DaemonUnavailable, DownloadCorrupt, RequestRefused, SleepClientError
+from .events import Event
 from .exchange import MAX_BATCH_BYTES, Exchange, batch_request, in_batches, to_wire
 from .pairs import sleep, work
 from .request import (
@@ -40,18 +42,13 @@ from .results import (
     Checkpoint,
     CheckpointUse,
     Current,
-    CycleReport,
-    Decision,
     Erasure,
-    Event,
     Experience,
     ExperienceSummary,
     Instance,
     LiveReport,
     Readiness,
     Receipt,
-    SleepCycle,
-    SleepPreview,
     Stats,
 )
 from .spool import Spool

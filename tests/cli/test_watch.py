@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from app.cli.frame import Frame, draw
-from app.client import Event, InstanceStats
+from app.client import Event, InstanceStats, Progress
 from app.client.decoding import decode
 from app.follow import PROGRESS_EVENT, LossCurve, sparkline
 from tests.cli.conftest import Command
@@ -25,7 +25,7 @@ def progress(number: int, **data: Any) -> Event:
         at=datetime(2026, 1, 1, tzinfo=UTC),
         sleep_cycle_id="C",
         checkpoint_id=None,
-        data=data,
+        data=decode(Progress, {"stage": "training", **data}),
     )
 
 

@@ -76,7 +76,7 @@ def test_more_than_a_batch_goes_in_several_and_every_exchange_has_its_place(
     assert [item.index for item in receipt.results] == list(range(2100))
     refused = receipt.results[1500]
     assert refused.problem is not None
-    assert refused.problem["status"] == 422
+    assert refused.problem.status == 422
     kept = [item.prompt for item in client.iterate_experiences(instance="default")]
     assert len(kept) == 2099
     assert kept[0] == exchanges[-1]["prompt"]
@@ -98,10 +98,7 @@ def test_summary_counts_what_entered_the_buffer(client: SleepClient) -> None:
     assert summary.count == len(counted) == 30
     assert summary.salient == sum(total >= limit for total in totals)
     assert summary.averages is not None
-    assert summary.averages["total"] == pytest.approx(sum(totals) / len(totals))
-    assert set(summary.averages) == {
-        "total", "surprise", "novelty", "arousal", "reward", "conflict",
-    }  # fmt: skip
+    assert summary.averages.total == pytest.approx(sum(totals) / len(totals))
     assert summary.newest_at == counted[0].received_at
     assert summary.oldest_at == counted[-1].received_at
 
@@ -113,7 +110,7 @@ def test_cycle_is_previewed_requested_followed_to_its_end_and_reported(
     assert not client.get_sleep_decision().due
     preview = client.preview_sleep(force=True, overrides={"epochs": 3})
     assert preview.refused is None
-    assert preview.plan["recipe"]["epochs"] == 3
+    assert preview.plan.recipe.epochs == 3
     with pytest.raises(RequestRefused, match="not due"):
         client.request_sleep()
     cycle = client.request_sleep(force=True)
@@ -180,7 +177,7 @@ def test_instances_stats_and_readiness(client: SleepClient, daemon: RunningDaemo
         "sprout-qwen", policy={"min_salience": 0.4}, timezone="Europe/Lisbon"
     )
     assert made == client.get_instance("sprout-qwen")
-    assert made.policy["min_salience"] == 0.4
+    assert made.policy.min_salience == 0.4
     assert [item.instance for item in client.list_instances().data] == ["default", "sprout-qwen"]
     stats = client.get_stats("sprout-qwen")
     assert stats.instances[0].mass == 0

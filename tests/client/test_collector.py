@@ -135,7 +135,7 @@ def test_machine_and_model_name_an_instance_that_is_made_with_the_threshold(
     added = collector.add_exchange("p", "We noticed something.")
     assert added["stored"]
     assert collector.instance == "sprout-qwen2.5-0.5b"
-    assert client.get_instance(collector.instance).policy["min_salience"] == 0.1
+    assert client.get_instance(collector.instance).policy.min_salience == 0.1
     kept = client.list_experiences(instance=collector.instance).data[0]
     assert kept.metadata == {"machine": "Sprout", "model": "Qwen/Qwen2.5-0.5B"}
 

@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 
 from app.client import AnswerNotUnderstood, SleepClientError
+from app.client.cycles import Decision
 from app.client.decoding import decode, decode_page
-from app.client.results import BatchItem, Decision, Event, Stats
+from app.client.events import Event
+from app.client.results import BatchItem, Stats
 
 EVENT: dict[str, Any] = {
     "id": 7,

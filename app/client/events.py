@@ -1,0 +1,247 @@
+"""Events: what each says, and how they are read from a stream of bytes.
+
+The stream is server-sent events: https://html.spec.whatwg.org/multipage/server-sent-events.html.
+Must not know where the bytes come from.
+"""
+
+from __future__ import annotations
+
+import codecs
+import contextlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from .cycles import CycleError, Progress
+from .decoding import Result, decode
+from .errors import AnswerNotUnderstood
+
+EVENT_STREAM = "text/event-stream"
+
+_LINE_END = re.compile(r"\r\n|\n|\r(?!\Z)")
+"""A carriage return at the very end may be half of a pair: the next piece tells."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ServerSentEvent:
+    """One event; `id` is the newest that the stream named, this event's or an earlier one's."""
+
+    type: str
+    data: str
+    id: str
+
+
+class EventParser:
+    """Takes a stream in pieces of any size and gives the events that are complete."""
+
+    def __init__(self) -> None:
+        self._decoder = codecs.getincrementaldecoder("utf-8-sig")("replace")
+        self._rest = ""
+        self._data: list[str] = []
+        self._type = ""
+        self._id = ""
+        self.last_id = ""
+        """Where to resume: what the stream named last, be it without an event."""
+
+    def feed(self, chunk: bytes) -> list[ServerSentEvent]:
+        """Take the next bytes."""
+        *lines, self._rest = _LINE_END.split(self._rest + self._decoder.decode(chunk))
+        found = [self._take(line) for line in lines]
+        return [event for event in found if event is not None]
+
+    def _take(self, line: str) -> ServerSentEvent | None:
+        if not line:
+            return self._dispatch()
+        name, _, value = line.partition(":")
+        value = value.removeprefix(" ")
+        if name == "data":
+            self._data.append(value)
+        elif name == "event":
+            self._type = value
+        elif name == "id" and "\0" not in value:
+            self._id = value
+        return None
+
+    def _dispatch(self) -> ServerSentEvent | None:
+        data, type_ = self._data, self._type or "message"
+        self.last_id = self._id
+        self._data, self._type = [], ""
+        return ServerSentEvent(type=type_, data="\n".join(data), id=self._id) if data else None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CycleQueued(Result):
+    """A cycle waits for its turn, with so many experiences to train on."""
+
+    number: int
+    trigger: str
+    experiences: int
+    mass: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CycleStarted(Result):
+    """A worker took a cycle; `attempt` counts from 1."""
+
+    attempt: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CycleRequeued(Result):
+    """A cycle waits again; `exit_code` is its worker's, None where nobody saw it end."""
+
+    exit_code: int | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CycleReplanned(Result):
+    """A queued cycle goes on from `parent` now, since `from_checkpoint` cannot be read."""
+
+    from_checkpoint: str | None = field(metadata={"wire": "from"})
+    parent: str | None
+    actor: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CycleJudged(Result):
+    """The gate has spoken on the checkpoint that a cycle published."""
+
+    checkpoint_id: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WorkerEnded(Result):
+    """A worker's process ended and left its cycle; `exit_code` is below zero for a signal."""
+
+    exit_code: int
+    attempt: int
+    detail: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CurrentMoved(Result):
+    """What is live changed; None stands for the bare base model."""
+
+    from_checkpoint: str | None = field(metadata={"wire": "from"})
+    to_checkpoint: str | None = field(metadata={"wire": "to"})
+    actor: str
+    reason: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CandidateMoved(Result):
+    """A checkpoint waits for a person, or a person refused it."""
+
+    actor: str
+    reason: str | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CheckpointRegressed(Result):
+    """Bad session reports took a checkpoint back; `report_id` is the last of them."""
+
+    bad_reports: int
+    considered: int
+    limit: int
+    report_id: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CheckpointDamaged(Result):
+    """Files of a checkpoint are gone or altered; `aliases` named it."""
+
+    code: str
+    aliases: tuple[str, ...]
+    file: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CheckpointTainted(Result):
+    """A checkpoint holds something that was erased."""
+
+    experience_id: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CheckpointDeleted(Result):
+    """A checkpoint's files were deleted; older events do not tell by whom."""
+
+    actor: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ExperienceErased(Result):
+    """An experience's text is gone; so many checkpoints learned from it, where it is told."""
+
+    experience_id: str
+    checkpoints: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TextsExpired(Result):
+    """Texts went since the policy keeps them no longer, and the replies in so many reports."""
+
+    experience_ids: tuple[str, ...]
+    reports: int
+    retain_text_days: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RebuildRequested(Result):
+    """Someone wants a new start from the base, in place of `from_checkpoint`."""
+
+    actor: str
+    reason: str | None
+    from_checkpoint: str | None = field(metadata={"wire": "from"})
+
+
+FACTS: Mapping[str, type[Result]] = {
+    "sleep_cycle.queued": CycleQueued,
+    "sleep_cycle.started": CycleStarted,
+    "sleep_cycle.progress": Progress,
+    "sleep_cycle.requeued": CycleRequeued,
+    "sleep_cycle.replanned": CycleReplanned,
+    "sleep_cycle.succeeded": CycleJudged,
+    "sleep_cycle.rejected": CycleJudged,
+    "sleep_cycle.failed": CycleError,
+    "sleep_cycle.worker_stalled": WorkerEnded,
+    "sleep_cycle.worker_killed": WorkerEnded,
+    "sleep_cycle.worker_died": WorkerEnded,
+    "sleep_cycle.disk_full": WorkerEnded,
+    "checkpoint.promoted": CurrentMoved,
+    "checkpoint.rolled_back": CurrentMoved,
+    "checkpoint.proposed": CandidateMoved,
+    "checkpoint.dismissed": CandidateMoved,
+    "checkpoint.regressed": CheckpointRegressed,
+    "checkpoint.damaged": CheckpointDamaged,
+    "checkpoint.tainted": CheckpointTainted,
+    "checkpoint.deleted": CheckpointDeleted,
+    "experience.erased": ExperienceErased,
+    "experience.expired": TextsExpired,
+    "instance.rebuild_requested": RebuildRequested,
+}
+"""What events of each type say; those of the other types say nothing more."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Event(Result):
+    """One fact; `id` is what a stream resumes after.
+
+    Attributes:
+        data: What it says, typed by `type` as in `FACTS`; of a type that this client does not know,
+            or in a shape that it does not, a plain `Result`: then `data.raw` has it.
+    """
+
+    id: int
+    type: str
+    at: datetime
+    sleep_cycle_id: str | None
+    checkpoint_id: str | None
+    data: Result
+
+    def __post_init__(self) -> None:
+        kind = FACTS.get(self.type)
+        if kind is not None and type(self.data) is Result:
+            with contextlib.suppress(AnswerNotUnderstood):
+                object.__setattr__(self, "data", decode(kind, self.data.raw))
