@@ -65,7 +65,7 @@ test-fast: $(STAMP)  ## Rules, SQL and services, in under a minute.
 
 # A file's tests stay on one core: they share a daemon, or a model that was trained for all of them.
 test: check test-fast  ## All checks and all tests, on two cores; the fast ones first.
-	$(BIN)/python -m pytest -n 2 --dist loadfile $(FAST:%=--ignore=%)
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(FAST:%=--ignore=%)
 
 torture: $(STAMP)  ## Kill daemon and child 300 times, and 10 times in real cycles; look what is left.
 	$(BIN)/python -m tests.torture --kills 300

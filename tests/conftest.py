@@ -17,6 +17,7 @@ from tests.shared_daemons import SharedDaemons
 from tests.support import Reopen, RunningDaemon, StartDaemon, changed, end, launch
 
 REPOSITORY = Path(__file__).parent.parent
+LONG = frozenset({"torture", "fuzz", "worker", "training"})
 SHARED_DATA = Path(os.environ.get("SAGE_SHARED_DATA", REPOSITORY.parent / "shared" / "data"))
 
 
@@ -25,6 +26,12 @@ def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
     """Start the clock that the test's waits follow."""
     patience.begin(item)
     return (yield)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the directories whose files take minutes, so that none is left for the end."""
+    items.sort(key=lambda item: item.path.parent.name not in LONG)
 
 
 @pytest.fixture(autouse=True)

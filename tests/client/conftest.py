@@ -11,13 +11,7 @@ from app.client import SleepClient
 from app.db.engine import Database
 from tests.client.scripted import ScriptedServer
 from tests.publishing import publish
-from tests.support import RunningDaemon, StartDaemon
-
-
-@pytest.fixture
-def daemon(start_daemon: StartDaemon, tmp_path: Path) -> RunningDaemon:
-    """A daemon that never sleeps by itself and whose base model is not there."""
-    return start_daemon(base_model=tmp_path / "no-model", scheduler_interval_seconds=3600)
+from tests.support import RunningDaemon
 
 
 @pytest.fixture

@@ -12,10 +12,9 @@ import pytest
 
 from app.client import AsyncSleepClient, Current, RequestRefused, SleepClient
 from app.db.engine import Database
+from tests.patience import seconds_left
 from tests.publishing import publish
 from tests.support import RunningDaemon, StartDaemon, free_port
-
-WAIT_SECONDS = 30
 
 
 @pytest.fixture
@@ -39,24 +38,24 @@ def test_base_then_each_promotion_and_each_rollback_down_to_the_base(
     db: Database,
     data_dir: Path,
 ) -> None:
-    first = seen.get(timeout=WAIT_SECONDS)
+    first = seen.get(timeout=seconds_left())
     assert (first.is_base, first.directory) == (True, None)
     root = data_dir / "checkpoints"
     for numbers in (range(20), range(20, 40)):
         checkpoint_id, _ = publish(db, root, numbers)
-        current = seen.get(timeout=WAIT_SECONDS)
+        current = seen.get(timeout=seconds_left())
         assert current.checkpoint is not None
         assert current.directory is not None
         assert current.checkpoint.id == checkpoint_id
         weights = (current.directory / "adapter_model.safetensors").read_bytes()
         assert weights.endswith(checkpoint_id.encode())
     earlier = client.rollback().current
-    current = seen.get(timeout=WAIT_SECONDS)
+    current = seen.get(timeout=seconds_left())
     assert current.checkpoint is not None
     assert current.checkpoint.id == earlier
     client.patch_checkpoint(current.checkpoint.id, note="moves nothing")
     client.rollback()
-    assert seen.get(timeout=WAIT_SECONDS).is_base
+    assert seen.get(timeout=seconds_left()).is_base
 
 
 def test_watch_survives_restarts_and_says_only_what_changed(
@@ -76,7 +75,7 @@ def test_watch_survives_restarts_and_says_only_what_changed(
         url = f"http://127.0.0.1:{port}"
         async with AsyncSleepClient(url, retry_seconds=1) as client:
             watch = client.watch_current("default", tmp_path / "adapters", poll_seconds=1)
-            told = [await asyncio.wait_for(anext(watch), WAIT_SECONDS)]
+            told = [await asyncio.wait_for(anext(watch), seconds_left())]
             waiting = asyncio.ensure_future(anext(watch))
             await asyncio.sleep(0.5)
             await asyncio.to_thread(daemon.stop)
@@ -85,7 +84,7 @@ def test_watch_survives_restarts_and_says_only_what_changed(
             await asyncio.sleep(2)
             assert not waiting.done()
             await client.rollback()
-            told.append(await asyncio.wait_for(waiting, WAIT_SECONDS))
+            told.append(await asyncio.wait_for(waiting, seconds_left()))
             return [current.checkpoint.id if current.checkpoint else None for current in told]
 
     assert asyncio.run(session()) == published[::-1]
