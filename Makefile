@@ -60,11 +60,17 @@ schema: $(STAMP)
 # No process, no model: for a loop beside an editor.
 FAST := tests/domain tests/db tests/services
 
+FAST_TESTS := pytest -n 2 -p tests.no_process $(FAST)
+
 test-fast: $(STAMP)  ## Rules, SQL and services, in under a minute.
-	$(BIN)/python -m pytest -n 2 -p tests.no_process $(FAST)
+	$(BIN)/python -m $(FAST_TESTS)
 
 # A file's tests stay on one core: they share a daemon, or a model that was trained for all of them.
-test: check test-fast  ## All checks and all tests, on two cores; the fast ones first.
+test: check  ## All checks and all tests, on two cores; the fast ones first, with their coverage.
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m $(FAST_TESTS)
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(FAST:%=--ignore=%)
 
 torture: $(STAMP)  ## Kill daemon and child 300 times, and 10 times in real cycles; look what is left.
@@ -91,4 +97,4 @@ format: $(STAMP)  ## Format the code.
 	$(BIN)/ruff format .
 
 clean:  ## Remove the environment and caches; data stays.
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info app/client/build app/client/*.egg-info
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage* *.egg-info app/client/build app/client/*.egg-info
