@@ -54,9 +54,12 @@ class KeptFiles:
         if self._directory is None or not (self._directory / name).is_file():
             return None
         try:
-            return load_file(str(self._directory / name))
+            stored = load_file(str(self._directory / name))
         except (OSError, SafetensorError):
             return None
+        # Copied: in the file they begin anywhere, and products of such rows may round differently
+        # from those of the rows that were kept.
+        return {key: tensor.clone() for key, tensor in stored.items()}
 
     def keep_tensors(self, name: str, tensors: Mapping[str, torch.Tensor]) -> None:
         """Keep tensors under a name."""
