@@ -19,6 +19,7 @@ from pathlib import Path
 import httpx
 import psutil
 
+from tests.patience import pace, seconds_left
 from tests.support import free_port, run_command
 from tests.torture import invariants
 from tests.torture.traffic import INSTANCES, Traffic
@@ -180,13 +181,13 @@ class Rig:
         started = time.monotonic()
         while True:
             self._spawn()
-            if self._is_up(started + START_SECONDS):
+            if self._is_up(time.monotonic() + START_SECONDS * pace()):
                 break
             self._running().kill()
             self._running().wait()
             self.outcome.manual_steps += 1
             self._break(f"the daemon did not start:\n{self._log_path.read_text()[-2000:]}")
-            if time.monotonic() - started > 2 * START_SECONDS:
+            if time.monotonic() - started > 2 * START_SECONDS * pace():
                 raise TimeoutError("the daemon does not start any more")
         taken = time.monotonic() - started
         self.outcome.slowest_start_seconds = max(self.outcome.slowest_start_seconds, taken)
@@ -209,11 +210,11 @@ class Rig:
         daemon = self._running()
         started = time.monotonic()
         daemon.send_signal(number)
-        daemon.wait(timeout=60)
+        daemon.wait(timeout=seconds_left())
         if number is signal.SIGTERM:
             taken = time.monotonic() - started
             self.outcome.slowest_drain_seconds = max(self.outcome.slowest_drain_seconds, taken)
-            if taken > DRAIN_SECONDS:
+            if taken > DRAIN_SECONDS * pace():
                 self._break(f"SIGTERM took {taken:.1f} s")
             self._demand_no_children("SIGTERM", at_once=True)
 
@@ -233,10 +234,10 @@ class Rig:
 
     def _demand_no_children(self, what: str, *, at_once: bool = False) -> None:
         started = time.monotonic()
-        _, alive = psutil.wait_procs(self._children(), timeout=CHILD_END_SECONDS)
+        _, alive = psutil.wait_procs(self._children(), timeout=CHILD_END_SECONDS * pace())
         taken = time.monotonic() - started
         self.outcome.slowest_child_end_seconds = max(self.outcome.slowest_child_end_seconds, taken)
-        if alive or (at_once and taken > 1.0):
+        if alive or (at_once and taken > pace()):
             self._break(f"{what}: the child outlived the daemon")
 
     def _settle(self, timeout_seconds: float) -> None:
