@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session, aliased
 from app.db.listed import is_listed
 from app.db.tables import CheckpointRow, CycleExperienceRow, ExperienceRow, SleepCycleRow
 from app.domain.experience import CycleRole
-from app.domain.selection import Candidate
+from app.domain.selection import Selectable
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -120,27 +120,27 @@ def list_trained_on(session: Session, experience_seq: int) -> Sequence[Checkpoin
 
 
 def insert_cycle_experiences(
-    session: Session, cycle_id: str, role: CycleRole, candidates: Sequence[Candidate]
+    session: Session, cycle_id: str, role: CycleRole, chosen: Sequence[Selectable]
 ) -> None:
     """Record what each experience is to a cycle; its weight is its salience total."""
-    if candidates:
+    if chosen:
         session.execute(
             sa.insert(CycleExperienceRow),
             [
                 {
                     "cycle_id": cycle_id,
-                    "experience_seq": candidate.seq,
+                    "experience_seq": item.seq,
                     "role": role.value,
                     "position": position,
-                    "weight": candidate.total,
+                    "weight": item.total,
                 }
-                for position, candidate in enumerate(candidates)
+                for position, item in enumerate(chosen)
             ],
         )
 
 
 def keep_rehearsed(session: Session, cycle_id: str, experience_ids: Sequence[str]) -> None:
-    """Forget the candidates for rehearsal that a cycle did not train on."""
+    """Forget what of the rehearsal pool a cycle did not train on."""
     rehearsed = sa.select(ExperienceRow.seq).where(is_listed(ExperienceRow.id, experience_ids))
     session.execute(
         sa.delete(CycleExperienceRow)

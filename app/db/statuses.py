@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 from app.db.listed import is_listed
 from app.db.tables import CycleExperienceRow, ExperienceRow
 from app.domain.experience import MAX_ATTEMPTS, CycleRole, ExperienceStatus
-from app.domain.selection import Candidate
+from app.domain.selection import Selectable
 
 WAITING = (ExperienceStatus.BUFFERED, ExperienceStatus.BELOW_THRESHOLD)
 """What may be trained, in the order in which it is; the first counts towards the mass."""
@@ -24,12 +24,12 @@ _CONSOLIDATED = {"status": ExperienceStatus.CONSOLIDATED, "reason": None}
 """Why an earlier cycle left it out is no longer so."""
 
 
-def claim(session: Session, candidates: Sequence[Candidate]) -> int:
+def claim(session: Session, chosen: Sequence[Selectable]) -> int:
     """Take experiences for a cycle; returns how many were still free."""
     result = session.execute(
         sa.update(ExperienceRow)
         .where(
-            is_listed(ExperienceRow.seq, [candidate.seq for candidate in candidates]),
+            is_listed(ExperienceRow.seq, [item.seq for item in chosen]),
             ExperienceRow.status.in_(WAITING),
         )
         .values(status=ExperienceStatus.CLAIMED)
@@ -67,7 +67,7 @@ def filter_copies(session: Session, copies: Mapping[str, str], *, reason: str) -
 
 
 def set_aside(session: Session, experience_ids: Sequence[str], *, reason: str) -> None:
-    """Take buffered experiences from the salience mass; they stay candidates."""
+    """Take buffered experiences from the salience mass; they wait on."""
     values = {"status": ExperienceStatus.BELOW_THRESHOLD, "reason": reason}
     _update_status(session, experience_ids, [ExperienceStatus.BUFFERED], values)
 

@@ -12,9 +12,9 @@ from app.db.listed import is_listed
 from app.db.statuses import WAITING
 from app.db.tables import ExperienceRow
 from app.domain.experience import ExperienceStatus
-from app.domain.selection import Candidate
+from app.domain.selection import Selectable
 
-_CANDIDATE = (
+_SELECTABLE = (
     ExperienceRow.seq,
     ExperienceRow.id,
     ExperienceRow.content_sha256,
@@ -25,9 +25,9 @@ _CANDIDATE = (
 TEXTS_AT_ONCE = 64
 
 
-def list_candidates(
+def list_waiting(
     session: Session, instance_id: int, *, min_salience: float, limit: int
-) -> list[Candidate]:
+) -> list[Selectable]:
     """Experiences that may be trained, never one of the held-out tenth.
 
     What counts towards the mass goes before what does not, of each the most salient first: the rest
@@ -35,7 +35,7 @@ def list_candidates(
     the limit, nor out of the cycle. One status at a time, so that each query walks the selection
     index and stops at the limit.
     """
-    found: list[Candidate] = []
+    found: list[Selectable] = []
     for status in WAITING:
         if len(found) < limit:
             of_this = _list_most_salient(
@@ -66,10 +66,10 @@ def list_trainable(session: Session, instance_id: int) -> list[int]:
     )
 
 
-def list_by_seqs(session: Session, seqs: Collection[int]) -> list[Candidate]:
+def list_by_seqs(session: Session, seqs: Collection[int]) -> list[Selectable]:
     """The experiences of these sequence numbers, most salient first."""
-    query = sa.select(*_CANDIDATE).where(is_listed(ExperienceRow.seq, seqs))
-    return sorted(_candidates(session, query), key=_by_salience)
+    query = sa.select(*_SELECTABLE).where(is_listed(ExperienceRow.seq, seqs))
+    return sorted(_selectables(session, query), key=_by_salience)
 
 
 def stream_texts(
@@ -86,7 +86,7 @@ def stream_texts(
     return session.execute(query, execution_options={"yield_per": TEXTS_AT_ONCE})
 
 
-def list_rehearsal_candidates(session: Session, instance_id: int, limit: int) -> list[Candidate]:
+def list_rehearsal_pool(session: Session, instance_id: int, limit: int) -> list[Selectable]:
     """The most salient of the consolidated experiences."""
     return _list_most_salient(
         session,
@@ -97,7 +97,7 @@ def list_rehearsal_candidates(session: Session, instance_id: int, limit: int) ->
     )
 
 
-def list_held_out(session: Session, instance_id: int, limit: int) -> list[Candidate]:
+def list_held_out(session: Session, instance_id: int, limit: int) -> list[Selectable]:
     """The newest of the held-out tenth, newest first."""
     # The + keeps SQLite on the selection index, which holds the sequence too. Left to itself it
     # walks the instance's whole history where little was held out.
@@ -110,13 +110,13 @@ def list_held_out(session: Session, instance_id: int, limit: int) -> list[Candid
         .order_by(sa.text("+experiences.seq DESC"))
         .limit(limit)
     )
-    found = _candidates(session, sa.select(*_CANDIDATE).where(ExperienceRow.seq.in_(newest)))
-    return sorted(found, key=lambda candidate: -candidate.seq)
+    found = _selectables(session, sa.select(*_SELECTABLE).where(ExperienceRow.seq.in_(newest)))
+    return sorted(found, key=lambda item: -item.seq)
 
 
 def _list_most_salient(
     session: Session, limit: int, min_total: float, *conditions: sa.ColumnElement[bool]
-) -> list[Candidate]:
+) -> list[Selectable]:
     """The most salient rows that meet the conditions; of equals the oldest.
 
     The total of the last one that fits is found first: a single query that sorts by salience and
@@ -130,22 +130,22 @@ def _list_most_salient(
         .limit(1)
         .offset(limit - 1)
     )
-    wanted = sa.select(*_CANDIDATE).where(*conditions)
+    wanted = sa.select(*_SELECTABLE).where(*conditions)
     if last is None:
         all_ = wanted.where(ExperienceRow.total >= min_total)
-        return sorted(_candidates(session, all_), key=_by_salience)
-    above = _candidates(session, wanted.where(ExperienceRow.total > last))
+        return sorted(_selectables(session, all_), key=_by_salience)
+    above = _selectables(session, wanted.where(ExperienceRow.total > last))
     equal = wanted.where(ExperienceRow.total == last).order_by(ExperienceRow.seq)
-    equals = _candidates(session, equal.limit(limit - len(above)))
+    equals = _selectables(session, equal.limit(limit - len(above)))
     return sorted([*above, *equals], key=_by_salience)
 
 
-def _candidates(session: Session, query: sa.Select[int, str, str, float]) -> list[Candidate]:
+def _selectables(session: Session, query: sa.Select[int, str, str, float]) -> list[Selectable]:
     return [
-        Candidate(seq=row.seq, id=row.id, content_sha256=row.content_sha256, total=row.total)
+        Selectable(seq=row.seq, id=row.id, content_sha256=row.content_sha256, total=row.total)
         for row in session.execute(query)
     ]
 
 
-def _by_salience(candidate: Candidate) -> tuple[float, int]:
-    return -candidate.total, candidate.seq
+def _by_salience(item: Selectable) -> tuple[float, int]:
+    return -item.total, item.seq

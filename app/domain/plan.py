@@ -23,7 +23,8 @@ class CyclePlan:
         data_sha256: Over the content hashes of all three lists in order.
         min_salience: The limit the selection was made with.
         parent_checkpoint_id: The promoted adapter the cycle starts from; None for the base.
-        rehearsal_ids: Candidates; the trainer chooses `rehearsal_count` of them, None for all.
+        rehearsal_ids: The rehearsal pool; the trainer chooses `rehearsal_count` of it, None
+            for all.
         replaces_checkpoint_id: What was `current` when the cycle was queued; its result goes live
             only where that still stands. The parent, unless the cycle starts from the base again.
         left_out: Which rule of curation kept which experiences out of the cycle, as in `LeftOut`.
@@ -74,7 +75,7 @@ class TrainingJob:
         parent_adapter: Directory of the adapter to start from; None for a new one.
         parent_base_sha256: Fingerprint of the base that the parent was trained on.
         output_directory: Existing, empty; receives the adapter's files.
-        train: In the order of the plan, candidates for rehearsal included.
+        train: In the order of the plan, the rehearsal pool included.
         rehearsal_count: How many of those are rehearsed, by surprise; None for all.
         held_out: Never trained on; loss is measured on them before and after.
         replaced_adapter: Directory of the adapter whose place a new one would take, for comparison;

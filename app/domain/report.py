@@ -105,7 +105,7 @@ class TrainingReport:
         loss_curve: Training loss of every step, nats per supervised token, unweighted.
         validation_curve: Held-out loss after every epoch.
         best_epoch: The epoch whose adapter was kept, counted from 1.
-        rehearsed_ids: The candidates for rehearsal that were trained on.
+        rehearsed_ids: What of the rehearsal pool was trained on.
         variations: What was made of the trained experiences beside them; None where the recipe
             asks for none.
         trained_tokens: Tokens that went through forward and backward, without padding.

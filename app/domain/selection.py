@@ -1,6 +1,6 @@
 """Which experiences a cycle trains on, rehearses and is measured with.
 
-Salience chooses and orders what is trained. Nothing here sees a text: candidates are ids, hashes
+Salience chooses and orders what is trained. Nothing here sees a text: experiences are ids, hashes
 and totals, so a selection costs the same however long the exchanges are.
 """
 
@@ -22,7 +22,8 @@ HELD_OUT_PER_TRAINED = 4
 must not cost more than what it measures. A guess."""
 
 REHEARSAL_CHOICE = 2
-"""Candidates for each rehearsed experience; the trainer takes those that surprise the model most.
+"""So many are drawn for each rehearsed experience; the trainer takes those that surprise the model
+most.
 Measuring one costs a sixth of training on it for two epochs, by arithmetic: forward alone."""
 
 REHEARSAL_POOL_FACTOR = 4
@@ -30,7 +31,7 @@ REHEARSAL_POOL_FACTOR = 4
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Candidate:
+class Selectable:
     """What selection needs to know of an experience; `is_counted` towards the salience mass."""
 
     seq: int
@@ -45,13 +46,13 @@ class Selection:
     """The three lists of a cycle, each in order.
 
     Attributes:
-        rehearsal: Candidates for rehearsal.
+        rehearsal: The rehearsal pool.
         rehearsal_count: How many of them are rehearsed; None for all.
     """
 
-    train: tuple[Candidate, ...]
-    rehearsal: tuple[Candidate, ...]
-    held_out: tuple[Candidate, ...]
+    train: tuple[Selectable, ...]
+    rehearsal: tuple[Selectable, ...]
+    held_out: tuple[Selectable, ...]
     rehearsal_count: int | None = None
 
     @property
@@ -65,35 +66,36 @@ class Selection:
 
 
 def select(
-    candidates: Sequence[Candidate],
+    waiting: Sequence[Selectable],
     *,
-    held_out: Sequence[Candidate],
-    rehearsal_pool: Sequence[Candidate],
+    held_out: Sequence[Selectable],
+    rehearsal_pool: Sequence[Selectable],
     rehearsal_share: float,
     seed: int,
 ) -> Selection:
     """Make a selection.
 
     A young instance may hold out nothing yet. Without a yardstick no gate can judge, so the cycle
-    then keeps one in ten of its own candidates back (at least one, spread over their order); these
+    then keeps one in ten of its own experiences back (at least one, spread over their order); these
     are measured with and stay in the buffer.
 
     Args:
-        candidates: Free experiences, in training order.
+        waiting: Free experiences, in training order.
         held_out: The instance's held-out experiences, newest first; as many of the first are used
             as the cycle's size allows.
         rehearsal_pool: Earlier consolidated experiences.
         rehearsal_share: Rehearsal as a share of the trained experiences, 0..1.
         seed: Of the draw from the pool.
     """
-    train = list(candidates)
+    train = list(waiting)
     allowed = max(MIN_HELD_OUT, len(train) // HELD_OUT_PER_TRAINED)
     measured = list(held_out[: min(allowed, MAX_HELD_OUT)])
-    if not measured and len(train) > 1:
-        kept_back = train[HELD_OUT_ONE_IN - 1 :: HELD_OUT_ONE_IN] or train[-1:]
+    if not measured:
+        # Of fewer the last, and never the only one.
+        kept_back = train[HELD_OUT_ONE_IN - 1 :: HELD_OUT_ONE_IN] or train[1:][-1:]
         measured = kept_back[:MAX_HELD_OUT]
-        chosen = {candidate.seq for candidate in measured}
-        train = [candidate for candidate in train if candidate.seq not in chosen]
+        chosen = {item.seq for item in measured}
+        train = [item for item in train if item.seq not in chosen]
     wanted = min(len(rehearsal_pool), round(rehearsal_share * len(train)))
     drawn = min(len(rehearsal_pool), REHEARSAL_CHOICE * wanted)
     rehearsal = random.Random(seed).sample(list(rehearsal_pool), drawn)  # noqa: S311  # no secret

@@ -27,7 +27,7 @@ Gemma3-12B the most frequent such beginning opens 29, of 333 of Qwen2.5-0.5B 11
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Traits:
-    """What curation needs to know of a candidate, besides its salience.
+    """What curation needs to know of an experience, besides its salience.
 
     Attributes:
         pattern: How the reply begins; None for a reply without words.
@@ -59,7 +59,7 @@ class CurationRules:
     @classmethod
     def of(cls, policy: SleepPolicy) -> CurationRules:
         """The rules that a policy names."""
-        floors = {name: floor for name, floor in policy.category_floors.items() if floor > 0}
+        floors = {name: floor for name, floor in policy.category_floors.items() if floor}
         return cls(
             max_prompt_share=policy.max_prompt_share,
             max_phase_share=policy.max_phase_share,
@@ -68,6 +68,11 @@ class CurationRules:
             category_floors=floors,
             categories={name: tuple(policy.categories.get(name, ())) for name in floors},
         )
+
+    @property
+    def compares_replies(self) -> bool:
+        """Whether replies can be too near to each other."""
+        return self.near_duplicate_jaccard < 1
 
     @property
     def is_none(self) -> bool:
@@ -79,7 +84,7 @@ class TraitReader:
     """Finds the traits that some rules ask for; what they do not ask for is not computed."""
 
     def __init__(self, rules: CurationRules) -> None:
-        self._is_sketched = rules.near_duplicate_jaccard < 1
+        self._is_sketched = rules.compares_replies
         self._categories = Categories(rules.categories) if rules.categories else None
 
     def read(self, *, prompt: str, response: str, phase: str | None) -> Traits:

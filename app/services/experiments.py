@@ -21,7 +21,7 @@ from app.domain.checkpoint import CheckpointFile, CheckpointStatus
 from app.domain.experience import CycleRole, ExperienceStatus, TrainingExchange
 from app.domain.plan import CyclePlan
 from app.domain.reproduction import Recorded
-from app.domain.selection import MAX_HELD_OUT, Candidate, Selection
+from app.domain.selection import MAX_HELD_OUT, Selectable, Selection
 from app.errors import (
     CheckpointFilesMissing,
     CheckpointNotReproducible,
@@ -171,7 +171,7 @@ def order_calibration(
         )
 
 
-def _sample(session: Session, chosen: Sequence[Candidate]) -> Sample:
+def _sample(session: Session, chosen: Sequence[Selectable]) -> Sample:
     return Sample(
         exchanges=read_exchanges_within(session, [item.id for item in chosen], CycleRole.TRAIN),
         mean_salience=fmean(item.total for item in chosen),
@@ -214,7 +214,7 @@ def _demand_same_data(session: Session, recorded: Recorded) -> None:
             )
     train, rehearsal, held_out = (
         tuple(
-            Candidate(
+            Selectable(
                 seq=rows[i].seq, id=i, content_sha256=rows[i].content_sha256, total=rows[i].total
             )
             for i in ids

@@ -21,7 +21,7 @@ from app.domain.policy import SleepPolicy
 from app.domain.presets import lay_over
 from app.domain.rebuild import is_rebuild_due
 from app.domain.recipe import Recipe
-from app.domain.selection import MAX_HELD_OUT, REHEARSAL_POOL_FACTOR, Candidate, Selection, select
+from app.domain.selection import MAX_HELD_OUT, REHEARSAL_POOL_FACTOR, Selectable, Selection, select
 from app.domain.traits import CurationRules, TraitReader, Traits
 from app.errors import InvalidPolicy
 from app.services.instances import EffectiveInstance
@@ -32,10 +32,10 @@ GEOMETRY = ("r", "lora_alpha", "target_modules")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Glance:
-    """What was read of the candidates' texts, for which rules, and what these made of them.
+    """What was read of the pool's texts, for which rules, and what these made of them.
 
-    A text changes only where it is erased, and then it is no candidate, so the traits stay true;
-    what the rules made of them holds for the same candidates and the same size.
+    A text changes only where it is erased, and then it waits no more, so the traits stay true;
+    what the rules made of them holds for the same pool and the same size.
 
     Attributes:
         pool: In order.
@@ -44,7 +44,7 @@ class Glance:
     """
 
     rules: CurationRules
-    pool: Sequence[Candidate]
+    pool: Sequence[Selectable]
     limit: int
     traits: Mapping[int, Traits]
     curated: Curated
@@ -59,7 +59,7 @@ def glance_within(
 ) -> Glance:
     """Within a transaction that reads: compute what takes long, before one that writes.
 
-    A thousand candidates take 50 to 100 ms on a busy core, the plan itself then 10 to 20
+    A pool of a thousand takes 50 to 100 ms on a busy core, the plan itself then 10 to 20
     (`tests/benchmarks/test_curation.py`).
     """
     return _glance(
@@ -106,7 +106,7 @@ def plan_within(
     limit = max_experiences or instance.policy.max_experiences
     if min_salience is None:
         min_salience = instance.policy.min_salience
-    curated = Curated(kept=(), left_out=())
+    curated = Curated(taken=(), left_out=())
     if is_rebuild:
         selection = _select_store(session, instance.row.id, recipe, limit=limit)
     else:
@@ -121,7 +121,7 @@ def plan_within(
         )
         if is_from_base:
             # What the adapter that is left behind had learned comes back with the whole store.
-            store = trainable.list_rehearsal_candidates(session, instance.row.id, limit)
+            store = trainable.list_rehearsal_pool(session, instance.row.id, limit)
             selection = replace(selection, rehearsal=tuple(store), rehearsal_count=None)
     plan = CyclePlan(
         base_model=instance.base_model,
@@ -164,9 +164,9 @@ def _select_new(
         earlier=glance,
     ).curated
     selection = select(
-        curated.kept,
+        curated.taken,
         held_out=trainable.list_held_out(session, instance_id, MAX_HELD_OUT),
-        rehearsal_pool=trainable.list_rehearsal_candidates(session, instance_id, pool_size)
+        rehearsal_pool=trainable.list_rehearsal_pool(session, instance_id, pool_size)
         if pool_size
         else (),
         rehearsal_share=recipe.rehearsal_share,
@@ -184,8 +184,8 @@ def _glance(
     limit: int,
     earlier: Glance | None = None,
 ) -> Glance:
-    """Look at the candidates, and curate them where an earlier glance did not see the same."""
-    pool = trainable.list_candidates(
+    """Look at the pool, and curate it where an earlier glance did not see the same."""
+    pool = trainable.list_waiting(
         session,
         instance_id,
         min_salience=min_salience,
@@ -203,11 +203,11 @@ def _glance(
 
 def _read_traits(
     session: Session,
-    pool: Sequence[Candidate],
+    pool: Sequence[Selectable],
     rules: CurationRules,
     known: Mapping[int, Traits],
 ) -> Mapping[int, Traits]:
-    """The traits of these candidates by sequence number; texts are read of unknown ones alone."""
+    """The traits of this pool by sequence number; texts are read of unknown ones alone."""
     unknown = [item.seq for item in pool if item.seq not in known]
     if rules.is_none or not unknown:
         return known
@@ -222,7 +222,7 @@ def _read_traits(
 def _select_store(session: Session, instance_id: int, recipe: Recipe, *, limit: int) -> Selection:
     """What was consolidated before and is still there; it stays consolidated whatever happens."""
     return select(
-        trainable.list_rehearsal_candidates(session, instance_id, limit),
+        trainable.list_rehearsal_pool(session, instance_id, limit),
         held_out=trainable.list_held_out(session, instance_id, MAX_HELD_OUT),
         rehearsal_pool=(),
         rehearsal_share=0.0,

@@ -105,7 +105,7 @@ def run_job(
         encoder = ChatEncoder(
             base.tokenizer, system_prompt=job.system_prompt, max_length=job.recipe.max_length
         )
-        new, candidates = _encode(job, encoder)
+        new, pool = _encode(job, encoder)
         held_out = make_held_out_examples(job.held_out, encoder)
     kept = KeptFiles(job.kept_directory, fingerprint)
 
@@ -135,7 +135,7 @@ def run_job(
         exact_before = exact_log_probabilities(base, yardsticks.effect)
         of_parent = measure_parent(job, base, yardsticks, of_base)
         # By the model as it goes into this cycle: what the parent still knows needs no rehearsal.
-        rehearsed = _rehearse(job, base, candidates)
+        rehearsed = _rehearse(job, base, pool)
     varied = _vary(job, base, encoder, new, seconds)
     # Last, so that a window of batches seldom holds an experience and what was made of it.
     train = [*new, *rehearsed, *(varied.examples if varied else ())]
@@ -214,20 +214,20 @@ def run_job(
 def _encode(
     job: TrainingJob, encoder: ChatEncoder
 ) -> tuple[list[TrainingExample], list[TrainingExample]]:
-    """What the cycle is about, and the candidates for rehearsal beside it."""
+    """What the cycle is about, and the rehearsal pool beside it."""
     new: list[TrainingExample] = []
-    candidates: list[TrainingExample] = []
+    pool: list[TrainingExample] = []
     for exchange in job.train:
-        is_candidate = exchange.role is CycleRole.REHEARSAL
-        (candidates if is_candidate else new).append(make_example(exchange, encoder))
-    return new, candidates
+        is_old = exchange.role is CycleRole.REHEARSAL
+        (pool if is_old else new).append(make_example(exchange, encoder))
+    return new, pool
 
 
 def _rehearse(
-    job: TrainingJob, base: BaseModel, candidates: Sequence[TrainingExample]
+    job: TrainingJob, base: BaseModel, pool: Sequence[TrainingExample]
 ) -> list[TrainingExample]:
-    wanted = len(candidates) if job.rehearsal_count is None else job.rehearsal_count
-    return choose_surprising(base, candidates, wanted)
+    wanted = len(pool) if job.rehearsal_count is None else job.rehearsal_count
+    return choose_surprising(base, pool, wanted)
 
 
 def _vary(

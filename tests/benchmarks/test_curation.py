@@ -107,7 +107,7 @@ def test_how_long_a_plan_keeps_writers_waiting(db: Database, policy: dict[str, A
             held.append(time.perf_counter() - started)
         sleep.cancel_cycle(db, cycle.id, now=NOW)
     print(
-        f"\n{len(glance.traits)} candidates of {REPLY_WORDS} words, {policy or 'the defaults'}:\n"
+        f"\n{len(glance.traits)} experiences of {REPLY_WORDS} words, {policy or 'the defaults'}:\n"
         f"  plan at once {_ms(at_once)}; glance {_ms(glances)}, then plan {_ms(after_glance)}; "
         f"the whole transaction that queues a cycle {_ms(held)}"
     )

@@ -51,7 +51,7 @@ def test_what_counts_comes_first_of_each_the_most_salient_and_of_equals_the_olde
         most_salient = sorted(free, key=lambda row: (-row.total, row.seq))
         counted_first = sorted(most_salient, key=lambda row: row.status != "buffered")
         for limit in (1, LIMIT, 10 * LIMIT):
-            found = trainable.list_candidates(session, 1, min_salience=0.5, limit=limit)
+            found = trainable.list_waiting(session, 1, min_salience=0.5, limit=limit)
             expected = [(row.seq, row.status == "buffered") for row in counted_first[:limit]]
             assert [(item.seq, item.is_counted) for item in found] == expected
 

@@ -9,11 +9,13 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from app.domain.gate import GatePolicy, VerdictStatus, judge, retention_checks
 from app.domain.measurement import Measurement
 from app.domain.replies import ReplyMeasures
 from app.domain.report import Evaluation, HeldOutLoss, Retention, TrainingReport
+from tests.domain.ranges import TINY, check_range
 from tests.measured import exactly, make_training_report
 
 POLICY = GatePolicy()
@@ -237,3 +239,42 @@ def test_every_measure_of_replies_is_a_measurement() -> None:
     values = {name: getattr(replies, name) for name in ReplyMeasures.__dataclass_fields__}
     assert values.pop("replies") == 24
     assert all(isinstance(value, Measurement) for value in values.values())
+
+
+@pytest.mark.parametrize(
+    ("field", "lowest", "highest"),
+    [
+        ("held_out_tolerance", 0.0, None),
+        ("replaced_tolerance", 0.0, None),
+        ("inert_limit", 0.0, None),
+        ("reload_tolerance", 0.0, None),
+        ("general_kl", 0.0, None),
+        ("general_loss_rise", 0.0, None),
+        ("anchor_kl", 0.0, None),
+        ("repetition_rise", 0.0, 1.0),
+        ("looping_rise", 0.0, 1.0),
+        ("distinct_fall", 0.0, 1.0),
+        ("similar_pairs_rise", 0.0, 1.0),
+        ("question_floods_rise", 0.0, 1.0),
+        ("copies_rise", 0.0, 1.0),
+        ("disclaimers_rise", 0.0, 1.0),
+        ("self_references_fall", 0.0, 1.0),
+        ("update_norm", 0.0, None),
+        ("broken_kl", 0.0, None),
+    ],
+)
+def test_gate_takes_what_lies_between_the_ends_of_a_range(
+    field: str, lowest: float, highest: float | None
+) -> None:
+    check_range(GatePolicy, field, lowest, highest)
+
+
+@pytest.mark.parametrize("scale", [TINY, 1.0])
+def test_a_scale_is_a_part_of_the_adapter_or_the_whole(scale: float) -> None:
+    assert GatePolicy(scales=(scale,)).scales == (scale,)
+
+
+@pytest.mark.parametrize("scales", [(), (0.0,), (above(1.0),), (1.0, 0.0)])
+def test_no_scale_or_one_that_is_no_part_is_refused(scales: tuple[float, ...]) -> None:
+    with pytest.raises(ValidationError):
+        GatePolicy(scales=scales)

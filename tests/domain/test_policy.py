@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from app.domain.categories import DEFAULT_CATEGORIES
 from app.domain.policy import Promotion, QuietHours, SleepPolicy
+from tests.domain.ranges import TINY, check_range
 
 MINUTES = st.times().map(lambda moment: moment.replace(second=0, microsecond=0))
 
@@ -83,3 +84,31 @@ def test_policy_by_default() -> None:
         retain_text_days=0,
         retain_checkpoints=10,
     )
+
+
+@pytest.mark.parametrize(
+    ("field", "lowest", "highest"),
+    [
+        ("mass_threshold", TINY, None),
+        ("min_salience", 0.0, 1.0),
+        ("min_experiences", 1, None),
+        ("min_interval_seconds", 0.0, None),
+        ("idle_seconds", 0.0, None),
+        ("max_experiences", 1, 4096),
+        ("max_prompt_share", 0.0, 1.0),
+        ("max_phase_share", 0.0, 1.0),
+        ("max_pattern_share", 0.0, 1.0),
+        ("near_duplicate_jaccard", 0.5, 1.0),
+        ("rebuild_every_cycles", 0, None),
+        ("regression_reports", 0, 1000),
+        ("regression_window", 1, 1000),
+        ("max_repetition_ratio", 0.0, 1.0),
+        ("min_report_score", 0.0, 1.0),
+        ("retain_text_days", 0, 36_500),
+        ("retain_checkpoints", 0, 100_000),
+    ],
+)
+def test_policy_takes_what_lies_between_the_ends_of_a_range(
+    field: str, lowest: float, highest: float | None
+) -> None:
+    check_range(SleepPolicy, field, lowest, highest)

@@ -7,12 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.domain.experience import content_hash, is_held_out
-from app.domain.selection import MAX_HELD_OUT, REHEARSAL_POOL_FACTOR, Candidate, select
+from app.domain.selection import MAX_HELD_OUT, REHEARSAL_POOL_FACTOR, Selectable, select
 
 
-def candidates(count: int, start: int = 0) -> list[Candidate]:
+def experiences(count: int, start: int = 0) -> list[Selectable]:
     return [
-        Candidate(seq=n, id=f"e{n}", content_sha256=f"h{n}", total=1 - n / 1000)
+        Selectable(seq=n, id=f"e{n}", content_sha256=f"h{n}", total=1 - n / 1000)
         for n in range(start, start + count)
     ]
 
@@ -22,9 +22,9 @@ def test_no_experience_is_trained_and_measured_in_one_cycle(
     free: int, held: int, pool: int, share: float
 ) -> None:
     selection = select(
-        candidates(free),
-        held_out=candidates(held, 1000),
-        rehearsal_pool=candidates(pool, 2000),
+        experiences(free),
+        held_out=experiences(held, 1000),
+        rehearsal_pool=experiences(pool, 2000),
         rehearsal_share=share,
         seed=1,
     )
@@ -35,7 +35,7 @@ def test_no_experience_is_trained_and_measured_in_one_cycle(
 
 
 def test_young_instance_keeps_a_tenth_of_the_cycle_back() -> None:
-    selection = select(candidates(25), held_out=[], rehearsal_pool=[], rehearsal_share=0.0, seed=0)
+    selection = select(experiences(25), held_out=[], rehearsal_pool=[], rehearsal_share=0.0, seed=0)
     assert [c.seq for c in selection.held_out] == [9, 19]
     assert len(selection.train) == 23
 
@@ -47,23 +47,23 @@ def test_young_instance_keeps_a_tenth_of_the_cycle_back() -> None:
 def test_of_fewer_than_ten_the_last_is_kept_back_and_never_the_only_one(
     free: int, trained: list[int], kept_back: list[int]
 ) -> None:
-    selection = select(candidates(free), held_out=[], rehearsal_pool=[], rehearsal_share=0, seed=0)
+    selection = select(experiences(free), held_out=[], rehearsal_pool=[], rehearsal_share=0, seed=0)
     assert [c.seq for c in selection.train] == trained
     assert [c.seq for c in selection.held_out] == kept_back
 
 
 def test_no_more_is_kept_back_than_is_measured() -> None:
-    selection = select(candidates(400), held_out=[], rehearsal_pool=[], rehearsal_share=0, seed=0)
+    selection = select(experiences(400), held_out=[], rehearsal_pool=[], rehearsal_share=0, seed=0)
     assert (len(selection.train), len(selection.held_out)) == (368, 32)
 
 
 def test_same_data_same_hash_and_another_order_another() -> None:
-    def hash_of(items: list[Candidate]) -> str:
-        held = candidates(3, 500)
+    def hash_of(items: list[Selectable]) -> str:
+        held = experiences(3, 500)
         chosen = select(items, held_out=held, rehearsal_pool=[], rehearsal_share=0, seed=0)
         return chosen.data_sha256
 
-    items = candidates(5)
+    items = experiences(5)
     assert hash_of(items) == hash_of(list(items))
     assert hash_of(items) != hash_of(items[::-1])
 
@@ -72,26 +72,26 @@ def test_same_data_same_hash_and_another_order_another() -> None:
     ("trained", "measured"), [(3, 4), (16, 4), (19, 4), (20, 5), (40, 10), (400, 32)]
 )
 def test_yardstick_grows_with_the_cycle_and_not_with_history(trained: int, measured: int) -> None:
-    held = candidates(1000, 5000)
+    held = experiences(1000, 5000)
     selection = select(
-        candidates(trained), held_out=held, rehearsal_pool=[], rehearsal_share=0, seed=0
+        experiences(trained), held_out=held, rehearsal_pool=[], rehearsal_share=0, seed=0
     )
     assert selection.held_out == tuple(held[:measured])
 
 
 def test_an_experience_counts_towards_the_mass_unless_it_is_said_not_to() -> None:
-    assert all(candidate.is_counted for candidate in candidates(2))
+    assert all(item.is_counted for item in experiences(2))
 
 
 def test_rehearsal_is_drawn_from_four_times_as_many() -> None:
     assert REHEARSAL_POOL_FACTOR == 4
 
 
-def test_more_candidates_for_rehearsal_than_are_rehearsed() -> None:
+def test_more_is_drawn_for_rehearsal_than_is_rehearsed() -> None:
     selection = select(
-        candidates(20),
-        held_out=candidates(4, 500),
-        rehearsal_pool=candidates(50, 1000),
+        experiences(20),
+        held_out=experiences(4, 500),
+        rehearsal_pool=experiences(50, 1000),
         rehearsal_share=0.25,
         seed=0,
     )

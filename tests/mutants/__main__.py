@@ -33,12 +33,16 @@ RULES: dict[str, tuple[str, ...]] = {
     "gate": ("gate",),
     "decision": ("decision",),
     "policy": ("policy",),
+    "declared": ("policy", "gate"),
     "curation": ("curation",),
     "traits": ("curation",),
     "near_copies": ("near_copies",),
     "selection": ("selection",),
 }
 """The modules that are changed, and the tests that must notice."""
+
+PLACES = {"declared": frozenset({"Share"})}
+"""What is changed of a module that holds more than a rule."""
 
 Key = tuple[str, str, str, str]
 
@@ -53,7 +57,9 @@ def main() -> int:
     started = time.monotonic()
     tests = {rule: [TESTS / f"test_{name}.py" for name in RULES[rule]] for rule in rules}
     preload(sorted({path for paths in tests.values() for path in paths}))
-    mutants = [mutant for rule in rules for mutant in make_mutants(DOMAIN / f"{rule}.py")]
+    mutants = [
+        mutant for rule in rules for mutant in make_mutants(DOMAIN / f"{rule}.py", PLACES.get(rule))
+    ]
     work = [(mutant, tests[mutant.path.stem]) for mutant in mutants]
     survivors: list[Mutant] = []
     for mutant, is_killed in judge_all(work, jobs=wanted.jobs):

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     import pytest
 
-CPU_SECONDS = 60
+CPU_SECONDS = 15
 MEMORY_BYTES = 8 * 1024**3
 """What a mutant may take before it counts as killed: a loop without an end is noticed, too. Of the
 processor, so that a busy machine kills none."""

@@ -280,7 +280,7 @@ def test_what_the_rules_made_of_a_glance_holds_for_the_same_candidates_rules_and
 
     with db.read() as session:
         glance = planning.glance_within(session, instance)
-    told = replace(glance, curated=replace(glance.curated, kept=glance.curated.kept[:5]))
+    told = replace(glance, curated=replace(glance.curated, taken=glance.curated.taken[:5]))
     assert planned(told) == 5
     assert planned(told, max_experiences=12) == planned(glance, max_experiences=12) > 5
     others = replace(told, rules=replace(told.rules, max_prompt_share=0.2))

@@ -106,7 +106,7 @@ def test_rebuild_is_bounded_by_the_policy_and_takes_the_most_salient(
     publish(db, root, range(20))
     cycle = rebuild(reopen(policy={"max_experiences": 5}))
     with db.read() as session:
-        best = trainable.list_rehearsal_candidates(session, cycle.instance_id, 5)
+        best = trainable.list_rehearsal_pool(session, cycle.instance_id, 5)
     chosen = {*cycle.plan["experience_ids"], *cycle.plan["held_out_ids"]}
     assert chosen >= {item.id for item in best}
     assert len(cycle.plan["experience_ids"]) <= 5

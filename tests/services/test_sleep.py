@@ -130,7 +130,7 @@ def test_overrides_choose_what_is_trained(db: Database) -> None:
     assert cycle.plan["recipe"]["r"] == 8
     with db.read() as session:
         chosen = experiences.list_by_ids(session, cycle.plan["experience_ids"])
-        others = trainable.list_candidates(session, 1, min_salience=0.0, limit=100)
+        others = trainable.list_waiting(session, 1, min_salience=0.0, limit=100)
     assert min(row.total for row in chosen) >= max(other.total for other in others)
 
 

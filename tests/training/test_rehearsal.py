@@ -14,24 +14,24 @@ from app.training.rehearsal import choose_surprising
 
 
 @pytest.fixture
-def candidates(tiny_model: Path, buffer_path: Path) -> list[TrainingExample]:
+def pool(tiny_model: Path, buffer_path: Path) -> list[TrainingExample]:
     return RaisingTrainingDataBuilder(buffer_path, tiny_model).build_training_set(0.0)
 
 
 def test_the_most_surprising_are_chosen_in_the_order_they_came(
-    tiny_base: BaseModel, candidates: list[TrainingExample]
+    tiny_base: BaseModel, pool: list[TrainingExample]
 ) -> None:
-    losses = [-float(token_log_probabilities(tiny_base, [c]).mean()) for c in candidates]
-    chosen = choose_surprising(tiny_base, candidates, 4)
+    losses = [-float(token_log_probabilities(tiny_base, [c]).mean()) for c in pool]
+    chosen = choose_surprising(tiny_base, pool, 4)
     expected = sorted(sorted(losses, reverse=True)[:4])
-    places = [next(i for i, c in enumerate(candidates) if c is example) for example in chosen]
+    places = [next(i for i, c in enumerate(pool) if c is example) for example in chosen]
     assert places == sorted(places)
     assert sorted(losses[i] for i in places) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(("count", "expected"), [(0, 0), (12, 12), (99, 12)])
 def test_none_or_all_need_no_measuring(
-    tiny_base: BaseModel, candidates: list[TrainingExample], count: int, expected: int
+    tiny_base: BaseModel, pool: list[TrainingExample], count: int, expected: int
 ) -> None:
-    assert len(candidates) == 12
-    assert len(choose_surprising(tiny_base, candidates, count)) == expected
+    assert len(pool) == 12
+    assert len(choose_surprising(tiny_base, pool, count)) == expected
