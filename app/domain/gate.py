@@ -117,7 +117,7 @@ class VerdictStatus(StrEnum):
     """Whether a checkpoint may be promoted."""
 
     ACCEPTED = "accepted"
-    REFUSED = "refused"
+    REJECTED = "refused"  # as it is stored and sent; people read the glossary's word
 
 
 @plain_dataclass(frozen=True, kw_only=True, slots=True)
@@ -185,7 +185,7 @@ def judge(report: TrainingReport, policy: GatePolicy) -> Verdict:
         *reply_checks(evaluation.base.replies, evaluation.after.replies, policy),
     )
     is_accepted = all(check.is_passed for check in checks)
-    status = VerdictStatus.ACCEPTED if is_accepted else VerdictStatus.REFUSED
+    status = VerdictStatus.ACCEPTED if is_accepted else VerdictStatus.REJECTED
     return Verdict(status=status, checks=checks)
 
 
