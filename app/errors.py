@@ -28,6 +28,7 @@ Must not know HTTP: statuses live in `app.api.problems`, and a test demands a ro
     |  |- SourceIdConflict              a client's id used again for another exchange
     |  |- ReportIdConflict              a session's own id used again for another report
     |  |- IdempotencyKeyReused          a key used again with another body
+    |  |- SettingsUnusable              what an instance has of its own cannot be used
     |  |- SleepCycleActive              one cycle is queued or running already
     |  |- SleepNotDue                   a waiting rule is not met and force was not given
     |  |- NothingToConsolidate          no experience is left to train on
@@ -203,6 +204,10 @@ class ReportIdConflict(Conflict):
 
 class IdempotencyKeyReused(Conflict):
     """The Idempotency-Key was used before with another body."""
+
+
+class SettingsUnusable(Conflict):
+    """An instance has stored settings that cannot be used, perhaps of an older version."""
 
 
 class SleepCycleActive(Conflict):

@@ -46,6 +46,7 @@ STATUSES: Mapping[type[errors.SageSleepError], HTTPStatus] = {
     errors.SourceIdConflict: HTTPStatus.CONFLICT,
     errors.ReportIdConflict: HTTPStatus.CONFLICT,
     errors.IdempotencyKeyReused: HTTPStatus.UNPROCESSABLE_ENTITY,
+    errors.SettingsUnusable: HTTPStatus.CONFLICT,
     errors.SleepCycleActive: HTTPStatus.CONFLICT,
     errors.SleepNotDue: HTTPStatus.CONFLICT,
     errors.NothingToConsolidate: HTTPStatus.CONFLICT,

@@ -91,13 +91,6 @@ class Categories:
         )
 
 
-def lay_over_categories(
-    rules: Mapping[str, Sequence[str]], changes: Mapping[str, Sequence[str]]
-) -> dict[str, tuple[str, ...]]:
-    """The rules with those of `changes` in place of the ones of the same name."""
-    return {name: tuple(phrases) for name, phrases in {**rules, **changes}.items()}
-
-
 def check_floors(floors: Mapping[str, float], rules: Mapping[str, Sequence[str]]) -> None:
     """Refuse floors that no cycle could reach. Raises: InvalidPolicy."""
     for name in floors:

@@ -31,6 +31,7 @@ class SleepState:
         last_exchange_at: When the last exchange was received.
         has_active_cycle: A cycle of the instance is queued or running.
         has_candidate: An accepted checkpoint waits for a person.
+        faults: What is wrong with settings of its own that cannot be used.
     """
 
     now: datetime
@@ -41,6 +42,7 @@ class SleepState:
     last_exchange_at: datetime | None
     has_active_cycle: bool
     has_candidate: bool = False
+    faults: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -98,6 +100,7 @@ def decide(state: SleepState, policy: SleepPolicy) -> SleepDecision:
         _idle_reason(state, policy),
         _quiet_reason(state, policy),
         *_candidate_reasons(state, policy),
+        *(Reason(rule="settings", is_met=False, text=fault) for fault in state.faults),
     )
     return SleepDecision(
         is_due=all(reason.is_met for reason in reasons),

@@ -27,6 +27,7 @@ from app.errors import InvalidPolicy
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
+T = TypeVar("T")
 Model = TypeVar("Model", bound=BaseModel)
 Declared = TypeVar("Declared", bound="DataclassInstance")
 
@@ -117,3 +118,25 @@ def lay_fields_over(value: Declared, changes: Mapping[str, Any], *, section: str
         raise InvalidPolicy(
             f"{'.'.join(path)}: {message}.", pointer="".join(f"/{part}" for part in path)
         ) from error
+
+
+def lay_usable_over(
+    lay_over: Callable[[T, Mapping[str, Any]], T], value: T, stored: Mapping[str, Any]
+) -> tuple[T, tuple[str, ...]]:
+    """Lay over what can be used of changes that were stored, perhaps by an older version.
+
+    Args:
+        lay_over: Raises InvalidPolicy with a pointer to the field, as `lay_fields_over` does.
+
+    Returns:
+        The value, and a sentence on each field that could not be used and stays as it was.
+    """
+    changes = dict(stored)
+    faults: list[str] = []
+    while True:
+        try:
+            return lay_over(value, changes), tuple(faults)
+        except InvalidPolicy as error:
+            name = str(error.pointer).split("/")[2]
+            del changes[name]
+            faults.append(error.message)

@@ -26,7 +26,8 @@ SAGE_SYSTEM_PROMPT = (
 """The identity prompt of the older scripts; an instance may have its own."""
 
 
-def _know_zone(name: str) -> str:
+def check_zone(name: str) -> str:
+    """Return the name of a time zone that this machine knows. Raises: ValueError."""
     try:
         ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError) as error:
@@ -35,7 +36,7 @@ def _know_zone(name: str) -> str:
 
 
 ZoneName = Annotated[
-    str, StringConstraints(min_length=1, max_length=256), AfterValidator(_know_zone)
+    str, StringConstraints(min_length=1, max_length=256), AfterValidator(check_zone)
 ]
 """An IANA name that this machine knows."""
 

@@ -16,7 +16,6 @@ from app.domain.categories import (
     DEFAULT_CATEGORIES,
     CategoryFloors,
     CategoryRules,
-    lay_over_categories,
 )
 from app.domain.declared import DECLARED, Share, lay_fields_over
 from app.domain.near_copies import MIN_JACCARD
@@ -189,6 +188,6 @@ def lay_over_policy(policy: SleepPolicy, changes: Mapping[str, Any]) -> SleepPol
     Raises: InvalidPolicy.
     """
     values = dict(changes)
-    if "categories" in values:
-        values["categories"] = lay_over_categories(policy.categories, values["categories"])
+    if isinstance(categories := values.get("categories"), Mapping):
+        values["categories"] = {**policy.categories, **categories}
     return lay_fields_over(policy, values, section="policy")

@@ -26,27 +26,17 @@ def list_due(db: Database, *, slugs: Collection[str] | None, now: datetime) -> l
 
     The database finds those whose buffer is heavy enough, in one query, so that a hundred thousand
     that sleep or idle cost next to nothing; the rules are then asked about the few. An instance
-    whose settings cannot be read is listed too: asking for its cycle says what is wrong with it.
+    whose settings cannot be used is listed too: asking for its cycle says what is wrong with it.
     """
     with db.read() as session:
         rows = instances.list_heavy(session, slugs=slugs)
-        heavy: list[EffectiveInstance] = []
-        due: list[str] = []
-        for row in rows:
-            try:
-                instance = effective(session, row)
-                ZoneInfo(instance.timezone)
-                heavy.append(instance)
-            except Exception:  # noqa: BLE001  # one instance must not keep the others awake
-                due.append(row.slug)
-        if heavy:
-            decisions = decide_many_within(session, heavy, now=now)
-            due += [
-                instance.row.slug
-                for instance, decision in zip(heavy, decisions, strict=True)
-                if decision.is_due
-            ]
-        return sorted(due)
+        heavy = [effective(session, row) for row in rows]
+        decisions = decide_many_within(session, heavy, now=now) if heavy else []
+        return sorted(
+            instance.row.slug
+            for instance, decision in zip(heavy, decisions, strict=True)
+            if decision.is_due or instance.faults
+        )
 
 
 def get_decision(db: Database, slug: str, *, now: datetime) -> SleepDecision:
@@ -86,6 +76,7 @@ def decide_many_within(
             last_exchange_at=instance.row.last_exchange_at,
             has_active_cycle=instance.row.id in active,
             has_candidate=instance.row.id in proposed,
+            faults=instance.faults,
         )
         decisions.append(decide(state, instance.policy))
     return decisions

@@ -25,7 +25,7 @@ from app.domain.finding import Finding, Severity
 from app.errors import ArtifactError, DatabaseNotMigrated, DatabaseUnavailable
 from app.services import cycle_end, damage
 from app.services.file_guard import FileGuard
-from app.services.instances import effective
+from app.services.instances import effective, find_unusable
 
 LOW_DISK_BYTES = 1 << 30
 """A guess: some forty checkpoints of the embedded model."""
@@ -152,6 +152,9 @@ def _look_at_states(patient: Patient, *, now: datetime) -> Iterator[_Found]:
         unclaimed = health.count_unclaimed_plans(session)
         misplaced = health.list_misplaced_aliases(session)
         wrong_totals = health.list_wrong_totals(session)
+        found = [effective(session, row) for row in instances.list_instances(session)]
+    for unusable in filter(None, map(find_unusable, found)):
+        yield _warning("settings", unusable.message, "put its settings anew"), None
     if running and not patient.has_daemon:
         text = f"{len(running)} sleep cycles are marked as running, and no daemon is"
         yield (

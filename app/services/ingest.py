@@ -23,6 +23,7 @@ from app.domain.collapse import (
     find_collapse,
     looks_truncated,
 )
+from app.domain.declared import lay_usable_over
 from app.domain.exchange import Exchange
 from app.domain.experience import (
     ExperienceStatus,
@@ -30,6 +31,7 @@ from app.domain.experience import (
     is_held_out,
     status_at_ingest,
 )
+from app.domain.policy import lay_over_policy
 from app.domain.salience import (
     CALLER_SCORER,
     COMPONENTS,
@@ -125,10 +127,12 @@ def _ingest_into(
     results, new = _tell_apart(connection, instance.id, submissions)
     if new:
         memory = _Memory(connection, db.seen_words, instance.id, [exchange for exchange, _ in new])
-        min_salience = instance.policy.get("min_salience", db.defaults.policy.min_salience)
+        policy, _ = lay_usable_over(lay_over_policy, db.defaults.policy, instance.policy)
         for exchange, row in new:
             row.update(
-                _judge(exchange, row["content_sha256"], memory=memory, min_salience=min_salience)
+                _judge(
+                    exchange, row["content_sha256"], memory=memory, min_salience=policy.min_salience
+                )
             )
             memory.add(exchange.response)
         ingest.insert_experiences(connection, instance.id, [row for _, row in new], received_at=now)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
+from types import MappingProxyType
 from typing import Any
 
 from sqlalchemy.orm import Session
@@ -15,16 +16,23 @@ from app.db.engine import Database, defaults_of
 from app.db.events import EventFilter
 from app.db.tables import EventRow, InstanceRow
 from app.domain.categories import check_floors
+from app.domain.declared import lay_usable_over
 from app.domain.exchange import SLUG_PATTERN
-from app.domain.policy import SleepPolicy, lay_over_policy
+from app.domain.instance import check_zone
+from app.domain.policy import Promotion, SleepPolicy, lay_over_policy
 from app.domain.presets import lay_over
 from app.domain.recipe import Recipe
-from app.errors import InvalidSlug
+from app.errors import InvalidSlug, SettingsUnusable
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EffectiveInstance:
-    """An instance with every default filled in."""
+    """An instance with every default filled in.
+
+    Attributes:
+        faults: What is wrong with settings of its own that cannot be used, by name. As long as
+            there are some, it does not sleep, and nothing of it is promoted or removed by itself.
+    """
 
     row: InstanceRow
     base_model: str
@@ -33,19 +41,48 @@ class EffectiveInstance:
     policy: SleepPolicy
     recipe: Recipe
     probe_prompts: tuple[str, ...]
+    faults: tuple[str, ...] = ()
+
+
+CAUTIOUS: Mapping[str, Any] = MappingProxyType(
+    {"promotion": Promotion.MANUAL, "retain_text_days": 0, "retain_checkpoints": 0}
+)
+"""Policy of an instance whose own settings cannot all be used: the defaults may be what it did not
+want."""
 
 
 def effective(session: Session, row: InstanceRow) -> EffectiveInstance:
-    """Lay an instance's overrides over the defaults that the database was opened with."""
+    """Lay an instance's overrides over the defaults that the database was opened with.
+
+    Of settings that an older version stored, what cannot be used today is left out and named.
+    """
     defaults = defaults_of(session)
+    policy, faults = lay_usable_over(lay_over_policy, defaults.policy, row.policy)
+    recipe, of_recipe = lay_usable_over(lay_over, defaults.recipe, row.recipe)
+    timezone, of_timezone = _usable_timezone(row.timezone, defaults.timezone)
+    if faults := faults + of_recipe + of_timezone:
+        policy = replace(policy, **CAUTIOUS)
     return EffectiveInstance(
         row=row,
         base_model=row.base_model or defaults.base_model,
         system_prompt=row.system_prompt or defaults.system_prompt,
-        timezone=row.timezone or defaults.timezone,
-        policy=lay_over_policy(defaults.policy, row.policy),
-        recipe=lay_over(defaults.recipe, row.recipe),
+        timezone=timezone,
+        policy=policy,
+        recipe=recipe,
         probe_prompts=defaults.probe_prompts,
+        faults=faults,
+    )
+
+
+def find_unusable(instance: EffectiveInstance) -> SettingsUnusable | None:
+    """The refusal of a cycle for an instance whose own settings cannot all be used."""
+    if not instance.faults:
+        return None
+    slug = instance.row.slug
+    return SettingsUnusable(
+        f"{slug} has settings that cannot be used: {' '.join(instance.faults)} Put them anew: "
+        f"PUT /v1/instances/{slug}, or `sage-sleep instances put {slug}`.",
+        instance=slug,
     )
 
 
@@ -77,7 +114,8 @@ def put_instance(
 
     Args:
         slug: Becomes a directory's name, so it is checked here whoever calls.
-        values: Of base_model, system_prompt, timezone, policy and recipe; checked by the caller.
+        values: Of base_model, system_prompt, timezone, policy and recipe; the first three are
+            checked by the caller.
 
     Returns:
         The instance, and whether it was created.
@@ -90,6 +128,9 @@ def put_instance(
             "such as sprout-qwen2.5-0.5b.",
             pointer="/instance",
         )
+    policy = lay_over_policy(db.defaults.policy, values.get("policy", {}))
+    check_floors(policy.category_floors, policy.categories)
+    lay_over(db.defaults.recipe, values.get("recipe", {}))
     with db.write() as session:
         row = instances.find_instance(session, slug)
         is_new = row is None
@@ -102,7 +143,6 @@ def put_instance(
         )
         session.refresh(row)
         after = effective(session, row)
-        check_floors(after.policy.category_floors, after.policy.categories)
         if after.policy.min_salience != before.min_salience:
             statuses.regrade(session, row.id, after.policy.min_salience)
         return after, is_new
@@ -144,3 +184,12 @@ def find_last_event(db: Database, slug: str) -> int:
     """Number of an instance's newest event; 0 before the first. Raises: InstanceNotFound."""
     with db.read() as session:
         return events.find_last_seq(session, instances.get_instance(session, slug).id)
+
+
+def _usable_timezone(own: str | None, default: str) -> tuple[str, tuple[str, ...]]:
+    if own is None:
+        return default, ()
+    try:
+        return check_zone(own), ()
+    except ValueError as error:
+        return default, (f"timezone: {error}.",)

@@ -24,7 +24,7 @@ from app.domain.recipe import Recipe
 from app.domain.selection import MAX_HELD_OUT, REHEARSAL_POOL_FACTOR, Selectable, Selection, select
 from app.domain.traits import CurationRules, TraitReader, Traits
 from app.errors import InvalidPolicy
-from app.services.instances import EffectiveInstance
+from app.services.instances import EffectiveInstance, find_unusable
 
 GEOMETRY = ("r", "lora_alpha", "target_modules")
 """Hyper-parameters that an adapter keeps for life."""
@@ -90,8 +90,10 @@ def plan_within(
         min_salience: None for the policy's.
         glance: What was read of the texts, and made of them, before.
 
-    Raises: InvalidPolicy.
+    Raises: InvalidPolicy, SettingsUnusable.
     """
+    if (unusable := find_unusable(instance)) is not None:
+        raise unusable
     current_id = checkpoints.find_alias_target(session, instance.row.id, Alias.CURRENT)
     is_from_base = is_rebuild or (
         current_id is not None

@@ -32,7 +32,7 @@ from app.errors import (
 )
 from app.services.cycle_end import end_cancelled
 from app.services.decisions import decide_within
-from app.services.instances import EffectiveInstance, load_effective
+from app.services.instances import EffectiveInstance, find_unusable, load_effective
 from app.services.planning import Glance, glance_within, plan_within
 
 
@@ -297,6 +297,8 @@ def _find_early_refusal(
     decision: SleepDecision,
 ) -> Conflict | None:
     """What keeps a cycle from starting now whatever it would take; the same for a dry run."""
+    if (unusable := find_unusable(instance)) is not None:
+        return unusable
     if (active := sleep_cycles.find_active(session, instance.row.id)) is not None:
         return SleepCycleActive(
             f"Cycle {active.number} of this instance is {active.status}; wait for it or cancel it.",

@@ -15,7 +15,7 @@ from apscheduler.schedulers.background import BackgroundScheduler
 from app.clock import utc_now
 from app.db.engine import Database
 from app.domain.decision import Trigger
-from app.errors import Conflict, InstanceNotFound, StorageError
+from app.errors import Conflict, InstanceNotFound, SettingsUnusable, StorageError
 from app.log import get_logger
 from app.services import decisions, sleep
 from app.worker.clock_watch import ClockWatch
@@ -134,6 +134,8 @@ class SleepScheduler:
                 sleep.CycleRequest(instance=slug, trigger=Trigger.SCHEDULE),
                 now=utc_now(),
             )
+        except SettingsUnusable as error:
+            _log.warning("scheduler.settings_unusable", instance=slug, reason=error.message)
         except (Conflict, InstanceNotFound) as error:
             _log.debug("scheduler.not_started", instance=slug, reason=error.code)
         except StorageError as error:

@@ -18,7 +18,6 @@ from app.domain.categories import (
     Categories,
     CategoryRules,
     check_floors,
-    lay_over_categories,
 )
 from app.domain.exchange import MAX_TEXT_CHARACTERS
 from app.domain.words import plain_words
@@ -91,13 +90,6 @@ def test_rules_that_cannot_work_are_refused(rules: dict[str, list[str]]) -> None
 
 def test_shipped_rules_meet_the_rules_for_rules() -> None:
     RULES.validate_python({name: list(found) for name, found in DEFAULT_CATEGORIES.items()})
-
-
-def test_changes_replace_categories_of_the_same_name_alone() -> None:
-    rules = lay_over_categories(DEFAULT_CATEGORIES, {"identity": ["me"], "garden": ["basil"]})
-    assert rules["identity"] == ("me",)
-    assert rules["garden"] == ("basil",)
-    assert rules["uncertainty"] == DEFAULT_CATEGORIES["uncertainty"]
 
 
 def test_floors_that_no_cycle_reaches_are_refused() -> None:

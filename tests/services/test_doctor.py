@@ -147,3 +147,9 @@ def test_broken_reference_is_an_error_that_is_not_mended(patient: doctor.Patient
     (found,) = doctor.mend(patient, now=NOW)
     assert found.check == "references"
     assert found.fixed is None
+
+
+def test_settings_that_cannot_be_used_are_named(patient: doctor.Patient) -> None:
+    write(patient.db, """UPDATE instances SET policy = '{"max_experiences": 9999}'""")
+    (found,) = [item for item in doctor.examine(patient, now=NOW) if item.check == "settings"]
+    assert "policy.max_experiences" in found.text

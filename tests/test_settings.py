@@ -1,0 +1,167 @@
+"""One declaration per value: environment, request and domain take the same, and refuse the same."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, fields
+from typing import Any
+
+import pytest
+from annotated_types import Ge, Gt, Le, Lt
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import BaseModel, TypeAdapter, ValidationError
+
+from app.api.schemas import OverridesIn, PolicyIn, RecipeIn
+from app.domain.categories import MAX_FLOORS, MAX_PHRASE_CHARACTERS, MAX_PHRASES, check_floors
+from app.domain.gate import GatePolicy
+from app.domain.policy import SleepPolicy, lay_over_policy
+from app.domain.presets import lay_over
+from app.domain.recipe import Recipe
+from app.errors import InvalidPolicy
+from app.settings import GATE_PREFIX, Settings
+
+DECLARED: Mapping[str, type] = {"policy": SleepPolicy, "recipe": Recipe, "gate": GatePolicy}
+FIELDS = [(part, field.name) for part, kind in DECLARED.items() for field in fields(kind)]
+SENT: Mapping[str, type[BaseModel]] = {"policy": PolicyIn, "recipe": RecipeIn}
+
+WITH_COMMAS = {"target_modules", "variations"}
+PHRASES = st.sampled_from(["me", "who are you", "?!", "", "x" * MAX_PHRASE_CHARACTERS, "é"])
+LONG_PHRASES = st.sampled_from(["x" * (MAX_PHRASE_CHARACTERS + 1), "y"])
+CATEGORIES = st.sampled_from(["identity", "uncertainty", "garden", "Garden", "a" * 64, "a" * 65])
+SHARES = st.sampled_from([0, 0.1, 0.5, 1, 1.5, -0.1])
+OTHER: Mapping[str, st.SearchStrategy[Any]] = {
+    "quiet_hours": st.sampled_from(["22:00-07:00", "7-8", "", "24:00-01:00", "07:00-07:00"]),
+    "promotion": st.sampled_from(["automatic", "manual", "never", ""]),
+    "category_floors": st.dictionaries(CATEGORIES, SHARES, max_size=3)
+    | st.just({f"c{n}": 0.01 for n in range(MAX_FLOORS + 1)}),
+    "categories": st.dictionaries(
+        CATEGORIES, st.lists(PHRASES | LONG_PHRASES, max_size=3), max_size=3
+    )
+    | st.sampled_from([61, 62]).map(lambda count: {f"c{n}": ["x"] for n in range(count)})
+    | st.sampled_from([MAX_PHRASES, MAX_PHRASES + 1]).map(
+        lambda count: {"identity": ["x"] * count}
+    ),
+    "target_modules": st.lists(
+        st.sampled_from(["q_proj", "a.b_1", "q proj", "é", "*", "x" * 128, "x" * 129]), max_size=3
+    )
+    | st.sampled_from([1024, 1025]).map(lambda count: ["q_proj"] * count),
+    "variations": st.lists(
+        st.sampled_from(["paraphrased_prompt", "dropped_context", "other"]), max_size=4
+    ),
+    "scales": st.lists(st.sampled_from([1, 0.25, 1e-9, 0, -1, 1.0000001]), max_size=6),
+}
+
+
+def values_of(part: str, name: str) -> st.SearchStrategy[Any]:
+    """Values as JSON has them, most of them at a limit of the field's range."""
+    if name in OTHER:
+        return OTHER[name]
+    declared = DECLARED[part].__pydantic_fields__[name]  # type: ignore[attr-defined]
+    limits = [
+        float(getattr(mark, kind))
+        for mark in declared.metadata
+        for kind, of in (("ge", Ge), ("gt", Gt), ("le", Le), ("lt", Lt))
+        if isinstance(mark, of)
+    ]
+    assert limits, f"{name} has no range and no strategy"
+    if declared.annotation is int:
+        around = [int(limit) + step for limit in limits for step in (-1, 0, 1)]
+        return st.sampled_from(around) | st.integers(-(2**40), 2**40)
+    near = [limit for at in limits for limit in (at, math.nextafter(at, -9), math.nextafter(at, 9))]
+    return st.sampled_from([*near, math.inf, -math.inf, math.nan]) | st.floats()
+
+
+def written(name: str, value: Any) -> str:
+    """A value as a person writes it into the environment."""
+    if name in WITH_COMMAS:
+        return ",".join(value)
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def of_environment(part: str, name: str, value: Any) -> Any:
+    """What the settings make of a value; None where they refuse it."""
+    prefix = GATE_PREFIX if part == "gate" else ""
+    with pytest.MonkeyPatch.context() as patch:
+        number = repr(value) if isinstance(value, float) else None
+        patch.setenv(f"SAGE_{prefix}{name}".upper(), number or written(name, value))
+        try:
+            defaults = Settings().instance_defaults()
+        except ValidationError:
+            return None
+    return getattr(defaults, part)
+
+
+def of_request(model: type[BaseModel], part: str, name: str, value: Any) -> Any:
+    """What a request makes of it, stored and laid over the defaults; None where it is refused."""
+    try:
+        stored = model.model_validate({name: value}).model_dump(mode="json", exclude_none=True)
+        if part == "recipe":
+            return lay_over(Recipe(), json.loads(json.dumps(stored)))
+        policy = lay_over_policy(SleepPolicy(), json.loads(json.dumps(stored)))
+        check_floors(policy.category_floors, policy.categories)
+    except (ValidationError, InvalidPolicy):
+        return None
+    else:
+        return policy
+
+
+@pytest.mark.parametrize(("part", "name"), FIELDS)
+@settings(max_examples=50)
+@given(data=st.data())
+def test_environment_request_and_domain_take_the_same_values(
+    part: str, name: str, data: st.DataObject
+) -> None:
+    value = data.draw(values_of(part, name))
+    found = of_environment(part, name, value)
+    if part in SENT:
+        assert of_request(SENT[part], part, name, value) == found
+    if name in OverridesIn.model_fields:
+        assert of_request(OverridesIn, part, name, value) == found
+    if found is not None and name != "categories":
+        assert DECLARED[part](**{name: value}) == found
+    if found is None and name not in {"category_floors", "categories"}:
+        with pytest.raises(ValidationError):
+            DECLARED[part](**{name: value})
+
+
+def test_settings_that_nobody_set_are_what_the_domain_declares() -> None:
+    defaults = Settings().instance_defaults()
+    assert (defaults.policy, defaults.recipe, defaults.gate) == (
+        SleepPolicy(),
+        Recipe(),
+        GatePolicy(),
+    )
+
+
+def test_every_field_has_a_setting_of_its_name_and_words() -> None:
+    assert {"mass_threshold", "r", "gate_general_kl", "data_dir"} <= set(Settings.model_fields)
+    for part, name in FIELDS:
+        setting = Settings.model_fields[(GATE_PREFIX if part == "gate" else "") + name]
+        assert setting.description
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("max_grad_norm", "inf"), ("target_modules", ""), ("target_modules", "q proj")],
+)
+def test_setting_that_the_api_would_refuse_starts_no_daemon(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    monkeypatch.setenv(f"SAGE_{name.upper()}", value)
+    with pytest.raises(ValidationError, match=name):
+        Settings()
+
+
+@pytest.mark.parametrize("kind", DECLARED.values())
+def test_declared_value_is_read_back_from_its_json(kind: type[Any]) -> None:
+    read = TypeAdapter(kind)
+    assert read.validate_json(read.dump_json(kind())) == kind()
+
+
+def test_recipe_is_stored_in_the_order_of_its_fields() -> None:
+    stored = asdict(Recipe(variations=(), target_modules=("q_proj",)))
+    assert list(stored)[:4] == ["epochs", "learning_rate", "batch_size", "r"]
+    assert list(stored) == list(RecipeIn.model_fields)[1:]
