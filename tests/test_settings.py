@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, fields
+from dataclasses import fields
 from typing import Any
 
 import pytest
@@ -159,9 +159,3 @@ def test_setting_that_the_api_would_refuse_starts_no_daemon(
 def test_declared_value_is_read_back_from_its_json(kind: type[Any]) -> None:
     read = TypeAdapter(kind)
     assert read.validate_json(read.dump_json(kind())) == kind()
-
-
-def test_recipe_is_stored_in_the_order_of_its_fields() -> None:
-    stored = asdict(Recipe(variations=(), target_modules=("q_proj",)))
-    assert list(stored)[:4] == ["epochs", "learning_rate", "batch_size", "r"]
-    assert list(stored) == list(RecipeIn.model_fields)[1:]

@@ -7,9 +7,21 @@ from typing import Annotated
 import typer
 
 from app.cli.asking import CaFile, Token, Url, daemon, losses, print_answer, print_reasons
-from app.cli.terminal import AnyInstance, Instance, Json, err, fail, make_table, out, print_table
+from app.cli.terminal import (
+    AnyInstance,
+    Instance,
+    Json,
+    described,
+    err,
+    fail,
+    make_table,
+    out,
+    print_table,
+)
 from app.client import SleepClient, SleepCycle, SleepPreview
+from app.domain.policy import SleepPolicy
 from app.domain.presets import Preset
+from app.domain.recipe import Recipe
 
 app = typer.Typer()
 
@@ -29,12 +41,12 @@ def sleep(
     preset: Annotated[
         Preset | None, typer.Option(help="Recipe by name; single fields lie over it.")
     ] = None,
-    epochs: int | None = None,
-    learning_rate: float | None = None,
-    max_experiences: int | None = None,
-    min_salience: float | None = None,
-    r: int | None = None,
-    lora_alpha: int | None = None,
+    epochs: Annotated[int | None, described(Recipe, "epochs")] = None,
+    learning_rate: Annotated[float | None, described(Recipe, "learning_rate")] = None,
+    max_experiences: Annotated[int | None, described(SleepPolicy, "max_experiences")] = None,
+    min_salience: Annotated[float | None, described(SleepPolicy, "min_salience")] = None,
+    r: Annotated[int | None, described(Recipe, "r")] = None,
+    lora_alpha: Annotated[int | None, described(Recipe, "lora_alpha")] = None,
     url: Url = None,
     token: Token = None,
     ca_file: CaFile = None,

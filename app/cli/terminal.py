@@ -36,6 +36,11 @@ Instance = Annotated[str, typer.Option("--instance", "-i", help="Slug of the ins
 AnyInstance = Annotated[str | None, typer.Option("--instance", "-i", help="Only this instance.")]
 
 
+def described(declared: type[Any], field: str) -> Any:
+    """An option for a field of a declared value, in that field's own words."""
+    return typer.Option(help=declared.__pydantic_fields__[field].description)
+
+
 def read_settings() -> Settings:
     """Read the settings once, or say which one cannot be used and end."""
     config_file = os.environ.get(CONFIG_FILE_VARIABLE)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import time
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from app.domain.categories import DEFAULT_CATEGORIES
-from app.domain.policy import Promotion, QuietHours, SleepPolicy
+from app.domain.policy import Promotion, QuietHours, SleepPolicy, lay_over_policy
+from app.errors import InvalidPolicy
 from tests.domain.ranges import TINY, check_range
 
 MINUTES = st.times().map(lambda moment: moment.replace(second=0, microsecond=0))
@@ -112,3 +115,26 @@ def test_policy_takes_what_lies_between_the_ends_of_a_range(
     field: str, lowest: float, highest: float | None
 ) -> None:
     check_range(SleepPolicy, field, lowest, highest)
+
+
+def test_policy_takes_json_and_nothing_that_it_does_not_name() -> None:
+    policy = SleepPolicy(quiet_hours="22:00-07:00", promotion="manual")  # type: ignore[arg-type]
+    assert (str(policy.quiet_hours), policy.promotion) == ("22:00-07:00", Promotion.MANUAL)
+    assert replace(policy, quiet_hours=policy.quiet_hours) == policy
+    for wrong in ({"quiet_hours": 22}, {"min_experiences": "3"}, {"lullaby": True}):
+        with pytest.raises(ValidationError):
+            SleepPolicy(**wrong)
+
+
+def test_laid_over_categories_stand_in_for_those_of_the_same_name_alone() -> None:
+    changes = {"categories": {"identity": ["me"], "garden": ["basil"]}, "idle_seconds": 5}
+    policy = lay_over_policy(SleepPolicy(), changes)
+    assert policy.categories == {
+        **DEFAULT_CATEGORIES,
+        "identity": ("me",),
+        "garden": ("basil",),
+    }
+    assert policy.idle_seconds == 5.0
+    with pytest.raises(InvalidPolicy, match=r"^policy\.idle_seconds: Input should be") as refused:
+        lay_over_policy(policy, {"idle_seconds": -1})
+    assert refused.value.pointer == "/policy/idle_seconds"
