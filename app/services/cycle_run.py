@@ -53,12 +53,6 @@ def find_next_queued(db: Database) -> str | None:
         return cycle.id if cycle else None
 
 
-def list_active_ids(db: Database) -> list[str]:
-    """Ids of the cycles that are queued or running, of all instances."""
-    with db.read() as session:
-        return sleep_cycles.list_active_ids(session)
-
-
 def start_cycle(db: Database, cycle_id: str, *, worker_id: str, now: datetime) -> CycleOrder:
     """Take a queued cycle for a worker and read what it needs.
 

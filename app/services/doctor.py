@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -23,7 +23,7 @@ from app.db.tables import CheckpointRow
 from app.domain.checkpoint import MANIFEST_FILE, CheckpointStatus
 from app.domain.finding import Finding, Severity
 from app.errors import ArtifactError, DatabaseNotMigrated, DatabaseUnavailable
-from app.services import cycle_end, damage
+from app.services import cycle_end, damage, sweeping
 from app.services.file_guard import FileGuard
 from app.services.instances import effective, find_unusable
 
@@ -211,25 +211,25 @@ def _look_at_checkpoints(patient: Patient, *, now: datetime) -> Iterator[_Found]
 
 
 def _look_at_leftovers(patient: Patient) -> Iterator[_Found]:
-    root, db = patient.checkpoints, patient.db
-    with db.read() as session:
-        known = checkpoints.list_names(session)
-        deleted = checkpoints.list_deleted_names(session)
-        active = sleep_cycles.list_active_ids(session)
-    if (aside := root / leftovers.ORPHANS_DIRECTORY).is_dir() and (held := list(aside.iterdir())):
+    aside = patient.checkpoints / leftovers.ORPHANS_DIRECTORY
+    if aside.is_dir() and (held := list(aside.iterdir())):
         text = f"{len(held)} directories that no row names were set aside in {aside}"
         yield _notice("orphans", text, "look at their manifest.json, then delete them"), None
     if patient.has_daemon:  # what looks left over may be under way
         return
-    found = leftovers.list_leftovers(root, known)
-    found += leftovers.list_dead_snapshots(patient.snapshots, active)
-    found += leftovers.list_scratch(patient.scratch)
-    if found:
+    places = {
+        "root": patient.checkpoints,
+        "snapshots": patient.snapshots,
+        "scratch": patient.scratch,
+    }
+
+    def sweep() -> str:
+        swept = sweeping.sweep_leftovers(patient.db, **places)
+        return f"{len(swept)} deleted, or set aside in {leftovers.ORPHANS_DIRECTORY}"
+
+    if found := sweeping.find_leftovers(patient.db, **places):
         text = f"{len(found)} leftovers: {', '.join(found[:5])}"
-        yield (
-            _warning("leftovers", text, "start the daemon", is_fixable=True),
-            lambda: _sweep(patient, known, deleted, active),
-        )
+        yield _warning("leftovers", text, "start the daemon", is_fixable=True), sweep
 
 
 def _find_contradiction(root: Path, row: CheckpointRow) -> str | None:
@@ -293,15 +293,6 @@ def _fix_files(patient: Patient, row: CheckpointRow, done: str, *, now: datetime
         return done
 
     return fix
-
-
-def _sweep(
-    patient: Patient, known: frozenset[str], deleted: frozenset[str], active: Sequence[str]
-) -> str:
-    swept = leftovers.sweep(patient.checkpoints, known, deleted_names=deleted)
-    swept += leftovers.sweep_snapshots(patient.snapshots, active)
-    swept += leftovers.sweep_scratch(patient.scratch)
-    return f"{len(swept)} deleted, or set aside in {leftovers.ORPHANS_DIRECTORY}"
 
 
 def _error(check: str, text: str, remedy: str, *, is_fixable: bool = False) -> Finding:

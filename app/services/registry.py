@@ -181,18 +181,6 @@ def delete_checkpoint(
     directories.remove(root, name)
 
 
-def list_deleted_names(db: Database) -> frozenset[str]:
-    """Directory names of every checkpoint whose files should be gone."""
-    with db.read() as session:
-        return checkpoints.list_deleted_names(session)
-
-
-def list_names(db: Database) -> frozenset[str]:
-    """Directory names of every checkpoint whose files belong there."""
-    with db.read() as session:
-        return checkpoints.list_names(session)
-
-
 def _demand_undamaged(row: CheckpointRow) -> None:
     if row.status == CheckpointStatus.DAMAGED:
         raise CheckpointDamaged(

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from app.artifacts import directories, leftovers
+from app.artifacts import directories
 from app.db.engine import Database
 from app.db.tables import EventRow
 from app.domain.checkpoint import CheckpointFile
@@ -26,6 +26,7 @@ from app.errors import (
 from app.services import cycles, promotion, registry, sleep
 from app.services.file_guard import FileGuard
 from app.services.stats import collect_stats
+from app.services.sweeping import sweep_leftovers
 from tests.publishing import NOW, aliases, current, fill, publish, roll_back
 from tests.support import Reopen
 
@@ -234,13 +235,13 @@ def test_damaged_one_can_be_deleted(
 
 
 def test_files_that_a_kill_left_of_a_deletion_go_at_the_next_start(
-    db: Database, root: Path, three: list[str]
+    db: Database, root: Path, tmp_path: Path, three: list[str]
 ) -> None:
     path = path_of(db, root, three[0])
     content = path.read_bytes()
     registry.delete_checkpoint(db, three[0], root=root, now=NOW)
     path.parent.mkdir()
     path.write_bytes(content)
-    leftovers.sweep(root, registry.list_names(db), deleted_names=registry.list_deleted_names(db))
+    sweep_leftovers(db, root=root, snapshots=tmp_path / "none", scratch=tmp_path / "none")
     assert not path.parent.exists()
     assert not (root / ".orphans").exists()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from app.artifacts import directories, leftovers
+from app.artifacts import directories
 from app.db.engine import Database
 from app.db.events import EventFilter
 from app.domain.decision import Trigger
@@ -24,6 +24,7 @@ from app.errors import (
 )
 from app.services import instances, promotion, registry, sleep
 from app.services.file_guard import FileGuard
+from app.services.sweeping import sweep_leftovers
 from tests.publishing import NOW, aliases, current, end, fill, publish, report, roll_back
 from tests.support import Reopen
 
@@ -152,16 +153,17 @@ def test_files_gone_or_altered_are_noticed(db: Database, root: Path) -> None:
 
 
 def test_sweep_deletes_staging_and_sets_aside_what_the_registry_lacks(
-    db: Database, root: Path
+    db: Database, root: Path, tmp_path: Path
 ) -> None:
+    places = {"root": root, "snapshots": tmp_path / "snapshots", "scratch": tmp_path / "scratch"}
     checkpoint_id, _ = publish(db, root, range(20))
     directories.stage(root, "left-by-a-kill")
     (root / "default" / "9-orphan").mkdir()
-    swept = leftovers.sweep(root, registry.list_names(db))
+    swept = sweep_leftovers(db, **places)
     assert sorted(swept) == [".staging/left-by-a-kill", "default/9-orphan"]
     assert (root / registry.get_checkpoint(db, checkpoint_id).row.name).is_dir()
     assert (root / ".orphans" / "default-9-orphan").is_dir()
-    assert leftovers.sweep(root, registry.list_names(db)) == []
+    assert sweep_leftovers(db, **places) == []
 
 
 def test_archive_with_a_file_gone_is_refused_before_the_first_byte(
