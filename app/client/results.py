@@ -1,4 +1,6 @@
-"""What the daemon answers, typed; of sleep cycles in `cycles.py`, of events in `events.py`.
+"""What the daemon answers, typed; long, since there is much, and nothing but that.
+
+Of sleep cycles in `cycles.py`, of events in `events.py`.
 
 Statuses, kinds and names are plain text, since a newer daemon may have more. A field with a default
 is one that an older daemon does not send, and the default is what then stands; every other one is
