@@ -1,4 +1,4 @@
-"""Every error this project raises on purpose, as one tree.
+"""Every error this project raises on purpose, as one tree; one long file, so that it is seen whole.
 
 Must not know HTTP: statuses live in `app.api.problems`, and a test demands a row for every leaf.
 
