@@ -7,15 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
-from typing import Any
+from typing import Any, NotRequired
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel, ConfigDict, JsonValue
-from pydantic.json_schema import models_json_schema
+from pydantic import ConfigDict, JsonValue, TypeAdapter, with_config
 from starlette.exceptions import HTTPException
 from starlette.routing import compile_path
+from typing_extensions import TypedDict
 
 from app import errors
 
@@ -129,24 +129,27 @@ EXAMPLE: dict[str, JsonValue] = {
 _SCHEMAS = "#/components/schemas/{model}"
 
 
-class ProblemDetail(BaseModel):
+@with_config(ConfigDict(extra="ignore"))
+class ProblemDetail(TypedDict):
     """One thing that is wrong with a request: in the body (pointer) or in a parameter."""
 
     detail: str
-    pointer: str | None = None
-    parameter: str | None = None
+    pointer: NotRequired[str]
+    parameter: NotRequired[str]
 
 
-class Problem(BaseModel):
+@with_config(ConfigDict(extra="allow", json_schema_extra={"examples": [EXAMPLE]}))
+class Problem(TypedDict):
     """RFC 9457 problem details; further members hold ids and numbers of the case."""
-
-    model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE]})
 
     type: str
     title: str
     status: int
     detail: str
-    errors: list[ProblemDetail] | None = None
+    errors: NotRequired[list[ProblemDetail]]
+    instance: NotRequired[str]
+    experience_id: NotRequired[str]
+    sleep_cycle_id: NotRequired[str]
 
 
 def problem_responses(*statuses: HTTPStatus) -> dict[int | str, dict[str, Any]]:
@@ -166,9 +169,9 @@ def problem_schemas() -> dict[str, Any]:
     They are put into the OpenAPI document once: named as `model` in each of the hundreds of
     entries, the daemon would build as many validators, which nobody calls, at its start.
     """
-    made = models_json_schema([(Problem, "serialization")], ref_template=_SCHEMAS)
-    schemas: dict[str, Any] = made[1]["$defs"]
-    return schemas
+    schema = TypeAdapter(Problem).json_schema(mode="serialization", ref_template=_SCHEMAS)
+    parts: dict[str, Any] = schema.pop("$defs")
+    return {**parts, "Problem": schema}
 
 
 def problem_of(error: errors.SageSleepError) -> dict[str, Any]:

@@ -53,7 +53,7 @@ def reproduce(
                 should_stop=stop.is_set,
             )
     if as_json:
-        print_json(outcome.to_json())
+        print_json(outcome.describe())
     else:
         for sentence in outcome.explanation():
             out.print(sentence, markup=False, soft_wrap=True)
@@ -99,7 +99,7 @@ def calibrate(
                 should_stop=stop.is_set,
             )
     if as_json:
-        print_json(outcome.to_json())
+        print_json(outcome.describe())
     else:
         out.print(outcome.explanation(), markup=False, soft_wrap=True)
 

@@ -14,7 +14,7 @@ from app.db import instances
 from app.db.listed import is_listed
 from app.db.paging import Page, fetch_page
 from app.db.tables import AliasHistoryRow, AliasRow, CheckpointRow
-from app.domain.checkpoint import Alias, AliasAction, CheckpointFile, CheckpointStatus
+from app.domain.checkpoint import Alias, AliasAction, CheckpointStatus
 from app.errors import CheckpointNotFound
 
 _IN_FILE_CHECK = [
@@ -30,11 +30,6 @@ def insert_checkpoint(session: Session, values: Mapping[str, Any]) -> Checkpoint
     session.add(row)
     session.flush()
     return row
-
-
-def files_of(row: CheckpointRow) -> list[CheckpointFile]:
-    """The files that belong to a checkpoint, as it was published."""
-    return [CheckpointFile(**file) for file in row.files]
 
 
 def get_checkpoint(session: Session, checkpoint_id: str) -> CheckpointRow:

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from app.db.engine import BUSY_TIMEOUT_SECONDS, SCHEMA_REVISION, Database, translated_errors
 from app.domain.checkpoint import CheckpointFile, CheckpointStatus
+from app.domain.stored import from_json
 
 KEPT_COPIES = 3
 """Of those that migrations left; a guess."""
@@ -55,7 +56,10 @@ def list_ready_checkpoints(database: Path) -> dict[str, list[CheckpointFile]]:
         closing(sqlite3.connect(database, timeout=BUSY_TIMEOUT_SECONDS)) as connection,
     ):
         rows = connection.execute(query, (CheckpointStatus.READY.value,)).fetchall()
-    return {name: [CheckpointFile(**file) for file in json.loads(files)] for name, files in rows}
+    return {
+        name: [from_json(CheckpointFile, file) for file in json.loads(files)]
+        for name, files in rows
+    }
 
 
 def read_revision(database: Path) -> str:

@@ -2,37 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from app.db.tables import EventRow
-
-PROGRESS = "sleep_cycle.progress"
+from app.domain.events import EVENTS, EventFacts, EventType, NoFacts
+from app.domain.stored import to_json
 
 
 def append_event(
     session: Session,
     *,
-    type_: str,
+    type_: EventType,
     instance_id: int,
     now: datetime,
     cycle_id: str | None = None,
     checkpoint_id: str | None = None,
-    data: Mapping[str, Any] | None = None,
+    facts: EventFacts | None = None,
 ) -> None:
-    """Write one fact; `data` holds ids, numbers and who asked, never conversation text."""
+    """Write what happened; `EVENTS` says what facts go with which type, None for no facts."""
+    told = facts or NoFacts()
+    if type(told) is not EVENTS[type_]:
+        raise TypeError(f"{type_} tells {EVENTS[type_].__name__}, not {type(told).__name__}")
     session.add(
         EventRow(
             type=type_,
             instance_id=instance_id,
             cycle_id=cycle_id,
             checkpoint_id=checkpoint_id,
-            data=dict(data or {}),
+            data=to_json(told),
             at=now,
         )
     )
@@ -90,4 +92,4 @@ def _of_instance(instance_id: int, wanted: EventFilter) -> sa.Select[EventRow]:
     query = sa.select(EventRow).where(EventRow.instance_id == instance_id)
     if wanted.subject is not None:
         query = query.where(EventRow.type.startswith(f"{wanted.subject}.", autoescape=True))
-    return query if wanted.has_progress else query.where(EventRow.type != PROGRESS)
+    return query if wanted.has_progress else query.where(EventRow.type != EventType.CYCLE_PROGRESS)

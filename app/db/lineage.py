@@ -13,7 +13,8 @@ from sqlalchemy.orm import Session, aliased
 
 from app.db.listed import is_listed
 from app.db.tables import CheckpointRow, CycleExperienceRow, ExperienceRow, SleepCycleRow
-from app.domain.experience import CycleRole
+from app.domain.experience import CycleRole, ExperienceStatus
+from app.domain.provenance import LineageUse, UsedExperience
 from app.domain.selection import Selectable
 
 
@@ -22,19 +23,8 @@ class UsePlace:
     """Where an experience stands in a checkpoint's provenance; pages resume after one."""
 
     cycle_number: int
-    role: str
+    role: CycleRole
     position: int
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class LineageUse:
-    """An experience that a checkpoint, or an ancestor of it, was made with."""
-
-    experience_id: str
-    place: UsePlace
-    weight: float
-    cycle_id: str
-    checkpoint_id: str
 
 
 def count_stacked_updates(session: Session, checkpoint_id: str) -> int:
@@ -78,17 +68,19 @@ def list_uses(
     return [
         LineageUse(
             experience_id=experience_id,
-            place=UsePlace(cycle_number=cycle_number, role=row.role, position=row.position),
+            role=CycleRole(row.role),
+            position=row.position,
             weight=row.weight,
-            cycle_id=row.cycle_id,
             checkpoint_id=holder,
+            sleep_cycle_id=row.cycle_id,
+            cycle_number=cycle_number,
         )
         for row, experience_id, cycle_number, holder in session.execute(query)
     ]
 
 
-def list_cycle_uses(session: Session, cycle_id: str) -> list[tuple[str, str, float, str]]:
-    """Id, role, weight and present status of what a cycle used, train first, heaviest first."""
+def list_cycle_uses(session: Session, cycle_id: str) -> list[UsedExperience]:
+    """What a cycle used: train first, heaviest first."""
     use = CycleExperienceRow
     rows = session.execute(
         sa.select(ExperienceRow.id, use.role, use.weight, ExperienceRow.status)
@@ -96,7 +88,15 @@ def list_cycle_uses(session: Session, cycle_id: str) -> list[tuple[str, str, flo
         .where(use.cycle_id == cycle_id)
         .order_by(use.role.desc(), use.weight.desc(), use.position)
     )
-    return [(row.id, row.role, row.weight, row.status) for row in rows]
+    return [
+        UsedExperience(
+            id=row.id,
+            role=CycleRole(row.role),
+            weight=row.weight,
+            status=ExperienceStatus(row.status),
+        )
+        for row in rows
+    ]
 
 
 def list_trained_on(session: Session, experience_seq: int) -> Sequence[CheckpointRow]:

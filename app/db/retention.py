@@ -9,7 +9,6 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from app.db.events import PROGRESS
 from app.db.tables import (
     AliasRow,
     CheckpointRow,
@@ -19,6 +18,7 @@ from app.db.tables import (
     SleepCycleRow,
 )
 from app.domain.checkpoint import CheckpointStatus
+from app.domain.events import EventType
 from app.domain.experience import ExperienceStatus
 from app.domain.gate import VerdictStatus
 from app.domain.progress import ACTIVE_STATUSES
@@ -147,9 +147,9 @@ def list_in_use(session: Session, instance_id: int) -> frozenset[str]:
         )
     )
     needed = (
-        plan.get(key)
+        needed
         for plan in plans
-        for key in ("parent_checkpoint_id", "replaces_checkpoint_id")
+        for needed in (plan.parent_checkpoint_id, plan.replaces_checkpoint_id)
     )
     return frozenset(item for item in (*named, *needed) if item)
 
@@ -187,7 +187,7 @@ def _is_old_progress(instance_id: int, before: datetime) -> Sequence[sa.ColumnEl
     )
     return (
         EventRow.instance_id == instance_id,
-        EventRow.type == PROGRESS,
+        EventRow.type == EventType.CYCLE_PROGRESS,
         EventRow.cycle_id.in_(ended),
     )
 

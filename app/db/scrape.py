@@ -10,7 +10,9 @@ from sqlalchemy.orm import Session
 
 from app.db.listed import is_listed, listed
 from app.db.tables import EventRow, SleepCycleRow
+from app.domain.gate import Verdict
 from app.domain.progress import CycleStatus
+from app.domain.report import TrainingReport
 
 
 def newest_by_instance(
@@ -39,7 +41,7 @@ def newest_by_instance(
 
 def list_outcomes(
     session: Session, cycle_ids: Collection[str]
-) -> Sequence[sa.Row[int, str, dict[str, object], dict[str, object]]]:
+) -> Sequence[sa.Row[int, str, TrainingReport | None, Verdict | None]]:
     """Metrics and verdict of these cycles."""
     query = sa.select(
         SleepCycleRow.instance_id, SleepCycleRow.id, SleepCycleRow.metrics, SleepCycleRow.verdict

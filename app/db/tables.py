@@ -1,17 +1,28 @@
 """The tables. Files are not rows: a row holds name, size and sha256 of a file.
 
 `status_totals` and its triggers (in the migration) keep counts and salience sums by status, so
-that mass and statistics cost the same at a million experiences as at ten.
+that mass and statistics cost the same at a million experiences as at ten. JSON becomes a value of
+the domain here and nowhere else, whatever version wrote it.
 """
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Generic
 
 import sqlalchemy as sa
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy.sql.operators import OperatorType
 from sqlalchemy.types import TypeDecorator
+
+from app.domain.checkpoint import CheckpointFile
+from app.domain.decision import SleepDecision
+from app.domain.events import EventFacts, read_facts
+from app.domain.gate import Verdict
+from app.domain.plan import CyclePlan
+from app.domain.progress import CycleError, Progress
+from app.domain.report import TrainingReport
+from app.domain.stored import Value, adapter
 
 
 def instant_text(value: datetime) -> str:
@@ -36,6 +47,32 @@ class UtcDateTime(TypeDecorator[datetime]):
         return None if value is None else datetime.fromisoformat(value)
 
 
+class Stored(TypeDecorator[Value], Generic[Value]):
+    """A value of the domain, stored as JSON; see `app.domain.stored`."""
+
+    impl = sa.JSON
+    cache_ok = True
+
+    def __init__(self, kind: type[Value]) -> None:
+        """Read and write values of a kind."""
+        self.kind = kind
+        super().__init__(none_as_null=True)
+
+    def process_bind_param(self, value: Value | None, dialect: sa.Dialect) -> Any:  # noqa: ARG002
+        """Write a value as plain JSON."""
+        if value is None:
+            return None
+        return adapter(self.kind).dump_python(value, mode="json", by_alias=True)
+
+    def process_result_value(self, value: Any, dialect: sa.Dialect) -> Value | None:  # noqa: ARG002
+        """Read a value back. Raises: ValueError."""
+        return None if value is None else adapter(self.kind).validate_python(value)
+
+    def coerce_compared_value(self, op: OperatorType | None, value: Any) -> Any:
+        """A part of the JSON is compared as the part that it is."""
+        return self.impl_instance.coerce_compared_value(op, value)
+
+
 class Table(DeclarativeBase):
     """Root of all tables."""
 
@@ -51,6 +88,13 @@ class Table(DeclarativeBase):
         datetime: UtcDateTime(),
         dict[str, Any]: sa.JSON(none_as_null=True),
         list[Any]: sa.JSON(none_as_null=True),
+        SleepDecision: Stored(SleepDecision),
+        CyclePlan: Stored(CyclePlan),
+        Progress: Stored(Progress),
+        TrainingReport: Stored(TrainingReport),
+        Verdict: Stored(Verdict),
+        CycleError: Stored(CycleError),
+        tuple[CheckpointFile, ...]: Stored(tuple[CheckpointFile, ...]),
     }
 
 
@@ -193,12 +237,12 @@ class SleepCycleRow(Table):
     is_forced: Mapped[bool]
     idempotency_key: Mapped[str | None]
     request_sha256: Mapped[str | None] = mapped_column(sa.String(64))
-    decision: Mapped[dict[str, Any]]
-    plan: Mapped[dict[str, Any]]
-    progress: Mapped[dict[str, Any] | None]
-    metrics: Mapped[dict[str, Any] | None]
-    verdict: Mapped[dict[str, Any] | None]
-    error: Mapped[dict[str, Any] | None]
+    decision: Mapped[SleepDecision]
+    plan: Mapped[CyclePlan]
+    progress: Mapped[Progress | None]
+    metrics: Mapped[TrainingReport | None]
+    verdict: Mapped[Verdict | None]
+    error: Mapped[CycleError | None]
     worker_id: Mapped[str | None]
     attempts: Mapped[int] = mapped_column(server_default="0")
     created_at: Mapped[datetime]
@@ -245,9 +289,9 @@ class CheckpointRow(Table):
     base_model: Mapped[str]
     base_sha256: Mapped[str] = mapped_column(sa.String(64))
     status: Mapped[str]
-    verdict: Mapped[dict[str, Any]]
-    metrics: Mapped[dict[str, Any]]
-    files: Mapped[list[Any]]
+    verdict: Mapped[Verdict]
+    metrics: Mapped[TrainingReport]
+    files: Mapped[tuple[CheckpointFile, ...]]
     archive_size_bytes: Mapped[int]
     archive_sha256: Mapped[str] = mapped_column(sa.String(64))
     note: Mapped[str | None]
@@ -352,6 +396,11 @@ class EventRow(Table):
     type: Mapped[str]
     data: Mapped[dict[str, Any]]
     at: Mapped[datetime]
+
+    @property
+    def facts(self) -> EventFacts:
+        """What the event says."""
+        return read_facts(self.type, self.data)
 
 
 class TokenRow(Table):

@@ -78,7 +78,7 @@ class Calibration:
             return Answer.UNCLEAR
         return Answer.BETTER if value > 0 else Answer.WORSE
 
-    def to_json(self) -> dict[str, Any]:
+    def describe(self) -> dict[str, Any]:
         """The outcome for programs."""
         return {**asdict(self), "answer": self.answer.value, "explanation": self.explanation()}
 

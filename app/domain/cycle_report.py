@@ -1,18 +1,31 @@
 """What a cycle's report says: the stored measurements put in order for a person.
 
-Measurements are JSON by now, perhaps written by an older version, and a cycle may have ended before
-it measured anything: what is not there is left out, and nothing is made up. Knows no HTML.
+A cycle may have ended before it measured anything, or an older version may have measured less: what
+is not there is left out, and nothing is made up. Knows no HTML.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields
+from datetime import datetime
+from typing import Annotated
+
+from pydantic import Field
 
 from app.domain.checkpoint import Alias
+from app.domain.curation import LeftOut
 from app.domain.decision import Trigger
-from app.domain.progress import CycleStatus
+from app.domain.gate import Verdict, VerdictStatus
+from app.domain.measurement import Measurement
+from app.domain.plan import CyclePlan
+from app.domain.progress import CycleError, CycleStatus, Progress
+from app.domain.provenance import UsedExperience
+from app.domain.recipe import Recipe
+from app.domain.replies import ReplyMeasures
+from app.domain.report import Evaluation, ProbeReply, Retention, TrainingReport
+from app.domain.variations import VariationCount
 
 RETENTION_WORDS = {
     "general_loss": "loss on general replies, nats per token",
@@ -36,10 +49,10 @@ class Comparison:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class JudgedCheck:
-    """One rule of the gate with its numbers."""
+    """One rule of the gate with its numbers; None for one that is not finite."""
 
     name: str
-    passed: bool
+    is_passed: Annotated[bool, Field(alias="passed")]
     value: float | None
     limit: float | None
     baseline: float | None
@@ -47,22 +60,13 @@ class JudgedCheck:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class RepliesSideBySide:
-    """What the model said to a prompt before and after."""
+class JudgedFloor:
+    """What a category's floor came to, in words, and what it brought in."""
 
-    prompt: str
-    before: str
-    after: str
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class VariationsOfKind:
-    """What was trained on beside the experiences; `refused` counts reasons."""
-
-    kind: str
-    made: int
-    kept: int
-    refused: Mapping[str, int]
+    category: str
+    is_met: Annotated[bool, Field(alias="met")]
+    text: str
+    experience_ids: tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -72,39 +76,76 @@ class CycleFindings:
     learned: tuple[Comparison, ...]
     kept: tuple[Comparison, ...]
     checks: tuple[JudgedCheck, ...]
-    replies: tuple[RepliesSideBySide, ...]
+    replies: tuple[ProbeReply, ...]
     loss_curve: tuple[float | None, ...]
-    variations: tuple[VariationsOfKind, ...]
+    variations: tuple[VariationCount, ...]
     scale: float | None
 
 
-def find(metrics: Mapping[str, Any] | None, verdict: Mapping[str, Any] | None) -> CycleFindings:
-    """Put stored measurements and verdict in order; both are None before they are made."""
-    measured = metrics or {}
-    evaluation = _mapping(measured.get("evaluation"))
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CycleReport(CycleFindings):
+    """A cycle's report: what was learned, what was kept, and what the gate said.
+
+    No text of an experience is in it. What survives an erasure: ids, weights, numbers, and replies
+    that do not repeat the erased text.
+    """
+
+    id: str
+    instance: str
+    number: int
+    status: CycleStatus
+    trigger: Trigger
+    summary: str
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    parent_checkpoint_id: str | None
+    checkpoint_id: str | None
+    aliases: tuple[str, ...]
+    tainted_at: datetime | None
+    regressed_at: datetime | None
+    verdict: VerdictStatus | None
+    experiences: tuple[UsedExperience, ...]
+    left_out: tuple[LeftOut, ...]
+    floors: tuple[JudgedFloor, ...]
+    recipe: Recipe
+    error: CycleError | None
+    progress: Progress | None
+
+
+def find(metrics: TrainingReport | None, verdict: Verdict | None) -> CycleFindings:
+    """Put measurements and verdict in order; both are None before they are made."""
     return CycleFindings(
-        learned=_learned(measured),
-        kept=(*_compare(evaluation, "retention"), *_compare(evaluation, "replies")),
-        checks=tuple(_check(check) for check in (verdict or {}).get("checks", ())),
-        replies=tuple(
-            RepliesSideBySide(
-                prompt=str(reply.get("prompt", "")),
-                before=str(reply.get("before", "")),
-                after=str(reply.get("after", "")),
+        learned=tuple(_learned(metrics)) if metrics else (),
+        kept=tuple(_kept(metrics.evaluation)) if metrics and metrics.evaluation else (),
+        checks=tuple(
+            JudgedCheck(
+                name=check.name,
+                is_passed=check.is_passed,
+                value=_finite(check.value),
+                limit=_finite(check.limit),
+                baseline=_finite(check.baseline),
+                words=check.text,
             )
-            for reply in measured.get("replies", ())
+            for check in (verdict.checks if verdict else ())
         ),
-        loss_curve=tuple(_number(loss) for loss in measured.get("loss_curve", ())),
-        variations=tuple(
-            VariationsOfKind(
-                kind=str(count.get("kind", "")),
-                made=int(count.get("made", 0)),
-                kept=int(count.get("kept", 0)),
-                refused=_mapping(count.get("refused")),
-            )
-            for count in _mapping(measured.get("variations")).get("counts", ())
-        ),
-        scale=_number(evaluation.get("scale")),
+        replies=metrics.replies if metrics else (),
+        loss_curve=tuple(map(_finite, metrics.loss_curve)) if metrics else (),
+        variations=metrics.variations.counts if metrics and metrics.variations else (),
+        scale=metrics.evaluation.scale if metrics and metrics.evaluation else None,
+    )
+
+
+def judge_floors(plan: CyclePlan) -> tuple[JudgedFloor, ...]:
+    """What the floors of a cycle's plan came to."""
+    return tuple(
+        JudgedFloor(
+            category=floor.category,
+            is_met=floor.is_met,
+            text=floor.text,
+            experience_ids=floor.experience_ids,
+        )
+        for floor in plan.floors
     )
 
 
@@ -117,8 +158,8 @@ def summarise(
     aliases: Sequence[str],
     is_regressed: bool,
     failed_checks: Sequence[str],
-    error: Mapping[str, Any] | None,
-    progress: Mapping[str, Any] | None,
+    error: CycleError | None,
+    progress: Progress | None,
 ) -> str:
     """What became of a cycle, in a sentence or two."""
     fate = (
@@ -130,11 +171,11 @@ def summarise(
         case CycleStatus.QUEUED:
             return f"Cycle {number} waits for its turn; nothing was trained yet."
         case CycleStatus.TRAINING | CycleStatus.EVALUATING:
-            found = progress or {}
-            stage = str(found.get("stage", status.value)).replace("_", " ")
+            stage = (progress.stage if progress else status).replace("_", " ")
+            step, steps = (progress.step, progress.total_steps) if progress else (0, 0)
             return (
-                f"Cycle {number} is running: {stage}, step {found.get('step', 0)} of "
-                f"{found.get('total_steps', 0)}. This report grows with it."
+                f"Cycle {number} is running: {stage}, step {step} of {steps}. "
+                "This report grows with it."
             )
         case CycleStatus.SUCCEEDED:
             return f"Cycle {number} learned from {trained} experiences. " + _place(
@@ -144,7 +185,7 @@ def summarise(
             why = "; ".join(failed_checks) or "the verdict names no check"
             return f"The gate refused cycle {number}: {why}. {fate}"
         case CycleStatus.FAILED:
-            return f"Cycle {number} failed: {(error or {}).get('message', 'no reason')} {fate}"
+            return f"Cycle {number} failed: {error.message if error else 'no reason'} {fate}"
         case CycleStatus.CANCELLED:
             return f"Cycle {number} was cancelled. {fate}"
 
@@ -159,73 +200,56 @@ def _place(aliases: Sequence[str], *, is_regressed: bool) -> str:
     return "Its checkpoint was accepted and is no longer live."
 
 
-def _learned(measured: Mapping[str, Any]) -> tuple[Comparison, ...]:
-    before = _mapping(measured.get("held_out_before"))
-    after = _mapping(measured.get("held_out_reloaded") or measured.get("held_out_after"))
-    rows = []
-    if after:
-        rows.append(
-            Comparison(
-                name="held_out_loss",
-                words=f"loss on {after.get('experiences', 0)} held-out experiences, nats per token",
-                base=None,
-                before=_number(before.get("nats_per_token")),
-                after=_number(after.get("nats_per_token")),
-                standard_error=_number(after.get("standard_error")),
-            )
-        )
-    curve = [loss for item in measured.get("loss_curve", ()) if (loss := _number(item)) is not None]
+def _learned(metrics: TrainingReport) -> Iterator[Comparison]:
+    after = metrics.held_out_reloaded
+    yield Comparison(
+        name="held_out_loss",
+        words=f"loss on {after.experiences} held-out experiences, nats per token",
+        base=None,
+        before=_finite(metrics.held_out_before.nats_per_token),
+        after=_finite(after.nats_per_token),
+        standard_error=_finite(after.standard_error),
+    )
+    curve = [loss for loss in metrics.loss_curve if math.isfinite(loss)]
     if curve:
-        rows.append(
-            Comparison(
-                name="training_loss",
-                words="training loss, first step and last, nats per token",
-                base=None,
-                before=curve[0],
-                after=curve[-1],
-                standard_error=None,
+        yield Comparison(
+            name="training_loss",
+            words="training loss, first step and last, nats per token",
+            base=None,
+            before=curve[0],
+            after=curve[-1],
+            standard_error=None,
+        )
+
+
+def _kept(evaluation: Evaluation) -> Iterator[Comparison]:
+    sides = (evaluation.base, evaluation.before, evaluation.after)
+    yield from _compare(*(side.retention for side in sides))
+    yield from _compare(*(side.replies for side in sides))
+
+
+def _compare(
+    base: Retention | ReplyMeasures,
+    before: Retention | ReplyMeasures,
+    after: Retention | ReplyMeasures,
+) -> Iterator[Comparison]:
+    for name in (field.name for field in fields(after)):
+        measured = getattr(after, name)
+        if (value := _finite(measured)) is not None:
+            yield Comparison(
+                name=name,
+                words=RETENTION_WORDS.get(name, f"replies: {name.replace('_', ' ')}"),
+                base=_finite(getattr(base, name)),
+                before=_finite(getattr(before, name)),
+                after=value,
+                standard_error=_finite(measured.standard_error)
+                if isinstance(measured, Measurement)
+                else None,
             )
-        )
-    return tuple(rows)
 
 
-def _compare(evaluation: Mapping[str, Any], group: str) -> tuple[Comparison, ...]:
-    sides = {
-        side: _mapping(_mapping(evaluation.get(side)).get(group))
-        for side in ("base", "before", "after")
-    }
-    return tuple(
-        Comparison(
-            name=name,
-            words=RETENTION_WORDS.get(name, f"replies: {name.replace('_', ' ')}"),
-            base=_number(sides["base"].get(name)),
-            before=_number(sides["before"].get(name)),
-            after=_number(value),
-            standard_error=_number(_mapping(value).get("standard_error")),
-        )
-        for name, value in sides["after"].items()
-        if _number(value) is not None
-    )
-
-
-def _check(stored: Mapping[str, Any]) -> JudgedCheck:
-    return JudgedCheck(
-        name=str(stored.get("name", "")),
-        passed=bool(stored.get("passed")),
-        value=_number(stored.get("value")),
-        limit=_number(stored.get("limit")),
-        baseline=_number(stored.get("baseline")),
-        words=str(stored.get("words") or stored.get("text") or ""),
-    )
-
-
-def _mapping(value: Any) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}
-
-
-def _number(value: Any) -> float | None:
-    """A number, or the value of a measurement with its error."""
-    if isinstance(value, Mapping):
-        value = value.get("value")
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return float(value) if is_number and abs(value) < float("inf") else None
+def _finite(value: Measurement | float | None) -> float | None:
+    """A number, or the value of a measurement; None where it is not finite."""
+    if isinstance(value, Measurement):
+        value = value.value
+    return None if value is None or not math.isfinite(value) else float(value)

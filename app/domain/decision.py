@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, time
 from enum import StrEnum
-from typing import Any
+from typing import Annotated
+
+from pydantic import Field
 
 from app.domain.policy import Promotion, SleepPolicy
 
@@ -50,7 +52,7 @@ class Reason:
     """One rule of the trigger with its numbers, in words."""
 
     rule: str
-    is_met: bool
+    is_met: Annotated[bool, Field(alias="met")]
     text: str
 
 
@@ -58,24 +60,11 @@ class Reason:
 class SleepDecision:
     """Whether a cycle is due, and every reason for or against."""
 
-    is_due: bool
+    is_due: Annotated[bool, Field(alias="due")]
     mass: float
     mass_threshold: float
     count: int
     reasons: tuple[Reason, ...]
-
-    def to_json(self) -> dict[str, Any]:
-        """The decision as it is stored with a cycle and shown over HTTP."""
-        return {
-            "due": self.is_due,
-            "mass": self.mass,
-            "mass_threshold": self.mass_threshold,
-            "count": self.count,
-            "reasons": [
-                {"rule": reason.rule, "met": reason.is_met, "text": reason.text}
-                for reason in self.reasons
-            ],
-        }
 
 
 def decide(state: SleepState, policy: SleepPolicy) -> SleepDecision:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass as plain_dataclass
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import Field, FiniteFloat
 from pydantic.dataclasses import dataclass
@@ -17,6 +17,7 @@ from app.domain.declared import DECLARED, Listed, Share
 from app.domain.measurement import Measurement
 from app.domain.replies import ReplyMeasures
 from app.domain.report import HeldOutLoss, Retention, TrainingReport
+from app.domain.stored import Figure
 
 Nats = Annotated[FiniteFloat, Field(ge=0)]
 
@@ -125,9 +126,9 @@ class Check:
     """One rule of the gate: the measured value, its limit, and what it was compared with."""
 
     name: str
-    is_passed: bool
-    value: float
-    limit: float
+    is_passed: Annotated[bool, Field(alias="passed")]
+    value: Figure
+    limit: Figure
     baseline: float | None
     text: str
 
@@ -144,30 +145,20 @@ class Verdict:
         """Whether the checkpoint may be promoted without force."""
         return self.status is VerdictStatus.ACCEPTED
 
-    def to_json(self) -> dict[str, Any]:
-        """The verdict as it is stored and shown."""
-        return {
-            "status": self.status.value,
-            "checks": [
-                {
-                    "name": check.name,
-                    "passed": check.is_passed,
-                    "value": check.value,
-                    "limit": check.limit,
-                    "baseline": check.baseline,
-                    "text": check.text,
-                }
-                for check in self.checks
-            ],
-        }
+    @property
+    def failed(self) -> tuple[str, ...]:
+        """The checks that were not passed, in words."""
+        return tuple(check.text for check in self.checks if not check.is_passed)
 
 
 def judge(report: TrainingReport, policy: GatePolicy) -> Verdict:
     """Accept a checkpoint that learned, kept what the base knew and did not collapse.
 
     With nothing to measure on there is nothing to accept.
+
+    Raises: ValueError for a report that an older version made; it was judged then.
     """
-    evaluation = report.evaluation
+    evaluation = report.measures
     checks = (
         _held_out_tokens(report.held_out_reloaded),
         held_out_check(report.held_out_before, report.held_out_reloaded, policy),
@@ -201,14 +192,15 @@ def held_out_check(before: HeldOutLoss, after: HeldOutLoss, policy: GatePolicy) 
     )
 
 
-def update_check(update_norm: float, policy: GatePolicy) -> Check:
+def update_check(update_norm: float | None, policy: GatePolicy) -> Check:
     """No layer may have moved so far that it is hardly the base's any more."""
+    value = math.nan if update_norm is None else update_norm
     return _at_most(
         name="update_norm",
-        value=update_norm,
+        value=value,
         limit=policy.update_norm,
         baseline=0.0,
-        text=f"a layer moved by {update_norm:.3f} of its own largest singular value in one cycle",
+        text=f"a layer moved by {value:.3f} of its own largest singular value in one cycle",
     )
 
 

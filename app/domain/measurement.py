@@ -7,6 +7,8 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from app.domain.stored import Figure
+
 RESAMPLES = 200
 """Bootstrap resamples: they give a standard error to about 5 % of itself (1 / sqrt(2 x 200))."""
 
@@ -15,8 +17,8 @@ RESAMPLES = 200
 class Measurement:
     """A value and its standard error; the error is 0 where one sample alone was measured."""
 
-    value: float
-    standard_error: float
+    value: Figure
+    standard_error: Figure
 
 
 def mean_per_token(sums: Sequence[float], tokens: Sequence[int]) -> Measurement:

@@ -3,14 +3,50 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+from pydantic import BeforeValidator, ValidationError, model_validator
+
+from app.domain.curation import Floor, LeftOut
 from app.domain.experience import TrainingExchange
 from app.domain.gate import GatePolicy
 from app.domain.recipe import Recipe
-from app.domain.variations import VariationKind
+
+HELD_BEFORE_TOLD: Mapping[str, Any] = {"anchor_weight": 0.0, "anchor_interval": 1}
+"""Hyper-parameters that an older plan does not tell, and what a cycle did then: it trained without
+anchors, and later with some beside every batch."""
+
+
+OF_RANGES = frozenset({
+    "greater_than", "greater_than_equal", "less_than", "less_than_equal", "finite_number",
+    "string_pattern_mismatch", "too_long", "too_short",
+})  # fmt: skip
+"""What pydantic calls a value that is of the right type and yet not one to ask for."""
+
+
+def _read_recipe(stored: Any) -> Any:
+    """A recipe as it was, whatever is asked of one today: it was held to the ranges of its time."""
+    if not isinstance(stored, Mapping):
+        return stored
+    names = [field.name for field in fields(Recipe)]
+    told = {name: stored[name] for name in names if name in stored}
+    told = {**HELD_BEFORE_TOLD, **told}
+    try:
+        return Recipe(**told)
+    except ValidationError as error:
+        odd = {str(item["loc"][0]) for item in error.errors()}
+        if not OF_RANGES.issuperset(item["type"] for item in error.errors()):
+            raise
+        recipe = Recipe(**{name: value for name, value in told.items() if name not in odd})
+        for name in odd:
+            value = told[name]
+            object.__setattr__(recipe, name, tuple(value) if isinstance(value, list) else value)
+        return recipe
+
+
+StoredRecipe = Annotated[Recipe, BeforeValidator(_read_recipe)]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -27,13 +63,13 @@ class CyclePlan:
             for all.
         replaces_checkpoint_id: What was `current` when the cycle was queued; its result goes live
             only where that still stands. The parent, unless the cycle starts from the base again.
-        left_out: Which rule of curation kept which experiences out of the cycle, as in `LeftOut`.
-        floors: What became of the floors of categories, as in `Floor`.
+        left_out: Which rule of curation kept which experiences out of the cycle.
+        floors: What became of the floors of categories.
     """
 
     base_model: str
     system_prompt: str
-    recipe: Recipe
+    recipe: StoredRecipe
     min_salience: float
     max_experiences: int
     parent_checkpoint_id: str | None
@@ -44,26 +80,16 @@ class CyclePlan:
     probe_prompts: tuple[str, ...]
     replaces_checkpoint_id: str | None = None
     rehearsal_count: int | None = None
-    left_out: tuple[Mapping[str, Any], ...] = ()
-    floors: tuple[Mapping[str, Any], ...] = ()
+    left_out: tuple[LeftOut, ...] = ()
+    floors: tuple[Floor, ...] = ()
 
-    def to_json(self) -> dict[str, Any]:
-        """The plan as plain JSON values."""
-        return asdict(self)
-
+    @model_validator(mode="before")
     @classmethod
-    def from_json(cls, stored: Mapping[str, Any]) -> CyclePlan:
-        """Read back what `to_json` wrote."""
-        values = {"replaces_checkpoint_id": stored["parent_checkpoint_id"], **stored}
-        recipe = dict(values.pop("recipe"))
-        recipe["target_modules"] = tuple(recipe["target_modules"])
-        recipe["variations"] = tuple(VariationKind(kind) for kind in recipe.get("variations", ()))
-        lists = (
-            "experience_ids", "rehearsal_ids", "held_out_ids",
-            "probe_prompts", "left_out", "floors",
-        )  # fmt: skip
-        values.update({name: tuple(values.get(name, ())) for name in lists})
-        return cls(recipe=Recipe(**recipe), **values)
+    def _of_older(cls, stored: Any) -> Any:
+        """Say what held when plans did not tell it: a cycle replaced its parent."""
+        if not isinstance(stored, Mapping):
+            return stored
+        return {"replaces_checkpoint_id": stored.get("parent_checkpoint_id"), **stored}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

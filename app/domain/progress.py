@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
 
 
 class CycleStatus(StrEnum):
@@ -59,13 +58,10 @@ class Progress:
     loss: float | None = None
     tokens_per_second: float | None = None
 
-    def to_json(self) -> dict[str, Any]:
-        """The progress as it is stored with the cycle."""
-        return {
-            "stage": self.stage.value,
-            "step": self.step,
-            "total_steps": self.total_steps,
-            "epoch": self.epoch,
-            "loss": self.loss,
-            "tokens_per_second": self.tokens_per_second,
-        }
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CycleError:
+    """Why a cycle failed: a code for programs, and what helps, for a person."""
+
+    code: str
+    message: str

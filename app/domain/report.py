@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 from app.domain.measurement import Measurement
 from app.domain.replies import ReplyMeasures
+from app.domain.stored import Figure
 from app.domain.variations import VariationSummary
 
 
@@ -15,10 +15,10 @@ from app.domain.variations import VariationSummary
 class HeldOutLoss:
     """Mean loss in nats per supervised token over the held-out experiences."""
 
-    nats_per_token: float
+    nats_per_token: Figure
     tokens: int
     experiences: int
-    standard_error: float = 0.0
+    standard_error: Figure = 0.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -65,7 +65,8 @@ class Evaluation:
         before: With the parent adapter; the base where there is none.
         after: With the published adapter, at its scale.
         held_out_gain: Held-out loss before less after, with the error of that difference.
-        update_norm: The largest relative update of a layer in this cycle, at full scale.
+        update_norm: The largest relative update of a layer in this cycle, at full scale; None of
+            cycles before it was measured.
         scale: What B was multiplied by before it was saved.
         trials: Scales that were tried, in order.
     """
@@ -74,7 +75,7 @@ class Evaluation:
     before: ModelMeasures
     after: ModelMeasures
     held_out_gain: Measurement
-    update_norm: float
+    update_norm: float | None = None
     scale: float
     trials: tuple[ScaleTrial, ...]
 
@@ -101,7 +102,8 @@ class TrainingReport:
             from that one.
         effect_nats: Mean absolute change, before to reloaded, of the held-out tokens'
             log-probabilities.
-        evaluation: General knowledge and replies, of the base, before and after.
+        evaluation: General knowledge and replies, of the base, before and after; None of cycles
+            before they were measured.
         loss_curve: Training loss of every step, nats per supervised token, unweighted.
         validation_curve: Held-out loss after every epoch.
         best_epoch: The epoch whose adapter was kept, counted from 1.
@@ -119,7 +121,7 @@ class TrainingReport:
     held_out_after: HeldOutLoss
     held_out_reloaded: HeldOutLoss
     effect_nats: float
-    evaluation: Evaluation
+    evaluation: Evaluation | None = None
     loss_curve: tuple[float, ...]
     steps: int
     trained_tokens: int
@@ -136,6 +138,9 @@ class TrainingReport:
     rehearsed_ids: tuple[str, ...] = ()
     variations: VariationSummary | None = None
 
-    def to_json(self) -> dict[str, Any]:
-        """The report as plain JSON values."""
-        return asdict(self)
+    @property
+    def measures(self) -> Evaluation:
+        """The evaluation, of a report that this version made. Raises: ValueError."""
+        if self.evaluation is None:
+            raise ValueError("a report of before general knowledge and replies were measured")
+        return self.evaluation

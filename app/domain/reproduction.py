@@ -10,10 +10,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
-from app.domain.checkpoint import ADAPTER_FILE, CONFIG_FILE, MANIFEST_FORMAT, CheckpointFile
+from pydantic import ValidationError
+
+from app.domain.checkpoint import ADAPTER_FILE, CONFIG_FILE, CheckpointFile
+from app.domain.manifest import MANIFEST_FORMAT, Manifest
 from app.domain.plan import CyclePlan
 from app.domain.recipe import Recipe
 from app.domain.report import TrainingReport
+from app.domain.stored import from_json
 from app.errors import CheckpointNotReproducible
 
 REPRODUCED_FILES = (ADAPTER_FILE, CONFIG_FILE)
@@ -29,7 +33,7 @@ class Recorded:
             other limits would choose another.
         file_sha256: Of the adapter's files, by name.
         environment: Versions, device, dtype, threads of the training.
-        untold: Hyper-parameters that came after this manifest; their defaults hold.
+        untold: Hyper-parameters that came after this manifest.
     """
 
     checkpoint_id: str
@@ -85,7 +89,7 @@ class Reproduction:
         """Whether every file came out the same, byte for byte."""
         return all(file.is_equal for file in self.files)
 
-    def to_json(self) -> dict[str, Any]:
+    def describe(self) -> dict[str, Any]:
         """The outcome for programs."""
         return {
             "checkpoint_id": self.checkpoint_id,
@@ -117,8 +121,8 @@ class Reproduction:
         sentences = [f"{self.name} was made again, and {different} differs.", *self._changes()]
         if self.untold:
             sentences.append(
-                f"The manifest does not tell {', '.join(self.untold)}, which came later; the "
-                "defaults were taken."
+                f"The manifest does not tell {', '.join(self.untold)}, which came later; what held "
+                "before was taken."
             )
         if not self.device.startswith("cpu"):
             sentences.append(f"Equal bytes are promised on a CPU, and this ran on {self.device}.")
@@ -136,34 +140,47 @@ class Reproduction:
         ]
 
 
-def read_manifest(manifest: Mapping[str, Any]) -> Recorded:
-    """Read a manifest as `build_manifest` made it.
+def read_manifest(stored: Mapping[str, Any]) -> Recorded:
+    """Read a manifest, of this version or an older one.
 
-    Raises: CheckpointNotReproducible when it is of another format or lacks what is needed.
+    Raises: CheckpointNotReproducible when it is of another format, lacks what is needed, or names
+        hyper-parameters that this version does not know.
     """
     try:
-        if manifest["format"] != MANIFEST_FORMAT:
+        if stored["format"] != MANIFEST_FORMAT:
             raise CheckpointNotReproducible(
-                f"The manifest has format {manifest['format']}, this version reads "
-                f"{MANIFEST_FORMAT}."
+                f"The manifest has format {stored['format']}, this version reads {MANIFEST_FORMAT}."
             )
-        stored_recipe = manifest["plan"]["recipe"]
-        return Recorded(
-            checkpoint_id=manifest["id"],
-            name=manifest["name"],
-            instance=manifest["instance"],
-            plan=CyclePlan.from_json(manifest["plan"]),
-            base_sha256=manifest["base_model"]["revision"],
-            scale=manifest["metrics"]["evaluation"]["scale"],
-            held_out_nats_per_token=manifest["metrics"]["held_out_reloaded"]["nats_per_token"],
-            file_sha256={name: manifest["files"][name]["sha256"] for name in REPRODUCED_FILES},
-            environment=manifest["versions"],
-            untold=tuple(name for name in _RECIPE_FIELDS if name not in stored_recipe),
-        )
+        manifest = from_json(Manifest, stored)
+        told = stored["plan"]["recipe"]
+        file_sha256 = {name: manifest.files[name].sha256 for name in REPRODUCED_FILES}
+    except ValidationError as error:
+        lacking = (".".join(str(part) for part in item["loc"]) for item in error.errors())
+        raise _lacking(", ".join(lacking)) from error
     except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise _lacking(f"{type(error).__name__}: {error}") from error
+    if unknown := [name for name in told if name not in _RECIPE_FIELDS]:
         raise CheckpointNotReproducible(
-            f"The manifest lacks what it takes to run it again ({type(error).__name__}: {error})."
-        ) from error
+            f"The manifest names {', '.join(unknown)}, which this version does not know."
+        )
+    if manifest.metrics.evaluation is None:
+        raise _lacking("metrics.evaluation")
+    return Recorded(
+        checkpoint_id=manifest.id,
+        name=manifest.name,
+        instance=manifest.instance,
+        plan=manifest.plan,
+        base_sha256=manifest.base_model.revision,
+        scale=manifest.metrics.evaluation.scale,
+        held_out_nats_per_token=manifest.metrics.held_out_reloaded.nats_per_token,
+        file_sha256=file_sha256,
+        environment=manifest.versions,
+        untold=tuple(name for name in _RECIPE_FIELDS if name not in told),
+    )
+
+
+def _lacking(what: str) -> CheckpointNotReproducible:
+    return CheckpointNotReproducible(f"The manifest lacks what it takes to run it again ({what}).")
 
 
 def compare(

@@ -5,6 +5,8 @@ from __future__ import annotations
 import signal
 from dataclasses import dataclass
 
+from app.domain.events import EventType
+
 DISK_FULL_EXIT = 28
 """Exit code of a worker whose disk is too full even to say so in the database (ENOSPC)."""
 
@@ -31,9 +33,9 @@ class WorkerEnd:
         return "worker-killed" if self.exit_code == -signal.SIGKILL else "worker-died"
 
     @property
-    def event_type(self) -> str:
+    def event_type(self) -> EventType:
         """The event that says so."""
-        return f"sleep_cycle.{self.code.replace('-', '_')}"
+        return EventType(f"sleep_cycle.{self.code.replace('-', '_')}")
 
     @property
     def message(self) -> str:

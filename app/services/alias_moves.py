@@ -11,6 +11,7 @@ from app.db import checkpoints, events, sleep_cycles, statuses
 from app.db.tables import CheckpointRow, InstanceRow
 from app.domain.checkpoint import Alias, AliasAction, promotion_line, rollback_targets
 from app.domain.decision import Trigger
+from app.domain.events import CandidateMoved, CurrentMoved, EventType
 from app.errors import NoPreviousCheckpoint
 from app.services.instances import load_policy
 
@@ -34,12 +35,14 @@ def promote_within(
     statuses.consolidate_released(session, row.cycle_id)
     events.append_event(
         session,
-        type_="checkpoint.promoted",
+        type_=EventType.CHECKPOINT_PROMOTED,
         instance_id=row.instance_id,
         cycle_id=row.cycle_id,
         checkpoint_id=row.id,
         now=now,
-        data={"from": before, "to": row.id, "actor": actor, "reason": reason},
+        facts=CurrentMoved(
+            from_checkpoint=before, to_checkpoint=row.id, actor=actor, reason=reason
+        ),
     )
 
 
@@ -64,12 +67,12 @@ def propose_within(
     )
     events.append_event(
         session,
-        type_="checkpoint.proposed",
+        type_=EventType.CHECKPOINT_PROPOSED,
         instance_id=row.instance_id,
         cycle_id=row.cycle_id,
         checkpoint_id=row.id,
         now=now,
-        data={"actor": actor, "reason": reason},
+        facts=CandidateMoved(actor=actor, reason=reason),
     )
 
 
@@ -111,11 +114,13 @@ def roll_back_within(
     )
     events.append_event(
         session,
-        type_="checkpoint.rolled_back",
+        type_=EventType.CHECKPOINT_ROLLED_BACK,
         instance_id=instance.id,
         checkpoint_id=target,
         now=now,
-        data={"from": line[-1], "to": target, "actor": actor, "reason": reason},
+        facts=CurrentMoved(
+            from_checkpoint=line[-1], to_checkpoint=target, actor=actor, reason=reason
+        ),
     )
     return target
 

@@ -24,6 +24,7 @@ from app.clock import new_id
 from app.db import copies
 from app.db.engine import SCHEMA_REVISION
 from app.domain.checkpoint import CheckpointFile
+from app.domain.stored import from_json, to_json
 from app.errors import (
     ArtifactError,
     BackupTargetInUse,
@@ -48,6 +49,7 @@ class Backup:
         left_out: Names of checkpoints whose files were gone or altered when it was made.
     """
 
+    format: int = FORMAT
     created_at: str
     version: str
     revision: str
@@ -110,17 +112,7 @@ def read_backup(source: Path) -> Backup:
         found = json.loads((source / MANIFEST_FILE).read_text(encoding="utf-8"))
         if found["format"] != FORMAT:
             raise BackupUnusable(f"{source} has format {found['format']!r}, not {FORMAT}.")
-        backup = Backup(
-            created_at=found["created_at"],
-            version=found["version"],
-            revision=found["revision"],
-            database=CheckpointFile(**found["database"]),
-            checkpoints={
-                name: [CheckpointFile(**file) for file in files]
-                for name, files in found["checkpoints"].items()
-            },
-            left_out=found["left_out"],
-        )
+        backup = from_json(Backup, found)
     except FileNotFoundError as error:
         raise BackupUnusable(f"{source} is no backup: it has no {MANIFEST_FILE}.") from error
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
@@ -209,22 +201,8 @@ def _stage(
         checkpoints={name: files for name, files in listed.items() if name not in left_out},
         left_out=left_out,
     )
-    (staged / MANIFEST_FILE).write_text(json.dumps(_to_json(backup), indent=2), encoding="utf-8")
+    (staged / MANIFEST_FILE).write_text(json.dumps(to_json(backup), indent=2), encoding="utf-8")
     return backup
-
-
-def _to_json(backup: Backup) -> dict[str, object]:
-    return {
-        "format": FORMAT,
-        "created_at": backup.created_at,
-        "version": backup.version,
-        "revision": backup.revision,
-        "database": backup.database.to_json(),
-        "checkpoints": {
-            name: [file.to_json() for file in files] for name, files in backup.checkpoints.items()
-        },
-        "left_out": list(backup.left_out),
-    }
 
 
 def _bring(source: Path, target: Path, files: Iterable[CheckpointFile], *, links: bool) -> None:

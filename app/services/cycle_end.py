@@ -6,10 +6,9 @@ What a worker ends must still be its own (`sleep_cycles.update_owned`).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 from sqlalchemy.orm import Session
 
@@ -18,10 +17,10 @@ from app.db.engine import Database
 from app.db.tables import CheckpointRow, SleepCycleRow
 from app.domain.checkpoint import Alias, CheckpointFile, CheckpointStatus
 from app.domain.curation import NEAR_COPIES
+from app.domain.events import CycleJudged, CycleRequeued, EventType, WorkerEnded
 from app.domain.gate import Verdict
-from app.domain.plan import CyclePlan
 from app.domain.policy import Promotion
-from app.domain.progress import RUNNING_STATUSES, CycleStatus
+from app.domain.progress import RUNNING_STATUSES, CycleError, CycleStatus
 from app.domain.report import TrainingReport
 from app.domain.worker_end import WorkerEnd
 from app.services.alias_moves import promote_within, propose_within
@@ -69,8 +68,8 @@ def complete_cycle(
             {
                 "status": status,
                 "finished_at": now,
-                "metrics": report.to_json(),
-                "verdict": verdict.to_json(),
+                "metrics": report,
+                "verdict": verdict,
             },
         )
         cycle = sleep_cycles.get_cycle(session, cycle_id)
@@ -81,10 +80,9 @@ def complete_cycle(
             _settle_left_out(session, cycle)
             _publish_alias(session, cycle, checkpoint, now=now)
         else:
-            failed = [check.text for check in verdict.checks if not check.is_passed]
-            why = f"rejected: {'; '.join(failed)}"
+            why = f"rejected: {'; '.join(verdict.failed)}"
             _release(session, cycle, counts_attempt=True, reason=why)
-        _append_end(session, cycle, status, now=now, data={"checkpoint_id": checkpoint.id})
+        _append_end(session, cycle, status, now=now, facts=CycleJudged(checkpoint_id=checkpoint.id))
     return status
 
 
@@ -163,7 +161,7 @@ def end_cancelled(session: Session, cycle: SleepCycleRow, *, now: datetime) -> N
     )
     events.append_event(
         session,
-        type_="sleep_cycle.cancelled",
+        type_=EventType.CYCLE_CANCELLED,
         instance_id=cycle.instance_id,
         cycle_id=cycle.id,
         now=now,
@@ -179,7 +177,7 @@ def _register(
     *,
     now: datetime,
 ) -> CheckpointRow:
-    parent_id = cycle.plan["parent_checkpoint_id"]
+    parent_id = cycle.plan.parent_checkpoint_id
     parent = checkpoints.get_checkpoint(session, parent_id) if parent_id else None
     return checkpoints.insert_checkpoint(
         session,
@@ -189,12 +187,12 @@ def _register(
             "cycle_id": cycle.id,
             "name": publication.name,
             "parent_id": parent.id if parent else None,
-            "base_model": cycle.plan["base_model"],
+            "base_model": cycle.plan.base_model,
             "base_sha256": report.base_sha256,
             "status": CheckpointStatus.READY,
-            "verdict": verdict.to_json(),
-            "metrics": report.to_json(),
-            "files": [file.to_json() for file in publication.files],
+            "verdict": verdict,
+            "metrics": report,
+            "files": tuple(publication.files),
             "archive_size_bytes": publication.archive_size_bytes,
             "archive_sha256": publication.archive_sha256,
             "is_pinned": False,
@@ -207,14 +205,14 @@ def _register(
 
 def _settle_left_out(session: Session, cycle: SleepCycleRow) -> None:
     """What the cycle left out weighs no longer; why each does so is in `app.domain.curation`."""
-    for rule in CyclePlan.from_json(cycle.plan).left_out:
-        ids = rule["experience_ids"]
-        if rule["rule"] == NEAR_COPIES:
-            copies = dict(zip(ids, rule["near_ids"], strict=True))
+    for left_out in cycle.plan.left_out:
+        ids = left_out.experience_ids
+        if left_out.rule == NEAR_COPIES:
+            copies = dict(zip(ids, left_out.near_ids, strict=True))
             why = f"which cycle {cycle.number} trained"
             statuses.filter_copies(session, copies, reason=why)
         else:
-            why = f"cycle {cycle.number} left it out: {rule['text'].partition(': ')[2]}"
+            why = f"cycle {cycle.number} left it out: {left_out.text.partition(': ')[2]}"
             statuses.set_aside(session, ids, reason=why)
 
 
@@ -225,7 +223,7 @@ def _publish_alias(
     current = checkpoints.find_alias_target(session, cycle.instance_id, Alias.CURRENT)
     actor = f"cycle {cycle.number}"
     reason = "accepted by the gate"
-    if current != CyclePlan.from_json(cycle.plan).replaces_checkpoint_id:
+    if current != cycle.plan.replaces_checkpoint_id:
         reason += ", but current moved while the cycle ran"
     elif load_policy(session, cycle.instance_id).promotion is Promotion.MANUAL:
         reason += "; the policy leaves promotion to a person"
@@ -255,7 +253,7 @@ def _settle(
             instance_id=cycle.instance_id,
             cycle_id=cycle_id,
             now=now,
-            data={"exit_code": end.exit_code, "attempt": cycle.attempts, "detail": end.message},
+            facts=WorkerEnded(exit_code=end.exit_code, attempt=cycle.attempts, detail=end.message),
         )
     if cycle.cancel_requested_at is not None:
         end_cancelled(session, cycle, now=now)
@@ -277,11 +275,11 @@ def _settle(
         )
         events.append_event(
             session,
-            type_="sleep_cycle.requeued",
+            type_=EventType.CYCLE_REQUEUED,
             instance_id=cycle.instance_id,
             cycle_id=cycle_id,
             now=now,
-            data={"exit_code": None if end is None else end.exit_code},
+            facts=CycleRequeued(exit_code=None if end is None else end.exit_code),
         )
 
 
@@ -294,12 +292,12 @@ def _fail(
     now: datetime,
     worker_id: str | None = None,
 ) -> None:
-    error = {"code": code, "message": message}
+    error = CycleError(code=code, message=message)
     values = {"status": CycleStatus.FAILED, "finished_at": now, "error": error}
     sleep_cycles.update_owned(session, cycle_id, worker_id, values)
     cycle = sleep_cycles.get_cycle(session, cycle_id)
     _release(session, cycle, counts_attempt=code in BLAMING_CODES, reason=f"failed: {code}")
-    _append_end(session, cycle, CycleStatus.FAILED, now=now, data=error)
+    _append_end(session, cycle, CycleStatus.FAILED, now=now, facts=error)
 
 
 def _release(session: Session, cycle: SleepCycleRow, *, counts_attempt: bool, reason: str) -> None:
@@ -318,13 +316,13 @@ def _append_end(
     status: CycleStatus,
     *,
     now: datetime,
-    data: Mapping[str, Any],
+    facts: CycleJudged | CycleError,
 ) -> None:
     events.append_event(
         session,
-        type_=f"sleep_cycle.{status.value}",
+        type_=EventType(f"sleep_cycle.{status.value}"),
         instance_id=cycle.instance_id,
         cycle_id=cycle.id,
         now=now,
-        data=data,
+        facts=facts,
     )

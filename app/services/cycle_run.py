@@ -18,6 +18,7 @@ from app.db.engine import Database
 from app.db.tables import CheckpointRow, ExperienceRow, SleepCycleRow
 from app.domain.checkpoint import CheckpointStatus
 from app.domain.decision import Trigger
+from app.domain.events import CycleStarted, EventType
 from app.domain.experience import CycleRole, ExperienceStatus, TrainingExchange, Turn
 from app.domain.plan import CyclePlan
 from app.domain.progress import CycleStatus, Progress, Stage
@@ -69,7 +70,7 @@ def start_cycle(db: Database, cycle_id: str, *, worker_id: str, now: datetime) -
                 "attempts": cycle.attempts + 1,
                 "started_at": now,
                 "heartbeat_at": now,
-                "progress": Progress(stage=Stage.LOADING).to_json(),
+                "progress": Progress(stage=Stage.LOADING),
             },
             from_statuses=(CycleStatus.QUEUED,),
         )
@@ -77,11 +78,11 @@ def start_cycle(db: Database, cycle_id: str, *, worker_id: str, now: datetime) -
             raise CycleOwnershipLost(f"Cycle {cycle_id} is {cycle.status}, not queued.")
         events.append_event(
             session,
-            type_="sleep_cycle.started",
+            type_=EventType.CYCLE_STARTED,
             instance_id=cycle.instance_id,
             cycle_id=cycle_id,
             now=now,
-            data={"attempt": cycle.attempts + 1},
+            facts=CycleStarted(attempt=cycle.attempts + 1),
         )
         return _order(session, sleep_cycles.get_cycle(session, cycle_id))
 
@@ -109,7 +110,7 @@ def record_progress(
             cycle_id,
             worker_id,
             {
-                "progress": progress.to_json(),
+                "progress": progress,
                 "heartbeat_at": heartbeat_at,
                 "status": CycleStatus.EVALUATING if is_evaluating else CycleStatus.TRAINING,
             },
@@ -117,11 +118,11 @@ def record_progress(
         cycle = sleep_cycles.get_cycle(session, cycle_id)
         events.append_event(
             session,
-            type_="sleep_cycle.progress",
+            type_=EventType.CYCLE_PROGRESS,
             instance_id=cycle.instance_id,
             cycle_id=cycle_id,
             now=now,
-            data=progress.to_json(),
+            facts=progress,
         )
         return cycle.cancel_requested_at is not None
 
@@ -148,7 +149,7 @@ def read_exchanges_within(
 
 
 def _order(session: Session, cycle: SleepCycleRow) -> CycleOrder:
-    plan = CyclePlan.from_json(cycle.plan)
+    plan = cycle.plan
     parent_id = plan.parent_checkpoint_id
     return CycleOrder(
         cycle=cycle,

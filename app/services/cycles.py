@@ -2,29 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection
 
 from app.db import checkpoints, events, instances, lineage, sleep_cycles
 from app.db.engine import Database
 from app.db.paging import Page
-from app.db.tables import CheckpointRow, EventRow, SleepCycleRow
-from app.domain.cycle_report import CycleFindings, find, summarise
+from app.db.tables import EventRow, SleepCycleRow
+from app.domain.cycle_report import CycleReport, find, judge_floors, summarise
+from app.domain.decision import Trigger
 from app.domain.experience import CycleRole
 from app.domain.progress import CycleStatus
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class CycleReport:
-    """A cycle, its checkpoint, what it used (id, role, weight, status) and what was found."""
-
-    cycle: SleepCycleRow
-    instance: str
-    checkpoint: CheckpointRow | None
-    aliases: Sequence[str]
-    uses: Sequence[tuple[str, str, float, str]]
-    findings: CycleFindings
-    summary: str
 
 
 def get_cycle(db: Database, cycle_id: str) -> tuple[SleepCycleRow, str, str | None]:
@@ -81,23 +68,45 @@ def get_report(db: Database, cycle_id: str) -> CycleReport:
         checkpoint = checkpoints.find_by_cycle(session, cycle_id)
         aliases = checkpoints.list_aliases_of(session, checkpoint.id) if checkpoint else []
         uses = lineage.list_cycle_uses(session, cycle_id)
-        findings = find(cycle.metrics, cycle.verdict)
+        status, trigger = CycleStatus(cycle.status), Trigger(cycle.trigger)
+        found = find(cycle.metrics, cycle.verdict)
         return CycleReport(
-            cycle=cycle,
+            id=cycle.id,
             instance=instances.get_instance_by_id(session, cycle.instance_id).slug,
-            checkpoint=checkpoint,
-            aliases=aliases,
-            uses=uses,
-            findings=findings,
+            number=cycle.number,
+            status=status,
+            trigger=trigger,
             summary=summarise(
                 number=cycle.number,
-                status=CycleStatus(cycle.status),
-                trigger=cycle.trigger,
-                trained=sum(role == CycleRole.TRAIN for _, role, _, _ in uses),
+                status=status,
+                trigger=trigger,
+                trained=sum(use.role is CycleRole.TRAIN for use in uses),
                 aliases=aliases,
                 is_regressed=checkpoint is not None and checkpoint.regressed_at is not None,
-                failed_checks=[check.words for check in findings.checks if not check.passed],
+                failed_checks=cycle.verdict.failed if cycle.verdict else (),
                 error=cycle.error,
                 progress=cycle.progress,
             ),
+            created_at=cycle.created_at,
+            started_at=cycle.started_at,
+            finished_at=cycle.finished_at,
+            parent_checkpoint_id=cycle.plan.parent_checkpoint_id,
+            checkpoint_id=checkpoint.id if checkpoint else None,
+            aliases=tuple(aliases),
+            tainted_at=checkpoint.tainted_at if checkpoint else None,
+            regressed_at=checkpoint.regressed_at if checkpoint else None,
+            learned=found.learned,
+            kept=found.kept,
+            verdict=cycle.verdict.status if cycle.verdict else None,
+            checks=found.checks,
+            scale=found.scale,
+            replies=found.replies,
+            loss_curve=found.loss_curve,
+            variations=found.variations,
+            experiences=tuple(uses),
+            left_out=cycle.plan.left_out,
+            floors=judge_floors(cycle.plan),
+            recipe=cycle.plan.recipe,
+            error=cycle.error,
+            progress=cycle.progress,
         )

@@ -19,7 +19,7 @@ from app.domain.checkpoint import (
     promotion_line,
     rollback_targets,
 )
-from app.domain.plan import CyclePlan
+from app.domain.events import CheckpointDamaged, CycleReplanned, EventType
 from app.domain.progress import CycleStatus
 from app.errors import ArtifactError
 from app.services.alias_moves import give_back_within, move_within, roll_back_within
@@ -41,12 +41,14 @@ def mark_within(
     checkpoints.update_checkpoint(session, row.id, {"status": CheckpointStatus.DAMAGED})
     events.append_event(
         session,
-        type_="checkpoint.damaged",
+        type_=EventType.CHECKPOINT_DAMAGED,
         instance_id=row.instance_id,
         cycle_id=row.cycle_id,
         checkpoint_id=row.id,
         now=now,
-        data={"code": error.code, **error.facts, "aliases": named},
+        facts=CheckpointDamaged(
+            code=error.code, file=error.facts.get("file"), aliases=tuple(named)
+        ),
     )
     reason = f"files of {row.name} are gone or altered: {error.message}"
     fall_back_within(session, row, reason, now=now)
@@ -90,7 +92,7 @@ def replan_within(session: Session, row: CheckpointRow, *, now: datetime) -> Non
     cycle = sleep_cycles.find_active(session, row.instance_id)
     if cycle is None or cycle.status != CycleStatus.QUEUED:
         return
-    plan = CyclePlan.from_json(cycle.plan)
+    plan = cycle.plan
     if row.id not in {plan.parent_checkpoint_id, plan.replaces_checkpoint_id}:
         return
     current_id = checkpoints.find_alias_target(session, row.instance_id, Alias.CURRENT)
@@ -100,20 +102,20 @@ def replan_within(session: Session, row: CheckpointRow, *, now: datetime) -> Non
         plan = replace(plan, parent_checkpoint_id=current_id)
         if current_id is not None:
             made_by = checkpoints.get_checkpoint(session, current_id).cycle_id
-            made_with = CyclePlan.from_json(sleep_cycles.get_cycle(session, made_by).plan).recipe
+            made_with = sleep_cycles.get_cycle(session, made_by).plan.recipe
             kept = {name: getattr(made_with, name) for name in GEOMETRY}
             plan = replace(plan, recipe=replace(plan.recipe, **kept))
     sleep_cycles.update_cycle(
-        session, cycle.id, {"plan": plan.to_json()}, from_statuses=(CycleStatus.QUEUED,)
+        session, cycle.id, {"plan": plan}, from_statuses=(CycleStatus.QUEUED,)
     )
     events.append_event(
         session,
-        type_="sleep_cycle.replanned",
+        type_=EventType.CYCLE_REPLANNED,
         instance_id=row.instance_id,
         cycle_id=cycle.id,
         checkpoint_id=current_id,
         now=now,
-        data={"from": row.id, "parent": plan.parent_checkpoint_id, "actor": ACTOR},
+        facts=CycleReplanned(from_checkpoint=row.id, parent=plan.parent_checkpoint_id, actor=ACTOR),
     )
 
 

@@ -189,7 +189,7 @@ def _look_at_checkpoints(patient: Patient, *, now: datetime) -> Iterator[_Found]
         rows = checkpoints.list_undeleted(session)
     for row in rows:
         try:
-            directories.verify(patient.checkpoints, row.name, checkpoints.files_of(row))
+            directories.verify(patient.checkpoints, row.name, row.files)
         except ArtifactError as error:
             if row.status == CheckpointStatus.DAMAGED:
                 remedy = "restore its files from a backup, or delete it"
@@ -242,8 +242,7 @@ def _find_contradiction(root: Path, row: CheckpointRow) -> str | None:
     if manifest.get("id", row.id) != row.id:
         return f"the manifest of {row.name} is that of {manifest['id']}"
     listed = {
-        file.name: {"size_bytes": file.size_bytes, "sha256": file.sha256}
-        for file in checkpoints.files_of(row)
+        file.name: {"size_bytes": file.size_bytes, "sha256": file.sha256} for file in row.files
     }
     if any(listed.get(name) != said for name, said in files.items()):
         return f"the manifest of {row.name} lists other files than the registry"

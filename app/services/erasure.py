@@ -17,7 +17,10 @@ from app.db import events, experiences, lineage, sleep_cycles
 from app.db.copies import forget_copies
 from app.db.engine import Database
 from app.db.tables import CheckpointRow, ExperienceRow
+from app.domain.events import CheckpointTainted, EventType, ExperienceErased
 from app.domain.experience import ExperienceStatus
+from app.domain.report import TrainingReport
+from app.domain.stored import from_json, to_json
 from app.domain.verbatim import without_copies
 from app.errors import DatabaseUnavailable, ExperienceInUse
 from app.log import get_logger
@@ -49,10 +52,10 @@ def erase_experience(
             experiences.erase(session, row.seq, reason="erased", now=now)
             events.append_event(
                 session,
-                type_="experience.erased",
+                type_=EventType.EXPERIENCE_ERASED,
                 instance_id=row.instance_id,
                 now=now,
-                data={"experience_id": experience_id, "checkpoints": len(trained)},
+                facts=ExperienceErased(experience_id=experience_id, checkpoints=len(trained)),
             )
         session.expire_all()
         return (
@@ -90,18 +93,18 @@ def _taint(
     said = [row.prompt, row.response, *(str(turn.get("content", "")) for turn in row.history)]
     for checkpoint in trained:
         for holder in (checkpoint, sleep_cycles.get_cycle(session, checkpoint.cycle_id)):
-            cleaned = without_copies(holder.metrics, said)
-            if cleaned != holder.metrics:
-                holder.metrics = cleaned
+            if holder.metrics is not None:
+                cleaned = without_copies(to_json(holder.metrics), said)
+                holder.metrics = from_json(TrainingReport, cleaned)
         if checkpoint.tainted_at is None:
             checkpoint.tainted_at = now
             events.append_event(
                 session,
-                type_="checkpoint.tainted",
+                type_=EventType.CHECKPOINT_TAINTED,
                 instance_id=row.instance_id,
                 cycle_id=checkpoint.cycle_id,
                 checkpoint_id=checkpoint.id,
                 now=now,
-                data={"experience_id": row.id},
+                facts=CheckpointTainted(experience_id=row.id),
             )
     session.flush()

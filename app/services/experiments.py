@@ -108,7 +108,7 @@ def order_reproduction(db: Database, recorded: Recorded) -> ReproductionOrder:
         row = checkpoints.get_checkpoint(session, recorded.checkpoint_id)
         parent_id = plan.parent_checkpoint_id
         return ReproductionOrder(
-            base_model=sleep_cycles.get_cycle(session, row.cycle_id).plan["base_model"],
+            base_model=sleep_cycles.get_cycle(session, row.cycle_id).plan.base_model,
             parent=_registered(checkpoints.get_checkpoint(session, parent_id))
             if parent_id
             else None,
@@ -183,7 +183,7 @@ def _registered(row: CheckpointRow) -> RegisteredFiles:
         raise CheckpointFilesMissing(
             f"The files of checkpoint {row.name} are not there: {row.status}."
         )
-    files = tuple(checkpoints.files_of(row))
+    files = row.files
     return RegisteredFiles(name=row.name, base_sha256=row.base_sha256, files=files)
 
 

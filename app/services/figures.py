@@ -13,14 +13,15 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from threading import Lock
-from typing import Any
 
 from sqlalchemy.orm import Session
 
 from app.db import instances, scrape, sleep_cycles
 from app.db.engine import Database
 from app.domain.experience import ExperienceStatus
-from app.domain.progress import CycleStatus
+from app.domain.gate import Verdict
+from app.domain.progress import CycleStatus, Progress
+from app.domain.report import TrainingReport
 from app.services.instances import effective
 
 OUTCOMES = tuple(status.value for status in CycleStatus if not status.is_active)
@@ -71,7 +72,7 @@ class InstanceFigures:
     mass: float
     mass_threshold: float
     has_active_cycle: bool
-    progress: Mapping[str, Any] | None
+    progress: Progress | None
     last_cycle: CycleFigures | None
     last_success_at: datetime | None
     outcomes: Mapping[str, int]
@@ -138,19 +139,20 @@ class FigureReader:
             if instance_id not in self._judged or self._judged[instance_id].cycle_id != row.id
         ]
         for row in scrape.list_outcomes(session, new) if new else ():
-            self._judged[row.instance_id] = _figures(row.id, row.metrics or {}, row.verdict or {})
+            if row.metrics is not None and row.verdict is not None:
+                self._judged[row.instance_id] = _figures(row.id, row.metrics, row.verdict)
 
 
-def _figures(cycle_id: str, metrics: Mapping[str, Any], verdict: Mapping[str, Any]) -> CycleFigures:
+def _figures(cycle_id: str, metrics: TrainingReport, verdict: Verdict) -> CycleFigures:
     return CycleFigures(
         cycle_id=cycle_id,
-        tokens_per_second=metrics["tokens_per_second"],
-        peak_memory_bytes=metrics["peak_memory_bytes"],
-        held_out_before=metrics["held_out_before"]["nats_per_token"],
-        held_out_after=metrics["held_out_reloaded"]["nats_per_token"],
-        seconds=sum(metrics["seconds"].values()),
+        tokens_per_second=metrics.tokens_per_second,
+        peak_memory_bytes=metrics.peak_memory_bytes,
+        held_out_before=metrics.held_out_before.nats_per_token,
+        held_out_after=metrics.held_out_reloaded.nats_per_token,
+        seconds=sum(metrics.seconds.values()),
         checks=tuple(
-            GateFigure(name=check["name"], value=check["value"], limit=check["limit"])
-            for check in verdict["checks"]
+            GateFigure(name=check.name, value=check.value, limit=check.limit)
+            for check in verdict.checks
         ),
     )

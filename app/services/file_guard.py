@@ -17,7 +17,7 @@ from app.db import checkpoints, events, instances, sleep_cycles
 from app.db.engine import Database
 from app.db.tables import CheckpointRow
 from app.domain.checkpoint import CheckpointStatus
-from app.domain.plan import CyclePlan
+from app.domain.events import EventType
 from app.errors import ArtifactError, CheckpointFilesUnreadable, StorageError
 from app.log import get_logger
 from app.services import damage
@@ -77,7 +77,7 @@ class FileGuard:
         Raises: CheckpointFilesMissing, CheckpointFilesAltered, CheckpointFilesUnreadable.
         """
         try:
-            self._verified.verify(self._root, row.name, checkpoints.files_of(row))
+            self._verified.verify(self._root, row.name, row.files)
         except CheckpointFilesUnreadable:
             raise
         except ArtifactError as error:
@@ -122,7 +122,7 @@ class FileGuard:
         refused: str | None = None
         while True:
             with self._db.read() as session:
-                plan = CyclePlan.from_json(sleep_cycles.get_cycle(session, cycle_id).plan)
+                plan = sleep_cycles.get_cycle(session, cycle_id).plan
                 needed = plan.parent_checkpoint_id or plan.replaces_checkpoint_id
                 if needed is None or needed == refused:
                     return  # refused and still there: no longer queued, and its worker finds out
@@ -149,9 +149,7 @@ class FileGuard:
                 break
             is_marked = row.status == CheckpointStatus.DAMAGED
             try:
-                (directories.verify if is_marked else verify)(
-                    self._root, row.name, checkpoints.files_of(row)
-                )
+                (directories.verify if is_marked else verify)(self._root, row.name, row.files)
             except CheckpointFilesUnreadable as error:
                 unreadable.append(row.id)
                 _log.warning("checkpoint.unreadable", checkpoint_id=row.id, error=error.message)
@@ -167,7 +165,7 @@ class FileGuard:
 
     def _is_intact(self, row: CheckpointRow, *, now: datetime) -> bool:
         try:
-            directories.verify(self._root, row.name, checkpoints.files_of(row))
+            directories.verify(self._root, row.name, row.files)
         except CheckpointFilesUnreadable:
             raise
         except ArtifactError as error:
@@ -191,7 +189,7 @@ class FileGuard:
             checkpoints.update_checkpoint(session, row.id, {"status": CheckpointStatus.READY})
             events.append_event(
                 session,
-                type_="checkpoint.repaired",
+                type_=EventType.CHECKPOINT_REPAIRED,
                 instance_id=row.instance_id,
                 checkpoint_id=row.id,
                 now=now,

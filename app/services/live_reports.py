@@ -20,6 +20,7 @@ from app.db.engine import Database
 from app.db.paging import Page
 from app.db.tables import CheckpointReportRow, CheckpointRow
 from app.domain.checkpoint import Alias
+from app.domain.events import CheckpointRegressed, EventType
 from app.domain.policy import SleepPolicy
 from app.domain.regression import (
     Regression,
@@ -144,20 +145,20 @@ def _take_back(
     checkpoints.update_checkpoint(session, checkpoint.id, {"regressed_at": now})
     events.append_event(
         session,
-        type_="checkpoint.regressed",
+        type_=EventType.CHECKPOINT_REGRESSED,
         instance_id=checkpoint.instance_id,
         cycle_id=checkpoint.cycle_id,
         checkpoint_id=checkpoint.id,
         now=now,
-        data={
-            "bad_reports": regression.bad,
-            "considered": regression.considered,
-            "limit": policy.regression_reports,
-            "report_id": report.id,
-        },
+        facts=CheckpointRegressed(
+            bad_reports=regression.bad,
+            considered=regression.considered,
+            limit=policy.regression_reports,
+            report_id=report.id,
+        ),
     )
     active = sleep_cycles.find_active(session, checkpoint.instance_id)
-    if active is not None and active.plan["parent_checkpoint_id"] == checkpoint.id:
+    if active is not None and active.plan.parent_checkpoint_id == checkpoint.id:
         cancel_within(session, active, now=now)
     roll_back_within(
         session,

@@ -6,7 +6,7 @@ Must not change anything: `app.services.sleep` claims what is planned here.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
 
@@ -139,8 +139,8 @@ def plan_within(
         held_out_ids=tuple(item.id for item in selection.held_out),
         data_sha256=selection.data_sha256,
         probe_prompts=instance.probe_prompts,
-        left_out=tuple(asdict(rule) for rule in curated.left_out),
-        floors=tuple(asdict(floor) for floor in curated.floors),
+        left_out=curated.left_out,
+        floors=curated.floors,
     )
     return selection, plan
 
@@ -246,7 +246,7 @@ def _recipe(
     if parent_id is None:
         return wanted
     parent = checkpoints.get_checkpoint(session, parent_id)
-    made_with = CyclePlan.from_json(sleep_cycles.get_cycle(session, parent.cycle_id).plan).recipe
+    made_with = sleep_cycles.get_cycle(session, parent.cycle_id).plan.recipe
     kept = {name: getattr(made_with, name) for name in GEOMETRY}
     for name in GEOMETRY:
         if name in overrides and overrides[name] != kept[name]:

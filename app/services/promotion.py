@@ -16,8 +16,8 @@ from app.db.engine import Database
 from app.db.tables import AliasHistoryRow, AliasRow, CheckpointRow
 from app.domain.checkpoint import Alias, AliasAction, CheckpointStatus
 from app.domain.decision import Trigger
-from app.domain.gate import VerdictStatus
-from app.domain.plan import CyclePlan
+from app.domain.events import CandidateMoved, EventType
+from app.domain.stored import to_json
 from app.errors import AliasesChanged, CheckpointNotPromotable, NoCandidate
 from app.services.alias_moves import give_back_within, move_within, promote_within, roll_back_within
 from app.services.file_guard import FileGuard
@@ -130,11 +130,11 @@ def dismiss_candidate(
         )
         events.append_event(
             session,
-            type_="checkpoint.dismissed",
+            type_=EventType.CHECKPOINT_DISMISSED,
             instance_id=instance.id,
             checkpoint_id=candidate,
             now=now,
-            data={"actor": actor, "reason": reason},
+            facts=CandidateMoved(actor=actor, reason=reason),
         )
         return _aliases(session, instance.id)
 
@@ -176,13 +176,10 @@ def _check_promotable(row: CheckpointRow, *, is_forced: bool, reason: str | None
     if is_forced and reason:
         return
     remedy = "to promote it all the same, send force and a reason."
-    if row.verdict.get("status") != VerdictStatus.ACCEPTED:
-        failed = [check["text"] for check in row.verdict.get("checks", ()) if not check["passed"]]
+    if not row.verdict.is_accepted:
         raise CheckpointNotPromotable(
-            f"The gate refused checkpoint {row.id} ({'; '.join(failed)}); {remedy}"
-            if failed
-            else f"No gate has accepted checkpoint {row.id}; {remedy}",
-            verdict=row.verdict,
+            f"The gate refused checkpoint {row.id} ({'; '.join(row.verdict.failed)}); {remedy}",
+            verdict=to_json(row.verdict),
         )
     if row.regressed_at is not None:
         raise CheckpointNotPromotable(
@@ -197,7 +194,7 @@ def _check_first_promotion(session: Session, row: CheckpointRow) -> None:
     if checkpoints.was_ever_current(session, row):
         return
     cycle = sleep_cycles.get_cycle(session, row.cycle_id)
-    plan = CyclePlan.from_json(cycle.plan)
+    plan = cycle.plan
     current = checkpoints.find_alias_target(session, row.instance_id, Alias.CURRENT)
     if plan.replaces_checkpoint_id != current:
         raise CheckpointNotPromotable(

@@ -15,9 +15,11 @@ from app.artifacts.archive import Archive, build_archive
 from app.db import checkpoints, events, instances, lineage, sleep_cycles
 from app.db.engine import Database
 from app.db.paging import Page
-from app.db.tables import CheckpointRow, CycleExperienceRow
+from app.db.tables import CheckpointRow
 from app.domain.checkpoint import Alias, CheckpointFile, CheckpointStatus
+from app.domain.events import CheckpointDeleted, EventType
 from app.domain.experience import CycleRole
+from app.domain.provenance import LineageUse, Provenance
 from app.errors import CheckpointDamaged, CheckpointFileNotFound, CheckpointInUse
 
 
@@ -37,7 +39,7 @@ def get_checkpoint(db: Database, checkpoint_id: str) -> CheckpointView:
         return _view(session, checkpoints.get_checkpoint(session, checkpoint_id))
 
 
-def list_provenance(db: Database, checkpoint_id: str) -> list[tuple[CycleExperienceRow, str]]:
+def list_provenance(db: Database, checkpoint_id: str) -> list[Provenance]:
     """Every experience a checkpoint's cycle used, with role and weight.
 
     Raises: CheckpointNotFound.
@@ -45,7 +47,12 @@ def list_provenance(db: Database, checkpoint_id: str) -> list[tuple[CycleExperie
     with db.read() as session:
         row = checkpoints.get_checkpoint(session, checkpoint_id)
         return [
-            (used, experience_id)
+            Provenance(
+                experience_id=experience_id,
+                role=CycleRole(used.role),
+                position=used.position,
+                weight=used.weight,
+            )
             for used, experience_id in lineage.list_experiences_of(session, row.cycle_id)
         ]
 
@@ -58,7 +65,7 @@ def list_uses(
     role: CycleRole | None,
     after: lineage.UsePlace | None,
     limit: int,
-) -> list[lineage.LineageUse]:
+) -> list[LineageUse]:
     """Experiences a checkpoint was made with, its own cycle's first; one more if there are more.
 
     Args:
@@ -111,12 +118,12 @@ def find_file(view: CheckpointView, name: str) -> CheckpointFile:
     Raises: CheckpointFileNotFound, also when the checkpoint was deleted; CheckpointDamaged.
     """
     _demand_undamaged(view.row)
-    for file in checkpoints.files_of(view.row):
+    for file in view.row.files:
         if file.name == name and view.row.status == CheckpointStatus.READY:
             return file
     raise CheckpointFileNotFound(
         f"Checkpoint {view.row.id} ({view.row.status}) has no file {name!r}.",
-        files=[file.name for file in checkpoints.files_of(view.row)],
+        files=[file.name for file in view.row.files],
     )
 
 
@@ -128,9 +135,7 @@ def open_archive(view: CheckpointView, root: Path) -> Archive:
     _demand_undamaged(view.row)
     if view.row.status != CheckpointStatus.READY:
         raise CheckpointFileNotFound(f"The files of checkpoint {view.row.id} were deleted.")
-    return build_archive(
-        root / view.row.name, view.row.name.replace("/", "-"), checkpoints.files_of(view.row)
-    )
+    return build_archive(root / view.row.name, view.row.name.replace("/", "-"), view.row.files)
 
 
 def annotate_checkpoint(
@@ -163,7 +168,7 @@ def delete_checkpoint(
         if row.is_pinned:
             raise CheckpointInUse(f"Checkpoint {checkpoint_id} is pinned; unpin it first.")
         active = sleep_cycles.find_active(session, row.instance_id)
-        if active is not None and active.plan["parent_checkpoint_id"] == checkpoint_id:
+        if active is not None and active.plan.parent_checkpoint_id == checkpoint_id:
             raise CheckpointInUse(f"Cycle {active.number} starts from this checkpoint.")
         if row.status != CheckpointStatus.DELETED:
             checkpoints.update_checkpoint(
@@ -171,11 +176,11 @@ def delete_checkpoint(
             )
             events.append_event(
                 session,
-                type_="checkpoint.deleted",
+                type_=EventType.CHECKPOINT_DELETED,
                 instance_id=row.instance_id,
                 checkpoint_id=checkpoint_id,
                 now=now,
-                data={"actor": actor},
+                facts=CheckpointDeleted(actor=actor),
             )
         name = row.name
     directories.remove(root, name)

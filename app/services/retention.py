@@ -16,6 +16,7 @@ from sqlalchemy.orm import Session
 
 from app.db import events, experiences, instances, retention
 from app.db.engine import Database
+from app.domain.events import EventType, TextsExpired
 from app.domain.retention import EXPIRING_STATUSES, StoredCheckpoint, choose_expired
 from app.errors import CheckpointInUse
 from app.services import registry
@@ -95,14 +96,14 @@ def remove_expired_texts(db: Database, slug: str, *, now: datetime) -> bool:
         if expired or reports:
             events.append_event(
                 session,
-                type_="experience.expired",
+                type_=EventType.EXPERIENCE_EXPIRED,
                 instance_id=found.row.id,
                 now=now,
-                data={
-                    "experience_ids": [experience_id for _, experience_id in expired],
-                    "reports": reports,
-                    "retain_text_days": found.policy.retain_text_days,
-                },
+                facts=TextsExpired(
+                    experience_ids=tuple(experience_id for _, experience_id in expired),
+                    reports=reports,
+                    retain_text_days=found.policy.retain_text_days,
+                ),
             )
         return len(expired) == MAX_GROUP
 

@@ -17,10 +17,12 @@ from app.db import events, instances, lineage, sleep_cycles, statuses
 from app.db.engine import Database
 from app.db.tables import SleepCycleRow
 from app.domain.decision import SleepDecision, Trigger
+from app.domain.events import CycleQueued, EventType, RebuildRequested
 from app.domain.experience import CycleRole
 from app.domain.plan import CyclePlan
 from app.domain.progress import CycleStatus
 from app.domain.selection import Selection
+from app.domain.stored import to_json
 from app.errors import (
     Conflict,
     IdempotencyKeyReused,
@@ -183,15 +185,15 @@ def request_rebuild(
         if is_new:
             events.append_event(
                 session,
-                type_="instance.rebuild_requested",
+                type_=EventType.REBUILD_REQUESTED,
                 instance_id=cycle.instance_id,
                 cycle_id=cycle.id,
                 now=now,
-                data={
-                    "actor": actor,
-                    "reason": reason,
-                    "from": cycle.plan["replaces_checkpoint_id"],
-                },
+                facts=RebuildRequested(
+                    actor=actor,
+                    reason=reason,
+                    from_checkpoint=cycle.plan.replaces_checkpoint_id,
+                ),
             )
         return cycle
 
@@ -243,8 +245,8 @@ def _insert_cycle(
                 "is_forced": request.is_forced,
                 "idempotency_key": request.idempotency_key,
                 "request_sha256": request.sha256,
-                "decision": decision.to_json(),
-                "plan": plan.to_json(),
+                "decision": decision,
+                "plan": plan,
                 "created_at": now,
             },
         )
@@ -259,16 +261,16 @@ def _insert_cycle(
     statuses.claim(session, selection.train)
     events.append_event(
         session,
-        type_="sleep_cycle.queued",
+        type_=EventType.CYCLE_QUEUED,
         instance_id=instance.row.id,
         cycle_id=cycle.id,
         now=now,
-        data={
-            "number": number,
-            "trigger": request.trigger.value,
-            "experiences": len(selection.train),
-            "mass": decision.mass,
-        },
+        facts=CycleQueued(
+            number=number,
+            trigger=request.trigger,
+            experiences=len(selection.train),
+            mass=decision.mass,
+        ),
     )
     return cycle
 
@@ -335,4 +337,4 @@ def _find_empty_refusal(
 
 
 def _facts(request: CycleRequest, decision: SleepDecision) -> dict[str, Any]:
-    return {"instance": request.instance, "decision": decision.to_json()}
+    return {"instance": request.instance, "decision": to_json(decision)}

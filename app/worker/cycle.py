@@ -15,18 +15,21 @@ import sys
 import threading
 import traceback
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 from app.artifacts import directories, disk, leftovers
 from app.artifacts.archive import build_archive
 from app.clock import new_id, utc_now
 from app.db.engine import Database
-from app.domain.checkpoint import build_manifest, checkpoint_name
+from app.domain.checkpoint import checkpoint_name
 from app.domain.gate import Verdict, judge
+from app.domain.manifest import ManifestCycle, make_manifest
 from app.domain.plan import TrainingJob
 from app.domain.progress import CycleStatus, Progress, Stage
 from app.domain.recipe import Recipe
 from app.domain.report import TrainingReport
+from app.domain.stored import to_json
 from app.errors import CycleOwnershipLost, NoSupervisedTokens, SageSleepError, TrainingStopped
 from app.log import get_logger
 from app.services import cycle_end, cycle_run
@@ -175,24 +178,19 @@ def _publish(
 ) -> cycle_end.Publication:
     name = checkpoint_name(order.instance, order.cycle.number, checkpoint_id)
     adapter_files = directories.describe_files(staged)
-    manifest = build_manifest(
+    manifest = make_manifest(
         checkpoint_id=checkpoint_id,
         name=name,
         instance=order.instance,
-        cycle_id=order.cycle.id,
-        cycle_number=order.cycle.number,
-        base_model=base_name(order.plan.base_model),
-        base_sha256=report.base_sha256,
-        parent_checkpoint_id=order.plan.parent_checkpoint_id,
-        plan={**order.plan.to_json(), "base_model": base_name(order.plan.base_model)},
-        metrics=report.to_json(),
-        verdict=verdict.to_json(),
-        versions=report.environment,
+        cycle=ManifestCycle(id=order.cycle.id, number=order.cycle.number),
+        plan=replace(order.plan, base_model=base_name(order.plan.base_model)),
+        report=report,
+        verdict=verdict,
         created_at=utc_now().isoformat(),
         files=adapter_files,
     )
     # The manifest lists every file but itself, so it is written when all of them are known.
-    files = (*adapter_files, directories.write_manifest(staged, manifest))
+    files = (*adapter_files, directories.write_manifest(staged, to_json(manifest)))
     directory = directories.publish(root, staged, name)
     archive = build_archive(directory, name.replace("/", "-"), files)
     return cycle_end.Publication(

@@ -276,7 +276,7 @@ def _arm(
         mean_salience=fmean(sample.mean_salience for sample in samples),
         supervised_tokens=fmean(report.supervised_tokens for report in reports),
         gain=gain,
-        general_kl=fmean(report.evaluation.after.retention.general_kl.value for report in reports),
+        general_kl=fmean(report.measures.after.retention.general_kl.value for report in reports),
     )
 
 

@@ -11,6 +11,7 @@ import jsonschema_rs
 import pytest
 
 from app.db.engine import Database
+from app.domain.events import EVENTS, EventType
 from app.main import create_app
 from app.settings import Settings
 from tests.api.guards.test_access import fill
@@ -52,6 +53,84 @@ def closed(document: dict[str, Any], schema: dict[str, Any]) -> jsonschema_rs.Va
         if "properties" in item:
             item["additionalProperties"] = False
     return jsonschema_rs.validator_for({**schema, "components": {"schemas": schemas}})
+
+
+FREE_BY_NATURE = {
+    "Exchange.metadata": "the session's own",
+    "ExperienceOut.metadata": "the session's own",
+    "ExperienceDetailOut.metadata": "the session's own",
+    "ToolCall.arguments": "the tool's own",
+    "ToolCall.result": "the tool's own",
+    "Problem": "further members hold ids and numbers of the case",
+}
+
+
+def find_free(schema: Any, place: str) -> Iterator[str]:
+    """Where a schema allows anything: an object whose members nobody names, or no type at all."""
+    if isinstance(schema, list):
+        for item in schema:
+            yield from find_free(item, place)
+        return
+    if schema is True or not schema.keys() - {"title", "description", "default", "examples"}:
+        yield place
+        return
+    members = schema.get("properties", {})
+    others = [*schema.get("patternProperties", {}).values()]
+    others += [schema[name] for name in ("additionalProperties",) if name in schema]
+    is_named = members or schema.get("additionalProperties") is False or others
+    if (schema.get("type") == "object" and not is_named) or True in others or {} in others:
+        yield place
+    for name, member in members.items():
+        yield from find_free(member, f"{place}.{name}")
+    for part in ("items", "prefixItems", "anyOf", "oneOf", "allOf"):
+        yield from find_free(schema.get(part, []), place) if part in schema else ()
+    yield from find_free([item for item in others if not isinstance(item, bool)], place)
+
+
+def test_nothing_in_the_document_is_free_but_what_is_by_nature(document: dict[str, Any]) -> None:
+    free = {
+        place
+        for name, schema in document["components"]["schemas"].items()
+        for place in find_free(schema, name)
+    }
+    for method, path, operation in operations(document):
+        bodies = [operation.get("requestBody", {}), *operation["responses"].values()]
+        for body in [] if "Accept-Ranges" in str(bodies) else bodies:  # files, as they lie
+            for media_type, content in body.get("content", {}).items():
+                if media_type not in {*NOT_SHOWN, "text/event-stream"}:
+                    free |= set(find_free(content["schema"], f"{method} {path} {media_type}"))
+        for parameter in operation.get("parameters", ()):
+            free |= set(find_free(parameter["schema"], f"{method} {path} {parameter['name']}"))
+    assert free == FREE_BY_NATURE.keys()
+
+
+@pytest.mark.parametrize(
+    ("schema", "is_free"),
+    [
+        ({"type": "object"}, True),
+        ({"type": "object", "additionalProperties": True}, True),
+        ({"title": "Any"}, True),
+        ({"type": "array", "items": {}}, True),
+        ({"anyOf": [{"type": "object"}, {"type": "null"}]}, True),
+        ({"type": "object", "properties": {"x": {"title": "X"}}}, True),
+        ({"type": "object", "additionalProperties": {"type": "number"}}, False),
+        ({"type": "object", "patternProperties": {"^a": {"type": "number"}}}, False),
+        ({"type": "object", "properties": {}, "additionalProperties": False}, False),
+        ({"$ref": "#/components/schemas/Check"}, False),
+    ],
+)
+def test_a_free_part_is_found_wherever_it_stands(schema: dict[str, Any], *, is_free: bool) -> None:
+    assert bool(list(find_free(schema, "here"))) is is_free
+
+
+def test_events_name_what_goes_with_each_type(document: dict[str, Any]) -> None:
+    schemas = document["components"]["schemas"]
+    assert set(schemas["EventType"]["enum"]) == set(EventType)
+    named = {
+        item["$ref"].rpartition("/")[2]
+        for item in schemas["EventOut"]["properties"]["data"]["anyOf"]
+    }
+    assert named == {kind.__name__ for kind in EVENTS.values()}
 
 
 def test_every_body_has_an_example_that_its_schema_allows(document: dict[str, Any]) -> None:

@@ -68,7 +68,7 @@ def measure(base_model: str, learning_rate: float, output: Path, kept: Path) -> 
         )
         report = LoraTrainer().run(job, on_progress=lambda _: None, should_stop=lambda: False)
         verdict = judge(report, GatePolicy())
-        evaluation = report.evaluation
+        evaluation = report.measures
         print(f"  {verdict.status}, scale {evaluation.scale:g}; seconds {rounded(report.seconds)}")
         for trial in evaluation.trials:
             kl, loss = trial.retention.general_kl, trial.retention.general_loss

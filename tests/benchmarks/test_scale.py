@@ -153,7 +153,7 @@ def test_claiming_a_cycle(few: Path, million: Path) -> None:
             started = time.perf_counter()
             cycle = sleep.request_cycle(database, request, now=utc_now())
             taken.append(1000 * (time.perf_counter() - started))
-            assert len(cycle.plan["experience_ids"]) > 200
+            assert len(cycle.plan.experience_ids) > 200
             sleep.cancel_cycle(database, cycle.id, now=utc_now())
         database.close()
         print(

@@ -15,6 +15,7 @@ from app.db import sleep_cycles
 from app.db.copies import list_copies
 from app.db.engine import Database
 from app.db.events import append_event
+from app.domain.events import EventType
 from app.services import registry
 from app.settings import Settings
 from tests.publishing import NOW, publish
@@ -129,7 +130,7 @@ def test_reader_that_resumes_behind_a_removed_event_gets_what_is_left(
     with db.write() as session:
         cycle = sleep_cycles.get_cycle(session, ended)
         append_event(
-            session, type_="sleep_cycle.noted", instance_id=cycle.instance_id, cycle_id=ended,
+            session, type_=EventType.CYCLE_CANCELLED, instance_id=cycle.instance_id, cycle_id=ended,
             now=NOW,
         )  # fmt: skip
     daemon = start_daemon(base_model="owner/hub-id", scheduler_interval_seconds=3600)
@@ -137,13 +138,13 @@ def test_reader_that_resumes_behind_a_removed_event_gets_what_is_left(
     run_command("prune", environment={"SAGE_DATA_DIR": str(data_dir)})
     for headers in ({}, {"Accept": "text/event-stream"}):
         answer = daemon.http.get(path, headers={**headers, "Last-Event-ID": str(middle)})
-        assert answer.text.count('"sleep_cycle.noted"') == 1
+        assert answer.text.count('"sleep_cycle.cancelled"') == 1
         assert "sleep_cycle.progress" not in answer.text
         assert "sleep_cycle.started" not in answer.text
     with SleepClient(str(daemon.http.base_url)) as client:
         followed = [event.type for event in client.follow_sleep_cycle_events(ended, after=middle)]
         whole = [event.type for event in client.follow_sleep_cycle_events(ended)]
-    assert followed == ["sleep_cycle.noted"]
+    assert followed == ["sleep_cycle.cancelled"]
     assert whole[0] == "sleep_cycle.queued"
     assert daemon.http.get(f"/v1/sleep-cycles/{ended}/report").status_code == 200
 

@@ -96,4 +96,4 @@ def test_verdict_is_clear_only_beyond_two_standard_errors(
     )
     assert found.answer is answer
     assert words in found.explanation()
-    assert json.loads(json.dumps(found.to_json()))["answer"] == answer.value
+    assert json.loads(json.dumps(found.describe()))["answer"] == answer.value

@@ -7,7 +7,6 @@ from hypothesis import strategies as st
 
 from app.domain.checkpoint import (
     AliasAction,
-    build_manifest,
     checkpoint_name,
     promotion_line,
     rollback_targets,
@@ -64,31 +63,3 @@ def test_rollback_moves_every_time_never_to_what_is_unfit_and_ends_at_the_base(
         moves.append((R, target))
     assert promotion_line(moves) == [None]
     assert rollback_targets([None], unfit) is None
-
-
-def test_manifest_quotes_no_reply_and_names_what_was_rehearsed() -> None:
-    plan = {
-        "data_sha256": "d", "experience_ids": [], "rehearsal_ids": ["a", "b"], "held_out_ids": [],
-    }  # fmt: skip
-    manifest = build_manifest(
-        checkpoint_id="c",
-        name="default/1-c",
-        instance="default",
-        cycle_id="s",
-        cycle_number=1,
-        base_model="m",
-        base_sha256="b",
-        parent_checkpoint_id=None,
-        plan=plan,
-        metrics={
-            "steps": 3,
-            "replies": [{"after": "what was said"}],
-            "rehearsed_ids": ["b"],
-        },
-        verdict={},
-        versions={},
-        created_at="now",
-        files=[],
-    )
-    assert manifest["metrics"] == {"steps": 3, "rehearsed_ids": ["b"]}
-    assert manifest["experience_ids"]["rehearsal"] == ["b"]

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from app.domain.cycle_report import find, summarise
+from app.domain.gate import Check, Verdict, VerdictStatus
+from app.domain.measurement import Measurement
 from app.domain.progress import CycleStatus
+from app.domain.variations import VariationCount, VariationKind, VariationSummary
+from tests.measured import make_training_report
 
-EVALUATION = {
-    side: {
-        "retention": {"general_kl": {"value": kl, "standard_error": 0.01}},
-        "replies": {"words": {"value": 20.0, "standard_error": 0.0}},
-    }
-    for side, kl in (("base", 0.0), ("before", 0.01), ("after", 0.03))
-}
+REPORT = make_training_report(before=3.0, after=2.5)
 
 
 def say(status: CycleStatus, **values: Any) -> str:
@@ -59,28 +59,44 @@ def test_refused_cycle_names_the_checks_and_a_rebuild_keeps_its_experiences() ->
 def test_nothing_measured_is_nothing_found() -> None:
     found = find(None, None)
     assert not any((found.learned, found.kept, found.checks, found.replies, found.loss_curve))
-    assert find({"replies": [], "evaluation": None, "loss_curve": [None]}, {}).learned == ()
+    older = find(replace(REPORT, evaluation=None, loss_curve=(math.nan,)), None)
+    assert [row.name for row in older.learned] == ["held_out_loss"]
+    assert (older.kept, older.loss_curve, older.scale) == ((), (None,), None)
 
 
 def test_measures_stand_beside_the_base_with_their_error() -> None:
-    found = find({"evaluation": {**EVALUATION, "scale": 0.5}}, None)
+    sides: dict[str, Any] = {
+        side: replace(
+            REPORT.measures.base,
+            retention=replace(
+                REPORT.measures.base.retention,
+                general_kl=Measurement(value=kl, standard_error=0.01),
+            ),
+        )
+        for side, kl in (("base", 0.0), ("before", 0.01), ("after", 0.03))
+    }
+    found = find(replace(REPORT, evaluation=replace(REPORT.measures, scale=0.5, **sides)), None)
     kept = {row.name: row for row in found.kept}
     row = kept["general_kl"]
     assert (row.base, row.before, row.after, row.standard_error) == (0.0, 0.01, 0.03, 0.01)
     assert found.scale == 0.5
     assert kept["words"].words == "replies: words"
+    assert kept["replies"].standard_error is None
 
 
-def test_check_without_a_baseline_is_shown_all_the_same() -> None:
-    (check,) = find(
-        None, {"checks": [{"name": "x", "passed": True, "value": 1, "limit": 2}]}
-    ).checks
-    assert (check.value, check.limit, check.baseline, check.words) == (1.0, 2.0, None, "")
+def test_check_that_is_not_finite_is_shown_without_its_number() -> None:
+    check = Check(
+        name="x", is_passed=False, value=math.nan, limit=2.0, baseline=None, text="x is no number"
+    )
+    (shown,) = find(None, Verdict(status=VerdictStatus.REFUSED, checks=(check,))).checks
+    assert (shown.value, shown.limit, shown.baseline) == (None, 2.0, None)
+    assert (shown.words, shown.is_passed) == ("x is no number", False)
 
 
 def test_variations_are_counted_by_kind_and_reason() -> None:
-    counted = {"kind": "dropped_context", "made": 5, "kept": 3, "refused": {"loss": 2}}
-    (found,) = find({"variations": {"counts": [counted], "findings": []}}, None).variations
-    assert (found.kind, found.made, found.kept, found.refused) == tuple(counted.values())
-    assert find({"variations": None}, None).variations == ()
-    assert find({}, None).variations == ()
+    counted = VariationCount(
+        kind=VariationKind.DROPPED_CONTEXT, made=5, kept=3, refused={"loss": 2}
+    )
+    summary = VariationSummary(counts=(counted,), findings=())
+    assert find(replace(REPORT, variations=summary), None).variations == (counted,)
+    assert find(REPORT, None).variations == ()

@@ -15,6 +15,7 @@ from app.domain.gate import GatePolicy, VerdictStatus, judge, retention_checks
 from app.domain.measurement import Measurement
 from app.domain.replies import ReplyMeasures
 from app.domain.report import Evaluation, HeldOutLoss, Retention, TrainingReport
+from app.domain.stored import to_json
 from tests.domain.ranges import TINY, check_range
 from tests.measured import exactly, make_training_report
 
@@ -39,7 +40,7 @@ def below(limit: float) -> float:
 
 
 def with_retention(**changes: float) -> TrainingReport:
-    evaluation = GOOD.evaluation
+    evaluation = GOOD.measures
     retention = replace(
         evaluation.after.retention, **{name: exactly(value) for name, value in changes.items()}
     )
@@ -47,7 +48,7 @@ def with_retention(**changes: float) -> TrainingReport:
 
 
 def with_replies(**changes: float) -> TrainingReport:
-    evaluation = GOOD.evaluation
+    evaluation = GOOD.measures
     measures: dict[str, Any] = {name: exactly(value) for name, value in changes.items()}
     replies = replace(evaluation.after.replies, **measures)
     return _with_after(replace(evaluation, after=replace(evaluation.after, replies=replies)))
@@ -109,7 +110,7 @@ def test_adapter_that_reads_back_differently_is_refused(sign: int) -> None:
 
 def test_a_layer_that_moved_far_is_refused() -> None:
     def moved(norm: float) -> list[str]:
-        return failed(_with_after(replace(GOOD.evaluation, update_norm=norm)))
+        return failed(_with_after(replace(GOOD.measures, update_norm=norm)))
 
     assert moved(0.15) == []
     assert moved(above(0.15)) == ["update_norm"]
@@ -172,7 +173,7 @@ def test_a_measure_that_is_no_number_passes_no_check(value: float) -> None:
 
 
 def test_fault_of_the_base_itself_is_not_held_against_the_adapter() -> None:
-    evaluation = GOOD.evaluation
+    evaluation = GOOD.measures
     poor = replace(evaluation.base.replies, repeated_ngrams=exactly(0.5), looping=exactly(0.5))
     report = replace(
         GOOD,
@@ -190,7 +191,7 @@ def test_fault_of_the_base_itself_is_not_held_against_the_adapter() -> None:
     smaller=st.floats(min_value=0, max_value=1),
 )
 def test_what_forgets_less_never_fails_where_more_passes(kl: float, smaller: float) -> None:
-    base: Retention = GOOD.evaluation.base.retention
+    base: Retention = GOOD.measures.base.retention
 
     def passes(value: float) -> bool:
         after = replace(base, general_kl=exactly(value), anchor_kl=exactly(value))
@@ -229,13 +230,13 @@ def test_verdict_names_value_limit_and_baseline_of_every_check() -> None:
 
 
 def test_stored_verdict_holds_every_check_in_words() -> None:
-    for check in judge(GOOD, POLICY).to_json()["checks"]:
+    for check in to_json(judge(GOOD, POLICY))["checks"]:
         assert set(check) == {"name", "passed", "value", "limit", "baseline", "text"}
         assert check["text"]
 
 
 def test_every_measure_of_replies_is_a_measurement() -> None:
-    replies: ReplyMeasures = GOOD.evaluation.base.replies
+    replies: ReplyMeasures = GOOD.measures.base.replies
     values = {name: getattr(replies, name) for name in ReplyMeasures.__dataclass_fields__}
     assert values.pop("replies") == 24
     assert all(isinstance(value, Measurement) for value in values.values())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from app.domain.plan import CyclePlan
 from app.domain.recipe import Recipe
+from app.domain.stored import from_json, to_json
 
 
 def test_plan_survives_json() -> None:
@@ -20,4 +21,4 @@ def test_plan_survives_json() -> None:
         data_sha256="0",
         probe_prompts=("Who?",),
     )
-    assert CyclePlan.from_json(plan.to_json()) == plan
+    assert from_json(CyclePlan, to_json(plan)) == plan

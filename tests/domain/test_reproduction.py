@@ -8,10 +8,13 @@ from typing import Any
 
 import pytest
 
-from app.domain.checkpoint import CheckpointFile, build_manifest
+from app.domain.checkpoint import CheckpointFile
+from app.domain.gate import GatePolicy, judge
+from app.domain.manifest import ManifestCycle, make_manifest
 from app.domain.plan import CyclePlan
 from app.domain.recipe import Recipe
 from app.domain.reproduction import Recorded, compare, read_manifest
+from app.domain.stored import to_json
 from app.errors import CheckpointNotReproducible
 from tests.measured import make_training_report
 
@@ -20,7 +23,12 @@ FILES = tuple(
     for name, sha256 in (("adapter_config.json", "c"), ("adapter_model.safetensors", "m"))
 )
 ENVIRONMENT = {"torch": "2.13.0", "device": "cpu", "threads": "2"}
-REPORT = replace(make_training_report(before=3.0, after=2.5), environment=ENVIRONMENT)
+REPORT = replace(
+    make_training_report(before=3.0, after=2.5),
+    environment=ENVIRONMENT,
+    base_sha256="b",
+    rehearsed_ids=("01R",),
+)
 PLAN = CyclePlan(
     base_model="tiny",
     system_prompt="You are SAGE.",
@@ -37,23 +45,18 @@ PLAN = CyclePlan(
 
 
 def manifest() -> dict[str, Any]:
-    made = build_manifest(
+    made = make_manifest(
         checkpoint_id="01C",
         name="default/1-01C",
         instance="default",
-        cycle_id="01Y",
-        cycle_number=1,
-        base_model="tiny",
-        base_sha256="b",
-        parent_checkpoint_id="01P",
-        plan=PLAN.to_json(),
-        metrics=REPORT.to_json(),
-        verdict={},
-        versions=ENVIRONMENT,
+        cycle=ManifestCycle(id="01Y", number=1),
+        plan=PLAN,
+        report=REPORT,
+        verdict=judge(REPORT, GatePolicy()),
         created_at="2026-01-18T12:00:00+00:00",
         files=FILES,
     )
-    found: dict[str, Any] = json.loads(json.dumps(made))
+    found: dict[str, Any] = json.loads(json.dumps(to_json(made)))
     return found
 
 
@@ -96,5 +99,15 @@ def test_other_bytes_are_explained_by_what_else_is_other() -> None:
 def test_manifest_of_another_format_or_without_a_part_is_no_manifest() -> None:
     with pytest.raises(CheckpointNotReproducible, match="format 2"):
         read_manifest({**manifest(), "format": 2})
-    with pytest.raises(CheckpointNotReproducible, match="'versions'"):
+    with pytest.raises(CheckpointNotReproducible, match="versions"):
         read_manifest({name: value for name, value in manifest().items() if name != "versions"})
+    odd = manifest()
+    odd["plan"]["recipe"]["dreams"] = 3
+    with pytest.raises(CheckpointNotReproducible, match="dreams"):
+        read_manifest(odd)
+
+
+def test_manifest_quotes_no_reply_and_names_what_was_rehearsed() -> None:
+    assert REPORT.replies is not None
+    assert "replies" not in manifest()["metrics"]
+    assert manifest()["experience_ids"]["rehearsal"] == ["01R"]

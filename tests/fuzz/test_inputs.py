@@ -31,13 +31,12 @@ from app.client.results import Checkpoint
 from app.db.engine import Database
 from app.domain.access import OPEN_ACCESS
 from app.domain.exchange import Exchange
-from app.domain.plan import CyclePlan
-from app.domain.recipe import Recipe
 from app.domain.reproduction import Recorded, read_manifest
 from app.errors import CheckpointNotReproducible, InvalidImportFile, SageSleepError
 from app.services.ingest import Submission, ingest_many
 from app.services.legacy_import import import_buffer
 from app.training.snapshots import Snapshot, SnapshotFile
+from tests.domain.test_stored import TODAY, read
 from tests.publishing import NOW
 
 pytestmark = pytest.mark.timeout(3600)
@@ -144,31 +143,9 @@ def whole_snapshot() -> bytes:
 
 @functools.cache
 def whole_manifest() -> dict[str, Any]:
-    """What `read_manifest` reads of a manifest."""
-    plan = CyclePlan(
-        base_model="base",
-        system_prompt="You are SAGE.",
-        recipe=Recipe(),
-        min_salience=0.5,
-        max_experiences=9,
-        parent_checkpoint_id=None,
-        experience_ids=("A", "B"),
-        rehearsal_ids=(),
-        held_out_ids=("C",),
-        data_sha256="d" * 64,
-        probe_prompts=("Who are you?",),
-    )
-    return {
-        "format": 1,
-        "id": "X",
-        "name": "default/1-X",
-        "instance": "default",
-        "plan": plan.to_json(),
-        "base_model": {"name": "base", "revision": "b" * 64},
-        "metrics": {"evaluation": {"scale": 1.0}, "held_out_reloaded": {"nats_per_token": 2.0}},
-        "files": {name: {"size_bytes": 1, "sha256": "e" * 64} for name in FILES},
-        "versions": {"torch": "2", "device": "cpu"},
-    }
+    """A manifest as a cycle writes it."""
+    found: dict[str, Any] = read(TODAY)["manifest"]
+    return found
 
 
 @some

@@ -58,7 +58,11 @@ def dismiss(db: Database) -> None:
 
 
 def trained_by(db: Database, checkpoint_id: str) -> list[str]:
-    return [e for use, e in registry.list_provenance(db, checkpoint_id) if use.role == "train"]
+    return [
+        use.experience_id
+        for use in registry.list_provenance(db, checkpoint_id)
+        if use.role == "train"
+    ]
 
 
 def statuses(db: Database, ids: list[str]) -> set[tuple[str, int]]:

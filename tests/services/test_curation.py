@@ -16,6 +16,7 @@ from app.db.tables import ExperienceRow
 from app.domain.decision import Trigger
 from app.domain.exchange import Exchange
 from app.domain.plan import CyclePlan
+from app.domain.stored import from_json, to_json
 from app.errors import IdempotencyKeyReused, InvalidPolicy, SleepCycleActive, SleepNotDue
 from app.services import decisions, planning, sleep
 from app.services.ingest import Submission, ingest_many
@@ -40,13 +41,13 @@ def test_flood_has_its_share_and_the_rest_waits(db: Database) -> None:
     fill(db, range(40, 60))
     preview = sleep.preview_cycle(db, REQUEST, now=NOW)
     (rule,) = preview.plan.left_out
-    assert rule["rule"] == "prompt_share"
-    assert "of one prompt" in rule["text"]
-    assert not set(rule["experience_ids"]) & set(preview.plan.experience_ids)
+    assert rule.rule == "prompt_share"
+    assert "of one prompt" in rule.text
+    assert not set(rule.experience_ids) & set(preview.plan.experience_ids)
     cycle = sleep.request_cycle(db, REQUEST, now=NOW)
-    kept = CyclePlan.from_json(cycle.plan)
+    kept = cycle.plan
     assert kept.experience_ids == preview.plan.experience_ids
-    assert kept.left_out[0]["text"] == rule["text"]
+    assert kept.left_out[0].text == rule.text
     sleep.cancel_cycle(db, cycle.id, now=NOW)
     policy = {"policy": {"max_prompt_share": 1.0}}
     put_instance(db, "default", policy, now=NOW)
@@ -76,12 +77,12 @@ def sleep_now(db: Database, root: Path, after: float) -> CyclePlan:
     """A cycle from request to end, accepted where the held-out loss fell."""
     cycle = sleep.request_cycle(db, REQUEST, now=NOW)
     end(db, root, cycle, report(after))
-    return CyclePlan.from_json(cycle.plan)
+    return cycle.plan
 
 
 def left_out_by(plan: CyclePlan, name: str) -> dict[str, list[str]]:
-    (rule,) = [rule for rule in plan.left_out if rule["rule"] == name]
-    return {key: list(rule[key]) for key in ("experience_ids", "near_ids")}
+    (rule,) = [rule for rule in plan.left_out if rule.rule == name]
+    return {key: list(getattr(rule, key)) for key in ("experience_ids", "near_ids")}
 
 
 def test_a_flood_that_was_left_out_weighs_no_longer_and_stays_a_candidate(
@@ -129,7 +130,7 @@ def test_a_refused_cycle_takes_nothing_from_the_mass(db: Database, tmp_path: Pat
     copies(db, range(40, 50))
     before = mass(db)
     plan = sleep_now(db, tmp_path, after=9.0)
-    assert {rule["rule"] for rule in plan.left_out} == {"near_copies", "prompt_share"}
+    assert {rule.rule for rule in plan.left_out} == {"near_copies", "prompt_share"}
     assert mass(db) == pytest.approx(before)
 
 
@@ -163,7 +164,7 @@ def test_a_copy_of_what_was_trained_is_not_trained_by_a_later_cycle_whatever_lef
     fill(db, range(60, 80))
     flood(db, range(60), last="again sign")
     first = sleep_now(db, tmp_path, after=2.5)
-    assert {rule["rule"] for rule in first.left_out} == {"near_copies", "prompt_share"}
+    assert {rule.rule for rule in first.left_out} == {"near_copies", "prompt_share"}
     assert not numbers(db, "consolidated") & numbers(db, "buffered", "below_threshold")
     before = numbers(db, "consolidated")
     set_aside = numbers(db, "below_threshold")
@@ -182,7 +183,7 @@ def test_near_copies_of_what_was_not_trained_after_all_wait(db: Database, tmp_pa
     fill(db, range(30))
     copies(db, range(15))
     cycle = sleep.request_cycle(db, REQUEST, now=NOW)
-    found = left_out_by(CyclePlan.from_json(cycle.plan), "near_copies")
+    found = left_out_by(cycle.plan, "near_copies")
     unlucky = found["near_ids"][0]
     with db.write() as session:
         session.execute(
@@ -204,11 +205,11 @@ def test_a_floor_brings_in_what_is_rare_and_the_plan_says_so(db: Database) -> No
     put_instance(db, "default", {"policy": policy}, now=NOW)
     plan = sleep.preview_cycle(db, REQUEST, now=NOW).plan
     garden, identity = plan.floors
-    assert garden["is_met"]
-    assert garden["text"].startswith("garden: 3 of 10, at least 30% (3)")
-    assert set(garden["experience_ids"]) <= set(plan.experience_ids)
-    assert not identity["is_met"]
-    assert identity["text"].startswith("identity: 0 of 10, at least 10% (1); no more could be")
+    assert garden.is_met
+    assert garden.text.startswith("garden: 3 of 10, at least 30% (3)")
+    assert set(garden.experience_ids) <= set(plan.experience_ids)
+    assert not identity.is_met
+    assert identity.text.startswith("identity: 0 of 10, at least 10% (1); no more could be")
     said = [row.response for row in rows(db, list(plan.experience_ids))]
     assert sum("our basil" in response for response in said) == 3
     assert len(plan.experience_ids) == 10
@@ -243,7 +244,7 @@ def test_a_floor_whose_category_left_the_settings_stops_no_cycle(reopen: Reopen)
     fill(db, range(20))
     plan = sleep.preview_cycle(db, REQUEST, now=NOW).plan
     assert plan.experience_ids
-    assert not plan.floors[0]["is_met"]
+    assert not plan.floors[0].is_met
 
 
 def test_a_plan_is_the_same_with_and_without_a_glance_before(db: Database) -> None:
@@ -262,7 +263,7 @@ def test_a_plan_is_the_same_with_and_without_a_glance_before(db: Database) -> No
             session, instance, glance=replace(glance, rules=other, traits=wrong)
         )
     assert plan == glanced == ignored
-    assert {rule["rule"] for rule in plan.left_out} == {"near_copies", "prompt_share"}
+    assert {rule.rule for rule in plan.left_out} == {"near_copies", "prompt_share"}
 
 
 def test_what_the_rules_made_of_a_glance_holds_for_the_same_candidates_rules_and_size(
@@ -328,7 +329,7 @@ def test_a_request_that_starts_nothing_reads_no_text(db: Database) -> None:
 
 def test_plan_of_an_earlier_version_left_nothing_out(db: Database) -> None:
     fill(db, range(20))
-    stored = sleep.preview_cycle(db, REQUEST, now=NOW).plan.to_json()
+    stored = to_json(sleep.preview_cycle(db, REQUEST, now=NOW).plan)
     del stored["left_out"], stored["floors"]
-    assert CyclePlan.from_json(stored).left_out == ()
-    assert CyclePlan.from_json(stored).floors == ()
+    assert from_json(CyclePlan, stored).left_out == ()
+    assert from_json(CyclePlan, stored).floors == ()

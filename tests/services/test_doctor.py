@@ -15,6 +15,7 @@ from app.db import checkpoints
 from app.db.engine import Database
 from app.domain.decision import Trigger
 from app.domain.finding import Finding
+from app.domain.stored import to_json
 from app.services import cycle_run, cycles, doctor, registry, sleep
 from app.services.stats import collect_stats
 from tests.publishing import NOW, aliases, fill, publish
@@ -76,11 +77,12 @@ def test_manifest_that_says_otherwise_than_the_registry_is_found(patient: doctor
     row = registry.get_checkpoint(patient.db, only).row
     manifest = patient.checkpoints / row.name / "manifest.json"
     manifest.write_text(json.dumps({"files": {"adapter_config.json": {"size_bytes": 1}}}))
-    described = directories.describe_file(manifest).to_json()
-    files = [described if file["name"] == "manifest.json" else file for file in row.files]
+    described = directories.describe_file(manifest)
+    files = [described if file.name == "manifest.json" else file for file in row.files]
     with patient.db.write() as session:
         session.execute(
-            sa.text("UPDATE checkpoints SET files = :files"), {"files": json.dumps(files)}
+            sa.text("UPDATE checkpoints SET files = :files"),
+            {"files": json.dumps([to_json(file) for file in files])},
         )
     assert checks(doctor.examine(patient, now=NOW)) == ["error manifests"]
 

@@ -11,6 +11,9 @@ from app.db import lineage
 from app.db.engine import Database
 from app.domain.decision import Trigger
 from app.domain.experience import CycleRole
+from app.domain.provenance import LineageUse
+from app.domain.report import ProbeReply
+from app.domain.stored import to_json
 from app.domain.verbatim import REMOVED
 from app.services import cycles, registry, sleep
 from app.services.erasure import erase_experience
@@ -73,7 +76,7 @@ def test_reply_that_repeats_it_goes_and_any_other_stays(db: Database, root: Path
     fill(db, range(20))
     request = sleep.CycleRequest(instance="default", trigger=Trigger.REQUEST, is_forced=True)
     cycle = sleep.request_cycle(db, request, now=NOW)
-    learned = cycle.plan["experience_ids"][0]
+    learned = cycle.plan.experience_ids[0]
     words = get_experience(db, learned).row.response
     only, _ = end(db, root, cycle, report(2.0, reply=f"I said: {words}"))
     erase_experience(db, learned, now=NOW)
@@ -81,29 +84,32 @@ def test_reply_that_repeats_it_goes_and_any_other_stays(db: Database, root: Path
     checkpoint = registry.get_checkpoint(db, only).row
     for metrics in (stored.metrics, checkpoint.metrics):
         assert metrics is not None
-        assert metrics["replies"] == [
-            {"prompt": "Who are you?", "before": "A model.", "after": REMOVED}
-        ]
-        assert words not in json.dumps(metrics)
+        assert metrics.replies == (
+            ProbeReply(prompt="Who are you?", before="A model.", after=REMOVED),
+        )
+        assert words not in json.dumps(to_json(metrics))
 
 
 def test_every_experience_of_the_line_is_listed_page_by_page_with_role_and_weight(
     db: Database, root: Path
 ) -> None:
     first, second = (publish(db, root, range(n, n + 20))[0] for n in (0, 20))
-    found: list[lineage.LineageUse] = []
+    found: list[LineageUse] = []
     after: lineage.UsePlace | None = None
     while True:
         page = registry.list_uses(db, second, with_ancestors=True, role=None, after=after, limit=7)
         found += page[:7]
         if len(page) <= 7:
             break
-        after = page[6].place
-    listed = [(use.checkpoint_id, use.place.role, use.experience_id) for use in found]
+        last = page[6]
+        after = lineage.UsePlace(
+            cycle_number=last.cycle_number, role=last.role, position=last.position
+        )
+    listed = [(use.checkpoint_id, use.role, use.experience_id) for use in found]
     wanted = [
-        (checkpoint_id, use.role, experience_id)
+        (checkpoint_id, use.role, use.experience_id)
         for checkpoint_id in (second, first)
-        for use, experience_id in registry.list_provenance(db, checkpoint_id)
+        for use in registry.list_provenance(db, checkpoint_id)
     ]
     assert listed == wanted
     assert all(0.5 <= use.weight <= 1 for use in found)

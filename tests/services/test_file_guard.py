@@ -14,7 +14,6 @@ from app.db.engine import Database
 from app.db.tables import EventRow
 from app.domain.checkpoint import CheckpointFile
 from app.domain.decision import Trigger
-from app.domain.plan import CyclePlan
 from app.domain.policy import Promotion
 from app.errors import (
     CheckpointDamaged,
@@ -116,7 +115,7 @@ def test_untouched_file_is_hashed_once(
     db: Database, root: Path, three: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     row = registry.get_checkpoint(db, three[0]).row
-    files = [CheckpointFile(**file) for file in row.files]
+    files = row.files
     hashed: list[str] = []
     describe = directories.describe_file
 
@@ -184,16 +183,16 @@ def test_queued_cycle_of_a_damaged_parent_starts_from_what_is_current_then(
     fill(db, range(60, 80))
     request = sleep.CycleRequest(instance="default", trigger=Trigger.REQUEST, is_forced=True)
     cycle = sleep.request_cycle(db, request, now=NOW)
-    before = CyclePlan.from_json(cycle.plan)
+    before = cycle.plan
     assert before.parent_checkpoint_id == three[2]
     for checkpoint_id in three[1:]:
         path_of(db, root, checkpoint_id).unlink()
     guard.check_parent(cycle.id, now=NOW)
-    after = CyclePlan.from_json(cycles.get_cycle(db, cycle.id)[0].plan)
+    after = cycles.get_cycle(db, cycle.id)[0].plan
     assert after == replace(before, parent_checkpoint_id=three[0], replaces_checkpoint_id=three[0])
     path_of(db, root, three[0]).unlink()
     guard.check_parent(cycle.id, now=NOW)
-    after = CyclePlan.from_json(cycles.get_cycle(db, cycle.id)[0].plan)
+    after = cycles.get_cycle(db, cycle.id)[0].plan
     assert after.parent_checkpoint_id is None
     assert "sleep_cycle.replanned" in event_types(db)
 

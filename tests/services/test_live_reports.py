@@ -144,8 +144,8 @@ def test_cycle_that_goes_on_from_a_taken_back_checkpoint_is_cancelled(
     cycle, _, _ = cycles.get_cycle(db, queued.id)
     assert cycle.status == CycleStatus.CANCELLED
     again = sleep.request_cycle(db, request, now=NOW)
-    assert again.plan["parent_checkpoint_id"] is None
-    assert again.plan["experience_ids"] == queued.plan["experience_ids"]
+    assert again.plan.parent_checkpoint_id is None
+    assert again.plan.experience_ids == queued.plan.experience_ids
 
 
 def test_running_cycle_from_a_taken_back_checkpoint_is_asked_to_stop_and_never_goes_live(
@@ -209,7 +209,7 @@ def test_many_sessions_at_once_roll_back_one_promotion_only(db: Database, root: 
 def test_no_automatic_rollback_brings_erased_text_back(db: Database, root: Path) -> None:
     first, _ = publish(db, root, range(20))
     second, _ = publish(db, root, range(20, 40))
-    trained = registry.list_provenance(db, first)[0][1]
+    trained = registry.list_provenance(db, first)[0].experience_id
     erase_experience(db, trained, now=NOW)
     rebuilt = request_rebuild(
         db,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -35,7 +36,7 @@ def rebuild(db: Database, key: str | None = None) -> SleepCycleRow:
     )
 
 
-def statuses(db: Database, ids: list[str]) -> set[str]:
+def statuses(db: Database, ids: Sequence[str]) -> set[str]:
     with db.read() as session:
         return {row.status for row in experiences.list_by_ids(session, ids)}
 
@@ -52,18 +53,18 @@ def test_rebuild_trains_from_the_base_on_what_is_still_there_and_goes_live(
     first, _ = publish(db, root, range(20))
     second, _ = publish(db, root, range(20, 40))
     learned = [
-        experience_id
+        use.experience_id
         for checkpoint_id in (first, second)
-        for use, experience_id in registry.list_provenance(db, checkpoint_id)
+        for use in registry.list_provenance(db, checkpoint_id)
         if use.role == "train"
     ]
     erased = learned.pop()
     erase_experience(db, erased, now=NOW)
     cycle = rebuild(db)
     assert cycle.trigger == "rebuild"
-    assert cycle.plan["parent_checkpoint_id"] is None
-    assert sorted(cycle.plan["experience_ids"]) == sorted(learned)
-    assert cycle.plan["held_out_ids"]
+    assert cycle.plan.parent_checkpoint_id is None
+    assert sorted(cycle.plan.experience_ids) == sorted(learned)
+    assert cycle.plan.held_out_ids
     third, status = end(db, root, cycle, report(2.0))
     assert status is CycleStatus.SUCCEEDED
     assert aliases(db) == {"current": third, "previous": second}
@@ -94,9 +95,9 @@ def test_rebuild_that_comes_to_nothing_leaves_everything_as_it_was(
         )
     assert cycles.get_cycle(db, cycle.id)[0].status == ends_as
     assert current(db) == first
-    assert statuses(db, cycle.plan["experience_ids"]) == {"consolidated"}
+    assert statuses(db, cycle.plan.experience_ids) == {"consolidated"}
     with db.read() as session:
-        rows = experiences.list_by_ids(session, cycle.plan["experience_ids"])
+        rows = experiences.list_by_ids(session, cycle.plan.experience_ids)
     assert {row.attempts for row in rows} == {0}
 
 
@@ -107,9 +108,9 @@ def test_rebuild_is_bounded_by_the_policy_and_takes_the_most_salient(
     cycle = rebuild(reopen(policy={"max_experiences": 5}))
     with db.read() as session:
         best = trainable.list_rehearsal_pool(session, cycle.instance_id, 5)
-    chosen = {*cycle.plan["experience_ids"], *cycle.plan["held_out_ids"]}
+    chosen = {*cycle.plan.experience_ids, *cycle.plan.held_out_ids}
     assert chosen >= {item.id for item in best}
-    assert len(cycle.plan["experience_ids"]) <= 5
+    assert len(cycle.plan.experience_ids) <= 5
 
 
 def test_nothing_to_rebuild_from_says_so(db: Database) -> None:
@@ -150,14 +151,14 @@ def test_every_few_cycles_one_starts_from_the_base_over_the_whole_store(
     learned: list[str] = []
     for n in range(0, 140, 20):
         cycle = next_cycle(db, range(n, n + 20))
-        parents.append(cycle.plan["parent_checkpoint_id"])
-        rehearsed = cycle.plan["rehearsal_ids"]
+        parents.append(cycle.plan.parent_checkpoint_id)
+        rehearsed = cycle.plan.rehearsal_ids
         assert sorted(rehearsed) == (sorted(learned) if n in {60, 120} else [])
         checkpoint_id, _ = end(db, root, cycle, report(2.0))
         assert current(db) == checkpoint_id
         made.append(checkpoint_id)
-        learned += cycle.plan["experience_ids"]
-        assert statuses(db, cycle.plan["experience_ids"]) == {"consolidated"}
+        learned += cycle.plan.experience_ids
+        assert statuses(db, cycle.plan.experience_ids) == {"consolidated"}
     assert parents == [None, made[0], made[1], None, made[3], made[4], None]
     with db.read() as session:
         assert [lineage.count_stacked_updates(session, item) for item in made] == [
@@ -172,16 +173,16 @@ def test_refused_new_start_waits_as_long_again_and_holds_up_nothing(
     for n in (0, 20, 40):
         third, _ = publish(db, root, range(n, n + 20))
     refused = next_cycle(db, range(60, 80))
-    assert refused.plan["parent_checkpoint_id"] is None
+    assert refused.plan.parent_checkpoint_id is None
     end(db, root, refused, report(3.5))
     assert current(db) == third
-    assert statuses(db, refused.plan["rehearsal_ids"]) == {"consolidated"}
+    assert statuses(db, refused.plan.rehearsal_ids) == {"consolidated"}
     fourth, _ = publish(db, root, range(80, 100))
     fifth, _ = publish(db, root, range(100, 120))
     with db.read() as session:
         assert lineage.count_stacked_updates(session, fifth) == 4
     assert (current(db), aliases(db)["previous"]) == (fifth, fourth)
-    assert next_cycle(db, range(120, 140)).plan["parent_checkpoint_id"] is None
+    assert next_cycle(db, range(120, 140)).plan.parent_checkpoint_id is None
 
 
 def test_only_a_new_start_by_itself_is_compared_with_what_it_replaces(

@@ -141,7 +141,7 @@ def test_person_who_moved_current_during_a_cycle_is_not_overruled(db: Database, 
 def test_files_gone_or_altered_are_noticed(db: Database, root: Path) -> None:
     checkpoint_id, _ = publish(db, root, range(20))
     view = registry.get_checkpoint(db, checkpoint_id)
-    files = [registry.find_file(view, file["name"]) for file in view.row.files]
+    files = [registry.find_file(view, file.name) for file in view.row.files]
     directories.verify(root, view.row.name, files)
     path = root / view.row.name / "adapter_model.safetensors"
     path.write_bytes(b"Weights" + path.read_bytes()[7:])

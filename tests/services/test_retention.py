@@ -18,6 +18,7 @@ from app.domain.decision import Trigger
 from app.domain.exchange import Exchange
 from app.domain.progress import Progress, Stage
 from app.domain.salience import COMPONENTS
+from app.domain.stored import to_json
 from app.services import cycles, registry, retention, sleep
 from app.services.ingest import Submission, ingest_many
 from app.worker import upkeep
@@ -92,7 +93,7 @@ def test_old_texts_go_and_what_waits_or_measures_stays(
     (event,) = events(db, "experience.expired")
     assert len(event["experience_ids"]) == found.texts
     page, _, _ = cycles.list_cycles(db, instance=None, status=None, cursor=None, limit=9)
-    assert [row.metrics["replies"] for row in page.rows if row.metrics] == [[]]
+    assert [row.metrics.replies for row in page.rows if row.metrics] == [()]
     assert prune(monthly, paths) == []
     assert events(db, "checkpoint.tainted") == []
 
@@ -133,7 +134,7 @@ def test_text_that_an_active_cycle_uses_stays(
         recipe={"rehearsal_share": 1.0},
     )
     cycle = sleep.request_cycle(db, request, now=NOW)
-    rehearsed = cycle.plan["rehearsal_ids"]
+    rehearsed = cycle.plan.rehearsal_ids
     assert rehearsed
     prune(monthly, paths)
     with db.read() as session:
@@ -174,7 +175,7 @@ def test_parent_that_a_queued_cycle_needs_stays(
     fill(db, range(60, 80))
     request = sleep.CycleRequest(instance="default", trigger=Trigger.REQUEST, is_forced=True)
     cycle = sleep.request_cycle(db, request, now=NOW)
-    assert cycle.plan["parent_checkpoint_id"] == ids[0]
+    assert cycle.plan.parent_checkpoint_id == ids[0]
     roll_back(db, root)
     assert aliases(db) == {}
     prune(few, paths)
@@ -220,7 +221,7 @@ def add_progress(db: Database, cycle_id: str, count: int) -> list[int]:
                 type="sleep_cycle.progress",
                 instance_id=cycle.instance_id,
                 cycle_id=cycle_id,
-                data=Progress(stage=Stage.TRAINING, step=step, total_steps=count).to_json(),
+                data=to_json(Progress(stage=Stage.TRAINING, step=step, total_steps=count)),
                 at=NOW,
             )
             for step in range(count)

@@ -65,7 +65,7 @@ def counts(db: Database) -> dict[str, int]:
 
 def test_cycle_claims_what_it_plans(db: Database) -> None:
     cycle = ask(db)
-    assert counts(db)["claimed"] == len(cycle.plan["experience_ids"])
+    assert counts(db)["claimed"] == len(cycle.plan.experience_ids)
     assert "buffered" not in counts(db)
 
 
@@ -126,10 +126,10 @@ def test_dry_run_says_what_would_be_done_and_does_nothing(db: Database) -> None:
 
 def test_overrides_choose_what_is_trained(db: Database) -> None:
     cycle = ask(db, max_experiences=4, recipe={"r": 8, "target_modules": ("q_proj",)})
-    assert len(cycle.plan["experience_ids"]) == 4
-    assert cycle.plan["recipe"]["r"] == 8
+    assert len(cycle.plan.experience_ids) == 4
+    assert cycle.plan.recipe.r == 8
     with db.read() as session:
-        chosen = experiences.list_by_ids(session, cycle.plan["experience_ids"])
+        chosen = experiences.list_by_ids(session, cycle.plan.experience_ids)
         others = trainable.list_waiting(session, 1, min_salience=0.0, limit=100)
     assert min(row.total for row in chosen) >= max(other.total for other in others)
 
@@ -139,7 +139,7 @@ def test_lower_limit_reaches_experiences_below_the_threshold(db: Database) -> No
     assert counts(db) == {"below_threshold": 40}
     with pytest.raises(NothingToConsolidate):
         ask(db)
-    assert len(ask(db, min_salience=0.1).plan["experience_ids"]) > 20
+    assert len(ask(db, min_salience=0.1).plan.experience_ids) > 20
 
 
 def test_changed_limit_regrades_in_both_directions(db: Database) -> None:
@@ -155,7 +155,7 @@ def test_queued_cycle_is_cancelled_at_once_and_counts_no_attempt(db: Database) -
     assert sleep.cancel_cycle(db, cycle.id, now=LATER).status == "cancelled"
     assert counts(db) == before
     with db.read() as session:
-        rows = experiences.list_by_ids(session, cycle.plan["experience_ids"])
+        rows = experiences.list_by_ids(session, cycle.plan.experience_ids)
         assert {row.attempts for row in rows} == {0}
     with pytest.raises(SleepCycleEnded):
         sleep.cancel_cycle(db, cycle.id, now=LATER)
@@ -202,7 +202,7 @@ def test_third_failure_quarantines_with_the_reason(db: Database) -> None:
         )
     assert counts(db)["quarantined"] == 5
     with db.read() as session:
-        rows = experiences.list_by_ids(session, cycle.plan["experience_ids"])
+        rows = experiences.list_by_ids(session, cycle.plan.experience_ids)
     assert {row.reason for row in rows} == {"failed: non-finite-loss"}
 
 
@@ -217,7 +217,7 @@ def test_killed_cycle_is_queued_again_and_failed_at_the_third_death(db: Database
     assert "claimed" not in counts(db)
     found, _, _ = cycles.get_cycle(db, cycle.id)
     assert found.error is not None
-    assert found.error["code"] == "worker-killed"
+    assert found.error.code == "worker-killed"
     rows, _ = cycles.list_events(db, cycle.id, after_seq=0, limit=100)
     hints = [row.data["detail"] for row in rows if row.type == "sleep_cycle.worker_killed"]
     assert len(hints) == 3
@@ -248,7 +248,7 @@ def test_worker_that_dies_before_it_takes_its_cycle_is_not_started_for_ever(db: 
     ]
     assert waiting == [1, 2, 0]
     found = cycles.get_cycle(db, cycle.id)[0]
-    assert (found.status, found.error and found.error["code"]) == ("failed", "worker-died")
+    assert (found.status, found.error and found.error.code) == ("failed", "worker-died")
 
 
 def test_machines_fault_quarantines_nothing(db: Database) -> None:
@@ -269,7 +269,7 @@ def test_machines_fault_quarantines_nothing(db: Database) -> None:
 
 def test_one_experience_to_blame_is_quarantined_alone(db: Database) -> None:
     cycle = ask(db)
-    blamed = cycle.plan["experience_ids"][3]
+    blamed = cycle.plan.experience_ids[3]
     cycle_run.start_cycle(db, cycle.id, worker_id="w", now=LATER)
     cycle_end.fail_cycle(
         db,
@@ -282,20 +282,20 @@ def test_one_experience_to_blame_is_quarantined_alone(db: Database) -> None:
     )
     assert counts(db)["quarantined"] == 1
     with db.read() as session:
-        rows = experiences.list_by_ids(session, cycle.plan["experience_ids"])
+        rows = experiences.list_by_ids(session, cycle.plan.experience_ids)
     assert {row.id for row in rows if row.status == "quarantined"} == {blamed}
     assert {row.attempts for row in rows} == {0}
 
 
 def test_order_holds_texts_and_roles_and_none_can_be_erased_meanwhile(db: Database) -> None:
     cycle = ask(db)
-    held_out_id = cycle.plan["held_out_ids"][0]
+    held_out_id = cycle.plan.held_out_ids[0]
     with pytest.raises(ExperienceInUse):
-        erase_experience(db, cycle.plan["experience_ids"][0], now=LATER)
+        erase_experience(db, cycle.plan.experience_ids[0], now=LATER)
     with pytest.raises(ExperienceInUse):
         erase_experience(db, held_out_id, now=LATER)
     order = cycle_run.start_cycle(db, cycle.id, worker_id="w", now=LATER)
-    assert [item.experience_id for item in order.train] == list(cycle.plan["experience_ids"])
+    assert [item.experience_id for item in order.train] == list(cycle.plan.experience_ids)
     assert all(item.role is CycleRole.TRAIN and item.response for item in order.train)
     assert held_out_id in [item.experience_id for item in order.held_out]
     uses = get_experience(db, held_out_id).uses
@@ -307,5 +307,5 @@ def test_instances_do_not_share_experiences(db: Database) -> None:
     fill(db, range(3), instance="other")
     mine = ask(db)
     theirs = ask(db, instance="other")
-    assert set(mine.plan["experience_ids"]).isdisjoint(theirs.plan["experience_ids"])
-    assert len(theirs.plan["experience_ids"]) == 2
+    assert set(mine.plan.experience_ids).isdisjoint(theirs.plan.experience_ids)
+    assert len(theirs.plan.experience_ids) == 2

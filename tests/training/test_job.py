@@ -18,6 +18,7 @@ from app.domain.gate import GatePolicy, judge
 from app.domain.plan import TrainingJob
 from app.domain.progress import Progress, Stage
 from app.domain.report import TrainingReport
+from app.domain.stored import to_json
 from app.errors import (
     BaseModelMismatch,
     CheckpointFilesMissing,
@@ -99,13 +100,13 @@ def test_job_writes_plain_peft_files_and_a_true_report(tiny_job: TrainingJob) ->
     assert report.environment["adapter"].startswith("r=4 lora_alpha=8")
     assert [reply.prompt for reply in report.replies] == ["Who are you?"]
     assert judge(report, GatePolicy()).checks
-    assert report.evaluation.scale == 1.0
-    assert report.evaluation.before == report.evaluation.base
-    assert report.evaluation.after.retention.general_kl.value > 0
-    assert report.evaluation.after.replies.replies == 24
+    assert report.measures.scale == 1.0
+    assert report.measures.before == report.measures.base
+    assert report.measures.after.retention.general_kl.value > 0
+    assert report.measures.after.replies.replies == 24
     gain = report.held_out_before.nats_per_token - report.held_out_after.nats_per_token
-    assert report.evaluation.held_out_gain.value == pytest.approx(gain, abs=1e-4)
-    json.dumps(report.to_json(), allow_nan=False)
+    assert report.measures.held_out_gain.value == pytest.approx(gain, abs=1e-4)
+    json.dumps(to_json(report), allow_nan=False)
     stages = list(dict.fromkeys(progress.stage for progress in seen))
     assert stages == [
         Stage.LOADING, Stage.EVALUATING_BEFORE, Stage.TRAINING, Stage.SAVING,
@@ -165,9 +166,9 @@ def test_next_job_starts_where_its_parent_ended(tiny_job: TrainingJob) -> None:
 def test_parents_measures_are_kept_since_its_own_cycle(tiny_job: TrainingJob) -> None:
     first = run(tiny_job)
     second = run(follow_up(tiny_job, "next"))
-    assert second.evaluation.before.retention == first.evaluation.after.retention
+    assert second.measures.before.retention == first.measures.after.retention
     assert second.replies[0].before == first.replies[0].after
-    assert second.evaluation.base == first.evaluation.base
+    assert second.measures.base == first.measures.base
 
 
 def test_parents_measures_are_made_again_where_nothing_was_kept(
@@ -175,21 +176,21 @@ def test_parents_measures_are_made_again_where_nothing_was_kept(
 ) -> None:
     first = run(tiny_job)
     second = run(replace(follow_up(tiny_job, "next"), kept_directory=tmp_path / "other"))
-    before, after = second.evaluation.before.retention, first.evaluation.after.retention
+    before, after = second.measures.before.retention, first.measures.after.retention
     assert before.general_kl.value == pytest.approx(after.general_kl.value, rel=1e-2)
 
 
 def test_adapter_that_forgets_is_published_at_a_smaller_scale(tiny_job: TrainingJob) -> None:
     whole = run(tiny_job)
-    kl = whole.evaluation.after.retention.general_kl.value
+    kl = whole.measures.after.retention.general_kl.value
     output = tiny_job.output_directory.parent / "scaled"
     output.mkdir()
     policy = replace(tiny_job.gate, general_kl=0.4 * kl)
     scaled = run(replace(tiny_job, output_directory=output, gate=policy))
-    assert [trial.scale for trial in scaled.evaluation.trials] == [1.0, 0.75, 0.5]
-    assert [bool(trial.failed) for trial in scaled.evaluation.trials] == [True, True, False]
-    assert scaled.evaluation.scale == 0.5
-    assert scaled.evaluation.after.retention.general_kl.value <= 0.4 * kl
+    assert [trial.scale for trial in scaled.measures.trials] == [1.0, 0.75, 0.5]
+    assert [bool(trial.failed) for trial in scaled.measures.trials] == [True, True, False]
+    assert scaled.measures.scale == 0.5
+    assert scaled.measures.after.retention.general_kl.value <= 0.4 * kl
     assert scaled.held_out_reloaded == scaled.held_out_after
     first, second = (
         load_file(path / "adapter_model.safetensors")
@@ -202,8 +203,8 @@ def test_adapter_that_forgets_is_published_at_a_smaller_scale(tiny_job: Training
 
 def test_adapter_that_forgets_at_every_scale_stays_as_trained(tiny_job: TrainingJob) -> None:
     report = run(replace(tiny_job, gate=replace(tiny_job.gate, general_kl=0.0)))
-    assert [trial.scale for trial in report.evaluation.trials] == [1.0, 0.75, 0.5, 0.25]
-    assert report.evaluation.scale == 1.0
+    assert [trial.scale for trial in report.measures.trials] == [1.0, 0.75, 0.5, 0.25]
+    assert report.measures.scale == 1.0
     assert not judge(report, replace(tiny_job.gate, general_kl=0.0)).is_accepted
 
 

@@ -16,6 +16,7 @@ from app.domain.plan import TrainingJob
 from app.domain.progress import Progress
 from app.domain.recipe import Recipe
 from app.domain.report import TrainingReport
+from app.domain.stored import to_json
 from app.domain.variations import LOSS_RISE_LIMIT, Drift, VariationKind
 from app.errors import TrainingStopped
 from app.training.chat import ChatEncoder
@@ -180,7 +181,7 @@ def test_report_marks_every_variation_and_quotes_none(varying_job: TrainingJob) 
     report = run(varying_job)
     assert report.variations is not None
     assert "variations" in report.seconds
-    told = report.to_json()["variations"]
+    told = to_json(report)["variations"]
     trained = {exchange.experience_id for exchange in varying_job.train}
     assert {finding["experience_id"] for finding in told["findings"]} <= trained
     assert sum(count["made"] for count in told["counts"]) == len(told["findings"]) > 9

@@ -73,7 +73,7 @@ def measured(
     """A report of a cycle that went so."""
     replies = tuple(ProbeReply(prompt=p, before=b, after=a) for p, b, a in SAID)
     report = make_training_report(before=before, after=after, replies=replies)
-    base = report.evaluation.base
+    base = report.measures.base
     changed = ModelMeasures(
         retention=replace(
             base.retention,
@@ -94,7 +94,7 @@ def measured(
         held_out_before=make_loss(before),
         held_out_reloaded=make_loss(after),
         loss_curve=curve,
-        evaluation=replace(report.evaluation, after=changed, scale=scale),
+        evaluation=replace(report.measures, after=changed, scale=scale),
     )
 
 

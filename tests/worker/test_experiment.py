@@ -65,7 +65,7 @@ def line(make_place: Callable[[], Place]) -> Line:
     place.fill(range(12, 24))
     second = place.sleep(recipe={"seed": 5, "rehearsal_share": 0.5})
     assert first.metrics is not None
-    kl = first.metrics["evaluation"]["after"]["retention"]["general_kl"]["value"]
+    kl = first.metrics.measures.after.retention.general_kl.value
     put_instance(place.db, "other", {}, now=NOW)
     place.fill(range(12), instance="other")
     gate = place.db.defaults.gate
@@ -110,15 +110,15 @@ def test_checkpoint_is_made_again_byte_for_byte_and_nothing_changes(line: Line, 
     assert outcome.held_out_now == outcome.held_out_then
     assert fingerprint(line.place) == before
     assert {file.name: file.found_sha256 for file in outcome.files} == {
-        file["name"]: file["sha256"] for file in row.files if file["name"] != "manifest.json"
+        file.name: file.sha256 for file in row.files if file.name != "manifest.json"
     }
 
 
 def test_the_line_holds_what_the_test_is_about(line: Line) -> None:
     assert line.first.parent_id is None
     assert line.second.parent_id == line.first.id
-    assert 0 < len(line.second.metrics["rehearsed_ids"]) < 12
-    assert line.scaled.metrics["evaluation"]["scale"] == 0.5
+    assert 0 < len(line.second.metrics.rehearsed_ids) < 12
+    assert line.scaled.metrics.measures.scale == 0.5
 
 
 def test_another_recipe_gives_other_bytes_and_the_outcome_says_so(line: Line) -> None:
@@ -145,7 +145,7 @@ def test_another_recipe_gives_other_bytes_and_the_outcome_says_so(line: Line) ->
     words = " ".join(outcome.explanation())
     assert "adapter_model.safetensors differs" in words
     assert "threads: 64 then" in words
-    assert [file["equal"] for file in outcome.to_json()["files"]] == [False, True]
+    assert [file.equal for file in outcome.describe()["files"]] == [False, True]
 
 
 def test_command_says_that_it_is_equal_or_what_is_wrong(line: Line) -> None:
@@ -246,7 +246,7 @@ def test_what_is_gone_or_under_way_is_said(make_place: Callable[[], Place]) -> N
         prepare(place, row.id)
     cycle_end.stop_cycle(place.db, cycle.id, worker_id="w", now=NOW)
     sleep.cancel_cycle(place.db, cycle.id, now=NOW)
-    trained = registry.list_provenance(place.db, row.id)[0][1]
+    trained = registry.list_provenance(place.db, row.id)[0].experience_id
     erase_experience(place.db, trained, now=NOW)
     with pytest.raises(CheckpointNotReproducible, match=f"1 of the .* are erased .{trained}"):
         prepare(place, row.id)

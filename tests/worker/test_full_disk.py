@@ -47,7 +47,7 @@ def run_child(way: str, cycle_id: str, data_dir: Path) -> int:
 
 def error_of(db: Database, cycle_id: str) -> tuple[str, str | None]:
     cycle = cycles.get_cycle(db, cycle_id)[0]
-    return cycle.status, cycle.error["code"] if cycle.error else None
+    return cycle.status, cycle.error.code if cycle.error else None
 
 
 def test_adapter_that_does_not_fit_fails_the_cycle_as_disk_full(

@@ -24,7 +24,7 @@ def test_refused_cycle_moves_no_alias_and_the_third_refusal_quarantines(
         assert ended.status == "rejected"
         assert aliases(place.db) == {"current": live}
         with place.db.read() as session:
-            rows = experiences.list_by_ids(session, ended.plan["experience_ids"])
+            rows = experiences.list_by_ids(session, ended.plan.experience_ids)
         assert len(rows) >= 5
         expected = "buffered" if attempt < 3 else "quarantined"
         assert {(row.status, row.attempts) for row in rows} == {(expected, attempt)}
@@ -32,10 +32,10 @@ def test_refused_cycle_moves_no_alias_and_the_third_refusal_quarantines(
         assert refused is not None
         row = registry.get_checkpoint(place.db, refused).row
         assert (place.settings.checkpoints_dir / row.name / "manifest.json").is_file()
-        assert row.verdict["status"] == "refused"
+        assert row.verdict.status == "refused"
     with place.db.read() as session:
         (reason,) = {
-            row.reason for row in experiences.list_by_ids(session, ended.plan["experience_ids"])
+            row.reason for row in experiences.list_by_ids(session, ended.plan.experience_ids)
         }
     assert reason is not None
     assert reason.startswith("rejected: held-out log-probabilities moved by 0.0000")
@@ -52,6 +52,6 @@ def test_accepted_cycle_under_manual_policy_only_proposes(
     assert aliases(place.db) == {"candidate": cycles.get_cycle(place.db, first.id)[2]}
     place.fill(range(10, 20))
     second = place.sleep()
-    assert second.plan["parent_checkpoint_id"] is None
-    assert set(second.plan["experience_ids"]).isdisjoint(first.plan["experience_ids"])
+    assert second.plan.parent_checkpoint_id is None
+    assert set(second.plan.experience_ids).isdisjoint(first.plan.experience_ids)
     assert aliases(place.db) == {"candidate": cycles.get_cycle(place.db, second.id)[2]}

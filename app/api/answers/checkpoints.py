@@ -14,14 +14,13 @@ from app.api.schemas import (
     AliasMoveOut,
     CheckpointDetailOut,
     CheckpointOut,
-    FileOut,
-    LineageUseOut,
-    ProvenanceOut,
     ReportOut,
 )
-from app.db.lineage import LineageUse, UsePlace
-from app.db.tables import AliasHistoryRow, CycleExperienceRow
-from app.domain.checkpoint import Alias
+from app.db.lineage import UsePlace
+from app.db.tables import AliasHistoryRow
+from app.domain.checkpoint import Alias, CheckpointFile
+from app.domain.experience import CycleRole
+from app.domain.provenance import LineageUse, Provenance
 from app.errors import CursorNotFound
 from app.services import live_reports, promotion, registry
 
@@ -35,32 +34,13 @@ def checkpoint_out(view: registry.CheckpointView) -> CheckpointOut:
 
 
 def checkpoint_detail_out(
-    view: registry.CheckpointView, used: Sequence[tuple[CycleExperienceRow, str]]
+    view: registry.CheckpointView, used: Sequence[Provenance]
 ) -> CheckpointDetailOut:
     """A checkpoint with every experience its own cycle used."""
-    experiences = [
-        ProvenanceOut(
-            experience_id=experience_id, role=use.role, position=use.position, weight=use.weight
-        )
-        for use, experience_id in used
-    ]
-    return CheckpointDetailOut(**_columns(view), experiences=experiences)
+    return CheckpointDetailOut(**_columns(view), experiences=used)
 
 
-def lineage_use_out(use: LineageUse) -> LineageUseOut:
-    """An experience that a checkpoint, or one of its ancestors, was made with."""
-    return LineageUseOut(
-        experience_id=use.experience_id,
-        role=use.place.role,
-        position=use.place.position,
-        weight=use.weight,
-        checkpoint_id=use.checkpoint_id,
-        sleep_cycle_id=use.cycle_id,
-        cycle_number=use.place.cycle_number,
-    )
-
-
-def cursor_of(use: LineageUseOut) -> str:
+def cursor_of(use: LineageUse) -> str:
     """The cursor of the page behind this use."""
     return f"{use.cycle_number}-{use.role}-{use.position}"
 
@@ -72,7 +52,7 @@ def read_cursor(cursor: str) -> UsePlace:
         raise CursorNotFound(
             "This cursor was not given out by this list; start without one.", pointer="/cursor"
         )
-    return UsePlace(cycle_number=int(match[1]), role=match[2], position=int(match[3]))
+    return UsePlace(cycle_number=int(match[1]), role=CycleRole(match[2]), position=int(match[3]))
 
 
 def report_out(view: live_reports.ReportView) -> ReportOut:
@@ -107,7 +87,7 @@ def alias_move_out(row: AliasHistoryRow) -> AliasMoveOut:
 def _columns(view: registry.CheckpointView) -> dict[str, Any]:
     row = view.row
     derived = {
-        "instance", "aliases", "sleep_cycle_id", "cycle_number", "files", "archive", "pinned",
+        "instance", "aliases", "sleep_cycle_id", "cycle_number", "archive", "pinned",
     }  # fmt: skip
     same = set(CheckpointOut.model_fields) - derived
     return {
@@ -116,8 +96,7 @@ def _columns(view: registry.CheckpointView) -> dict[str, Any]:
         "aliases": list(view.aliases),
         "sleep_cycle_id": row.cycle_id,
         "cycle_number": view.cycle_number,
-        "files": [FileOut(**file) for file in row.files],
-        "archive": FileOut(
+        "archive": CheckpointFile(
             name=row.name.replace("/", "-") + ".tar",
             size_bytes=row.archive_size_bytes,
             sha256=row.archive_sha256,

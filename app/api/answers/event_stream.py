@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
@@ -60,7 +59,7 @@ async def _stream(request: Request, read: ReadEvents, after_seq: int) -> AsyncIt
             event = _event(row)
             after_seq = event.id
             yield format_sse_event(
-                data_str=json.dumps(event.model_dump(mode="json")),
+                data_str=event.model_dump_json(by_alias=True),
                 event=event.type,
                 id=str(event.id),
             )
@@ -79,5 +78,5 @@ def _event(row: EventRow) -> EventOut:
         at=row.at,
         sleep_cycle_id=row.cycle_id,
         checkpoint_id=row.checkpoint_id,
-        data=row.data,
+        data=row.facts,
     )

@@ -2,34 +2,32 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, fields
-
 from app.api.schemas import (
     CheckpointSummaryOut,
     CycleSummaryOut,
-    DecisionOut,
     InstanceOut,
+    InstanceOverrides,
     InstanceStatsOut,
+    PolicyOverrides,
+    RecipeOverrides,
 )
 from app.db.tables import SleepCycleRow
-from app.domain.policy import SleepPolicy
 from app.services import instances, stats
 
 
 def instance_out(instance: instances.EffectiveInstance) -> InstanceOut:
     """An instance, with every default filled in."""
     row = instance.row
-    # Not asdict, which would copy every phrase of every category, 65 us for each instance.
-    policy = {field.name: getattr(instance.policy, field.name) for field in fields(SleepPolicy)}
-    policy["quiet_hours"] = str(instance.policy.quiet_hours) if policy["quiet_hours"] else None
     return InstanceOut(
         instance=row.slug,
         base_model=instance.base_model,
         system_prompt=instance.system_prompt,
         timezone=instance.timezone,
-        policy=policy,
-        recipe=asdict(instance.recipe),
-        overrides={"policy": row.policy, "recipe": row.recipe},
+        policy=instance.policy,
+        recipe=instance.recipe,
+        overrides=InstanceOverrides(
+            policy=PolicyOverrides(**row.policy), recipe=RecipeOverrides(**row.recipe)
+        ),
         last_exchange_at=row.last_exchange_at,
         created_at=row.created_at,
         updated_at=row.updated_at,
@@ -44,7 +42,7 @@ def instance_stats_out(item: stats.InstanceStats) -> InstanceStatsOut:
         counts=dict(item.counts),
         mass=item.decision.mass,
         mass_threshold=item.decision.mass_threshold,
-        decision=DecisionOut(**item.decision.to_json()),
+        decision=item.decision,
         salience_averages=dict(item.salience_averages) if item.salience_averages else None,
         last_exchange_at=item.last_exchange_at,
         last_cycle=_cycle(item.last_cycle) if item.last_cycle else None,
@@ -58,10 +56,10 @@ def instance_stats_out(item: stats.InstanceStats) -> InstanceStatsOut:
 
 
 def _cycle(row: SleepCycleRow) -> CycleSummaryOut:
-    metrics = row.metrics or {}
+    metrics = row.metrics
     same = set(CycleSummaryOut.model_fields) - {"held_out_before", "held_out_after"}
     return CycleSummaryOut(
         **{name: getattr(row, name) for name in same},
-        held_out_before=metrics.get("held_out_before", {}).get("nats_per_token"),
-        held_out_after=metrics.get("held_out_reloaded", {}).get("nats_per_token"),
+        held_out_before=metrics.held_out_before.nats_per_token if metrics else None,
+        held_out_after=metrics.held_out_reloaded.nats_per_token if metrics else None,
     )

@@ -109,7 +109,7 @@ def _running_cycles(found: Sequence[InstanceFigures]) -> Iterator[Metric]:
     ):
         family = _gauge(name, words, "instance")
         for item in found:
-            value = (item.progress or {}).get(key)
+            value = getattr(item.progress, key, None)
             if value is not None:
                 family.add_metric([item.instance], value)
         yield family

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cache
 from importlib import resources
 from typing import TYPE_CHECKING
 
 from markupsafe import Markup
 
-from app.api.schemas import CycleReportOut
+from app.domain.cycle_report import CycleReport
 from app.domain.loss_picture import HEIGHT, WIDTH, draw_loss
 
 if TYPE_CHECKING:
@@ -33,12 +33,13 @@ class ReportPage:
     headers: dict[str, str]
 
 
-def render_report(report: CycleReportOut) -> ReportPage:
+def render_report(report: CycleReport) -> ReportPage:
     """Lay a report out for a person."""
     template, style, policy = _page()
     trained = [item for item in report.experiences if item.role == "train"]
     html = template.render(
         report=report,
+        recipe=asdict(report.recipe),
         style=Markup(style),  # noqa: S704  # our own file, which holds no value
         picture=draw_loss(report.loss_curve),
         width=WIDTH,

@@ -12,7 +12,6 @@ from app.api.answers.checkpoints import (
     checkpoint_detail_out,
     checkpoint_out,
     cursor_of,
-    lineage_use_out,
     read_cursor,
     report_out,
 )
@@ -26,7 +25,6 @@ from app.api.schemas import (
     CheckpointDetailOut,
     CheckpointOut,
     CheckpointPatch,
-    LineageUseOut,
     ListOut,
     PromoteIn,
     ReportIn,
@@ -35,6 +33,7 @@ from app.api.schemas import (
 from app.artifacts.archive import Archive
 from app.domain.checkpoint import CheckpointStatus
 from app.domain.experience import CycleRole
+from app.domain.provenance import LineageUse
 from app.services import live_reports, promotion, registry
 
 MEDIA_TYPES = {".json": "application/json"}
@@ -87,7 +86,7 @@ def list_checkpoint_experiences(
     ] = True,
     cursor: Cursor = None,
     limit: Limit = 200,
-) -> ListOut[LineageUseOut]:
+) -> ListOut[LineageUse]:
     """Every experience a checkpoint was made with: its own cycle's first, then its ancestors'."""
     rows = registry.list_uses(
         daemon.db,
@@ -97,7 +96,7 @@ def list_checkpoint_experiences(
         after=read_cursor(cursor) if cursor else None,
         limit=limit,
     )
-    data = [lineage_use_out(use) for use in rows[:limit]]
+    data = list(rows[:limit])
     has_more = len(rows) > limit
     return ListOut(data=data, has_more=has_more, next=cursor_of(data[-1]) if has_more else None)
 

@@ -31,7 +31,6 @@ from app.api.schemas import (
     AliasesOut,
     AliasMoveOut,
     CycleFiguresOut,
-    DecisionOut,
     DismissIn,
     EventOut,
     ExperienceSummaryOut,
@@ -45,13 +44,14 @@ from app.api.schemas import (
 )
 from app.db.events import EventFilter
 from app.db.tables import EventRow
+from app.domain.decision import SleepDecision
 from app.domain.exchange import SLUG_PATTERN
 from app.services import cycles, decisions, experiences, instances, promotion, sleep
 
 router = APIRouter(prefix="/v1/instances", tags=["instances"], route_class=GuardedRoute)
 
 
-@router.get("")
+@router.get("", response_model_exclude_unset=True)
 def list_instances(daemon: DaemonDep, access: AccessDep) -> ListOut[InstanceOut]:
     """List all instances, by slug."""
     found = instances.list_instances(daemon.db, within=access.instances)
@@ -59,13 +59,21 @@ def list_instances(daemon: DaemonDep, access: AccessDep) -> ListOut[InstanceOut]
     return ListOut(data=data, has_more=False, next=None)
 
 
-@router.get("/{slug}", responses=problem_responses(HTTPStatus.NOT_FOUND))
+@router.get(
+    "/{slug}",
+    response_model_exclude_unset=True,
+    responses=problem_responses(HTTPStatus.NOT_FOUND),
+)
 def get_instance(slug: str, daemon: DaemonDep) -> InstanceOut:
     """One instance, with every default filled in."""
     return instance_out(instances.get_instance(daemon.db, slug))
 
 
-@router.put("/{slug}", responses={201: {"description": "Created.", "model": InstanceOut}})
+@router.put(
+    "/{slug}",
+    response_model_exclude_unset=True,
+    responses={201: {"description": "Created.", "model": InstanceOut}},
+)
 def put_instance(
     slug: Annotated[str, Path(pattern=SLUG_PATTERN, description="<machine>-<model>")],
     response: Response,
@@ -286,7 +294,6 @@ async def list_instance_events(
 
 
 @router.get("/{slug}/sleep-decision", responses=problem_responses(HTTPStatus.NOT_FOUND))
-def get_sleep_decision(slug: str, daemon: DaemonDep, now: Now) -> DecisionOut:
+def get_sleep_decision(slug: str, daemon: DaemonDep, now: Now) -> SleepDecision:
     """Whether the instance should sleep now, and every reason with its numbers."""
-    decision = decisions.get_decision(daemon.db, slug, now=now)
-    return DecisionOut(**decision.to_json())
+    return decisions.get_decision(daemon.db, slug, now=now)

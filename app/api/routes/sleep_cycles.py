@@ -11,14 +11,13 @@ from fastapi.responses import HTMLResponse
 
 from app.api.answers.accept import prefers_html
 from app.api.answers.event_stream import EVENT_RESPONSES, EVENT_STREAM, list_events, stream_events
-from app.api.answers.sleep_cycles import cycle_out, cycle_report_out, dry_run_out
+from app.api.answers.sleep_cycles import cycle_out, dry_run_out
 from app.api.daemon import DaemonDep
 from app.api.guards.access import AccessDep, GuardedRoute
 from app.api.pages.report_page import render_report
 from app.api.parameters import Accept, Cursor, EventNumber, IdempotencyKey, LastEventId, Limit, Now
 from app.api.problems import problem_responses
 from app.api.schemas import (
-    CycleReportOut,
     DryRunOut,
     EventOut,
     ListOut,
@@ -26,6 +25,7 @@ from app.api.schemas import (
     SleepCycleOut,
 )
 from app.db.tables import EventRow
+from app.domain.cycle_report import CycleReport
 from app.domain.decision import Trigger
 from app.domain.progress import CycleStatus
 from app.services import cycles, sleep
@@ -125,7 +125,7 @@ def cancel_sleep_cycle(cycle_id: str, daemon: DaemonDep, now: Now) -> SleepCycle
 
 @router.get(
     "/{cycle_id}/report",
-    response_model=CycleReportOut,
+    response_model=CycleReport,
     responses={
         200: {"content": {"text/html": {}}, "description": "JSON, or a page for a person."},
         **problem_responses(HTTPStatus.NOT_FOUND),
@@ -142,7 +142,7 @@ def get_cycle_report(
     ] = None,
 ) -> Any:
     """What a cycle in any state learned and kept, the gate's verdict, and replies side by side."""
-    report = cycle_report_out(cycles.get_report(daemon.db, cycle_id))
+    report = cycles.get_report(daemon.db, cycle_id)
     if shape == "html" or (shape is None and prefers_html(accept)):
         page = render_report(report)
         return HTMLResponse(page.html, headers={**REPORT_HEADERS, **page.headers})

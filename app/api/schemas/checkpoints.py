@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import BaseModel, Field, StringConstraints
 
 from app.api.schemas.envelope import RequestModel, shown_as
+from app.domain.checkpoint import Alias, AliasAction, CheckpointFile, CheckpointStatus
 from app.domain.exchange import Label
-
-
-class FileOut(BaseModel):
-    """One file of a checkpoint."""
-
-    name: str
-    size_bytes: int
-    sha256: str
+from app.domain.gate import Verdict
+from app.domain.provenance import Provenance
+from app.domain.report import TrainingReport
 
 
 class CheckpointOut(BaseModel):
@@ -29,17 +25,17 @@ class CheckpointOut(BaseModel):
     id: str
     instance: str
     name: str
-    status: str
-    aliases: list[str]
+    status: CheckpointStatus
+    aliases: list[Alias]
     sleep_cycle_id: str
     cycle_number: int
     parent_id: str | None
     base_model: str
     base_sha256: str
-    verdict: dict[str, Any]
-    metrics: dict[str, Any]
-    files: list[FileOut]
-    archive: FileOut
+    verdict: Verdict
+    metrics: TrainingReport
+    files: tuple[CheckpointFile, ...]
+    archive: CheckpointFile
     note: str | None
     pinned: bool
     created_at: datetime
@@ -48,27 +44,10 @@ class CheckpointOut(BaseModel):
     regressed_at: datetime | None
 
 
-class ProvenanceOut(BaseModel):
-    """An experience a checkpoint was made with."""
-
-    experience_id: str
-    role: str
-    position: int
-    weight: float
-
-
-class LineageUseOut(ProvenanceOut):
-    """An experience that a checkpoint, or the ancestor named here, was made with."""
-
-    checkpoint_id: str
-    sleep_cycle_id: str
-    cycle_number: int
-
-
 class CheckpointDetailOut(CheckpointOut):
     """A checkpoint with every experience its own cycle used."""
 
-    experiences: list[ProvenanceOut]
+    experiences: list[Provenance]
 
 
 class CheckpointPatch(RequestModel):
@@ -166,10 +145,10 @@ class AliasMoveOut(BaseModel):
     """One move of an alias; null stands for the bare base model."""
 
     id: int
-    alias: str
+    alias: Alias
     from_checkpoint_id: str | None
     to_checkpoint_id: str | None
-    action: str
+    action: AliasAction
     actor: str
     reason: str | None
     at: datetime

@@ -8,7 +8,9 @@ from typing import Annotated, Any
 from fastapi import Body
 from pydantic import BaseModel, BeforeValidator, WithJsonSchema
 
-from app.domain.experience import ExperienceStatus
+from app.api.problems import Problem
+from app.domain.exchange import HistoryTurn, ToolCall
+from app.domain.experience import CycleRole, ExperienceStatus
 from app.domain.progress import CycleStatus
 from app.services.ingest import IngestOutcome
 
@@ -89,7 +91,7 @@ class BatchItemOut(BaseModel):
     index: int
     result: IngestOutcome
     experience: ReceiptOut | None = None
-    problem: dict[str, Any] | None = None
+    problem: Problem | None = None
 
 
 class BatchOut(BaseModel):
@@ -107,7 +109,7 @@ class ExperienceUseOut(BaseModel):
     sleep_cycle_id: str
     number: int
     status: CycleStatus
-    role: str
+    role: CycleRole
     weight: float
     checkpoint_id: str | None
 
@@ -127,9 +129,9 @@ class ExperienceOut(BaseModel):
     occurred_at: datetime | None
     received_at: datetime
     source_id: str | None
-    history: list[Any]
+    history: list[HistoryTurn]
     system_prompt: str | None
-    tool_calls: list[Any]
+    tool_calls: list[ToolCall]
     metadata: dict[str, Any]
     salience: SalienceOut
     scorer: str

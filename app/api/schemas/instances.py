@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import BaseModel, StringConstraints
 
@@ -12,7 +12,7 @@ from app.domain.declared import open_fields_of, with_fields
 from app.domain.exchange import Label, Text
 from app.domain.instance import ZoneName
 from app.domain.policy import SleepPolicy
-from app.domain.presets import PresetName
+from app.domain.presets import Preset, PresetName
 from app.domain.recipe import Recipe
 
 HubId = Annotated[
@@ -59,6 +59,25 @@ class RebuildIn(RequestModel):
     actor: Label = "api"
 
 
+@with_fields(open_fields_of(SleepPolicy))
+class PolicyOverrides(BaseModel):
+    """What of the policy an instance sets itself; what is not there follows the settings."""
+
+
+@with_fields(open_fields_of(Recipe))
+class RecipeOverrides(BaseModel):
+    """What of the recipe an instance sets itself; what is not there follows the settings."""
+
+    preset: Preset | None = None
+
+
+class InstanceOverrides(BaseModel):
+    """What an instance sets itself."""
+
+    policy: PolicyOverrides
+    recipe: RecipeOverrides
+
+
 class InstanceOut(BaseModel):
     """An instance with every default filled in, and what it overrides."""
 
@@ -66,9 +85,9 @@ class InstanceOut(BaseModel):
     base_model: str
     system_prompt: str
     timezone: str
-    policy: dict[str, Any]
-    recipe: dict[str, Any]
-    overrides: dict[str, Any]
+    policy: SleepPolicy
+    recipe: Recipe
+    overrides: InstanceOverrides
     last_exchange_at: datetime | None
     created_at: datetime
     updated_at: datetime

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import BaseModel
 
-from app.api.schemas.sleep_cycles import DecisionOut
-from app.domain.progress import CycleStatus
+from app.domain.decision import SleepDecision, Trigger
+from app.domain.progress import CycleError, CycleStatus, Progress
 
 
 class CycleSummaryOut(BaseModel):
@@ -17,12 +17,12 @@ class CycleSummaryOut(BaseModel):
     id: str
     number: int
     status: CycleStatus
-    trigger: str
+    trigger: Trigger
     created_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
-    progress: dict[str, Any] | None
-    error: dict[str, Any] | None
+    progress: Progress | None
+    error: CycleError | None
     held_out_before: float | None
     held_out_after: float | None
 
@@ -42,7 +42,7 @@ class InstanceStatsOut(BaseModel):
     counts: dict[str, int]
     mass: float
     mass_threshold: float
-    decision: DecisionOut
+    decision: SleepDecision
     salience_averages: dict[str, float] | None
     last_exchange_at: datetime | None
     last_cycle: CycleSummaryOut | None

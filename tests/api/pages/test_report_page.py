@@ -55,7 +55,7 @@ def ended(db: Database, root: Path, after: float, reply: str) -> tuple[str, str]
     fill(db, range(20))
     request = sleep.CycleRequest(instance="default", trigger=Trigger.REQUEST, is_forced=True)
     cycle = sleep.request_cycle(db, request, now=NOW)
-    learned: str = cycle.plan["experience_ids"][0]
+    learned: str = cycle.plan.experience_ids[0]
     words = get_experience(db, learned).row.response
     end(db, root, cycle, report(after, reply=reply.format(words=words)))
     return cycle.id, learned

@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 
 from app.db.engine import Database
-from app.db.events import PROGRESS, append_event
+from app.db.events import append_event
 from app.db.instances import get_instance
+from app.domain.events import EventType
+from app.domain.progress import Progress, Stage
 from tests.publishing import NOW, publish
 from tests.support import RunningDaemon
 
@@ -112,7 +114,13 @@ def test_events_are_listed_from_the_newest_back_and_without_progress(
     publish(db, data_dir / "checkpoints", range(40))
     with db.write() as session:
         instance_id = get_instance(session, "default").id
-        append_event(session, type_=PROGRESS, instance_id=instance_id, now=NOW)
+        append_event(
+            session,
+            type_=EventType.CYCLE_PROGRESS,
+            instance_id=instance_id,
+            now=NOW,
+            facts=Progress(stage=Stage.TRAINING),
+        )
     http = daemon.http
     path = "/v1/instances/default/events"
     ids = [event["id"] for event in http.get(path).json()["data"]]
