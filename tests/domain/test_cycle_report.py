@@ -88,7 +88,7 @@ def test_check_that_is_not_finite_is_shown_without_its_number() -> None:
     check = Check(
         name="x", is_passed=False, value=math.nan, limit=2.0, baseline=None, text="x is no number"
     )
-    (shown,) = find(None, Verdict(status=VerdictStatus.REFUSED, checks=(check,))).checks
+    (shown,) = find(None, Verdict(status=VerdictStatus.REJECTED, checks=(check,))).checks
     assert (shown.value, shown.limit, shown.baseline) == (None, 2.0, None)
     assert (shown.words, shown.is_passed) == ("x is no number", False)
 
