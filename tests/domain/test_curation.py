@@ -341,6 +341,26 @@ def test_what_a_floor_brings_in_may_have_the_share_of_what_it_replaces() -> None
     assert [item.seq for item in cycle.taken] == [0, 1, 2, 3, 4, 5, 6, 8]
 
 
+def test_a_floor_brings_in_no_near_copy() -> None:
+    identity = frozenset({"identity"})
+    traits = traits_of(
+        range(4),
+        categories=[frozenset(), frozenset(), frozenset(), identity],
+        replies=[*REPLIES[:3], REPLIES[0]],
+    )
+    rules = CurationRules(near_duplicate_jaccard=0.8, category_floors={"identity": 0.3})
+    cycle = curate(experiences(4), traits, rules, limit=3)
+    assert [item.seq for item in cycle.taken] == [0, 1, 2]
+    assert not cycle.floors[0].is_met
+
+
+def test_traits_are_the_phase_and_the_categories_that_the_rules_know() -> None:
+    reader = TraitReader(CurationRules(categories={"identity": ["who are you"]}))
+    traits = reader.read(prompt="Who are you?", response="A fan.", phase="relating")
+    assert (traits.phase, traits.categories) == ("relating", {"identity"})
+    assert reader.read(prompt="What?", response="A fan.", phase="").phase is None
+
+
 def test_what_nobody_looked_at_in_a_full_cycle_was_left_out_by_no_rule() -> None:
     assert take([0, 0, 0, 0, 1, 2, 3, 4, 0], limit=8).left_out == ()
 
