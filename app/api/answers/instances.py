@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
 from app.api.schemas import (
     CheckpointSummaryOut,
     CycleSummaryOut,
@@ -13,6 +18,8 @@ from app.api.schemas import (
 )
 from app.db.tables import SleepCycleRow
 from app.services import instances, stats
+
+Overrides = TypeVar("Overrides", bound=BaseModel)
 
 
 def instance_out(instance: instances.EffectiveInstance) -> InstanceOut:
@@ -26,7 +33,8 @@ def instance_out(instance: instances.EffectiveInstance) -> InstanceOut:
         policy=instance.policy,
         recipe=instance.recipe,
         overrides=InstanceOverrides(
-            policy=PolicyOverrides(**row.policy), recipe=RecipeOverrides(**row.recipe)
+            policy=_as_stored(PolicyOverrides, row.policy),
+            recipe=_as_stored(RecipeOverrides, row.recipe),
         ),
         last_exchange_at=row.last_exchange_at,
         created_at=row.created_at,
@@ -53,6 +61,18 @@ def instance_stats_out(item: stats.InstanceStats) -> InstanceStatsOut:
         if current
         else None,
     )
+
+
+def _as_stored(kind: type[Overrides], stored: Mapping[str, Any]) -> Overrides:
+    """What is stored, also where an older version took what is out of range today."""
+    try:
+        return kind(**stored)
+    except ValidationError as error:
+        odd = {str(item["loc"][0]) for item in error.errors()}
+        shown = kind(**{name: value for name, value in stored.items() if name not in odd})
+        for name in odd:
+            setattr(shown, name, stored[name])
+        return shown
 
 
 def _cycle(row: SleepCycleRow) -> CycleSummaryOut:
