@@ -357,7 +357,7 @@ def test_a_floor_brings_in_no_near_copy() -> None:
 def test_traits_are_the_phase_and_the_categories_that_the_rules_know() -> None:
     reader = TraitReader(CurationRules(categories={"identity": ["who are you"]}))
     traits = reader.read(prompt="Who are you?", response="A fan.", phase="relating")
-    assert (traits.phase, traits.categories) == ("relating", {"identity"})
+    assert (traits.phase, traits.categories) == ("relating", frozenset({"identity"}))
     assert reader.read(prompt="What?", response="A fan.", phase="").phase is None
 
 
