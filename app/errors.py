@@ -51,7 +51,11 @@ Must not know HTTP: statuses live in `app.api.problems`, and a test demands a ro
     |  |- BaseModelMismatch             the parent adapter belongs to another base
     |  |- ModelDownloadFailed
     |  |- ChatTemplateMissing
-    |  |- NoSupervisedTokens            an example on which no loss would be taken
+    |  |- ExchangeUnfit                 one exchange cannot be trained on; the others can
+    |  |  |- ChatTemplateRefuses        the template holds it in no form
+    |  |  |- ExchangeTooLong            the system prompt leaves no room for it
+    |  |  `- NoSupervisedTokens         an example on which no loss would be taken
+    |  |- NothingFits                   none of a cycle's exchanges can be trained on
     |  |- NoTrainableParameters         an adapter loaded frozen
     |  |- NonFiniteLoss
     |  |- TrainingSetUnreadable
@@ -298,8 +302,24 @@ class ChatTemplateMissing(TrainingError):
     """The tokenizer has no chat template, or one that does not hold the reply."""
 
 
-class NoSupervisedTokens(TrainingError):
+class ExchangeUnfit(TrainingError):
+    """One exchange cannot be trained on; `experience_id` is among its facts. The others can."""
+
+
+class ChatTemplateRefuses(ExchangeUnfit):
+    """The chat template holds the exchange in no form."""
+
+
+class ExchangeTooLong(ExchangeUnfit):
+    """The system prompt and the template leave no room for the exchange."""
+
+
+class NoSupervisedTokens(ExchangeUnfit):
     """An example on which no loss would be taken."""
+
+
+class NothingFits(TrainingError):
+    """None of a cycle's exchanges can be put before its model; each was set aside by name."""
 
 
 class NoTrainableParameters(TrainingError):

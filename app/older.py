@@ -19,7 +19,7 @@ import platformdirs
 
 from app.buffer_file import read_records
 from app.client import ExperienceCollector
-from app.domain.collapse import looks_truncated
+from app.domain.completeness import is_cut
 from app.domain.experience import TrainingExchange
 from app.domain.instance import SAGE_SYSTEM_PROMPT
 from app.domain.salience import COMPONENTS, Salience
@@ -227,7 +227,7 @@ def _read_record(record: Any, index: int) -> BufferedExperience:
         salience=_read_salience(record.get("salience"), index),
         session=None if session is None else str(session),
         phase=phase,
-        is_truncated=looks_truncated(response),
+        is_truncated=is_cut(response, None),
         metadata=metadata,
     )
     return BufferedExperience(exchange=exchange, session=session)

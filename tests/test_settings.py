@@ -48,6 +48,7 @@ OTHER: Mapping[str, st.SearchStrategy[Any]] = {
         st.sampled_from(["q_proj", "a.b_1", "q proj", "é", "*", "x" * 128, "x" * 129]), max_size=3
     )
     | st.sampled_from([1024, 1025]).map(lambda count: ["q_proj"] * count),
+    "thinking": st.sampled_from(["strip", "keep", "other", ""]),
     "variations": st.lists(
         st.sampled_from(["paraphrased_prompt", "dropped_context", "other"]), max_size=4
     ),

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 DIMENSIONS = ("surprise", "novelty", "arousal", "reward", "conflict")
 HIGH_SALIENCE = 0.7
 WAIT_SECONDS = 3.0
-NOT_COUNTED = frozenset({"filtered", "below_threshold", "erased"})
+NOT_COUNTED = frozenset({"filtered", "below_threshold", "set_aside", "erased"})
 """Statuses that the older class would not have stored."""
 
 SIMILARITY_THRESHOLD = 0.85
@@ -131,8 +131,16 @@ class ExperienceCollector:
         phase: str | None = None,
         metadata: Mapping[str, Any] | None = None,
         tool_calls: Sequence[Mapping[str, Any]] | None = None,
+        *,
+        history: Sequence[Mapping[str, Any]] | None = None,
+        system_prompt: str | None = None,
+        finish_reason: str | None = None,
     ) -> dict[str, Any]:
         """Keep one exchange, and return its score if the daemon answers.
+
+        Args:
+            history, system_prompt, finish_reason: As of `Exchange`, where the runner has them: what
+                was in view of the model is what it learns to answer.
 
         Returns:
             `salience` (five components and `total`), `stored`, `filtered`, `filter_reason`,
@@ -152,6 +160,9 @@ class ExperienceCollector:
             occurred_at=datetime.now(timezone.utc),
             metadata={**(metadata or {}), **origin} or None,
             tool_calls=tuple(_tool_call(call) for call in tool_calls or ()),
+            history=tuple(history or ()),
+            system_prompt=system_prompt,
+            finish_reason=finish_reason,
         )
         if not self._sender.is_away:
             self._ensure_instance()

@@ -110,6 +110,7 @@ class CyclePlan(Result):
     probe_prompts: tuple[str, ...]
     replaces_checkpoint_id: str | None = None
     rehearsal_count: int | None = None
+    thinking: str = "strip"
     left_out: tuple[LeftOut, ...] = ()
     floors: tuple[Floor, ...] = ()
 
@@ -257,6 +258,15 @@ class VariationSummary(Result):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Unfit(Result):
+    """An experience that a cycle could not put before its model, and why."""
+
+    experience_id: str
+    code: str
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class CycleMetrics(Result):
     """What a cycle measured.
 
@@ -266,6 +276,7 @@ class CycleMetrics(Result):
         held_out_replaced: With the adapter whose place it would take, where it is made anew.
         effect_nats: Mean absolute change of the held-out tokens' log-probabilities.
         loss_curve: Training loss of every step, nats per supervised token.
+        unfit: What could not be put before the model; it was set aside.
         seconds: Wall time by stage.
         environment: Versions, device, dtype, threads.
     """
@@ -291,6 +302,7 @@ class CycleMetrics(Result):
     best_epoch: int = 0
     rehearsed_ids: tuple[str, ...] = ()
     variations: VariationSummary | None = None
+    unfit: tuple[Unfit, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

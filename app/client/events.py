@@ -188,6 +188,14 @@ class TextsExpired(Result):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class ExperiencesSetAside(Result):
+    """A cycle could not put these before its model; each has its reason with it."""
+
+    experience_ids: tuple[str, ...]
+    codes: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class RebuildRequested(Result):
     """Someone wants a new start from the base, in place of `from_checkpoint`."""
 
@@ -197,6 +205,7 @@ class RebuildRequested(Result):
 
 
 FACTS: Mapping[str, type[Result]] = {
+    "experiences.set_aside": ExperiencesSetAside,
     "sleep_cycle.queued": CycleQueued,
     "sleep_cycle.started": CycleStarted,
     "sleep_cycle.progress": Progress,

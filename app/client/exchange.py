@@ -25,7 +25,9 @@ class Exchange:
         occurred_at: Aware; a naive one is taken for local time.
         source_id: The session's own id; the same id with another text is refused.
         history: Earlier turns, `{"role": ..., "content": ...}`.
-        system_prompt: The exchange's own; None for the instance's.
+        system_prompt: The exchange's own; None for the instance's, "" where none was used.
+        finish_reason: How the reply ended, as in the OpenAI form: `stop`, or `length` if it was
+            cut; None where the runtime does not say.
         tool_calls: `{"name": ..., "arguments": {...}, "success": ..., "result": ...}`.
         salience: Components that the caller computed; None for the daemon's own score.
     """
@@ -40,6 +42,7 @@ class Exchange:
     source_id: str | None = None
     history: Sequence[Mapping[str, Any]] = ()
     system_prompt: str | None = None
+    finish_reason: str | None = None
     tool_calls: Sequence[Mapping[str, Any]] = ()
     metadata: Mapping[str, Any] | None = None
     salience: Mapping[str, float] | None = None

@@ -172,6 +172,7 @@ class Experience(Result):
     attempts: int
     content_sha256: str
     erased_at: datetime | None
+    finish_reason: str | None = None
     sleep_cycles: tuple[ExperienceUse, ...] = ()
 
 
@@ -340,6 +341,9 @@ class SleepPolicy(Result):
     min_interval_seconds: float
     idle_seconds: float
     max_experiences: int
+    failure_backoff_seconds: float = 0.0
+    cancel_pause_seconds: float = 0.0
+    thinking: str = "keep"
     quiet_hours: str | None = None
     max_prompt_share: float = 1.0
     max_phase_share: float = 1.0
@@ -365,6 +369,9 @@ class PolicyOverrides(Result):
     min_salience: float | None = None
     min_experiences: int | None = None
     min_interval_seconds: float | None = None
+    failure_backoff_seconds: float | None = None
+    cancel_pause_seconds: float | None = None
+    thinking: str | None = None
     idle_seconds: float | None = None
     quiet_hours: str | None = None
     max_experiences: int | None = None

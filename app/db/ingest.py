@@ -26,7 +26,7 @@ _RECEIPT_COLUMNS = (
 _COLUMNS = (
     *_RECEIPT_COLUMNS, "instance_id", "session", "session_number", "phase", "prompt", "response",
     "history", "system_prompt", "tool_calls", "metadata", "occurred_at", "received_at",
-    "is_kept_out",
+    "is_kept_out", "finish_reason",
 )  # fmt: skip
 _INSERT_EXPERIENCE = (
     f"INSERT INTO experiences ({', '.join(_COLUMNS)}) "  # noqa: S608  # names of our own
@@ -73,6 +73,18 @@ def find_known(
         if values
         for row in connection.execute(_KNOWN_BY[name], (instance_id, json.dumps(list(values))))
     ]
+
+
+def histories_by_hash(
+    connection: Connection, instance_id: int, content_hashes: Collection[str]
+) -> dict[str, list[Any]]:
+    """The history of each experience of these hashes that has one, as JSON values."""
+    rows = connection.execute(
+        "SELECT content_sha256, history FROM experiences WHERE instance_id = ? "
+        "AND history <> '[]' AND content_sha256 IN (SELECT value FROM json_each(?))",
+        (instance_id, json.dumps(list(content_hashes))),
+    )
+    return {sha256: json.loads(history) for sha256, history in rows}
 
 
 def list_recent_responses(connection: Connection, instance_id: int, limit: int) -> list[str]:

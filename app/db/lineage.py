@@ -153,6 +153,19 @@ def keep_rehearsed(session: Session, cycle_id: str, experience_ids: Sequence[str
     )
 
 
+def set_aside(session: Session, cycle_id: str, experience_ids: Sequence[str]) -> None:
+    """Note that a cycle could do nothing with experiences that it had taken."""
+    wanted = sa.select(ExperienceRow.seq).where(is_listed(ExperienceRow.id, experience_ids))
+    session.execute(
+        sa.update(CycleExperienceRow)
+        .where(
+            CycleExperienceRow.cycle_id == cycle_id, CycleExperienceRow.experience_seq.in_(wanted)
+        )
+        .values(role=CycleRole.SET_ASIDE.value)
+        .execution_options(synchronize_session=False)
+    )
+
+
 def list_cycles_of(
     session: Session, experience_seq: int
 ) -> list[tuple[CycleExperienceRow, SleepCycleRow, CheckpointRow | None]]:

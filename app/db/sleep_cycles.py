@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, aliased
 
 from app.db import instances
 from app.db.listed import is_listed, listed
@@ -89,6 +90,41 @@ def last_ended_by_instance(
         .options(*_IN_SUMMARY)
     )
     return {row.instance_id: row for row in rows}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Failures:
+    """Cycles of an instance that failed one after the other, and when the last did."""
+
+    count: int
+    last_at: datetime
+
+
+def failures_by_instance(
+    session: Session, instance_ids: Collection[int], *, since: Collection[CycleStatus]
+) -> dict[int, Failures]:
+    """The cycles of each instance that failed after its last in one of these states, if any."""
+    cycle, other = aliased(SleepCycleRow), aliased(SleepCycleRow)
+    last_number = (
+        sa.select(sa.func.max(other.number))
+        .where(other.instance_id == cycle.instance_id, other.status.in_(since))
+        .correlate(cycle)
+        .scalar_subquery()
+    )
+    rows = session.execute(
+        sa.select(cycle.instance_id, sa.func.count(), sa.func.max(cycle.finished_at))
+        .where(
+            is_listed(cycle.instance_id, instance_ids),
+            cycle.status == CycleStatus.FAILED,
+            cycle.number > sa.func.coalesce(last_number, 0),
+        )
+        .group_by(cycle.instance_id)
+    )
+    return {
+        instance_id: Failures(count=count, last_at=last_at)
+        for instance_id, count, last_at in rows
+        if last_at is not None
+    }
 
 
 def count_since_refused_start(session: Session, instance_id: int) -> int | None:

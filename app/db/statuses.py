@@ -20,6 +20,9 @@ from app.domain.selection import Selectable
 WAITING = (ExperienceStatus.BUFFERED, ExperienceStatus.BELOW_THRESHOLD)
 """What may be trained, in the order in which it is; the first counts towards the mass."""
 
+TAKEN = (ExperienceStatus.CLAIMED, ExperienceStatus.HELD_OUT)
+"""What a cycle works with: to train on, and to measure with."""
+
 _CONSOLIDATED = {"status": ExperienceStatus.CONSOLIDATED, "reason": None}
 """Why an earlier cycle left it out is no longer so."""
 
@@ -66,22 +69,39 @@ def filter_copies(session: Session, copies: Mapping[str, str], *, reason: str) -
     _update_status(session, list(done), WAITING, values)
 
 
-def set_aside(session: Session, experience_ids: Sequence[str], *, reason: str) -> None:
+def leave_out(session: Session, experience_ids: Sequence[str], *, reason: str) -> None:
     """Take buffered experiences from the salience mass; they wait on."""
     values = {"status": ExperienceStatus.BELOW_THRESHOLD, "reason": reason}
     _update_status(session, experience_ids, [ExperienceStatus.BUFFERED], values)
 
 
-def quarantine_claimed(session: Session, cycle_id: str, experience_id: str, reason: str) -> None:
-    """Put one experience that the cycle claimed aside."""
+def set_aside(session: Session, reasons: Mapping[str, str]) -> None:
+    """Put what a cycle could not give its model aside, each with its reason: to train or measure.
+
+    Args:
+        reasons: By id, of experiences that the cycle took.
+    """
+    why = sa.func.json_extract(
+        json.dumps(reasons), sa.literal('$."').concat(ExperienceRow.id).concat('"')
+    )
+    values = {"status": ExperienceStatus.SET_ASIDE, "reason": why}
+    _update_status(session, list(reasons), (*TAKEN, ExperienceStatus.BUFFERED), values)
+
+
+def give_set_aside_back(session: Session, instance_id: int, min_salience: float) -> None:
+    """Let an instance's experiences wait again that another model, or more room, may hold."""
+    is_waiting = sa.case(
+        (ExperienceRow.total < min_salience, ExperienceStatus.BELOW_THRESHOLD.value),
+        (ExperienceRow.is_kept_out.is_(True), ExperienceStatus.HELD_OUT.value),
+        else_=ExperienceStatus.BUFFERED.value,
+    )
     session.execute(
         sa.update(ExperienceRow)
         .where(
-            ExperienceRow.id == experience_id,
-            ExperienceRow.status == ExperienceStatus.CLAIMED,
-            ExperienceRow.seq.in_(_trained_by(cycle_id)),
+            ExperienceRow.instance_id == instance_id,
+            ExperienceRow.status == ExperienceStatus.SET_ASIDE,
         )
-        .values(status=ExperienceStatus.QUARANTINED, reason=reason)
+        .values(status=is_waiting, reason=None)
         .execution_options(synchronize_session=False)
     )
 

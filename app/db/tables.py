@@ -154,6 +154,7 @@ class ExperienceRow(Table):
     response: Mapped[str]
     history: Mapped[list[Any]]
     system_prompt: Mapped[str | None]
+    finish_reason: Mapped[str | None]
     tool_calls: Mapped[list[Any]]
     extra: Mapped[dict[str, Any]] = mapped_column("metadata")
     occurred_at: Mapped[datetime | None]

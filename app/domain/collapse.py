@@ -1,4 +1,4 @@
-"""The collapse filter at ingest: replies that would teach the model to repeat itself.
+"""The collapse filter at ingest: replies that would teach the model to repeat itself, or nothing.
 
 A collapsed reply scores as salient and, trained on, makes the collapse permanent; so it is told
 apart before salience counts. Pure: the caller passes the instance's earlier responses in.
@@ -6,11 +6,12 @@ apart before salience counts. Pure: the caller passes the instance's earlier res
 
 from __future__ import annotations
 
-import unicodedata
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from app.domain.reply_parts import ReplyParts, is_all_control_tokens, part_reply, said_in
 from app.domain.words import ReplyWords, reply_words
 
 RECENT_RESPONSES_FOR_SIMILARITY = 10
@@ -19,10 +20,30 @@ REPEATED_NGRAM_WORDS = 5
 REPEATED_NGRAM_LIMIT = 3
 QUESTION_MARK_LIMIT = 10
 
-_SYMBOLS = frozenset({"So", "Sk", "Mn", "Me", "Cf"})
-"""Unicode categories that an emoji may end on: a reply may well end on one."""
-
-_CLOSING = frozenset(""".!?…。！？:;)]}"'”’»*_`~|>""")
+_ERROR_WORDS = (
+    r"(?:error|exception|traceback|fail(?:ed|ure)|timed?[- ]?out|unreachable|unavailable"
+    r"|refused|no (?:response|answer|reply|output)|silence|empty response)"
+)
+_ERROR_BEGINS = re.compile(rf"(?!(?:i|we)\b)(?:\w+\s+){{0,2}}{_ERROR_WORDS}\b", re.IGNORECASE)
+_BRACKETED = re.compile(
+    r"\s*[\[(](?P<text>[^\[\]()]*(?:[\[(][^\[\]()]*[\])][^\[\]()]*)*)[\])]?\.?\s*"
+)
+"""A text that is one pair of brackets, with pairs in it at most one deep; the last may be cut."""
+_ERROR_TEXTS = re.compile(
+    # The runners of SAGE: what they put in a reply's place, whatever follows.
+    r"\s*(?:\[sage processing error|\[ollamairp\s*:|\[daemon unreachable|\(no response\b"
+    # A mark as in a log, before a message.
+    r"|\[(?:error|exception|fatal|traceback|time-?out|failed)\](?!\()"
+    r"|traceback \(most recent call last\)"
+    # Nothing but the words that there was none, perhaps from whom.
+    r"|no (?:response|answer|reply|output)(?: (?:from|by) (?:the )?"
+    r"(?:model|server|daemon|llm|ollama|backend|api|assistant|sage))?[.!]?\s*$"
+    r"|(?:error|exception)\s*:[^\n]*\b(?:connection|time-?out|timed out|http|refused|cuda|memory"
+    r"|unreachable|unavailable)\b[^\n]*$)",
+    re.IGNORECASE,
+)
+"""What runners leave in place of a reply. Brackets alone are none: people set stage directions,
+links, names and ticks in them (`[smiles softly]`, `[See the log](…)`, `[Sprout]: …`, `[x] …`)."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -46,14 +67,17 @@ class CollapseFinding:
 def find_collapse(response: str, recent_responses: Sequence[str]) -> CollapseFinding:
     """Judge one response against the instance's recent ones (newest last).
 
-    Jaccard: `|A & B| / |A | B|` over the sets of lower-cased words.
+    Judged is what was said, without reasoning and tool calls. Jaccard: `|A & B| / |A | B|` over
+    the sets of lower-cased words.
     """
-    words = reply_words(response)
+    parts = part_reply(response)
+    words = reply_words(parts.said)
     recent = recent_responses[-RECENT_RESPONSES_FOR_SIMILARITY:]
     similarity = max(
-        [jaccard(words.distinct, reply_words(earlier).distinct) for earlier in recent], default=0.0
+        [jaccard(words.distinct, reply_words(said_in(earlier)).distinct) for earlier in recent],
+        default=0.0,
     )
-    return CollapseFinding(reason=_reason(words, similarity), similarity=similarity)
+    return CollapseFinding(reason=_reason(parts, words, similarity), similarity=similarity)
 
 
 def jaccard(first: frozenset[str], second: frozenset[str]) -> float:
@@ -63,18 +87,9 @@ def jaccard(first: frozenset[str], second: frozenset[str]) -> float:
     return common / union if union else 0.0
 
 
-def looks_truncated(response: str) -> bool:
-    """Whether a reply ends without closing punctuation, as one cut at a length cap does.
-
-    Such a reply is kept, but its end-of-turn token is not a training target.
-    """
-    last = response.rstrip()[-1:]
-    return bool(last) and last not in _CLOSING and unicodedata.category(last) not in _SYMBOLS
-
-
-def _reason(words: ReplyWords, similarity: float) -> str | None:
-    if words.lowered.lstrip().startswith("[") or "no response" in words.lowered:
-        return "error_text: the reply is an error message, not an answer"
+def _reason(parts: ReplyParts, words: ReplyWords, similarity: float) -> str | None:
+    if (nothing := _says_nothing(parts)) is not None:
+        return nothing
     questions = words.lowered.count("?")
     if questions > QUESTION_MARK_LIMIT:
         return f"question_flood: {questions} question marks, at most {QUESTION_MARK_LIMIT}"
@@ -95,3 +110,23 @@ def _count_ngrams(words: list[str]) -> Iterable[int]:
     """How often each run of words occurs."""
     runs = zip(*(words[i:] for i in range(REPEATED_NGRAM_WORDS)), strict=False)
     return Counter(runs).values()
+
+
+def _is_error_text(said: str) -> bool:
+    if _ERROR_TEXTS.match(said):
+        return True
+    whole = _BRACKETED.fullmatch(said) if said.lstrip()[:1] in {"[", "("} else None
+    return whole is not None and _ERROR_BEGINS.match(whole["text"]) is not None
+
+
+def _says_nothing(parts: ReplyParts) -> str | None:
+    """Why a reply is none at all, or None."""
+    if parts.is_unfinished:
+        return f"unfinished_thinking: {parts.opening} is opened and never closed"
+    if is_all_control_tokens(parts.said):
+        return "control_tokens: the reply is nothing but control tokens of a chat template"
+    if not parts.said.strip():
+        return "nothing_said: the reply is reasoning or tool calls alone, without an answer"
+    if _is_error_text(parts.said):
+        return "error_text: the reply is an error message, not an answer"
+    return None

@@ -2,12 +2,12 @@
 
 Salience alone would train a flood of one exercise twenty times over, and perhaps nothing of what is
 rarely said. Pure: experiences come with their traits, what counts towards the salience mass before
-what an earlier cycle set aside, of each the most salient first. In order of precedence: near copies
+what an earlier cycle left out, of each the most salient first. In order of precedence: near copies
 of what is taken, and what is more than a share, stay out; then floors bring in what is too rare, in
 place of the last.
 
 What is left out: a near copy teaches nothing more once its like is trained, so it is filtered then,
-also where it is more than a share, or was set aside before: a later cycle would train it.
+also where it is more than a share, or was left out before: a later cycle would train it.
 More of one prompt than a cycle takes is worth learning, and waits on; but the cycle that
 left it out takes it from the salience mass, or the mass of a flood would start cycle after cycle
 of `MIN_ALIKE` experiences, and the share would hold for each of them and not for what is learned.

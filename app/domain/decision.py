@@ -11,6 +11,10 @@ from pydantic import Field
 
 from app.domain.policy import Promotion, SleepPolicy
 
+MAX_BACKOFF_SECONDS = 24 * 3600.0
+MAX_DOUBLINGS = 40
+"""Beyond both nothing waits longer; the second only keeps the numbers small."""
+
 
 class Trigger(StrEnum):
     """Who asked for a cycle."""
@@ -29,7 +33,11 @@ class SleepState:
         local_time: The same instant as a wall clock at the instance's place shows it.
         mass: Sum of `total` over buffered experiences that count.
         count: How many those are.
-        last_cycle_ended_at: End of the last cycle that was not cancelled.
+        last_cycle_ended_at: End of the last cycle that came to its verdict: one that failed, or was
+            cancelled, was no sleep.
+        failures: Cycles that failed since then.
+        last_failed_at: End of the last of them.
+        cancelled_at: When the last cycle of all was cancelled; None if it was not.
         last_exchange_at: When the last exchange was received.
         has_active_cycle: A cycle of the instance is queued or running.
         has_candidate: An accepted checkpoint waits for a person.
@@ -45,6 +53,9 @@ class SleepState:
     has_active_cycle: bool
     has_candidate: bool = False
     faults: tuple[str, ...] = ()
+    failures: int = 0
+    last_failed_at: datetime | None = None
+    cancelled_at: datetime | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -86,6 +97,8 @@ def decide(state: SleepState, policy: SleepPolicy) -> SleepDecision:
             text=f"{state.count} experiences, minimum {policy.min_experiences}",
         ),
         _interval_reason(state, policy),
+        *_failure_reasons(state, policy),
+        *_cancel_reasons(state, policy),
         _idle_reason(state, policy),
         _quiet_reason(state, policy),
         *_candidate_reasons(state, policy),
@@ -110,6 +123,34 @@ def _interval_reason(state: SleepState, policy: SleepPolicy) -> Reason:
         rule="interval",
         is_met=is_met,
         text=f"last cycle {in_words(elapsed)} ago, minimum {in_words(policy.min_interval_seconds)}",
+    )
+
+
+def _failure_reasons(state: SleepState, policy: SleepPolicy) -> tuple[Reason, ...]:
+    """What failed may fail again, so each time it waits twice as long, up to a day."""
+    if not state.failures or state.last_failed_at is None:
+        return ()
+    doublings = min(state.failures - 1, MAX_DOUBLINGS)
+    wait = min(policy.failure_backoff_seconds * 2**doublings, MAX_BACKOFF_SECONDS)
+    elapsed = (state.now - state.last_failed_at).total_seconds()
+    cycles = "cycle" if state.failures == 1 else "cycles in a row"
+    text = f"{state.failures} failed {cycles}, the last {in_words(elapsed)} ago"
+    is_met = elapsed >= wait or elapsed < 0
+    return (Reason(rule="failures", is_met=is_met, text=f"{text}; again after {in_words(wait)}"),)
+
+
+def _cancel_reasons(state: SleepState, policy: SleepPolicy) -> tuple[Reason, ...]:
+    """Who cancelled a cycle wanted none now; the next look must not start it again."""
+    if state.cancelled_at is None:
+        return ()
+    elapsed = (state.now - state.cancelled_at).total_seconds()
+    return (
+        Reason(
+            rule="cancelled",
+            is_met=elapsed >= policy.cancel_pause_seconds or elapsed < 0,
+            text=f"the last cycle was cancelled {in_words(elapsed)} ago; by itself again after "
+            f"{in_words(policy.cancel_pause_seconds)}",
+        ),
     )
 
 

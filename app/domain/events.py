@@ -48,6 +48,7 @@ class EventType(StrEnum):
     CHECKPOINT_DELETED = "checkpoint.deleted"
     EXPERIENCE_ERASED = "experience.erased"
     EXPERIENCE_EXPIRED = "experience.expired"
+    EXPERIENCES_SET_ASIDE = "experiences.set_aside"
     REBUILD_REQUESTED = "instance.rebuild_requested"
 
 
@@ -176,6 +177,14 @@ class TextsExpired:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class ExperiencesSetAside:
+    """A cycle could not put these before its model; each has its reason with it."""
+
+    experience_ids: tuple[str, ...]
+    codes: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class RebuildRequested:
     """Someone wants a new start from the base, in place of `from`."""
 
@@ -201,6 +210,7 @@ EventFacts = (
     | CheckpointDeleted
     | ExperienceErased
     | TextsExpired
+    | ExperiencesSetAside
     | RebuildRequested
     | NoFacts
 )
@@ -230,6 +240,7 @@ EVENTS: Mapping[EventType, type[EventFacts]] = {
     EventType.CHECKPOINT_DELETED: CheckpointDeleted,
     EventType.EXPERIENCE_ERASED: ExperienceErased,
     EventType.EXPERIENCE_EXPIRED: TextsExpired,
+    EventType.EXPERIENCES_SET_ASIDE: ExperiencesSetAside,
     EventType.REBUILD_REQUESTED: RebuildRequested,
 }
 

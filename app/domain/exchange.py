@@ -22,6 +22,8 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from app.domain.completeness import FinishReason
+
 MAX_TEXT_CHARACTERS = 65_536
 MAX_HISTORY_TURNS = 200
 MAX_TOOL_CALLS = 100
@@ -34,6 +36,7 @@ Slug = Annotated[str, StringConstraints(pattern=SLUG_PATTERN)]
 """`<machine>-<model>`, such as `sprout-qwen2.5-0.5b`."""
 
 Text = Annotated[str, StringConstraints(min_length=1, max_length=MAX_TEXT_CHARACTERS)]
+SystemPrompt = Annotated[str, StringConstraints(max_length=MAX_TEXT_CHARACTERS)]
 Label = Annotated[str, StringConstraints(min_length=1, max_length=256)]
 Component = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 
@@ -54,6 +57,7 @@ EXAMPLE: dict[str, JsonValue] = {
         {"role": "assistant", "content": "Good evening. I notice that it is late."},
     ],
     "tool_calls": [{"name": "read_diary", "arguments": {"day": "2026-01-17"}, "success": True}],
+    "finish_reason": "stop",
     "metadata": {"temperature": 0.7},
 }
 """What the OpenAPI document shows of an exchange."""
@@ -115,19 +119,34 @@ class Exchange(BaseModel):
     history: Annotated[list[HistoryTurn], Field(max_length=MAX_HISTORY_TURNS)] = Field(
         default_factory=list
     )
-    system_prompt: Text | None = None
+    system_prompt: Annotated[
+        SystemPrompt | None, Field(description="None: the instance's; empty: none was used.")
+    ] = None
+    finish_reason: Annotated[
+        FinishReason | None,
+        Field(
+            strict=False,
+            description="How the reply ended, as in the OpenAI form; `length` means cut. Without "
+            "it only strong signs count as a cut.",
+        ),
+    ] = None
     tool_calls: Annotated[list[ToolCall], Field(max_length=MAX_TOOL_CALLS)] = Field(
         default_factory=list
     )
     metadata: dict[str, Any] = Field(default_factory=dict)
     salience: CallerSalience | None = None
 
-    @field_validator("prompt", "response", "system_prompt")
+    @field_validator("prompt", "response")
     @classmethod
-    def _not_blank(cls, value: str | None) -> str | None:
-        if value is not None and not value.strip():
+    def _not_blank(cls, value: str) -> str:
+        if not value.strip():
             raise PydanticCustomError("blank_text", "must hold more than white space")
         return value
+
+    @field_validator("system_prompt")
+    @classmethod
+    def _blank_is_none_used(cls, value: str | None) -> str | None:
+        return value if value is None or value.strip() else ""
 
     @field_validator("occurred_at", mode="before")
     @classmethod

@@ -3,17 +3,19 @@
 buffered -> claimed -> consolidated      held_out (by hash, 1 in 10; never trained on)
    ^          |  released when a cycle fails, is rejected or is cancelled;
    +----------+  quarantined after `MAX_ATTEMPTS` attempts
-below_threshold   filtered(reason)   erased (text removed, hash kept)
+below_threshold   filtered(reason)   set_aside(reason)   erased (text removed, hash kept)
 
 `below_threshold` may be trained, and does not count towards the salience mass: too little salience,
 or more of one prompt than a cycle takes (`app.domain.curation`). `filtered` is never trained: what
-the collapse filter refused, or a near copy of what was.
+the collapse filter refused, or a near copy of what was. `set_aside` is what a cycle could not put
+before its model: the chat template refuses it, or it does not fit; another base model, or more
+room, gives it back.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -35,6 +37,7 @@ class ExperienceStatus(StrEnum):
     BELOW_THRESHOLD = "below_threshold"
     FILTERED = "filtered"
     QUARANTINED = "quarantined"
+    SET_ASIDE = "set_aside"
     ERASED = "erased"
 
 
@@ -52,6 +55,7 @@ class CycleRole(StrEnum):
     TRAIN = "train"
     REHEARSAL = "rehearsal"
     HELD_OUT = "held_out"
+    SET_ASIDE = "set_aside"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -85,17 +89,49 @@ class TrainingExchange:
     metadata: Mapping[str, Any] = field(default_factory=dict)
 
 
-def content_hash(prompt: str, response: str) -> str:
-    """SHA-256 over prompt and response, hex; a length prefix tells ('a', 'bc') from ('ab', 'c')."""
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Unfit:
+    """An experience that a cycle could not put before its model, and why.
+
+    Attributes:
+        code: As of an error: `chat-template-refuses`, `exchange-too-long`, `no-supervised-tokens`.
+        text: In words, without a word of the exchange's own.
+    """
+
+    experience_id: str
+    code: str
+    text: str
+
+
+def content_hash(prompt: str, response: str, history: Sequence[tuple[str, str]] = ()) -> str:
+    """SHA-256 over prompt, response and, where there is one, the history; hex.
+
+    The same words after other words are another exchange. A length before each text tells
+    ('a', 'bc') from ('ab', 'c').
+
+    Args:
+        history: Earlier turns, role and content, oldest first.
+    """
     encoded = prompt.encode()
     digest = hashlib.sha256(len(encoded).to_bytes(8, "big"))
     digest.update(encoded)
     digest.update(response.encode())
+    if history:
+        # One digest in another keeps what has no history the hash that it always had.
+        digest = hashlib.sha256(digest.digest())
+        for text in (part for turn in history for part in turn):
+            encoded = text.encode()
+            digest.update(len(encoded).to_bytes(8, "big"))
+            digest.update(encoded)
     return digest.hexdigest()
 
 
 def is_held_out(content_sha256: str) -> bool:
-    """Whether the hash falls into the tenth that is kept for evaluation and never trained on."""
+    """Whether an exchange falls into the tenth that is kept for evaluation and never trained on.
+
+    Args:
+        content_sha256: Of prompt and response alone, whatever stood before them.
+    """
     return int(content_sha256[:8], 16) % HELD_OUT_ONE_IN == 0
 
 

@@ -13,6 +13,7 @@ from app.domain.curation import Floor, LeftOut
 from app.domain.experience import TrainingExchange
 from app.domain.gate import GatePolicy
 from app.domain.recipe import Recipe
+from app.domain.reply_parts import Thinking
 
 HELD_BEFORE_TOLD: Mapping[str, Any] = {"anchor_weight": 0.0, "anchor_interval": 1}
 """Hyper-parameters that an older plan does not tell, and what a cycle did then: it trained without
@@ -54,7 +55,7 @@ class CyclePlan:
     """All that a cycle needs to run, and to be run again with the same result.
 
     Attributes:
-        experience_ids: In training order, most salient first, but what an earlier cycle set aside
+        experience_ids: In training order, most salient first, but what an earlier cycle left out
             last; rehearsal and held-out apart.
         data_sha256: Over the content hashes of all three lists in order.
         min_salience: The limit the selection was made with.
@@ -63,6 +64,7 @@ class CyclePlan:
             for all.
         replaces_checkpoint_id: What was `current` when the cycle was queued; its result goes live
             only where that still stands. The parent, unless the cycle starts from the base again.
+        thinking: What of a thinking model's replies is trained.
         left_out: Which rule of curation kept which experiences out of the cycle.
         floors: What became of the floors of categories.
     """
@@ -80,6 +82,7 @@ class CyclePlan:
     probe_prompts: tuple[str, ...]
     replaces_checkpoint_id: str | None = None
     rehearsal_count: int | None = None
+    thinking: Thinking = Thinking.STRIP
     left_out: tuple[LeftOut, ...] = ()
     floors: tuple[Floor, ...] = ()
 
@@ -124,6 +127,7 @@ class TrainingJob:
     held_out: tuple[TrainingExchange, ...]
     probe_prompts: tuple[str, ...] = ()
     rehearsal_count: int | None = None
+    thinking: Thinking = Thinking.STRIP
     replaced_adapter: Path | None = None
     replaced_base_sha256: str | None = None
     gate: GatePolicy = field(default_factory=GatePolicy)

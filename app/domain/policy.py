@@ -19,6 +19,7 @@ from app.domain.categories import (
 )
 from app.domain.declared import DECLARED, Share, lay_fields_over
 from app.domain.near_copies import MIN_JACCARD
+from app.domain.reply_parts import Thinking
 
 _QUIET_HOURS = re.compile(r"((?:[01]\d|2[0-3]):[0-5]\d)-((?:[01]\d|2[0-3]):[0-5]\d)", re.ASCII)
 
@@ -107,6 +108,14 @@ class SleepPolicy:
     min_interval_seconds: Annotated[
         FiniteFloat, Field(ge=0, description="Between the last cycle's end and the next.")
     ] = 6 * 3600.0
+    failure_backoff_seconds: Annotated[
+        FiniteFloat,
+        Field(ge=0, description="After a failed cycle; twice as long after each more in a row."),
+    ] = 600.0
+    cancel_pause_seconds: Annotated[
+        FiniteFloat,
+        Field(ge=0, description="After a cancelled cycle, before one starts by itself."),
+    ] = 3600.0
     idle_seconds: Annotated[
         FiniteFloat, Field(ge=0, description="Without an exchange, before a cycle starts.")
     ] = 60.0
@@ -120,6 +129,13 @@ class SleepPolicy:
     max_experiences: Annotated[
         int, Field(ge=1, le=4096, description="Of one cycle, rehearsal apart.")
     ] = 256
+    thinking: Annotated[
+        Thinking,
+        Field(
+            strict=False,
+            description="Of a thinking model's replies: strip learns the answer alone, or keep.",
+        ),
+    ] = Thinking.STRIP
     max_prompt_share: Annotated[
         Share, Field(description="Of a cycle, for one prompt; 1: no rule.")
     ] = 0.25

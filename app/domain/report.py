@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from app.domain.experience import Unfit
 from app.domain.measurement import Measurement
 from app.domain.replies import ReplyMeasures
 from app.domain.stored import Figure
@@ -110,6 +111,7 @@ class TrainingReport:
         rehearsed_ids: What of the rehearsal pool was trained on.
         variations: What was made of the trained experiences beside them; None where the recipe
             asks for none.
+        unfit: What of the cycle's experiences could not be put before the model, and why.
         trained_tokens: Tokens that went through forward and backward, without padding.
         supervised_tokens: Those of them on which loss was taken.
         seconds: Wall time by stage.
@@ -137,6 +139,7 @@ class TrainingReport:
     best_epoch: int = 0
     rehearsed_ids: tuple[str, ...] = ()
     variations: VariationSummary | None = None
+    unfit: tuple[Unfit, ...] = ()
 
     @property
     def measures(self) -> Evaluation:

@@ -17,7 +17,14 @@ from app.db.engine import Database
 from app.db.tables import CheckpointRow, SleepCycleRow
 from app.domain.checkpoint import Alias, CheckpointFile, CheckpointStatus
 from app.domain.curation import NEAR_COPIES
-from app.domain.events import CycleJudged, CycleRequeued, EventType, WorkerEnded
+from app.domain.events import (
+    CycleJudged,
+    CycleRequeued,
+    EventType,
+    ExperiencesSetAside,
+    WorkerEnded,
+)
+from app.domain.experience import Unfit
 from app.domain.gate import Verdict
 from app.domain.policy import Promotion
 from app.domain.progress import RUNNING_STATUSES, CycleError, CycleStatus
@@ -74,6 +81,7 @@ def complete_cycle(
         )
         cycle = sleep_cycles.get_cycle(session, cycle_id)
         lineage.keep_rehearsed(session, cycle_id, report.rehearsed_ids)
+        _set_aside(session, cycle, report.unfit, now=now)
         checkpoint = _register(session, cycle, publication, report, verdict, now=now)
         if verdict.is_accepted:
             statuses.consolidate_claimed(session, cycle_id)
@@ -94,19 +102,19 @@ def fail_cycle(
     code: str,
     message: str,
     now: datetime,
-    experience_id: str | None = None,
+    unfit: Sequence[Unfit] = (),
 ) -> None:
     """End a cycle as failed and give its experiences back.
 
     Args:
-        experience_id: The one that is to blame; it is quarantined, so that the next cycle can go
-            on without it.
+        unfit: What could not be put before the model; it is set aside, so that the next cycle goes
+            on without.
 
     Raises: CycleOwnershipLost.
     """
     with db.write() as session:
-        if experience_id is not None:
-            statuses.quarantine_claimed(session, cycle_id, experience_id, f"failed: {code}")
+        if unfit:
+            _set_aside(session, sleep_cycles.get_cycle(session, cycle_id), unfit, now=now)
         _fail(session, cycle_id, code, message, now=now, worker_id=worker_id)
 
 
@@ -203,6 +211,27 @@ def _register(
     )
 
 
+def _set_aside(
+    session: Session, cycle: SleepCycleRow, unfit: Sequence[Unfit], *, now: datetime
+) -> None:
+    """Name each that the cycle could not give its model, whatever became of the others."""
+    if not unfit:
+        return
+    statuses.set_aside(session, {one.experience_id: f"{one.code}: {one.text}" for one in unfit})
+    lineage.set_aside(session, cycle.id, [one.experience_id for one in unfit])
+    events.append_event(
+        session,
+        type_=EventType.EXPERIENCES_SET_ASIDE,
+        instance_id=cycle.instance_id,
+        cycle_id=cycle.id,
+        now=now,
+        facts=ExperiencesSetAside(
+            experience_ids=tuple(one.experience_id for one in unfit),
+            codes=tuple(one.code for one in unfit),
+        ),
+    )
+
+
 def _settle_left_out(session: Session, cycle: SleepCycleRow) -> None:
     """What the cycle left out weighs no longer; why each does so is in `app.domain.curation`."""
     for left_out in cycle.plan.left_out:
@@ -213,7 +242,7 @@ def _settle_left_out(session: Session, cycle: SleepCycleRow) -> None:
             statuses.filter_copies(session, copies, reason=why)
         else:
             why = f"cycle {cycle.number} left it out: {left_out.text.partition(': ')[2]}"
-            statuses.set_aside(session, ids, reason=why)
+            statuses.leave_out(session, ids, reason=why)
 
 
 def _publish_alias(

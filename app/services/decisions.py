@@ -17,8 +17,10 @@ from app.domain.policy import Promotion
 from app.domain.progress import CycleStatus
 from app.services.instances import EffectiveInstance, effective, load_effective
 
-ENDED_BY_WORK = (CycleStatus.SUCCEEDED, CycleStatus.REJECTED, CycleStatus.FAILED)
-"""States whose end starts the waiting interval; a cancel does not."""
+ENDED_BY_A_VERDICT = (CycleStatus.SUCCEEDED, CycleStatus.REJECTED)
+"""States whose end starts the waiting interval: what failed or was cancelled was no sleep."""
+
+ENDED = (*ENDED_BY_A_VERDICT, CycleStatus.FAILED, CycleStatus.CANCELLED)
 
 
 def list_due(db: Database, *, slugs: Collection[str] | None, now: datetime) -> list[str]:
@@ -57,7 +59,9 @@ def decide_many_within(
     """The decisions on some instances, in their order; as many queries as for one."""
     ids = [instance.row.id for instance in wanted]
     totals = instances.totals_by_status(session, ids)
-    last_ended = sleep_cycles.last_ended_by_instance(session, ids, ENDED_BY_WORK)
+    slept = sleep_cycles.last_ended_by_instance(session, ids, ENDED_BY_A_VERDICT)
+    ended = sleep_cycles.last_ended_by_instance(session, ids, ENDED)
+    failures = sleep_cycles.failures_by_instance(session, ids, since=ENDED_BY_A_VERDICT)
     active = sleep_cycles.active_by_instance(session, ids)
     manual = [item.row.id for item in wanted if item.policy.promotion is Promotion.MANUAL]
     proposed = (
@@ -66,7 +70,9 @@ def decide_many_within(
     decisions: list[SleepDecision] = []
     for instance in wanted:
         buffered = totals[instance.row.id].get(ExperienceStatus.BUFFERED)
-        last = last_ended.get(instance.row.id)
+        last, newest = slept.get(instance.row.id), ended.get(instance.row.id)
+        failed = failures.get(instance.row.id)
+        was_cancelled = newest is not None and newest.status == CycleStatus.CANCELLED
         state = SleepState(
             now=now,
             local_time=now.astimezone(ZoneInfo(instance.timezone)).time(),
@@ -77,6 +83,9 @@ def decide_many_within(
             has_active_cycle=instance.row.id in active,
             has_candidate=instance.row.id in proposed,
             faults=instance.faults,
+            failures=failed.count if failed else 0,
+            last_failed_at=failed.last_at if failed else None,
+            cancelled_at=newest.finished_at if newest and was_cancelled else None,
         )
         decisions.append(decide(state, instance.policy))
     return decisions

@@ -18,11 +18,8 @@ from app.clock import new_id
 from app.db import ingest
 from app.db.engine import Database
 from app.db.seen_words import SeenWords
-from app.domain.collapse import (
-    RECENT_RESPONSES_FOR_SIMILARITY,
-    find_collapse,
-    looks_truncated,
-)
+from app.domain.collapse import RECENT_RESPONSES_FOR_SIMILARITY, find_collapse
+from app.domain.completeness import is_cut
 from app.domain.declared import lay_usable_over
 from app.domain.exchange import Exchange
 from app.domain.experience import (
@@ -32,6 +29,7 @@ from app.domain.experience import (
     status_at_ingest,
 )
 from app.domain.policy import lay_over_policy
+from app.domain.reply_parts import said_in
 from app.domain.salience import (
     CALLER_SCORER,
     COMPONENTS,
@@ -129,11 +127,7 @@ def _ingest_into(
         memory = _Memory(connection, db.seen_words, instance.id, [exchange for exchange, _ in new])
         policy, _ = lay_usable_over(lay_over_policy, db.defaults.policy, instance.policy)
         for exchange, row in new:
-            row.update(
-                _judge(
-                    exchange, row["content_sha256"], memory=memory, min_salience=policy.min_salience
-                )
-            )
+            row.update(_judge(exchange, memory=memory, min_salience=policy.min_salience))
             memory.add(exchange.response)
         ingest.insert_experiences(connection, instance.id, [row for _, row in new], received_at=now)
         ingest.record_exchange_at(connection, instance.id, now)
@@ -149,7 +143,7 @@ def _tell_apart(
     Returns:
         A result for each, and the new exchanges with their rows, which wait for their scores.
     """
-    hashes = [content_hash(s.exchange.prompt, s.exchange.response) for s in submissions]
+    hashes = _hashes(connection, instance_id, [s.exchange for s in submissions])
     known = _Known(connection, instance_id, submissions, hashes)
     results: list[IngestResult] = []
     new: list[tuple[Exchange, dict[str, Any]]] = []
@@ -167,6 +161,25 @@ def _tell_apart(
             new.append((submission.exchange, row))
         results.append(IngestResult(outcome=outcome, experience=row))
     return results, new
+
+
+def _hashes(connection: Connection, instance_id: int, exchanges: Sequence[Exchange]) -> list[str]:
+    """The content hash of each; that of what was stored with a history before it was part of it."""
+    older = {
+        content_hash(exchange.prompt, exchange.response): exchange
+        for exchange in exchanges
+        if exchange.history
+    }
+    stored = ingest.histories_by_hash(connection, instance_id, older) if older else {}
+    hashes = []
+    for exchange in exchanges:
+        turns = [turn.model_dump() for turn in exchange.history]
+        sha256 = content_hash(exchange.prompt, exchange.response)
+        if turns and stored.get(sha256) != turns:
+            history = [(turn.role, turn.content) for turn in exchange.history]
+            sha256 = content_hash(exchange.prompt, exchange.response, history)
+        hashes.append(sha256)
+    return hashes
 
 
 class _Known:
@@ -230,7 +243,7 @@ class _Memory:
         self.recent = ingest.list_recent_responses(
             connection, instance_id, RECENT_RESPONSES_FOR_SIMILARITY
         )
-        self._words = {e.response: distinct_words(e.response) for e in exchanges}
+        self._words = {e.response: distinct_words(said_in(e.response)) for e in exchanges}
         said = frozenset[str]().union(*self._words.values())
         self.new_words = seen_words.find_new(connection, instance_id, said)
         self._unsaid = set(self.new_words)
@@ -264,29 +277,29 @@ def _sent(submission: Submission, sha256: str) -> dict[str, Any]:
         "response": exchange.response,
         "history": exchange.history,
         "system_prompt": exchange.system_prompt,
+        "finish_reason": exchange.finish_reason,
         "tool_calls": exchange.tool_calls,
         "metadata": exchange.metadata,
         "occurred_at": exchange.occurred_at,
     }
 
 
-def _judge(
-    exchange: Exchange, sha256: str, *, memory: _Memory, min_salience: float
-) -> dict[str, Any]:
+def _judge(exchange: Exchange, *, memory: _Memory, min_salience: float) -> dict[str, Any]:
     """Score and filter one new exchange; returns the columns of its row that say so."""
     finding = find_collapse(exchange.response, memory.recent)
     if exchange.salience is None:
         salience = score(
-            exchange.response,
+            said_in(exchange.response),
             tool_uses=[
                 ToolUse(name=call.name, is_success=call.success) for call in exchange.tool_calls
             ],
-            recent_responses=memory.recent,
+            recent_responses=[said_in(earlier) for earlier in memory.recent],
             new_word_share=memory.new_word_share(exchange.response),
         )
     else:
         salience = Salience(**{name: getattr(exchange.salience, name) for name in COMPONENTS})
-    is_kept_out = is_held_out(sha256)
+    # By the words themselves: what is learned after one history is no yardstick after another.
+    is_kept_out = is_held_out(content_hash(exchange.prompt, exchange.response))
     status = status_at_ingest(
         salience=salience,
         is_filtered=finding.is_filtered,
@@ -303,6 +316,6 @@ def _judge(
         "status": status.value,
         "reason": reason,
         "similarity": finding.similarity,
-        "is_truncated": looks_truncated(exchange.response),
+        "is_truncated": is_cut(exchange.response, exchange.finish_reason),
         "is_kept_out": is_kept_out,
     }

@@ -110,7 +110,8 @@ def put_instance(
 ) -> tuple[EffectiveInstance, bool]:
     """Create or replace an instance's settings; what `values` leaves out becomes the default.
 
-    A changed `min_salience` regrades the experiences that wait.
+    A changed `min_salience` regrades the experiences that wait; another base model, system prompt
+    or length gives back what the one before could not hold.
 
     Args:
         slug: Becomes a directory's name, so it is checked here whoever calls.
@@ -136,16 +137,26 @@ def put_instance(
         is_new = row is None
         if row is None:
             row = instances.insert_instance(session, slug=slug, now=now)
-        before = effective(session, row).policy
+        before = effective(session, row)
         empty = {"base_model": None, "system_prompt": None, "timezone": None}
         instances.update_instance(
             session, row.id, {**empty, "policy": {}, "recipe": {}, **values}, now=now
         )
         session.refresh(row)
         after = effective(session, row)
-        if after.policy.min_salience != before.min_salience:
+        if after.policy.min_salience != before.policy.min_salience:
             statuses.regrade(session, row.id, after.policy.min_salience)
+        if _holds_other_exchanges(before, after):
+            statuses.give_set_aside_back(session, row.id, after.policy.min_salience)
         return after, is_new
+
+
+def _holds_other_exchanges(before: EffectiveInstance, after: EffectiveInstance) -> bool:
+    return (before.base_model, before.system_prompt, before.recipe.max_length) != (
+        after.base_model,
+        after.system_prompt,
+        after.recipe.max_length,
+    )
 
 
 def load_effective(session: Session, slug: str) -> EffectiveInstance:

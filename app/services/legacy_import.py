@@ -110,6 +110,10 @@ def _exchange(record: Any, instance: str, zone: ZoneInfo) -> Exchange:
         values["session"] = str(number)
     elif number is not None:
         values["session"] = number
+    # What the older scripts did not write, and others do.
+    for name in ("finish_reason", "history", "system_prompt"):
+        if record.get(name) is not None:
+            values[name] = record[name]
     if record.get("salience") is not None:
         values["salience"] = _salience(record["salience"])
     return Exchange.model_validate(values)

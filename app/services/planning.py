@@ -136,6 +136,7 @@ def plan_within(
         experience_ids=tuple(item.id for item in selection.train),
         rehearsal_ids=tuple(item.id for item in selection.rehearsal),
         rehearsal_count=selection.rehearsal_count,
+        thinking=instance.policy.thinking,
         held_out_ids=tuple(item.id for item in selection.held_out),
         data_sha256=selection.data_sha256,
         probe_prompts=instance.probe_prompts,

@@ -35,7 +35,6 @@ from app.training.generation import Draw, continue_prompts
 from app.training.kept import KeptFiles
 from app.training.loading import BaseModel
 from app.training.states import supervised_states
-from app.training.template import stop_ids
 
 ANCHOR_TOKENS = 60
 """Of an answer, at most. A guess."""
@@ -116,14 +115,16 @@ def load_or_make_references(base: BaseModel, kept: KeptFiles) -> References:
     encoder = ChatEncoder(base.tokenizer, system_prompt="", max_length=_MAX_LENGTH)
     prompts = [tuple(encoder.encode_prompt(prompt)) for prompt in general_prompts().anchors]
     general = [_general_example(pair, encoder) for pair in general_prompts().general]
-    name = f"references-{_key(base, prompts, general)}.safetensors"
+    # Past the end of its turn a base goes on to invent the next one, and would be trained to.
+    end_ids = base.end_ids | encoder.end_ids
+    name = f"references-{_key(base, prompts, general, end_ids)}.safetensors"
     stored = kept.find_tensors(name)
     if stored is not None:
         found = _unpack(stored, len(prompts), general)
         if found is not None:
             return found
     made = References(
-        anchors=_reference(base, _answer(base, prompts)), general=_reference(base, general)
+        anchors=_reference(base, _answer(base, prompts, end_ids)), general=_reference(base, general)
     )
     kept.keep_tensors(name, _pack(made))
     return made
@@ -162,13 +163,15 @@ def log_probabilities(model: PreTrainedModel, hidden: torch.Tensor) -> torch.Ten
     return torch.log_softmax(logits.float(), dim=-1)
 
 
-def _answer(base: BaseModel, prompts: Sequence[tuple[int, ...]]) -> list[TrainingExample]:
+def _answer(
+    base: BaseModel, prompts: Sequence[tuple[int, ...]], end_ids: frozenset[int]
+) -> list[TrainingExample]:
     """The prompts with the base's own answers, its end of turn included where it came to one."""
     answers = continue_prompts(
         base.model,
         [Draw(prompt=prompt) for prompt in prompts],
         new_tokens=ANCHOR_TOKENS,
-        end_ids=stop_ids(base.tokenizer),
+        end_ids=end_ids,
     )
     return [
         _example(f"anchor-{number}", list(prompt) + answer, len(prompt))
@@ -223,7 +226,10 @@ def _reference(base: BaseModel, examples: Sequence[TrainingExample]) -> Referenc
 
 
 def _key(
-    base: BaseModel, prompts: Sequence[tuple[int, ...]], general: Sequence[TrainingExample]
+    base: BaseModel,
+    prompts: Sequence[tuple[int, ...]],
+    general: Sequence[TrainingExample],
+    end_ids: frozenset[int],
 ) -> str:
     """What else the answers depend on: template and tokenizer (in the ids), dtype and device."""
     facts = [
@@ -231,6 +237,7 @@ def _key(
         ANCHOR_TOKENS,
         str(base.dtype),
         base.device.type,
+        sorted(end_ids),
         [list(prompt) for prompt in prompts],
         [example["input_ids"].tolist() for example in general],
     ]

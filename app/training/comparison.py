@@ -15,7 +15,7 @@ from app.domain.calibration import ExampleLosses
 from app.domain.experience import TrainingExchange
 from app.training.chat import ChatEncoder
 from app.training.evaluate import token_log_probabilities
-from app.training.examples import count_targets, make_held_out_examples
+from app.training.examples import count_targets, make_examples
 from app.training.loading import load_base_model
 from app.training.lora import detach_adapter, read_adapter
 
@@ -34,7 +34,7 @@ def measure_adapters(
     """
     base = load_base_model(base_model)
     encoder = ChatEncoder(base.tokenizer, system_prompt=system_prompt, max_length=max_length)
-    examples = make_held_out_examples(held_out, encoder)
+    examples, _ = make_examples(held_out, encoder)
     tokens = tuple(count_targets(example) for example in examples)
     measured = []
     for adapter in adapters:

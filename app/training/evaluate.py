@@ -28,7 +28,6 @@ from app.training.loading import BaseModel
 from app.training.loss import losses_of
 from app.training.precision import fp32_forward
 from app.training.states import supervised_states
-from app.training.template import stop_ids
 
 REPLY_TOKENS = 40
 """Of a probe's reply, at most: enough to show a loop of a few words. A guess."""
@@ -132,7 +131,7 @@ def probe_replies(
         base.model,
         [Draw(prompt=tuple(encoder.encode_prompt(prompt)), seed=seed) for prompt, seed in wanted],
         new_tokens=REPLY_TOKENS,
-        end_ids=stop_ids(base.tokenizer),
+        end_ids=base.end_ids | encoder.end_ids,
     )
     texts = [base.tokenizer.decode(ids, skip_special_tokens=True) for ids in written]
     return tuple(
@@ -147,6 +146,7 @@ def replies_key(base: BaseModel, encoder: ChatEncoder, probe_prompts: Sequence[s
     facts = [
         str(base.dtype),
         base.device.type,
+        sorted(base.end_ids | encoder.end_ids),
         REPLY_TOKENS,
         REPLY_SEEDS,
         TEMPERATURE,

@@ -10,8 +10,8 @@ from typing import TypedDict
 
 import torch
 
-from app.domain.experience import TrainingExchange
-from app.errors import NoSupervisedTokens
+from app.domain.experience import TrainingExchange, Unfit
+from app.errors import ExchangeUnfit
 from app.training.chat import IGNORED_LABEL, ChatEncoder
 
 
@@ -37,7 +37,7 @@ class TrainingExample(TypedDict):
 
 
 def make_example(exchange: TrainingExchange, encoder: ChatEncoder) -> TrainingExample:
-    """Encode one exchange. Raises: ChatTemplateMissing, NoSupervisedTokens."""
+    """Encode one exchange. Raises: ExchangeUnfit."""
     encoded = encoder.encode(exchange)
     input_ids = torch.tensor(encoded.input_ids)
     return TrainingExample(
@@ -52,20 +52,20 @@ def make_example(exchange: TrainingExchange, encoder: ChatEncoder) -> TrainingEx
     )
 
 
-def make_held_out_examples(
+def make_examples(
     exchanges: Sequence[TrainingExchange], encoder: ChatEncoder
-) -> list[TrainingExample]:
-    """Encode the held-out exchanges; one without a supervised token measures nothing and is left.
-
-    A training example of that kind fails the cycle; as a yardstick it has simply no weight.
-    """
-    examples = []
+) -> tuple[list[TrainingExample], list[Unfit]]:
+    """Encode what can be encoded, in order, and name the rest: one exchange stops no other."""
+    examples: list[TrainingExample] = []
+    unfit: list[Unfit] = []
     for exchange in exchanges:
         try:
             examples.append(make_example(exchange, encoder))
-        except NoSupervisedTokens:
-            continue
-    return examples
+        except ExchangeUnfit as error:
+            unfit.append(
+                Unfit(experience_id=exchange.experience_id, code=error.code, text=error.message)
+            )
+    return examples, unfit
 
 
 def targets_of(example: TrainingExample) -> torch.Tensor:

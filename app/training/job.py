@@ -11,12 +11,12 @@ import json
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 
 import torch
 
 from app.domain.checkpoint import ADAPTER_FILE
-from app.domain.experience import CycleRole
+from app.domain.experience import CycleRole, TrainingExchange, Unfit
 from app.domain.plan import TrainingJob
 from app.domain.progress import Progress, Stage
 from app.domain.replies import SeededReply, measure_replies, names_in
@@ -27,7 +27,7 @@ from app.domain.report import (
     ProbeReply,
     TrainingReport,
 )
-from app.errors import BaseModelMismatch, TrainingStopped
+from app.errors import BaseModelMismatch, NothingFits, TrainingStopped
 from app.training.anchors import load_or_make_references
 from app.training.chat import ChatEncoder
 from app.training.environment import describe_environment, peak_memory_bytes
@@ -39,7 +39,7 @@ from app.training.evaluate import (
     probe_replies,
     token_log_probabilities,
 )
-from app.training.examples import TrainingExample, make_example, make_held_out_examples
+from app.training.examples import TrainingExample, make_examples
 from app.training.kept import KeptFiles
 from app.training.loading import BaseModel, load_base_model
 from app.training.loop import SleepTrainingLoop
@@ -57,7 +57,7 @@ from app.training.measures import (
     measure_parent,
     measures_name,
 )
-from app.training.models import base_sha256
+from app.training.models import base_name, base_sha256
 from app.training.rehearsal import choose_surprising
 from app.training.scaling import choose_scale
 from app.training.snapshots import SnapshotFile
@@ -103,10 +103,13 @@ def run_job(
         _demand_same_base(job, fingerprint)
         base = load_base_model(job.base_model)
         encoder = ChatEncoder(
-            base.tokenizer, system_prompt=job.system_prompt, max_length=job.recipe.max_length
+            base.tokenizer,
+            system_prompt=job.system_prompt,
+            max_length=job.recipe.max_length,
+            thinking=job.thinking,
         )
-        new, pool = _encode(job, encoder)
-        held_out = make_held_out_examples(job.held_out, encoder)
+        fit = _sort_out(job, encoder)
+        new, pool, held_out = fit.new, fit.pool, fit.held_out
     kept = KeptFiles(job.kept_directory, fingerprint)
 
     # While the base is bare: anchors, general answers and the base's replies are its own.
@@ -136,7 +139,7 @@ def run_job(
         of_parent = measure_parent(job, base, yardsticks, of_base)
         # By the model as it goes into this cycle: what the parent still knows needs no rehearsal.
         rehearsed = _rehearse(job, base, pool)
-    varied = _vary(job, base, encoder, new, seconds)
+    varied = _vary(job, base, encoder, fit, seconds)
     # Last, so that a window of batches seldom holds an experience and what was made of it.
     train = [*new, *rehearsed, *(varied.examples if varied else ())]
 
@@ -197,6 +200,7 @@ def run_job(
         loss_curve=tuple(run["loss_curve"]),
         validation_curve=tuple(run["validation_curve"]),
         best_epoch=run["best_epoch"],
+        unfit=fit.unfit,
         rehearsed_ids=tuple(example["experience_id"] for example in rehearsed),
         variations=varied.summary if varied else None,
         steps=run["steps"],
@@ -211,16 +215,39 @@ def run_job(
     )
 
 
-def _encode(
-    job: TrainingJob, encoder: ChatEncoder
-) -> tuple[list[TrainingExample], list[TrainingExample]]:
-    """What the cycle is about, and the rehearsal pool beside it."""
-    new: list[TrainingExample] = []
-    pool: list[TrainingExample] = []
-    for exchange in job.train:
-        is_old = exchange.role is CycleRole.REHEARSAL
-        (pool if is_old else new).append(make_example(exchange, encoder))
-    return new, pool
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Fit:
+    """What of a job the model can be given: the new exchanges with their examples, and the rest."""
+
+    exchanges: list[TrainingExchange]
+    new: list[TrainingExample]
+    pool: list[TrainingExample]
+    held_out: list[TrainingExample]
+    unfit: tuple[Unfit, ...]
+
+
+def _sort_out(job: TrainingJob, encoder: ChatEncoder) -> _Fit:
+    """Encode all that the cycle is about, and name what cannot be. Raises: NothingFits."""
+    wanted = [one for one in job.train if one.role is not CycleRole.REHEARSAL]
+    earlier = [one for one in job.train if one.role is CycleRole.REHEARSAL]
+    new, unfit = make_examples(wanted, encoder)
+    pool, _ = make_examples(earlier, encoder)  # learned once already, and left where they are
+    held_out, unfit_held_out = make_examples(job.held_out, encoder)
+    names = {one.experience_id for one in unfit}
+    unfit += unfit_held_out
+    if wanted and not new:
+        raise NothingFits(
+            f"none of {len(wanted)} exchanges can be put before {base_name(job.base_model)}: "
+            + ", ".join(sorted({one.code for one in unfit})),
+            unfit=unfit,
+        )
+    return _Fit(
+        exchanges=[one for one in wanted if one.experience_id not in names],
+        new=new,
+        pool=pool,
+        held_out=held_out,
+        unfit=tuple(unfit),
+    )
 
 
 def _rehearse(
@@ -234,15 +261,14 @@ def _vary(
     job: TrainingJob,
     base: BaseModel,
     encoder: ChatEncoder,
-    new: Sequence[TrainingExample],
+    fit: _Fit,
     seconds: dict[str, float],
 ) -> Variations | None:
     """What is trained on beside the new experiences; None where the recipe asks for nothing."""
     if not job.recipe.variations:
         return None
-    exchanges = [one for one in job.train if one.role is not CycleRole.REHEARSAL]
     with _timed(seconds, "variations"):
-        return make_variations(base, encoder, exchanges, new, job.recipe)
+        return make_variations(base, encoder, fit.exchanges, fit.new, job.recipe)
 
 
 def _snapshots(

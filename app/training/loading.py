@@ -9,6 +9,7 @@ import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -37,6 +38,14 @@ class BaseModel:
     tokenizer: PreTrainedTokenizerBase
     device: torch.device
     dtype: torch.dtype
+
+    @property
+    def end_ids(self) -> frozenset[int]:
+        """Tokens that end a text by the tokenizer's word or by the generation configuration's."""
+        config: Any = self.model.generation_config
+        named = [self.tokenizer.eos_token_id, None if config is None else config.eos_token_id]
+        several = [one if isinstance(one, list | tuple) else [one] for one in named]
+        return frozenset(int(end) for ends in several for end in ends if end is not None)
 
 
 def load_base_model(

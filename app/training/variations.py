@@ -42,7 +42,6 @@ from app.training.evaluate import token_log_probabilities
 from app.training.examples import TrainingExample, count_targets, make_example, targets_of
 from app.training.generation import Draw, continue_prompts
 from app.training.loading import BaseModel
-from app.training.template import stop_ids
 
 ROWS = 16
 """Prompts that are put in other words at once, of like length. A guess."""
@@ -231,4 +230,4 @@ def _line_ends(base: BaseModel) -> frozenset[int]:
     tokenizer = base.tokenizer
     # By their text: many tokens hold a line end among other signs.
     found = frozenset(i for i in range(len(tokenizer)) if "\n" in str(tokenizer.decode([i])))
-    return found | stop_ids(tokenizer)
+    return found | base.end_ids

@@ -30,7 +30,7 @@ from app.domain.progress import CycleStatus, Progress, Stage
 from app.domain.recipe import Recipe
 from app.domain.report import TrainingReport
 from app.domain.stored import to_json
-from app.errors import CycleOwnershipLost, NoSupervisedTokens, SageSleepError, TrainingStopped
+from app.errors import CycleOwnershipLost, NothingFits, SageSleepError, TrainingStopped
 from app.log import get_logger
 from app.services import cycle_end, cycle_run
 from app.services.file_guard import FileGuard
@@ -108,6 +108,7 @@ def run_cycle(
         held_out=order.held_out,
         probe_prompts=order.plan.probe_prompts,
         rehearsal_count=order.plan.rehearsal_count,
+        thinking=order.plan.thinking,
         replaced_adapter=root / order.replaced.name if order.replaced else None,
         replaced_base_sha256=order.replaced.base_sha256 if order.replaced else None,
         gate=db.defaults.gate,
@@ -143,9 +144,7 @@ def run_cycle(
             worker_id=worker_id,
             code=code,
             message=message,
-            experience_id=error.facts.get("experience_id")
-            if isinstance(error, NoSupervisedTokens)
-            else None,
+            unfit=error.facts["unfit"] if isinstance(error, NothingFits) else (),
             now=utc_now(),
         )
         _forget_snapshot(job)

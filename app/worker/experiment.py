@@ -190,6 +190,7 @@ def reproduce(
         held_out=order.held_out,
         probe_prompts=plan.probe_prompts,
         rehearsal_count=plan.rehearsal_count,
+        thinking=plan.thinking,
         gate=replace(gate, scales=(recorded.scale,)),
         kept_directory=room.kept,
     )
@@ -234,6 +235,7 @@ def calibrate(
             train=(*sample.exchanges, *order.rehearsal),
             held_out=order.held_out,
             rehearsal_count=plan.rehearsal_count,
+            thinking=plan.thinking,
             gate=replace(gate, scales=(1.0,)),
             kept_directory=room.kept,
         )

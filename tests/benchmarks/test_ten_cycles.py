@@ -55,8 +55,8 @@ def exchange(number: int) -> dict[str, str]:
 def slices() -> Iterator[list[dict[str, str]]]:
     """Slices without end: `TRAINED` exchanges to train on and `HELD_OUT` that are held out."""
     made = [(exchange(number) for number in count(kind * 1_000_000)) for kind in range(2)]
-    trained = (e for e in made[0] if not is_held_out(content_hash(**e)))
-    held_out = (e for e in made[1] if is_held_out(content_hash(**e)))
+    trained = (e for e in made[0] if not is_held_out(content_hash(e["prompt"], e["response"])))
+    held_out = (e for e in made[1] if is_held_out(content_hash(e["prompt"], e["response"])))
     while True:
         yield [*islice(trained, TRAINED), *islice(held_out, HELD_OUT)]
 

@@ -83,6 +83,22 @@ def test_tool_calls_of_the_older_scripts_are_taken(collect: Collect, url: str) -
     assert [call["name"] for call in kept[0]["tool_calls"]] == ["clock", "search"]
 
 
+def test_what_the_model_had_in_view_is_handed_on(collect: Collect, url: str) -> None:
+    history = [{"role": "user", "content": "It rained."}]
+    added = collect(url).add_exchange(
+        "And then?",
+        "We went home and",
+        history=history,
+        system_prompt="",
+        finish_reason="stop",
+    )
+    with SleepClient(url) as client:
+        kept = client.get_experience(added["experience_id"])
+    assert [(turn.role, turn.content) for turn in kept.history] == [("user", "It rained.")]
+    assert kept.system_prompt == ""
+    assert not kept.truncated
+
+
 def test_statistics_and_lists_have_the_older_keys(collect: Collect, url: str) -> None:
     collector = collect(url)
     assert collector.get_stats()["total_experiences"] == 0

@@ -140,3 +140,53 @@ def test_more_mass_never_undoes_a_decision(mass: float, count: int) -> None:
 )
 def test_durations_in_words(seconds: float, words: str) -> None:
     assert in_words(seconds) == words
+
+
+def failed(failures: int, *, ago: timedelta) -> SleepState:
+    return replace(DUE, failures=failures, last_failed_at=NOW - ago)
+
+
+@pytest.mark.parametrize(
+    ("failures", "wait"),
+    [
+        (1, timedelta(minutes=10)),
+        (2, timedelta(minutes=20)),
+        (3, timedelta(minutes=40)),
+        (8, timedelta(hours=21, minutes=20)),
+        (9, timedelta(hours=24)),
+        (10_000, timedelta(hours=24)),
+    ],
+)
+def test_each_failure_in_a_row_waits_twice_as_long_up_to_a_day(
+    failures: int, wait: timedelta
+) -> None:
+    assert decide(failed(failures, ago=wait), POLICY).is_due
+    assert not decide(failed(failures, ago=wait - timedelta(seconds=1)), POLICY).is_due
+
+
+def test_failures_are_said_with_their_numbers() -> None:
+    def said(failures: int) -> list[str]:
+        decision = decide(failed(failures, ago=timedelta(minutes=3)), POLICY)
+        return [reason.text for reason in decision.reasons if reason.rule == "failures"]
+
+    assert said(0) == []
+    assert said(1) == ["1 failed cycle, the last 3 min ago; again after 10 min"]
+    assert said(2) == ["2 failed cycles in a row, the last 3 min ago; again after 20 min"]
+
+
+def test_cancelled_cycle_starts_no_other_by_itself_for_a_while() -> None:
+    def cancelled(ago: timedelta) -> SleepState:
+        return replace(DUE, cancelled_at=NOW - ago)
+
+    assert decide(cancelled(timedelta(hours=1)), POLICY).is_due
+    decision = decide(cancelled(timedelta(minutes=59)), POLICY)
+    assert not decision.is_due
+    assert [reason.text for reason in decision.reasons if not reason.is_met] == [
+        "the last cycle was cancelled 59 min ago; by itself again after 1 h"
+    ]
+
+
+def test_clock_that_went_back_holds_no_failure_and_no_cancel_for_longer() -> None:
+    ahead = NOW + timedelta(days=3)
+    assert decide(replace(DUE, failures=1, last_failed_at=ahead), POLICY).is_due
+    assert decide(replace(DUE, cancelled_at=ahead), POLICY).is_due

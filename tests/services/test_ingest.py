@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from app.db import instances
 from app.db.engine import Database
@@ -153,3 +154,79 @@ def test_same_exchange_from_many_threads_is_stored_once(db: Database) -> None:
         thread.join()
     assert outcomes.count(IngestOutcome.INSERTED) == 10
     assert outcomes.count(IngestOutcome.DUPLICATE) == 50
+
+
+def test_same_words_after_another_history_are_another_exchange(db: Database) -> None:
+    def after(*contents: str) -> IngestResult:
+        history = [{"role": "user", "content": content} for content in contents]
+        return post(db, prompt="And then?", response="We went home.", history=history)
+
+    first, other, none = after("It rained."), after("It snowed."), after()
+    assert {first.outcome, other.outcome, none.outcome} == {IngestOutcome.INSERTED}
+    assert after("It snowed.").outcome is IngestOutcome.DUPLICATE
+    assert after().outcome is IngestOutcome.DUPLICATE
+    held_out = {
+        result.experience["is_kept_out"] for result in (first, other, none) if result.experience
+    }
+    assert len(held_out) == 1  # what is learned after one history is no yardstick after another
+
+
+def test_exchange_stored_when_a_history_was_no_part_of_its_hash_is_known_again(
+    db: Database,
+) -> None:
+    values = {"prompt": "And then?", "response": "We went home."}
+    history = [{"role": "user", "content": "It rained."}]
+    stored = post(db, **values, history=history).experience
+    assert stored is not None
+    with db.write() as session:
+        session.execute(
+            sa.text("UPDATE experiences SET content_sha256 = :older WHERE id = :id"),
+            {"older": content_hash(values["prompt"], values["response"]), "id": stored["id"]},
+        )
+    again = post(db, **values, history=history)
+    assert again.outcome is IngestOutcome.DUPLICATE
+    assert again.experience is not None
+    assert again.experience["id"] == stored["id"]
+    other = [{"role": "user", "content": "It snowed."}]
+    assert post(db, **values, history=other).outcome is IngestOutcome.INSERTED
+
+
+@pytest.mark.parametrize(
+    ("response", "finish_reason", "is_truncated"),
+    [
+        ("We went home.", "length", True),
+        ("We went home.", None, False),
+        ("We went home and", "stop", False),
+        ("We went home and", None, True),
+        ("We went home", None, False),
+    ],
+)
+def test_how_a_reply_ended_is_what_its_runtime_says(
+    db: Database,
+    response: str,
+    finish_reason: str | None,
+    is_truncated: bool,
+) -> None:
+    stored = post(db, prompt="And?", response=response, finish_reason=finish_reason)
+    assert stored.experience is not None
+    assert stored.experience["is_truncated"] is is_truncated
+    assert stored.experience["finish_reason"] == finish_reason
+
+
+def test_salience_judges_what_was_said(db: Database) -> None:
+    thought = "<think>perhaps I might be uncertain? a mistake? we, us, our</think>"
+    said = "Precisely: we noticed it together."
+    put_instance(db, "plain", {}, now=NOW)
+    put_instance(db, "thinking", {}, now=NOW)
+    plain = post(db, instance="plain", prompt="And?", response=said)
+    thinking = post(db, instance="thinking", prompt="And?", response=thought + said)
+    assert salience_of(plain) == salience_of(thinking)
+    assert thinking.experience is not None
+    assert thinking.experience["response"] == thought + said  # stored whole
+
+
+def test_system_prompt_of_white_space_means_that_none_was_used(db: Database) -> None:
+    for text in ("", "  \n"):
+        stored = post(db, prompt="And?", response=f"So: {text!r}.", system_prompt=text)
+        assert stored.experience is not None
+        assert stored.experience["system_prompt"] == ""

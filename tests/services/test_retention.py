@@ -109,7 +109,7 @@ def test_text_that_a_cycle_set_aside_stays_and_one_of_too_little_salience_goes(
         buffered = session.scalars(
             sa.select(ExperienceRow.id).where(ExperienceRow.status == "buffered")
         ).all()
-        statuses.set_aside(session, buffered, reason="cycle 1 left it out")
+        statuses.leave_out(session, buffered, reason="cycle 1 left it out")
     prune(monthly, paths)
     with db.read() as session:
         rows = session.execute(sa.select(ExperienceRow.status, ExperienceRow.prompt)).all()

@@ -12,8 +12,9 @@ from app.db import experiences, trainable
 from app.db.engine import Database
 from app.db.tables import SleepCycleRow
 from app.domain.decision import Trigger
+from app.domain.events import ExperiencesSetAside
 from app.domain.exchange import Exchange
-from app.domain.experience import MAX_ATTEMPTS, CycleRole
+from app.domain.experience import MAX_ATTEMPTS, CycleRole, Unfit
 from app.domain.progress import CycleStatus, Progress, Stage
 from app.domain.worker_end import WorkerEnd
 from app.errors import (
@@ -267,24 +268,45 @@ def test_machines_fault_quarantines_nothing(db: Database) -> None:
     assert counts(db) == before
 
 
-def test_one_experience_to_blame_is_quarantined_alone(db: Database) -> None:
+def test_what_no_model_can_be_given_is_set_aside_by_name_and_the_rest_given_back(
+    db: Database,
+) -> None:
     cycle = ask(db)
-    blamed = cycle.plan.experience_ids[3]
+    train, held_out = cycle.plan.experience_ids[3], cycle.plan.held_out_ids[0]
+    unfit = [
+        Unfit(experience_id=train, code="chat-template-refuses", text="it says: no"),
+        Unfit(experience_id=held_out, code="exchange-too-long", text="no room"),
+    ]
     cycle_run.start_cycle(db, cycle.id, worker_id="w", now=LATER)
     cycle_end.fail_cycle(
-        db,
-        cycle.id,
-        worker_id="w",
-        code="no-supervised-tokens",
-        message="too long",
-        experience_id=blamed,
-        now=LATER,
+        db, cycle.id, worker_id="w", code="nothing-fits", message="So.", unfit=unfit, now=LATER
     )
-    assert counts(db)["quarantined"] == 1
-    with db.read() as session:
-        rows = experiences.list_by_ids(session, cycle.plan.experience_ids)
-    assert {row.id for row in rows if row.status == "quarantined"} == {blamed}
-    assert {row.attempts for row in rows} == {0}
+    assert counts(db)["set_aside"] == 2
+    found = get_experience(db, train)
+    assert found.row.reason == "chat-template-refuses: it says: no"
+    assert [use[0].role for use in found.uses] == ["set_aside"]
+    told = cycles.list_events(db, cycle.id, after_seq=0, limit=50)[0]
+    (aside,) = [event.facts for event in told if isinstance(event.facts, ExperiencesSetAside)]
+    assert aside.experience_ids == (train, held_out)
+    after = ask(db, now=LATER + timedelta(hours=1))
+    assert not {train, held_out} & {*after.plan.experience_ids, *after.plan.held_out_ids}
+
+
+def test_another_model_gets_what_the_one_before_could_not_hold(db: Database) -> None:
+    before = counts(db)
+    cycle = ask(db)
+    unfit = [
+        Unfit(experience_id=one, code="exchange-too-long", text="no room")
+        for one in (cycle.plan.experience_ids[0], cycle.plan.held_out_ids[0])
+    ]
+    cycle_run.start_cycle(db, cycle.id, worker_id="w", now=LATER)
+    cycle_end.fail_cycle(
+        db, cycle.id, worker_id="w", code="nothing-fits", message="So.", unfit=unfit, now=LATER
+    )
+    put_instance(db, "default", {"timezone": "Europe/Lisbon"}, now=LATER)
+    assert counts(db)["set_aside"] == 2
+    put_instance(db, "default", {"recipe": {"max_length": 2048}}, now=LATER)
+    assert counts(db) == before
 
 
 def test_order_holds_texts_and_roles_and_none_can_be_erased_meanwhile(db: Database) -> None:
@@ -309,3 +331,28 @@ def test_instances_do_not_share_experiences(db: Database) -> None:
     theirs = ask(db, instance="other")
     assert set(mine.plan.experience_ids).isdisjoint(theirs.plan.experience_ids)
     assert len(theirs.plan.experience_ids) == 2
+
+
+def test_failed_cycle_is_no_sleep_and_backs_off_by_itself(db: Database) -> None:
+    ended = LATER
+    for failures in (1, 2):
+        cycle = ask(db, now=ended, is_forced=True)
+        cycle_run.start_cycle(db, cycle.id, worker_id="w", now=ended)
+        cycle_end.fail_cycle(
+            db, cycle.id, worker_id="w", code="unexpected-error", message="So.", now=ended
+        )
+        wait = timedelta(minutes=10 * 2 ** (failures - 1))
+        decision = decisions.get_decision(db, "default", now=ended + wait)
+        unmet = [reason.rule for reason in decision.reasons if not reason.is_met]
+        assert "interval" not in unmet
+        assert "failures" not in unmet
+        early = decisions.get_decision(db, "default", now=ended + wait - timedelta(seconds=1))
+        assert [r.rule for r in early.reasons if not r.is_met and r.rule == "failures"]
+        ended += wait
+
+
+def test_cancelled_cycle_does_not_start_again_at_the_next_look(db: Database) -> None:
+    cycle = ask(db, trigger=Trigger.SCHEDULE)
+    sleep.cancel_cycle(db, cycle.id, now=LATER)
+    assert decisions.list_due(db, slugs=None, now=LATER + timedelta(minutes=30)) == []
+    assert decisions.list_due(db, slugs=None, now=LATER + timedelta(hours=1)) == ["default"]

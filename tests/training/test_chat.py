@@ -9,7 +9,7 @@ import pytest
 from transformers import PreTrainedTokenizerBase
 
 from app.domain.experience import TrainingExchange, Turn
-from app.errors import ChatTemplateMissing, NoSupervisedTokens
+from app.errors import ChatTemplateMissing
 from app.training.chat import IGNORED_LABEL, ChatEncoder, EncodedExchange
 
 
@@ -106,13 +106,14 @@ def test_reply_cut_at_max_length_has_no_end_of_turn_target(
     assert exchanges[0].response.startswith(supervised_text(tokenizer, encoded))
 
 
-def test_prompt_that_leaves_no_room_for_the_reply_is_an_error(
+def test_over_long_prompt_keeps_its_end_and_leaves_the_reply_its_room(
     tokenizer: PreTrainedTokenizerBase, exchanges: tuple[TrainingExchange, ...]
 ) -> None:
-    exchange = replace(exchanges[0], prompt="again and " * 200)
-    with pytest.raises(NoSupervisedTokens) as caught:
-        encoder(tokenizer, max_length=64).encode(exchange)
-    assert caught.value.facts["experience_id"] == exchange.experience_id
+    exchange = replace(exchanges[0], prompt="again and " * 200 + "at last", response="So it is.")
+    encoded = encoder(tokenizer, max_length=64).encode(exchange)
+    assert len(encoded.input_ids) <= 64
+    assert "at last<|im_end|>" in tokenizer.decode(encoded.input_ids)
+    assert supervised_text(tokenizer, encoded) == "So it is.<|im_end|>"
 
 
 def test_template_that_trims_and_adds_a_thought_still_holds_the_reply(

@@ -88,6 +88,7 @@ def test_job_writes_plain_peft_files_and_a_true_report(tiny_job: TrainingJob) ->
     assert report.steps == len(report.loss_curve) == 6
     assert report.base_sha256 == base_sha256(tiny_job.base_model)
     assert report.held_out_before.experiences == 3
+    assert [one.code for one in report.unfit] == ["exchange-too-long"]
     assert report.held_out_after.nats_per_token < report.held_out_before.nats_per_token
     assert report.held_out_reloaded == report.held_out_after
     assert report.effect_nats > 0
@@ -267,7 +268,7 @@ def test_empty_training_set_is_an_error(tiny_job: TrainingJob) -> None:
 def test_unusable_yardstick_is_left_out(
     tiny_job: TrainingJob, exchanges: tuple[TrainingExchange, ...]
 ) -> None:
-    too_long = replace(exchanges[0], prompt="on and on " * 600)
+    too_long = replace(exchanges[0], system_prompt="on and on " * 600)
     report = run(replace(tiny_job, held_out=(*tiny_job.held_out, too_long)))
     assert report.held_out_before.experiences == 3
 

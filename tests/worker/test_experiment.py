@@ -145,7 +145,7 @@ def test_another_recipe_gives_other_bytes_and_the_outcome_says_so(line: Line) ->
     words = " ".join(outcome.explanation())
     assert "adapter_model.safetensors differs" in words
     assert "threads: 64 then" in words
-    assert [file.equal for file in outcome.describe()["files"]] == [False, True]
+    assert [file["equal"] for file in outcome.describe()["files"]] == [False, True]
 
 
 def test_command_says_that_it_is_equal_or_what_is_wrong(line: Line) -> None:

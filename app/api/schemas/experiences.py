@@ -9,6 +9,7 @@ from fastapi import Body
 from pydantic import BaseModel, BeforeValidator, WithJsonSchema
 
 from app.api.problems import Problem
+from app.domain.completeness import FinishReason
 from app.domain.exchange import HistoryTurn, ToolCall
 from app.domain.experience import CycleRole, ExperienceStatus
 from app.domain.progress import CycleStatus
@@ -131,6 +132,7 @@ class ExperienceOut(BaseModel):
     source_id: str | None
     history: list[HistoryTurn]
     system_prompt: str | None
+    finish_reason: FinishReason | None
     tool_calls: list[ToolCall]
     metadata: dict[str, Any]
     salience: SalienceOut

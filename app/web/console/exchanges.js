@@ -12,6 +12,7 @@ const TONES = {
   claimed: "live",
   consolidated: "good",
   filtered: "warn",
+  set_aside: "warn",
   quarantined: "bad",
   erased: "bad",
 };

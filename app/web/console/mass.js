@@ -14,6 +14,7 @@ const ORDER = [
   "held_out",
   "below_threshold",
   "filtered",
+  "set_aside",
   "quarantined",
   "erased",
 ];
