@@ -1,0 +1,80 @@
+"""One exchange never fails a cycle: what no model can be given is named, the rest is trained."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from transformers import AutoTokenizer
+
+from app.domain.exchange import Exchange
+from app.domain.experience import ExperienceStatus
+from app.services import experiences
+from app.services.ingest import IngestOutcome, Submission, ingest_many
+from tests.publishing import NOW
+from tests.tiny import make_tiny_model
+from tests.training.families import TEMPLATES
+from tests.worker.conftest import Place
+
+SAID = "We noticed, precisely, that the basil was not a fern; what should we look at together?"
+
+
+def post(place: Place, **values: object) -> str:
+    (result,) = ingest_many(
+        place.db, [Submission(exchange=Exchange.model_validate(values))], now=NOW
+    )
+    assert result.outcome is IngestOutcome.INSERTED, result.error
+    assert result.experience is not None
+    return str(result.experience["id"])
+
+
+def status_of(place: Place, experience_id: str) -> tuple[str, str | None]:
+    row = experiences.get_experience(place.db, experience_id).row
+    return row.status, row.reason
+
+
+def test_cycle_trains_the_rest_and_names_what_does_not_fit(make_place: Callable[[], Place]) -> None:
+    place = make_place()
+    place.fill(range(20))
+    too_long = [
+        post(place, prompt=f"Told {n}?", response=f"{SAID} {n}", system_prompt="rule " * 5000)
+        for n in range(12)
+    ]
+    thought = post(place, prompt="Who?", response=f"<think>We wonder.</think>{SAID} I am SAGE.")
+    ended = place.sleep()
+    assert ended.status == "succeeded", ended.verdict
+    assert ended.metrics is not None
+    named = {one.experience_id for one in ended.metrics.unfit}
+    taken = {*ended.plan.experience_ids, *ended.plan.held_out_ids}
+    assert named == {*too_long} & taken
+    assert named & {*ended.plan.experience_ids}
+    for experience_id in named:
+        status, reason = status_of(place, experience_id)
+        assert status == ExperienceStatus.SET_ASIDE
+        assert str(reason).startswith("exchange-too-long: ")
+        assert "rule" not in str(reason)
+    rest = {*ended.plan.experience_ids} - named
+    assert {status_of(place, one)[0] for one in rest} == {"consolidated"}
+    assert status_of(place, thought)[0] in {"consolidated", "held_out"}
+
+
+def test_template_that_refuses_odd_histories_holds_them_all(
+    make_place: Callable[[], Place], embedded_model: Path, tmp_path: Path
+) -> None:
+    model = make_tiny_model(tmp_path / "gemma-like", tokenizer_of=embedded_model)
+    tokenizer = AutoTokenizer.from_pretrained(str(model))
+    template = (TEMPLATES / "gemma2.jinja").read_text(encoding="utf-8")
+    tokenizer.chat_template = template.replace("<start_of_turn>", "<|im_start|>").replace(
+        "<end_of_turn>", "<|im_end|>"
+    )
+    tokenizer.save_pretrained(str(model))
+    place = make_place()
+    place.restart(base_model=str(model))
+    roles = ("assistant", "user", "user", "tool", "system", "assistant")
+    history = [{"role": role, "content": f"{role} said so"} for role in roles]
+    place.fill(range(10), history=history)
+    place.fill(range(10, 20))
+    ended = place.sleep()
+    assert ended.status == "succeeded", ended.error
+    assert ended.metrics is not None
+    assert ended.metrics.unfit == ()
