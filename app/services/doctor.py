@@ -21,6 +21,7 @@ from app.db.copies import list_copies
 from app.db.engine import Database
 from app.db.tables import CheckpointRow
 from app.domain.checkpoint import MANIFEST_FILE, CheckpointStatus
+from app.domain.experience import ExperienceStatus
 from app.domain.finding import Finding, Severity
 from app.errors import ArtifactError, DatabaseNotMigrated, DatabaseUnavailable
 from app.services import cycle_end, damage, sweeping
@@ -76,6 +77,7 @@ def _look(patient: Patient, *, now: datetime) -> Iterator[_Found]:
     if not is_usable:
         return
     yield from _look_at_states(patient, now=now)
+    yield from _look_at_set_aside(patient)
     yield from _look_at_checkpoints(patient, now=now)
     yield from _look_at_leftovers(patient)
 
@@ -182,6 +184,24 @@ def _look_at_states(patient: Patient, *, now: datetime) -> Iterator[_Found]:
             _error("totals", text, "run `sage-sleep doctor --fix`", is_fixable=True),
             lambda: _count_again(patient),
         )
+
+
+def _look_at_set_aside(patient: Patient) -> Iterator[_Found]:
+    with patient.db.read() as session:
+        rows = instances.list_instances(session)
+        totals = instances.totals_by_status(session, [row.id for row in rows])
+        found = [(row.slug, totals[row.id].get(ExperienceStatus.SET_ASIDE)) for row in rows]
+    for slug, aside in found:
+        if aside is not None and aside.count:
+            yield (
+                _notice(
+                    "experiences",
+                    f"{aside.count} experiences of {slug} could not be put before its model, and "
+                    "are set aside, each with its reason",
+                    "nothing; another base model, system prompt or max_length gives them back",
+                ),
+                None,
+            )
 
 
 def _look_at_checkpoints(patient: Patient, *, now: datetime) -> Iterator[_Found]:

@@ -14,9 +14,10 @@ from app.clock import new_id
 from app.db import checkpoints
 from app.db.engine import Database
 from app.domain.decision import Trigger
+from app.domain.experience import Unfit
 from app.domain.finding import Finding
 from app.domain.stored import to_json
-from app.services import cycle_run, cycles, doctor, registry, sleep
+from app.services import cycle_end, cycle_run, cycles, doctor, registry, sleep
 from app.services.stats import collect_stats
 from tests.publishing import NOW, aliases, fill, publish
 from tests.support import Reopen
@@ -51,6 +52,23 @@ def test_nothing_is_wrong_with_a_data_directory_that_was_used(patient: doctor.Pa
     request = sleep.CycleRequest(instance="default", trigger=Trigger.REQUEST, is_forced=True)
     sleep.request_cycle(patient.db, request, now=NOW)
     assert checks(doctor.examine(patient, now=NOW)) == []
+
+
+def test_what_no_model_could_be_given_is_counted_and_no_fault(patient: doctor.Patient) -> None:
+    fill(patient.db, range(20))
+    request = sleep.CycleRequest(instance="default", trigger=Trigger.REQUEST, is_forced=True)
+    cycle = sleep.request_cycle(patient.db, request, now=NOW)
+    cycle_run.start_cycle(patient.db, cycle.id, worker_id="w", now=NOW)
+    unfit = [
+        Unfit(experience_id=one, code="exchange-too-long", text="no room")
+        for one in cycle.plan.experience_ids[:2]
+    ]
+    cycle_end.fail_cycle(
+        patient.db, cycle.id, worker_id="w", code="nothing-fits", message="", unfit=unfit, now=NOW
+    )
+    (finding,) = (item for item in doctor.examine(patient, now=NOW) if item.check != "disk")
+    assert finding.severity == "notice"
+    assert finding.text.startswith("2 experiences of default ")
 
 
 def test_altered_checkpoint_falls_back_and_one_that_came_back_is_ready(
