@@ -77,6 +77,7 @@ def make_reply_measures() -> ReplyMeasures:
         self_references=exactly(0.5),
         disclaimers=exactly(0.0),
         partnership=exactly(0.8),
+        ended=exactly(0.6),
     )
 
 

@@ -23,6 +23,7 @@ LOOSE = GatePolicy(
     copies_rise=1.0,
     disclaimers_rise=1.0,
     self_references_fall=1.0,
+    ended_fall=1.0,
     update_norm=100.0,
     broken_kl=100.0,
 )

@@ -179,6 +179,7 @@ class ReplyMeasures(Result):
     self_references: Measurement
     disclaimers: Measurement
     partnership: Measurement
+    ended: Measurement | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

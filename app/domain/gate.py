@@ -95,6 +95,13 @@ class GatePolicy:
     self_references_fall: Annotated[
         Share, Field(description="Of replies in which the speaker names itself as the instance.")
     ] = 0.35
+    ended_fall: Annotated[
+        Share,
+        Field(
+            description="Of replies to questions of a short answer that end by themselves within "
+            "40 tokens."
+        ),
+    ] = 0.2
     scales: Annotated[
         tuple[Annotated[FiniteFloat, Field(gt=0, le=1)], ...],
         Listed(min_length=1),
@@ -268,7 +275,24 @@ def reply_checks(
         checks.append(
             _at_least(name=name, value=value.value, limit=limit, baseline=baseline, text=text)
         )
-    return tuple(checks)
+    return (*checks, *_endings(base, after, policy))
+
+
+def _endings(base: ReplyMeasures, after: ReplyMeasures, policy: GatePolicy) -> tuple[Check, ...]:
+    """What was only ever shown replies without an end never comes to one."""
+    if base.ended is None or after.ended is None:
+        return ()
+    baseline = base.ended.value
+    return (
+        _at_least(
+            name="endings",
+            value=after.ended.value,
+            limit=baseline - policy.ended_fall,
+            baseline=baseline,
+            text=f"short replies that end by themselves: {baseline:.3f} in the base, "
+            f"{_shown(after.ended)} now",
+        ),
+    )
 
 
 def _held_out_tokens(measured: HeldOutLoss) -> Check:

@@ -44,11 +44,16 @@ _WORD = re.compile(r"[\w']+")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SeededReply:
-    """One reply to a probe; `seed` is None for the greedy one."""
+    """One reply to a probe; `seed` is None for the greedy one.
+
+    Attributes:
+        has_ended: It came to its end by itself, within the tokens that it was given.
+    """
 
     prompt: str
     seed: int | None
     text: str
+    has_ended: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -68,6 +73,8 @@ class ReplyMeasures:
         self_references: Share of replies in which the speaker names itself as the instance.
         disclaimers: Share of replies with "as an AI" and its like.
         partnership: Words such as "we" and "together" per 100 words.
+        ended: Share of replies to questions of a short answer that ended by themselves; None of
+            cycles before it was measured.
     """
 
     replies: int
@@ -82,21 +89,25 @@ class ReplyMeasures:
     self_references: Measurement
     disclaimers: Measurement
     partnership: Measurement
+    ended: Measurement | None = None
 
 
 def measure_replies(
-    replies: Sequence[SeededReply], *, training_replies: Iterable[str], names: Sequence[str]
+    replies: Sequence[SeededReply],
+    *,
+    endings: Sequence[SeededReply] = (),
+    training_replies: Iterable[str],
+    names: Sequence[str],
 ) -> ReplyMeasures:
     """Measure replies to the same prompts at one or several seeds.
 
     Args:
         replies: Greedy ones form a group of their own.
+        endings: Replies to other prompts, whose answers are short.
         training_replies: What copies are looked for in.
         names: The instance's names; see `names_in`.
     """
-    by_seed: dict[int | None, list[SeededReply]] = defaultdict(list)
-    for reply in replies:
-        by_seed[reply.seed].append(reply)
+    by_seed = _by_seed(replies)
     learned = {run for text in training_replies for run in _ngrams(_words(text), COPIED_WORDS)}
     speaker = _speaker_pattern(names)
 
@@ -123,6 +134,7 @@ def measure_replies(
         self_references=share(lambda text: bool(speaker and speaker.search(_plain(text)))),
         disclaimers=share(lambda text: any(term in _plain(text).lower() for term in DISCLAIMERS)),
         partnership=over_seeds(_partnership),
+        ended=_ended(endings) if endings else None,
     )
 
 
@@ -130,6 +142,18 @@ def names_in(system_prompt: str) -> tuple[str, ...]:
     """The names that an identity prompt gives: `You are SAGE, ...` gives SAGE."""
     found = dict.fromkeys(_NAME.findall(system_prompt))
     return tuple(name for name in found if name not in _NOT_NAMES)
+
+
+def _by_seed(replies: Sequence[SeededReply]) -> dict[int | None, list[SeededReply]]:
+    groups: dict[int | None, list[SeededReply]] = defaultdict(list)
+    for reply in replies:
+        groups[reply.seed].append(reply)
+    return groups
+
+
+def _ended(endings: Sequence[SeededReply]) -> Measurement:
+    groups = _by_seed(endings).values()
+    return mean_over_seeds([_mean(reply.has_ended for reply in group) for group in groups])
 
 
 def _speaker_pattern(names: Sequence[str]) -> re.Pattern[str] | None:

@@ -54,6 +54,7 @@ class GeneralPrompts:
     anchors: tuple[str, ...]
     general: tuple[tuple[str, str], ...]
     probes: tuple[str, ...]
+    endings: tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -102,6 +103,7 @@ def general_prompts() -> GeneralPrompts:
         anchors=tuple(stored["anchors"]),
         general=tuple((prompt, answer) for prompt, answer in stored["general"]),
         probes=tuple(stored["probes"]),
+        endings=tuple(stored["endings"]),
     )
 
 

@@ -121,28 +121,35 @@ def probe_replies(
     *,
     seeds: Sequence[int] = REPLY_SEEDS,
 ) -> tuple[SeededReply, ...]:
-    """Reply to the fixed probes at every seed, and to `probe_prompts` greedily.
+    """Reply to the fixed probes and endings at every seed, and to `probe_prompts` greedily.
 
     At most `REPLY_TOKENS` tokens each; all rows go through the model together.
     """
     wanted: list[tuple[str, int | None]] = [(prompt, None) for prompt in probe_prompts]
-    wanted += [(prompt, seed) for prompt in general_prompts().probes for seed in seeds]
+    fixed = (*general_prompts().probes, *general_prompts().endings)
+    wanted += [(prompt, seed) for prompt in fixed for seed in seeds]
+    ends = base.end_ids | encoder.end_ids
     written = continue_prompts(
         base.model,
         [Draw(prompt=tuple(encoder.encode_prompt(prompt)), seed=seed) for prompt, seed in wanted],
         new_tokens=REPLY_TOKENS,
-        end_ids=base.end_ids | encoder.end_ids,
+        end_ids=ends,
     )
     texts = [base.tokenizer.decode(ids, skip_special_tokens=True) for ids in written]
     return tuple(
-        SeededReply(prompt=prompt, seed=seed, text=str(text).strip())
-        for (prompt, seed), text in zip(wanted, texts, strict=True)
+        SeededReply(
+            prompt=prompt,
+            seed=seed,
+            text=str(text).strip(),
+            has_ended=bool(ids) and ids[-1] in ends,
+        )
+        for (prompt, seed), ids, text in zip(wanted, written, texts, strict=True)
     )
 
 
 def replies_key(base: BaseModel, encoder: ChatEncoder, probe_prompts: Sequence[str]) -> str:
     """What replies depend on besides the model's weights, as a short hash."""
-    prompts = [*probe_prompts, *general_prompts().probes]
+    prompts = [*probe_prompts, *general_prompts().probes, *general_prompts().endings]
     facts = [
         str(base.dtype),
         base.device.type,

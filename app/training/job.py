@@ -28,7 +28,7 @@ from app.domain.report import (
     TrainingReport,
 )
 from app.errors import BaseModelMismatch, NothingFits, TrainingStopped
-from app.training.anchors import load_or_make_references
+from app.training.anchors import general_prompts, load_or_make_references
 from app.training.chat import ChatEncoder
 from app.training.environment import describe_environment, peak_memory_bytes
 from app.training.evaluate import (
@@ -309,11 +309,14 @@ def _measure_replaced(
 
 
 def _measures(job: TrainingJob, measured: Measured) -> ModelMeasures:
-    """Only the probes' replies are measured: the instance's own prompts may be one or twenty."""
+    """Only replies to fixed prompts are measured: the instance's own may be one or twenty."""
+    endings = frozenset(general_prompts().endings)
+    fixed = [reply for reply in measured.replies if reply.seed is not None]
     return ModelMeasures(
         retention=measured.retention,
         replies=measure_replies(
-            [reply for reply in measured.replies if reply.seed is not None],
+            [reply for reply in fixed if reply.prompt not in endings],
+            endings=[reply for reply in fixed if reply.prompt in endings],
             training_replies=[exchange.response for exchange in job.train],
             names=names_in(job.system_prompt),
         ),

@@ -157,7 +157,11 @@ def test_collapse_is_refused_beyond_its_limit(measure: str, limit: float, name: 
 
 @pytest.mark.parametrize(
     ("measure", "limit", "name"),
-    [("distinct_2", 0.92 - 0.2, "distinct"), ("self_references", 0.5 - 0.35, "self_reference")],
+    [
+        ("distinct_2", 0.92 - 0.2, "distinct"),
+        ("self_references", 0.5 - 0.35, "self_reference"),
+        ("ended", 0.6 - 0.2, "endings"),
+    ],
 )
 def test_lost_variety_and_lost_identity_are_refused_below_their_limit(
     measure: str, limit: float, name: str
@@ -226,6 +230,7 @@ def test_verdict_names_value_limit_and_baseline_of_every_check() -> None:
         ("disclaimers", 0, 0.2, 0),
         ("distinct", 0.92, 0.92 - 0.2, 0.92),
         ("self_reference", 0.5, 0.5 - 0.35, 0.5),
+        ("endings", 0.6, 0.6 - 0.2, 0.6),
     ]
 
 
@@ -260,6 +265,7 @@ def test_every_measure_of_replies_is_a_measurement() -> None:
         ("copies_rise", 0.0, 1.0),
         ("disclaimers_rise", 0.0, 1.0),
         ("self_references_fall", 0.0, 1.0),
+        ("ended_fall", 0.0, 1.0),
         ("update_norm", 0.0, None),
         ("broken_kl", 0.0, None),
     ],

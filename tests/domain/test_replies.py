@@ -109,3 +109,18 @@ def test_names_are_those_the_identity_prompt_gives() -> None:
         "Sprout", "Sprig",
     )  # fmt: skip
     assert names_in("Be helpful.") == ()
+
+
+def test_share_of_short_answers_that_end_by_themselves_is_counted_apart() -> None:
+    endings = [
+        SeededReply(prompt=str(n), seed=seed, text="Yes.", has_ended=n < 3 or seed == 1)
+        for n in range(4)
+        for seed in (0, 1)
+    ]
+    replies = [SeededReply(prompt="Who?", seed=0, text="I am SAGE.")]
+    measured = measure_replies(replies, endings=endings, training_replies=(), names=())
+    assert measured.ended is not None
+    assert measured.ended.value == pytest.approx((0.75 + 1.0) / 2)
+    assert measured.ended.standard_error > 0
+    assert measured.replies == 1
+    assert measure(["I am SAGE."]).ended is None

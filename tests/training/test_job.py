@@ -88,7 +88,7 @@ def test_job_writes_plain_peft_files_and_a_true_report(tiny_job: TrainingJob) ->
     assert report.steps == len(report.loss_curve) == 6
     assert report.base_sha256 == base_sha256(tiny_job.base_model)
     assert report.held_out_before.experiences == 3
-    assert [one.code for one in report.unfit] == ["exchange-too-long"]
+    assert report.unfit == ()
     assert report.held_out_after.nats_per_token < report.held_out_before.nats_per_token
     assert report.held_out_reloaded == report.held_out_after
     assert report.effect_nats > 0
@@ -271,6 +271,7 @@ def test_unusable_yardstick_is_left_out(
     too_long = replace(exchanges[0], system_prompt="on and on " * 600)
     report = run(replace(tiny_job, held_out=(*tiny_job.held_out, too_long)))
     assert report.held_out_before.experiences == 3
+    assert [one.code for one in report.unfit] == ["exchange-too-long"]
 
 
 def test_nothing_held_out_still_shows_the_effect(tiny_job: TrainingJob) -> None:

@@ -99,6 +99,7 @@ def test_cycle_learned_and_says_how_it_knows(night: Night) -> None:
         "copies",
         "disclaimers",
         "self_reference",
+        "endings",
     }
     assert metrics["evaluation"]["scale"] in {1.0, 0.75, 0.5, 0.25}
     kept = list((night.daemon.data_dir / "kept" / metrics["base_sha256"]).iterdir())
