@@ -34,6 +34,7 @@ from app.services import tokens
 from app.services.figures import FigureReader
 from app.services.file_guard import FileGuard
 from app.settings import Settings
+from app.worker.fit_check import FitCheck
 from app.worker.ingest_writer import IngestWriter
 from app.worker.recovery import recover
 from app.worker.scheduler import SleepScheduler
@@ -134,13 +135,14 @@ def run_daemon(
             scratch=settings.scratch_dir,
         )
         recover(db, guard=guard, paths=paths)
+        child_environment = {
+            "SAGE_DATA_DIR": str(settings.data_dir),
+            "SAGE_DATABASE_URL": settings.effective_database_url,
+        }
         supervisor = Supervisor(
             db,
             child_command=child_command or CYCLE_COMMAND,
-            child_environment={
-                "SAGE_DATA_DIR": str(settings.data_dir),
-                "SAGE_DATABASE_URL": settings.effective_database_url,
-            },
+            child_environment=child_environment,
             stop_grace_seconds=settings.stop_grace_seconds,
             stall_seconds=settings.stall_seconds,
         )
@@ -182,6 +184,7 @@ def run_daemon(
                 submit=writer.submit,
                 on_ingested=scheduler.nudge,
                 on_queued=supervisor.wake,
+                ask_fit=FitCheck(environment=child_environment).ask,
                 begin_stop=supervisor.begin_stop,
                 is_worker_alive=lambda: all(
                     part.is_alive for part in (scheduler, supervisor, writer)

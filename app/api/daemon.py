@@ -14,6 +14,7 @@ from app.api.guards.admission import Admission
 from app.api.guards.write_slots import WriteSlots
 from app.api.ingest_meter import IngestMeter
 from app.db.engine import Database
+from app.domain.fit import FitAnswer, FitQuestion
 from app.services.figures import FigureReader
 from app.services.file_guard import FileGuard
 from app.services.ingest import IngestResult, Submission
@@ -33,6 +34,7 @@ class Daemon:
         submit: Stores one exchange; done when it is durable.
         on_ingested: To be called with the slugs that received exchanges.
         on_queued: To be called when a cycle was queued.
+        ask_fit: Says what a cycle would set aside; takes seconds.
         begin_stop: Tells the running cycle's process to end; may be called in a signal handler.
         is_worker_alive: Whether scheduler, supervisor and ingest writer run.
         figures: What a scrape reads.
@@ -52,6 +54,7 @@ class Daemon:
     submit: Callable[[Submission], Awaitable[IngestResult]]
     on_ingested: Callable[[set[str]], None]
     on_queued: Callable[[], None]
+    ask_fit: Callable[[FitQuestion], FitAnswer]
     begin_stop: Callable[[], None]
     is_worker_alive: Callable[[], bool]
     figures: FigureReader

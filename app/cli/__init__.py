@@ -22,6 +22,7 @@ COMMANDS = {
     "serve": "daemon",
     "healthcheck": "daemon",
     "run-cycle": "daemon",
+    "check-fit": "daemon",
     "migrate": "daemon",
     "import": "exchanges",
     "export": "export",

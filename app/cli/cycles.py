@@ -176,4 +176,12 @@ def _print_preview(preview: SleepPreview, *, as_json: bool) -> None:
         out.print(f"  {rule.text}", markup=False)
     for floor in preview.plan.floors:
         out.print(f"  {floor.text}", markup=False)
+    for unfit in preview.set_aside:
+        out.print(
+            f"  {unfit.experience_id} would be set aside: {unfit.text}",
+            markup=False,
+            soft_wrap=True,
+        )
+    if preview.error is not None:
+        out.print(f"  {preview.error.message}", markup=False, soft_wrap=True)
     print_reasons(preview.decision)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     import uvicorn
     from fastapi import FastAPI
 
+    from app.domain.experience import Unfit
     from app.training.trainer import Trainer
 
 app = typer.Typer()
@@ -129,6 +131,26 @@ def run_child(cycle_id: str, make_trainer: Callable[[], Trainer]) -> None:
         except (DatabaseFull, DiskFull) as error:
             err.print(error.message, markup=False, soft_wrap=True)
             raise SystemExit(DISK_FULL_EXIT) from error
+
+
+@app.command("check-fit", hidden=True)
+def check_fit() -> None:
+    """Say what a cycle would set aside; the daemon starts this for a dry run."""
+    import json  # noqa: PLC0415
+
+    from app.domain.fit import FitQuestion  # noqa: PLC0415
+    from app.domain.stored import from_json, to_json  # noqa: PLC0415
+    from app.training.models import find_base_model  # noqa: PLC0415
+    from app.worker.fit_check import answer  # noqa: PLC0415
+
+    def find_unfit(question: FitQuestion) -> tuple[Unfit, ...]:
+        find_base_model(question.base_model)  # before the seconds that the import below takes
+        from app.training import fit  # noqa: PLC0415
+
+        return fit.find_unfit(question)
+
+    question = from_json(FitQuestion, json.load(sys.stdin))
+    typer.echo(json.dumps(to_json(answer(question, find_unfit))))
 
 
 @app.command()

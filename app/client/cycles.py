@@ -366,7 +366,12 @@ class Refusal(Result):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SleepPreview(Result):
-    """What a cycle would do now; `refused` is None if it would start."""
+    """What a cycle would do now; `refused` is None if it would start.
+
+    Attributes:
+        set_aside: What of it its base cannot be given.
+        error: What the cycle would fail with before it trains, or why nobody could look.
+    """
 
     instance: str
     refused: Refusal | None
@@ -374,6 +379,8 @@ class SleepPreview(Result):
     experience_ids: tuple[str, ...]
     rehearsal_ids: tuple[str, ...]
     held_out_ids: tuple[str, ...]
+    set_aside: tuple[Unfit, ...]
+    error: CycleError | None
     plan: CyclePlan
     dry_run: bool = True
 

@@ -19,6 +19,7 @@ from app.db.tables import SleepCycleRow
 from app.domain.decision import SleepDecision, Trigger
 from app.domain.events import CycleQueued, EventType, RebuildRequested
 from app.domain.experience import CycleRole
+from app.domain.fit import FitQuestion
 from app.domain.plan import CyclePlan
 from app.domain.progress import CycleStatus
 from app.domain.selection import Selection
@@ -33,6 +34,7 @@ from app.errors import (
     SleepNotDue,
 )
 from app.services.cycle_end import end_cancelled
+from app.services.cycle_run import read_exchanges_within
 from app.services.decisions import decide_within
 from app.services.instances import EffectiveInstance, find_unusable, load_effective
 from app.services.planning import Glance, glance_within, plan_within
@@ -72,11 +74,16 @@ class CycleRequest:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CyclePreview:
-    """What a cycle would do now."""
+    """What a cycle would do now.
+
+    Attributes:
+        question: What only its base's tokenizer knows of it; None where it would train on nothing.
+    """
 
     decision: SleepDecision
     plan: CyclePlan
     refusal: Conflict | None
+    question: FitQuestion | None
 
 
 def preview_cycle(db: Database, request: CycleRequest, *, now: datetime) -> CyclePreview:
@@ -95,7 +102,12 @@ def preview_cycle(db: Database, request: CycleRequest, *, now: datetime) -> Cycl
         refusal = _find_early_refusal(session, instance, request, decision) or _find_empty_refusal(
             request, decision, selection
         )
-        return CyclePreview(decision=decision, plan=plan, refusal=refusal)
+        return CyclePreview(
+            decision=decision,
+            plan=plan,
+            refusal=refusal,
+            question=_question(session, plan) if selection.train else None,
+        )
 
 
 def request_cycle(db: Database, request: CycleRequest, *, now: datetime) -> SleepCycleRow:
@@ -220,6 +232,17 @@ def cancel_within(session: Session, cycle: SleepCycleRow, *, now: datetime) -> N
         sleep_cycles.request_cancel(session, cycle.id, now=now)
     else:
         raise SleepCycleEnded(f"The cycle is {cycle.status} already.", sleep_cycle_id=cycle.id)
+
+
+def _question(session: Session, plan: CyclePlan) -> FitQuestion:
+    return FitQuestion(
+        base_model=plan.base_model,
+        system_prompt=plan.system_prompt,
+        max_length=plan.recipe.max_length,
+        thinking=plan.thinking,
+        train=read_exchanges_within(session, plan.experience_ids, CycleRole.TRAIN),
+        held_out=read_exchanges_within(session, plan.held_out_ids, CycleRole.HELD_OUT),
+    )
 
 
 def _insert_cycle(

@@ -11,12 +11,11 @@ import json
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 
 import torch
 
 from app.domain.checkpoint import ADAPTER_FILE
-from app.domain.experience import CycleRole, TrainingExchange, Unfit
 from app.domain.plan import TrainingJob
 from app.domain.progress import Progress, Stage
 from app.domain.replies import SeededReply, measure_replies, names_in
@@ -27,7 +26,7 @@ from app.domain.report import (
     ProbeReply,
     TrainingReport,
 )
-from app.errors import BaseModelMismatch, NothingFits, TrainingStopped
+from app.errors import BaseModelMismatch, TrainingStopped
 from app.training.anchors import general_prompts, load_or_make_references
 from app.training.chat import ChatEncoder
 from app.training.environment import describe_environment, peak_memory_bytes
@@ -39,7 +38,8 @@ from app.training.evaluate import (
     probe_replies,
     token_log_probabilities,
 )
-from app.training.examples import TrainingExample, make_examples
+from app.training.examples import TrainingExample
+from app.training.fit import Fit, sort_out
 from app.training.kept import KeptFiles
 from app.training.loading import BaseModel, load_base_model
 from app.training.loop import SleepTrainingLoop
@@ -57,7 +57,7 @@ from app.training.measures import (
     measure_parent,
     measures_name,
 )
-from app.training.models import base_name, base_sha256
+from app.training.models import base_sha256
 from app.training.rehearsal import choose_surprising
 from app.training.scaling import choose_scale
 from app.training.snapshots import SnapshotFile
@@ -108,7 +108,7 @@ def run_job(
             max_length=job.recipe.max_length,
             thinking=job.thinking,
         )
-        fit = _sort_out(job, encoder)
+        fit = sort_out(job.train, job.held_out, encoder, base_model=job.base_model)
         new, pool, held_out = fit.new, fit.pool, fit.held_out
     kept = KeptFiles(job.kept_directory, fingerprint)
 
@@ -215,41 +215,6 @@ def run_job(
     )
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Fit:
-    """What of a job the model can be given: the new exchanges with their examples, and the rest."""
-
-    exchanges: list[TrainingExchange]
-    new: list[TrainingExample]
-    pool: list[TrainingExample]
-    held_out: list[TrainingExample]
-    unfit: tuple[Unfit, ...]
-
-
-def _sort_out(job: TrainingJob, encoder: ChatEncoder) -> _Fit:
-    """Encode all that the cycle is about, and name what cannot be. Raises: NothingFits."""
-    wanted = [one for one in job.train if one.role is not CycleRole.REHEARSAL]
-    earlier = [one for one in job.train if one.role is CycleRole.REHEARSAL]
-    new, unfit = make_examples(wanted, encoder)
-    pool, _ = make_examples(earlier, encoder)  # learned once already, and left where they are
-    held_out, unfit_held_out = make_examples(job.held_out, encoder)
-    names = {one.experience_id for one in unfit}
-    unfit += unfit_held_out
-    if wanted and not new:
-        raise NothingFits(
-            f"none of {len(wanted)} exchanges can be put before {base_name(job.base_model)}: "
-            + ", ".join(sorted({one.code for one in unfit})),
-            unfit=unfit,
-        )
-    return _Fit(
-        exchanges=[one for one in wanted if one.experience_id not in names],
-        new=new,
-        pool=pool,
-        held_out=held_out,
-        unfit=tuple(unfit),
-    )
-
-
 def _rehearse(
     job: TrainingJob, base: BaseModel, pool: Sequence[TrainingExample]
 ) -> list[TrainingExample]:
@@ -261,7 +226,7 @@ def _vary(
     job: TrainingJob,
     base: BaseModel,
     encoder: ChatEncoder,
-    fit: _Fit,
+    fit: Fit,
     seconds: dict[str, float],
 ) -> Variations | None:
     """What is trained on beside the new experiences; None where the recipe asks for nothing."""

@@ -7,10 +7,13 @@ from pathlib import Path
 
 from transformers import AutoTokenizer
 
+from app.domain.decision import Trigger
 from app.domain.exchange import Exchange
 from app.domain.experience import ExperienceStatus
-from app.services import experiences
+from app.domain.fit import FitAnswer
+from app.services import experiences, sleep
 from app.services.ingest import IngestOutcome, Submission, ingest_many
+from app.worker.fit_check import FitCheck
 from tests.publishing import NOW
 from tests.tiny import make_tiny_model
 from tests.training.families import TEMPLATES
@@ -33,6 +36,14 @@ def status_of(place: Place, experience_id: str) -> tuple[str, str | None]:
     return row.status, row.reason
 
 
+def ask_fit(place: Place) -> FitAnswer:
+    """What a dry run says of it."""
+    request = sleep.CycleRequest(instance="default", trigger=Trigger.REQUEST, is_forced=True)
+    preview = sleep.preview_cycle(place.db, request, now=NOW)
+    assert preview.question is not None
+    return FitCheck(environment={}).ask(preview.question)
+
+
 def test_cycle_trains_the_rest_and_names_what_does_not_fit(make_place: Callable[[], Place]) -> None:
     place = make_place()
     place.fill(range(20))
@@ -41,9 +52,11 @@ def test_cycle_trains_the_rest_and_names_what_does_not_fit(make_place: Callable[
         for n in range(12)
     ]
     thought = post(place, prompt="Who?", response=f"<think>We wonder.</think>{SAID} I am SAGE.")
+    foretold = ask_fit(place)
     ended = place.sleep()
     assert ended.status == "succeeded", ended.verdict
     assert ended.metrics is not None
+    assert foretold == FitAnswer(set_aside=ended.metrics.unfit)
     named = {one.experience_id for one in ended.metrics.unfit}
     taken = {*ended.plan.experience_ids, *ended.plan.held_out_ids}
     assert named == {*too_long} & taken
@@ -78,3 +91,21 @@ def test_template_that_refuses_odd_histories_holds_them_all(
     assert ended.status == "succeeded", ended.error
     assert ended.metrics is not None
     assert ended.metrics.unfit == ()
+
+
+def test_dry_run_foretells_a_cycle_that_would_fail(
+    make_place: Callable[[], Place], tmp_path: Path
+) -> None:
+    place = make_place()
+    place.fill(range(20), system_prompt="rule " * 5000)
+    foretold = ask_fit(place)
+    assert foretold.error is not None
+    assert foretold.error.code == "nothing-fits"
+    assert {one.code for one in foretold.set_aside} == {"exchange-too-long"}
+    place.restart(base_model=str(tmp_path / "nowhere"))
+    absent = ask_fit(place)
+    assert absent.error is not None
+    assert absent.error.code == "base-model-not-found"
+    ended = place.sleep()
+    assert ended.error is not None
+    assert ended.error.code == absent.error.code

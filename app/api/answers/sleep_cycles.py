@@ -10,6 +10,7 @@ from app.api.schemas import (
 )
 from app.db.tables import SleepCycleRow
 from app.domain.cycle_report import find
+from app.domain.fit import FitAnswer
 from app.services import sleep
 
 
@@ -22,7 +23,7 @@ def cycle_out(row: SleepCycleRow, instance: str, checkpoint_id: str | None) -> S
     )
 
 
-def dry_run_out(preview: sleep.CyclePreview, instance: str) -> DryRunOut:
+def dry_run_out(preview: sleep.CyclePreview, fit: FitAnswer, instance: str) -> DryRunOut:
     """What a cycle would do, and what would keep it from being started."""
     plan, refusal = preview.plan, preview.refusal
     return DryRunOut(
@@ -32,6 +33,8 @@ def dry_run_out(preview: sleep.CyclePreview, instance: str) -> DryRunOut:
         experience_ids=plan.experience_ids,
         rehearsal_ids=plan.rehearsal_ids,
         held_out_ids=plan.held_out_ids,
+        set_aside=fit.set_aside,
+        error=fit.error,
         plan=plan,
     )
 

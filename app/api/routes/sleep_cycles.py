@@ -27,6 +27,7 @@ from app.api.schemas import (
 from app.db.tables import EventRow
 from app.domain.cycle_report import CycleReport
 from app.domain.decision import Trigger
+from app.domain.fit import FitAnswer
 from app.domain.progress import CycleStatus
 from app.services import cycles, sleep
 
@@ -70,7 +71,8 @@ def request_sleep_cycle(
     if wanted.dry_run:
         response.status_code = HTTPStatus.OK
         preview = sleep.preview_cycle(daemon.db, request, now=now)
-        return dry_run_out(preview, wanted.instance)
+        fit = daemon.ask_fit(preview.question) if preview.question else FitAnswer()
+        return dry_run_out(preview, fit, wanted.instance)
     cycle = sleep.request_cycle(daemon.db, request, now=now)
     daemon.on_queued()
     response.headers["Location"] = f"/v1/sleep-cycles/{cycle.id}"

@@ -13,6 +13,7 @@ from app.domain.decision import SleepDecision, Trigger
 from app.domain.declared import open_fields_of, with_fields
 from app.domain.events import EventFacts, EventType
 from app.domain.exchange import DEFAULT_INSTANCE, Slug
+from app.domain.experience import Unfit
 from app.domain.gate import Verdict, VerdictStatus
 from app.domain.plan import CyclePlan
 from app.domain.policy import SleepPolicy
@@ -85,7 +86,11 @@ class RefusalOut(BaseModel):
 
 
 class DryRunOut(BaseModel):
-    """What a cycle would do now; nothing was started. `refused` is null if it would start."""
+    """What a cycle would do now; nothing was started. `refused` is null if it would start.
+
+    `set_aside` names what of it the base cannot be given, and would be left untrained; `error` is
+    what it would fail with before it trains, or why nobody could look.
+    """
 
     dry_run: Literal[True] = True
     instance: str
@@ -94,6 +99,8 @@ class DryRunOut(BaseModel):
     experience_ids: tuple[str, ...]
     rehearsal_ids: tuple[str, ...]
     held_out_ids: tuple[str, ...]
+    set_aside: tuple[Unfit, ...]
+    error: CycleError | None
     plan: CyclePlan
 
 

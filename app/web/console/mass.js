@@ -114,6 +114,7 @@ async function sleepNow(instance, onChange) {
 }
 
 async function dryRun(instance, onChange) {
+  toast("Asking the base model's tokenizer…");
   let plan;
   try {
     plan = await post("/v1/sleep-cycles", { instance, force: true, dry_run: true });
@@ -143,7 +144,12 @@ async function dryRun(instance, onChange) {
       el(
         "div",
         {},
-        [...plan.plan.left_out, ...plan.plan.floors].map((rule) => el("p", { class: "hint" }, rule.text)),
+        [
+          ...plan.plan.left_out.map((rule) => rule.text),
+          ...plan.plan.floors.map((rule) => rule.text),
+          ...plan.set_aside.map((unfit) => `${unfit.experience_id} would be set aside: ${unfit.text}`),
+          ...(plan.error ? [plan.error.message] : []),
+        ].map((text) => el("p", { class: "hint" }, text)),
       ),
       first.length ? el("h3", {}, "Most salient first") : null,
       el(

@@ -45,6 +45,8 @@ def test_dry_run_answers_200_and_starts_nothing(daemon: RunningDaemon) -> None:
     )
     assert response.status_code == 200
     assert len(response.json()["experience_ids"]) == 5
+    assert response.json()["set_aside"] == []
+    assert response.json()["error"]["code"] == "base-model-not-found"
     assert daemon.http.get("/v1/sleep-cycles").json()["data"] == []
 
 
