@@ -21,7 +21,7 @@ def hold(data_dir: Path) -> Iterator[None]:
     """
     lock = FileLock(data_dir / LOCK_FILE, timeout=0, thread_local=False)
     try:
-        data_dir.mkdir(parents=True, exist_ok=True)
+        data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         lock.acquire()
     except Timeout as error:
         raise DataDirectoryInUse(

@@ -12,13 +12,14 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Mapping
 from dataclasses import fields
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import platformdirs
-from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, FiniteFloat, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
     NoDecode,
@@ -31,13 +32,19 @@ from app.domain.categories import check_floors
 from app.domain.declared import fields_of, with_fields
 from app.domain.gate import GatePolicy
 from app.domain.instance import EMBEDDED_MODEL_NAME, SAGE_SYSTEM_PROMPT, InstanceDefaults, ZoneName
+from app.domain.nearest import did_you_mean, nearest
 from app.domain.policy import SleepPolicy, lay_over_policy
 from app.domain.presets import PRESET_FIELD, Preset, PresetName, lay_over
 from app.domain.recipe import Recipe
 from app.errors import InvalidPolicy
 
+PREFIX = "SAGE_"
 CONFIG_FILE_VARIABLE = "SAGE_CONFIG_FILE"
+CLIENT_VARIABLES = ("SAGE_URL", "SAGE_TOKEN", "SAGE_CA_FILE")
+"""What the commands that ask a daemon read, and the daemon itself does not."""
+
 GATE_PREFIX = "gate_"
+DAY_SECONDS = 24 * 3600
 
 REMOTE_REQUESTS_PER_MINUTE = 6000
 """A guess: a hundred times what one live session asks, and a tenth of what the daemon does."""
@@ -51,6 +58,16 @@ def _split(value: object) -> object:
 
 Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
 """In the environment, names with commas between."""
+
+_HOST_NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]{0,253}[A-Za-z0-9_.])?", re.ASCII)
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ip_address(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _recipe_fields() -> dict[str, Any]:
@@ -68,7 +85,7 @@ def _recipe_fields() -> dict[str, Any]:
 class Settings(BaseSettings):
     """Frozen settings; an unknown name in the file is an error."""
 
-    model_config = SettingsConfigDict(env_prefix="SAGE_", frozen=True, extra="forbid")
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid")
 
     data_dir: Path = Field(
         default_factory=lambda: platformdirs.user_data_path("sage-sleep"),
@@ -96,17 +113,21 @@ class Settings(BaseSettings):
     trusted_proxies: Names = Field(
         default=(), description="Addresses whose X-Forwarded-For and -Proto are believed."
     )
-    requests_per_minute: Annotated[int, Field(ge=0)] | None = Field(
+    requests_per_minute: Annotated[int, Field(ge=0, le=10**9)] | None = Field(
         default=None,
         description="Per token, or address without one; 0: any; default: 6000, any on loopback.",
     )
-    max_connections: Annotated[int, Field(ge=1)] = 512
+    max_connections: Annotated[int, Field(ge=1, le=1_000_000)] = 512
     header_timeout_seconds: Annotated[
-        float, Field(gt=0, description="For a request's head, from its first byte.")
+        FiniteFloat,
+        Field(ge=0.1, le=DAY_SECONDS, description="For a request's head, from its first byte."),
     ] = 10.0
-    body_timeout_seconds: Annotated[float, Field(gt=0, description="For a request's body.")] = 60.0
+    body_timeout_seconds: Annotated[
+        FiniteFloat, Field(ge=0.1, le=DAY_SECONDS, description="For a request's body.")
+    ] = 60.0
     stalled_timeout_seconds: Annotated[
-        float, Field(gt=0, description="For a client that reads nothing of its answer.")
+        FiniteFloat,
+        Field(ge=0.1, le=DAY_SECONDS, description="For a client that reads nothing of its answer."),
     ] = 60.0
     base_model: str | None = Field(
         default=None,
@@ -130,28 +151,44 @@ class Settings(BaseSettings):
         default=("Who are you?",), description="Answered before and after each cycle."
     )
 
-    scheduler_interval_seconds: Annotated[float, Field(gt=0)] = 30.0
+    scheduler_interval_seconds: Annotated[FiniteFloat, Field(ge=0.01, le=DAY_SECONDS)] = 30.0
     upkeep_interval_seconds: Annotated[
-        float, Field(gt=0, description="Between looks at files and at what may go by policy.")
-    ] = 24 * 3600
-    max_body_bytes: Annotated[int, Field(ge=1024)] = 8 * 1024 * 1024
+        FiniteFloat,
+        Field(
+            ge=1,
+            le=366 * DAY_SECONDS,
+            description="Between looks at files and at what may go by policy.",
+        ),
+    ] = DAY_SECONDS
+    max_body_bytes: Annotated[int, Field(ge=1024, le=1 << 40)] = 8 * 1024 * 1024
     max_held_bytes: Annotated[
-        int, Field(ge=1024, description="Of bodies whose requests are not answered yet.")
+        int,
+        Field(ge=1024, le=1 << 40, description="Of bodies whose requests are not answered yet."),
     ] = 64 * 1024 * 1024
     max_queued_exchanges: Annotated[
-        int, Field(ge=1, description="Single posts that wait to be written.")
+        int, Field(ge=1, le=10**6, description="Single posts that wait to be written.")
     ] = 4096
-    stop_grace_seconds: Annotated[float, Field(ge=0)] = 8.0
+    stop_grace_seconds: Annotated[FiniteFloat, Field(ge=0, le=3600)] = 8.0
     child_niceness: Annotated[
         int, Field(ge=0, le=19, description="How far a training process lets all else go first.")
     ] = 10
     stall_seconds: Annotated[
-        float, Field(gt=0, description="A training process silent for so long is killed.")
+        FiniteFloat,
+        Field(
+            ge=5,
+            le=30 * DAY_SECONDS,
+            description="A training process silent for so long is killed.",
+        ),
     ] = 1800.0
     """A guess: a step of the embedded model takes seconds on 2 busy cores; one of 256 long
     exchanges on a slow machine may take many minutes."""
     snapshot_interval_seconds: Annotated[
-        float, Field(ge=0, description="Training time that a killed cycle repeats at most.")
+        FiniteFloat,
+        Field(
+            ge=0,
+            le=30 * DAY_SECONDS,
+            description="Training time that a killed cycle repeats at most.",
+        ),
     ] = 30.0
 
     @classmethod
@@ -168,6 +205,75 @@ class Settings(BaseSettings):
         if config_file := os.environ.get(CONFIG_FILE_VARIABLE):
             sources.append(TomlConfigSettingsSource(settings_cls, toml_file=config_file))
         return tuple(sources)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_misspelt(cls, values: Any) -> Any:
+        """A setting that is not read is one that somebody believes in."""
+        faults = [
+            f"{name} is no setting; {did_you_mean(meant)}"
+            for name, meant in unknown_variables(os.environ).items()
+            if meant
+        ]
+        if faults:
+            raise ValueError("\n  ".join(faults))
+        return values
+
+    @field_validator(
+        "data_dir", "database_url", "host", "base_model", "tls_certificate", "tls_key",
+        "tensorboard_dir", mode="before",
+    )  # fmt: skip
+    @classmethod
+    def _refuse_blank(cls, value: Any) -> Any:
+        """An empty path is the directory that somebody stands in, an empty host every address."""
+        if isinstance(value, str) and not value.strip():
+            raise ValueError("is empty; unset it for the default")
+        return value
+
+    @field_validator("host")
+    @classmethod
+    def _check_host(cls, value: str) -> str:
+        if not _is_address(value) and _HOST_NAME.fullmatch(value) is None:
+            raise ValueError(
+                f"{value!r} is no address; write one such as 127.0.0.1, ::1 or a name, without "
+                "scheme, brackets and port"
+            )
+        return value
+
+    @field_validator("database_url")
+    @classmethod
+    def _check_database_url(cls, value: str | None) -> str | None:
+        if value is not None and value.startswith("sqlite"):
+            file = value.partition(":///")[2].partition("?")[0]
+            if not file or file == ":memory:":
+                raise ValueError(
+                    "names no file, and daemon, training and commands share one: write "
+                    "sqlite:////var/lib/sage-sleep/sage-sleep.db"
+                )
+        return value
+
+    @field_validator("allowed_hosts")
+    @classmethod
+    def _check_hosts(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for name in value:
+            if not _is_address(name) and _HOST_NAME.fullmatch(name) is None:
+                raise ValueError(
+                    f"{name!r} is no name of a host; write one as sage.example, without scheme "
+                    "and port"
+                )
+        return value
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _check_proxies(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for name in value:
+            try:
+                ip_network(name, strict=False)
+            except ValueError as error:
+                raise ValueError(
+                    f"{name!r} is no address; write one as 127.0.0.1 or 10.0.0.0/8"
+                ) from error
+        return value
 
     @field_validator("allowed_origins")
     @classmethod
@@ -291,3 +397,25 @@ class Settings(BaseSettings):
             for field in fields(declared)
             if prefix + field.name in self.model_fields_set
         }
+
+
+def setting_names() -> list[str]:
+    """Every setting as the environment names it."""
+    return [PREFIX + name.upper() for name in Settings.model_fields]
+
+
+def unknown_variables(environment: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
+    """Variables with our prefix that nothing of ours reads, each with the settings it is near to.
+
+    Those that are near to none may be another program's.
+    """
+    known = {*setting_names(), CONFIG_FILE_VARIABLE, *CLIENT_VARIABLES}
+    names = {name for name in environment if name.upper().startswith(PREFIX)}
+    bare = [name.removeprefix(PREFIX) for name in known]
+    found: dict[str, tuple[str, ...]] = {}
+    for name in sorted(names):
+        if name.upper() not in known:
+            # Without `SLEEP_`, since the program is called SAGE Sleep.
+            meant = nearest(name.upper().removeprefix(PREFIX).removeprefix("SLEEP_"), bare)
+            found[name] = tuple(PREFIX + other for other in meant)
+    return found

@@ -21,7 +21,13 @@ from app.domain.policy import SleepPolicy, lay_over_policy
 from app.domain.presets import lay_over
 from app.domain.recipe import Recipe
 from app.errors import InvalidPolicy
-from app.settings import GATE_PREFIX, Settings
+from app.settings import (
+    CLIENT_VARIABLES,
+    GATE_PREFIX,
+    Settings,
+    setting_names,
+    unknown_variables,
+)
 
 DECLARED: Mapping[str, type] = {"policy": SleepPolicy, "recipe": Recipe, "gate": GatePolicy}
 FIELDS = [(part, field.name) for part, kind in DECLARED.items() for field in fields(kind)]
@@ -73,6 +79,21 @@ def values_of(part: str, name: str) -> st.SearchStrategy[Any]:
         return st.sampled_from(around) | st.integers(-(2**40), 2**40)
     near = [limit for at in limits for limit in (at, math.nextafter(at, -9), math.nextafter(at, 9))]
     return st.sampled_from([*near, math.inf, -math.inf, math.nan]) | st.floats()
+
+
+ANY_FINITE = {
+    "max_grad_norm",
+    *(field.name for field in fields(SleepPolicy)),
+    *(GATE_PREFIX + field.name for field in fields(GatePolicy)),
+}
+"""Limits that may be as high as somebody likes, as long as they are numbers."""
+
+
+def is_number(name: str) -> bool:
+    """Whether a setting takes one number."""
+    annotation = str(Settings.model_fields[name].annotation)
+    is_one = not any(word in annotation for word in ("tuple", "dict"))
+    return is_one and any(word in annotation for word in ("int", "float"))
 
 
 def written(name: str, value: Any) -> str:
@@ -154,6 +175,75 @@ def test_setting_that_the_api_would_refuse_starts_no_daemon(
     monkeypatch.setenv(f"SAGE_{name.upper()}", value)
     with pytest.raises(ValidationError, match=name):
         Settings()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("SAGE_DATA_DIR", ""),
+        ("SAGE_DATA_DIR", " "),
+        ("SAGE_HOST", ""),
+        ("SAGE_HOST", "http://127.0.0.1"),
+        ("SAGE_HOST", "127.0.0.1:8760"),
+        ("SAGE_HOST", "[::1]"),
+        ("SAGE_BASE_MODEL", ""),
+        ("SAGE_TENSORBOARD_DIR", ""),
+        ("SAGE_DATABASE_URL", ""),
+        ("SAGE_DATABASE_URL", "sqlite://"),
+        ("SAGE_DATABASE_URL", "sqlite:///:memory:"),
+        ("SAGE_ALLOWED_HOSTS", "sage.example,https://sage.example"),
+        ("SAGE_ALLOWED_HOSTS", "sage.example:443"),
+        ("SAGE_TRUSTED_PROXIES", "localhost"),
+        ("SAGE_STALL_SECONDS", "0.001"),
+        ("SAGE_HEADER_TIMEOUT_SECONDS", "1e-9"),
+        ("SAGE_MIN_EXPERIENCES", "99999999999999999999"),
+        ("SAGE_MAX_BODY_BYTES", "99999999999999999999"),
+    ],
+)
+def test_setting_with_which_a_daemon_could_not_work_is_refused(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(ValidationError, match=name.removeprefix("SAGE_").lower()):
+        Settings()
+
+
+@pytest.mark.parametrize("name", [name for name in Settings.model_fields if is_number(name)])
+def test_no_number_is_endless(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    for value in ("inf", "-inf", "nan", "9" * 400, *([] if name in ANY_FINITE else ["1e300"])):
+        monkeypatch.setenv(f"SAGE_{name}".upper(), value)
+        with pytest.raises(ValidationError):
+            Settings()
+
+
+def test_misspelt_variable_is_refused_with_what_was_meant(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SAGE_MASS_TRESHOLD", "3")
+    monkeypatch.setenv("sage_quite_hours", "22:00-07:00")
+    with pytest.raises(ValidationError) as refused:
+        Settings()
+    assert "SAGE_MASS_TRESHOLD is no setting; did you mean SAGE_MASS_THRESHOLD?" in str(
+        refused.value
+    )
+    assert "sage_quite_hours is no setting; did you mean SAGE_QUIET_HOURS?" in str(refused.value)
+
+
+def test_variables_of_others_and_of_the_client_are_left_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in ("SAGE_ROOT", "SAGE_LOCAL", "SAGE_INSTANCE", "SAGE_NUM_THREADS", "SAGE_SESSION"):
+        monkeypatch.setenv(name, "x")
+    for name in CLIENT_VARIABLES:
+        monkeypatch.setenv(name, "x")
+    Settings()
+    unknown = unknown_variables({"SAGE_ROOT": "x", "SAGE_TOKEN": "x", "SAGE_MODEL": "x", "A": "x"})
+    assert unknown == {"SAGE_ROOT": (), "SAGE_MODEL": ("SAGE_BASE_MODEL",)}
+
+
+@pytest.mark.parametrize("name", setting_names())
+def test_slip_in_any_setting_is_noticed(name: str) -> None:
+    slip = name[:-1] if len(name) > len("SAGE_") + 5 else f"{name}_X"
+    found = unknown_variables({slip: "x"}).get(slip)
+    assert found is None or name in found or name == "SAGE_R"
 
 
 @pytest.mark.parametrize("kind", DECLARED.values())

@@ -10,6 +10,7 @@ import pytest
 from app.clock import utc_now
 from app.db.engine import Database
 from app.domain.access import hash_secret, read_token
+from app.services.instances import put_instance
 from app.services.tokens import find_token
 from tests.support import run_command
 
@@ -80,6 +81,53 @@ def test_what_cannot_be_done_is_said_in_words(
     environment: dict[str, str], arguments: tuple[str, ...], word: str
 ) -> None:
     assert word in tokens(environment, *arguments, code=1)
+
+
+def test_first_token_says_that_tokens_are_demanded_now_and_what_to_set(
+    environment: dict[str, str],
+) -> None:
+    first = run_command("tokens", "create", "a", "-s", "read", environment=environment)
+    said = " ".join(first.stderr.split())
+    for words in (
+        "first token",
+        "from now on the daemon demands one",
+        "export SAGE_TOKEN=",
+        "SleepClient(",
+        'curl -H "Authorization: Bearer',
+        "may not ingest, operate, admin",
+    ):
+        assert words in said
+    assert first.stdout.startswith("sage_")
+    assert len(first.stdout.split()) == 1
+    for options in ((), ("--json",)):
+        later = run_command(
+            "tokens", "create", "b", "-s", "read", *options, environment=environment
+        )
+        assert "first token" not in later.stderr
+
+
+def test_first_token_is_told_of_to_programs_too_and_not_where_none_is_demanded(
+    environment: dict[str, str],
+) -> None:
+    open_to_all = {**environment, "SAGE_REQUIRE_TOKENS": "false"}
+    made = run_command("tokens", "create", "a", "-s", "admin", "--json", environment=open_to_all)
+    assert json.loads(made.stdout)["name"] == "a"
+    assert "demands none all the same" in " ".join(made.stderr.split())
+
+
+def test_token_for_an_unknown_instance_is_refused_with_the_nearest(
+    environment: dict[str, str], db: Database
+) -> None:
+    put_instance(db, "sprout-qwen2.5-0.5b", {}, now=utc_now())
+    said = tokens(environment, "create", "x", "-s", "read", "-i", "sprout-qwen25-0.5b", code=1)
+    assert "no instance 'sprout-qwen25-0.5b'; did you mean sprout-qwen2.5-0.5b?" in said
+    said = tokens(environment, "create", "x", "-s", "read", "-i", "other", code=1)
+    assert "sage-sleep instances put other" in said
+    assert json.loads(tokens(environment, "list", "--json")) == []
+    made = json.loads(
+        tokens(environment, "create", "x", "-s", "read", "-i", "sprout-qwen2.5-0.5b", "--json")
+    )
+    assert made["instances"] == ["sprout-qwen2.5-0.5b"]
 
 
 def test_token_without_a_scope_or_with_an_unknown_one_is_wrong_usage(

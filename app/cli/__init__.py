@@ -9,6 +9,7 @@ One file per noun; each holds a Typer whose commands stand side by side here.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from importlib import import_module
 from typing import Any, cast
@@ -17,6 +18,8 @@ import typer
 from typer.core import TyperGroup
 
 from app.cli.terminal import EXIT_CODES
+
+PRIVATE_UMASK = 0o077
 
 COMMANDS = {
     "serve": "daemon",
@@ -85,4 +88,8 @@ app = typer.Typer(
 
 @app.callback()
 def _all() -> None:
-    """Stand for the commands, which are not registered here."""
+    """Before any command: what it writes is for its owner alone, since it may be conversation.
+
+    Directories get 0700 and files 0600; children inherit it. What is there already stays as it is.
+    """
+    os.umask(os.umask(PRIVATE_UMASK) | PRIVATE_UMASK)

@@ -27,7 +27,12 @@ NO_DAEMON = 3
 BASE = "the bare base model"
 
 Url = Annotated[
-    str | None, typer.Option(help="Daemon to talk to; default from SAGE_HOST, SAGE_PORT.")
+    str | None,
+    typer.Option(
+        envvar="SAGE_URL",
+        show_default=False,
+        help="Daemon to talk to; default from SAGE_HOST, SAGE_PORT.",
+    ),
 ]
 Token = Annotated[
     str | None,

@@ -12,7 +12,7 @@ import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 from pydantic import ValidationError
@@ -20,8 +20,12 @@ from pydantic_settings import SettingsError
 from rich.console import Console
 from rich.table import Table
 
+from app.domain.nearest import did_you_mean, nearest
 from app.errors import SageSleepError
-from app.settings import CONFIG_FILE_VARIABLE, Settings
+from app.settings import CONFIG_FILE_VARIABLE, PREFIX, Settings, setting_names
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
 
 EXIT_CODES = (
     "Exit codes: 0 done; 1 refused or failed, and the message says what to do; "
@@ -48,18 +52,26 @@ def read_settings() -> Settings:
         fail(f"{CONFIG_FILE_VARIABLE} names {config_file}, and there is no such file.")
     try:
         return Settings()
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         fail(f"{config_file} is not valid TOML: {error}")
+    except OSError as error:
+        fail(f"{config_file} cannot be read: {error.strerror}.")
     except SettingsError as error:
-        fail(f"These settings cannot be used: {error}")
+        fail(f"These settings cannot be used: {error}; lists and tables are written as JSON.")
     except ValidationError as error:
-        lines = [
-            f"SAGE_{'.'.join(str(part) for part in item['loc']).upper()}: {item['msg']}"
-            if item["loc"]
-            else item["msg"].removeprefix("Value error, ")
-            for item in error.errors()
-        ]
+        lines = [_setting_fault(item) for item in error.errors()]
         fail("These settings cannot be used:\n  " + "\n  ".join(lines))
+
+
+def _setting_fault(item: ErrorDetails) -> str:
+    message = item["msg"].removeprefix("Value error, ")
+    if not item["loc"]:
+        return message
+    name = PREFIX + ".".join(str(part) for part in item["loc"]).upper()
+    if item["type"] == "extra_forbidden":  # of the file; the environment's are looked for by us
+        meant = did_you_mean(nearest(name, setting_names()))
+        return f"{name} is no setting; {meant or 'app/settings.py lists all'}"
+    return f"{name}: {message}"
 
 
 def address_of(settings: Settings) -> str:

@@ -13,6 +13,7 @@ import typer
 
 from app.cli.terminal import (
     Json,
+    address_of,
     err,
     explained,
     fail,
@@ -28,8 +29,18 @@ from app.domain.access import Scope
 if TYPE_CHECKING:
     from app.db.engine import Database
     from app.db.tables import TokenRow
+    from app.settings import Settings
 
 app = typer.Typer(no_args_is_help=True, help="Access tokens.")
+
+FIRST_ONE = """\
+It is the first token, so from now on the daemon demands one of everybody, sessions and commands
+included, and answers 401 without; revoking it does not open the daemon again
+(SAGE_REQUIRE_TOKENS=false would). Give it to whoever asks the daemon:
+  commands  export SAGE_TOKEN=TOKEN
+  Python    SleepClient("{url}", token="TOKEN")
+  curl      curl -H "Authorization: Bearer TOKEN" {url}/stats
+  console   asks for it"""
 
 _SPAN = re.compile(r"(\d{1,5})([mhdw])", re.ASCII)
 _UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
@@ -66,7 +77,7 @@ def create(
     from app.services import tokens  # noqa: PLC0415
 
     now = utc_now()
-    with _database() as db:
+    with _database() as (settings, db):
         made = tokens.create_token(
             db,
             name=name,
@@ -79,13 +90,23 @@ def create(
         )
     if as_json:
         print_json({**_public(made.row), "token": made.text})
-        return
-    sys.stdout.write(made.text + "\n")
-    err.print(
-        "This is shown once. Send it as `Authorization: Bearer ...`; "
-        f"`sage-sleep tokens revoke {made.row.id}` takes it back.",
-        soft_wrap=True,
-    )
+    else:
+        sys.stdout.write(made.text + "\n")
+        err.print(
+            f"This is shown once; `sage-sleep tokens revoke {made.row.id}` takes it back.",
+            soft_wrap=True,
+        )
+    if made.is_first and settings.require_tokens is False:
+        err.print("SAGE_REQUIRE_TOKENS=false: the daemon demands none all the same.")
+    elif made.is_first:
+        err.print(FIRST_ONE.format(url=address_of(settings)), markup=False, soft_wrap=True)
+        if missing := [word.value for word in Scope if word not in scope]:
+            err.print(
+                f"This one may not {', '.join(missing)}: make another for who shall, such as "
+                f"`sage-sleep tokens create NAME --scope {missing[-1]}`.",
+                markup=False,
+                soft_wrap=True,
+            )
 
 
 @app.command("list")
@@ -93,7 +114,7 @@ def list_(as_json: Json = False) -> None:
     """List all tokens, oldest first; none with its secret."""
     from app.services import tokens  # noqa: PLC0415
 
-    with _database() as db:
+    with _database() as (_, db):
         rows = tokens.list_tokens(db)
     if as_json:
         print_json([_public(row) for row in rows])
@@ -117,7 +138,7 @@ def revoke(token_id: str, as_json: Json = False) -> None:
     """Take a token back for good; a running daemon refuses it within a second."""
     from app.services import tokens  # noqa: PLC0415
 
-    with _database() as db:
+    with _database() as (_, db):
         row = tokens.revoke_token(db, token_id, now=utc_now())
     if as_json:
         print_json(_public(row))
@@ -126,11 +147,13 @@ def revoke(token_id: str, as_json: Json = False) -> None:
 
 
 @contextmanager
-def _database() -> Iterator[Database]:
+def _database() -> Iterator[tuple[Settings, Database]]:
     from app.cli.database import open_database  # noqa: PLC0415
 
-    with explained(), open_database(read_settings()) as db:
-        yield db
+    with explained():
+        settings = read_settings()
+        with open_database(settings) as db:
+            yield settings, db
 
 
 def _expiry(span: str, now: datetime) -> datetime:

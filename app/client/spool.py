@@ -87,7 +87,7 @@ class Spool:
         self.path = Path(path)
         self._lock = threading.Lock()
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             _create_private(self.path)
             self._connection = sqlite3.connect(
                 self.path,

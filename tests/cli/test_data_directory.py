@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 from pathlib import Path
 
@@ -173,3 +174,18 @@ def test_migrating_twice_changes_nothing(data_dir: Path) -> None:
     before = (data_dir / "sage-sleep.db").read_bytes()
     run_command("migrate", environment={"SAGE_DATA_DIR": str(data_dir)})
     assert (data_dir / "sage-sleep.db").read_bytes() == before
+
+
+def test_what_commands_make_is_its_owners_alone(tmp_path: Path) -> None:
+    data_dir = tmp_path / "data"
+    environment = {"SAGE_DATA_DIR": str(data_dir)}
+    before = os.umask(0o002)
+    try:
+        run_command("migrate", environment=environment)
+        run_command("tokens", "create", "a", "-s", "read", environment=environment)
+        run_command("backup", str(tmp_path / "backups" / "first"), environment=environment)
+    finally:
+        os.umask(before)
+    for path in (data_dir, tmp_path / "backups", *data_dir.rglob("*"), *tmp_path.rglob("first/*")):
+        wanted = 0o700 if path.is_dir() else 0o600
+        assert path.stat().st_mode & 0o777 == wanted, path

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sqlite3
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -52,6 +54,25 @@ def test_nothing_is_wrong_with_a_data_directory_that_was_used(patient: doctor.Pa
     request = sleep.CycleRequest(instance="default", trigger=Trigger.REQUEST, is_forced=True)
     sleep.request_cycle(patient.db, request, now=NOW)
     assert checks(doctor.examine(patient, now=NOW)) == []
+
+
+def test_what_others_may_look_into_is_found_and_a_group_that_may_is_left(
+    patient: doctor.Patient, tmp_path: Path
+) -> None:
+    patient.data_dir.chmod(0o750)
+    assert checks(doctor.mend(patient, now=NOW)) == ["notice directory"]
+    assert patient.data_dir.stat().st_mode & 0o777 == 0o750
+    patient.data_dir.chmod(0o755)
+    assert checks(doctor.mend(patient, now=NOW)) == ["warning directory"]
+    assert patient.data_dir.stat().st_mode & 0o777 == 0o750
+    patient.data_dir.chmod(0o700)
+    elsewhere = tmp_path / "elsewhere.db"
+    shutil.copy(patient.data_dir / "sage-sleep.db", elsewhere)
+    elsewhere.chmod(0o644)
+    moved = replace(patient, db=Database(f"sqlite:///{elsewhere}", patient.db.defaults))
+    assert "warning database" in checks(doctor.mend(moved, now=NOW))
+    moved.db.close()
+    assert elsewhere.stat().st_mode & 0o007 == 0
 
 
 def test_what_no_model_could_be_given_is_counted_and_no_fault(patient: doctor.Patient) -> None:
