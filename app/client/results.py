@@ -183,6 +183,10 @@ class Erasure(Result):
     Attributes:
         purged: No file of the data directory holds a byte of the text; False while a long reader
             kept the log from being emptied; None from a daemon that does not say.
+        erased_with: Exchanges whose own words repeated it, and that were erased with it.
+        taken_from: Exchanges that quoted it, as history for one, and do no more.
+        repeated_in: Exchanges that still say a part of it by themselves: erase them as well, or
+            let them stay.
     """
 
     id: str
@@ -190,6 +194,9 @@ class Erasure(Result):
     erased_at: datetime | None
     checkpoints: tuple[str, ...]
     purged: bool | None = None
+    erased_with: tuple[str, ...] = ()
+    taken_from: tuple[str, ...] = ()
+    repeated_in: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -88,6 +88,20 @@ def list_cycle_events(
     ).all()
 
 
+def list_erased(session: Session, instance_id: int, experience_id: str) -> Sequence[EventRow]:
+    """What tells of an experience that was erased, and of those that went with it."""
+    told = (EventRow.data["experience_id"].as_string(), EventRow.data["repeated"].as_string())
+    return session.scalars(
+        sa.select(EventRow)
+        .where(
+            EventRow.instance_id == instance_id,
+            EventRow.type == EventType.EXPERIENCE_ERASED,
+            sa.or_(*(told_id == experience_id for told_id in told)),
+        )
+        .order_by(EventRow.seq)
+    ).all()
+
+
 def _of_instance(instance_id: int, wanted: EventFilter) -> sa.Select[EventRow]:
     query = sa.select(EventRow).where(EventRow.instance_id == instance_id)
     if wanted.subject is not None:

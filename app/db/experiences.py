@@ -122,6 +122,12 @@ def list_by_ids(session: Session, ids: Sequence[str]) -> list[ExperienceRow]:
     return [by_id[wanted] for wanted in ids if wanted in by_id]
 
 
+def list_by_seqs(session: Session, seqs: Collection[int]) -> list[ExperienceRow]:
+    """The experiences of these sequence numbers, oldest first."""
+    query = sa.select(ExperienceRow).where(is_listed(ExperienceRow.seq, seqs))
+    return list(session.scalars(query.order_by(ExperienceRow.seq)))
+
+
 def erase(session: Session, experience_seq: int, *, reason: str, now: datetime) -> None:
     """Remove every text of an experience; hash, scores, provenance and its words' hashes stay."""
     instance_id, response = session.execute(
@@ -149,13 +155,13 @@ def erase(session: Session, experience_seq: int, *, reason: str, now: datetime) 
     )
 
 
-def is_in_active_cycle(session: Session, experience_seq: int) -> bool:
-    """Whether a queued or running cycle trains on, rehearses or measures with an experience."""
+def is_any_in_active_cycle(session: Session, seqs: Collection[int]) -> bool:
+    """Whether a queued or running cycle trains on, rehearses or measures with one of these."""
     query = (
         sa.select(CycleExperienceRow.cycle_id)
         .join(SleepCycleRow, SleepCycleRow.id == CycleExperienceRow.cycle_id)
         .where(
-            CycleExperienceRow.experience_seq == experience_seq,
+            is_listed(CycleExperienceRow.experience_seq, seqs),
             SleepCycleRow.status.in_(ACTIVE_STATUSES),
         )
         .limit(1)

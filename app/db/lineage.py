@@ -5,7 +5,7 @@ An adapter goes on from its parent, so it has learned from the experiences of ev
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import sqlalchemy as sa
@@ -99,13 +99,13 @@ def list_cycle_uses(session: Session, cycle_id: str) -> list[UsedExperience]:
     ]
 
 
-def list_trained_on(session: Session, experience_seq: int) -> Sequence[CheckpointRow]:
-    """Checkpoints that learned from an experience, by themselves or through an ancestor."""
+def list_trained_on(session: Session, seqs: Collection[int]) -> Sequence[CheckpointRow]:
+    """Checkpoints that learned from one of these, by themselves or through an ancestor."""
     first = (
         sa.select(CheckpointRow.id)
         .join(CycleExperienceRow, CycleExperienceRow.cycle_id == CheckpointRow.cycle_id)
         .where(
-            CycleExperienceRow.experience_seq == experience_seq,
+            is_listed(CycleExperienceRow.experience_seq, seqs),
             CycleExperienceRow.role != CycleRole.HELD_OUT.value,
         )
         .cte("trained_on", recursive=True)
@@ -117,6 +117,15 @@ def list_trained_on(session: Session, experience_seq: int) -> Sequence[Checkpoin
         .where(CheckpointRow.id.in_(sa.select(found.c.id)))
         .order_by(CheckpointRow.seq)
     ).all()
+
+
+def list_quoting_replies(session: Session, instance_id: int) -> list[SleepCycleRow | CheckpointRow]:
+    """Cycles and checkpoints of an instance whose report quotes replies of a model."""
+    found: list[SleepCycleRow | CheckpointRow] = []
+    for table in (SleepCycleRow, CheckpointRow):
+        quotes = sa.func.json_array_length(table.metrics, "$.replies") > 0
+        found += session.scalars(sa.select(table).where(table.instance_id == instance_id, quotes))
+    return found
 
 
 def insert_cycle_experiences(

@@ -161,10 +161,17 @@ class CheckpointDeleted:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ExperienceErased:
-    """An experience's text is gone; so many checkpoints learned from it, where it is told."""
+    """An experience's text is gone; so many checkpoints learned from it, where it is told.
+
+    Attributes:
+        repeated: The experience that was to be erased, where this one only repeated it.
+        taken_from: Experiences that quoted it and do no more.
+    """
 
     experience_id: str
     checkpoints: int | None = None
+    repeated: str | None = None
+    taken_from: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -1,13 +1,18 @@
 """Verbatim copies: whether a text repeats another word for word, and their removal from JSON.
 
-Erasing an experience must not leave it behind in a reply that a cycle's report shows. A paraphrase
-is not found here; a copy of `COPY_WORDS` words in a row is.
+Erasing an experience must not leave it behind, neither in a reply that a cycle's report shows nor
+in the history that later exchanges carry. A paraphrase is not found here; a copy is, whatever its
+case, its punctuation and the Unicode form of its letters. Scripts that put no space between words
+are compared letter by letter.
 """
 
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
 from typing import Any
 
 COPY_WORDS = 8
@@ -16,20 +21,22 @@ COPY_WORDS = 8
 SHORTEST_SOURCE_WORDS = 4
 """A shorter text, "Who are you?", says nothing of whom it came from and is not looked for."""
 
+PART_WORDS = 24
+"""So many words in a row of a longer text are a copy of it, in what quotes at length. A guess."""
+
 REMOVED = "[removed: it repeated an experience that was erased]"
 
-_WORD = re.compile(r"\w+")
+_BLOCK_WORDS = COPY_WORDS // 2
+_UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\U00020000-\U0003ffff"
+"""Thai, Lao, Burmese, Khmer, kana and Han."""
+
+_ASCII_WORD = re.compile(r"\w+", re.ASCII)
+_WORD = re.compile(rf"[{_UNSPACED}]|[^\W{_UNSPACED}]+")
 
 
 def holds_copy(text: str, source: str) -> bool:
     """Whether `text` holds `COPY_WORDS` words of `source` in a row, or all of a shorter source."""
-    wanted = _words(source)
-    length = min(COPY_WORDS, len(wanted))
-    if length < SHORTEST_SOURCE_WORDS:
-        return False
-    runs = {tuple(wanted[at : at + length]) for at in range(len(wanted) - length + 1)}
-    words = _words(text)
-    return any(tuple(words[at : at + length]) in runs for at in range(len(words) - length + 1))
+    return _holds_run(split(text), split(source), COPY_WORDS)
 
 
 def without_copies(value: Any, sources: Sequence[str]) -> Any:
@@ -49,5 +56,79 @@ def without_copies(value: Any, sources: Sequence[str]) -> Any:
     return value
 
 
-def _words(text: str) -> list[str]:
-    return _WORD.findall(text.lower())
+def fold(text: str) -> str:
+    """A text without what its copies may differ in: case, and the form of its letters."""
+    return text.lower() if text.isascii() else unicodedata.normalize("NFKC", text).casefold()
+
+
+def split(text: str) -> list[str]:
+    """The words of a text in order, as copies are compared by."""
+    return (_ASCII_WORD if text.isascii() else _WORD).findall(fold(text))
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A text whose copies are sought, split once.
+
+    Attributes:
+        words: In order.
+        blocks: Words of which every copy holds at least one block, all of it; for a first look.
+    """
+
+    words: tuple[str, ...]
+    blocks: tuple[frozenset[str], ...]
+
+    @classmethod
+    def of(cls, text: str) -> Source:
+        """Split a text."""
+        words = tuple(split(text))
+        blocks = [words[at : at + _BLOCK_WORDS] for at in range(0, len(words), _BLOCK_WORDS)]
+        if len(words) >= COPY_WORDS:
+            blocks = [block for block in blocks if len(block) == _BLOCK_WORDS]
+        elif words:
+            blocks = [words]
+        return cls(words, tuple(map(frozenset, blocks)))
+
+    @property
+    def is_telling(self) -> bool:
+        """Whether it is long enough to say whom it came from."""
+        return len(self.words) >= SHORTEST_SOURCE_WORDS
+
+    @property
+    def is_unmistakable(self) -> bool:
+        """Whether it is so long that whoever says all of it repeats it."""
+        return len(self.words) >= COPY_WORDS
+
+    def may_stand_in(self, known: AbstractSet[str]) -> bool:
+        """Whether a text of these words can hold a copy; false only where it surely holds none."""
+        return any(block <= known for block in self.blocks)
+
+    def is_whole_in(self, words: Sequence[str]) -> bool:
+        """Whether all of it stands in a text, in a row."""
+        return _holds_run(words, self.words, len(self.words))
+
+    def is_copied_in(self, words: Sequence[str]) -> bool:
+        """Whether a text quotes it: all of it, half of it in a row or `PART_WORDS`; or is a part.
+
+        Less than that two texts of one model may share by its habits of speech.
+        """
+        length = max(COPY_WORDS, min(PART_WORDS, len(self.words) // 2))
+        if _holds_run(words, self.words, length):
+            return True
+        return len(words) >= COPY_WORDS and _holds_run(self.words, words, len(words))
+
+
+def _holds_run(words: Sequence[str], wanted: Sequence[str], length: int) -> bool:
+    """Whether so many of the wanted words, or all of fewer, stand in a row among the words."""
+    length = min(length, len(wanted))
+    if length < SHORTEST_SOURCE_WORDS or len(words) < length:
+        return False
+    known = set(words)
+    runs = {
+        run
+        for at in range(len(wanted) - length + 1)
+        if known.issuperset(run := tuple(wanted[at : at + length]))
+    }
+    return bool(runs) and any(
+        tuple(words[at : at + length]) in runs for at in range(len(words) - length + 1)
+    )

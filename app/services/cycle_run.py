@@ -18,6 +18,7 @@ from app.db.engine import Database
 from app.db.tables import CheckpointRow, ExperienceRow, SleepCycleRow
 from app.domain.checkpoint import CheckpointStatus
 from app.domain.decision import Trigger
+from app.domain.erasing import what_is_left
 from app.domain.events import CycleStarted, EventType
 from app.domain.experience import CycleRole, ExperienceStatus, TrainingExchange, Turn
 from app.domain.plan import CyclePlan
@@ -183,7 +184,9 @@ def _exchange(row: ExperienceRow, role: CycleRole) -> TrainingExchange:
         prompt=row.prompt,
         response=row.response,
         salience=Salience(**{name: getattr(row, name) for name in COMPONENTS}),
-        history=tuple(Turn(role=turn["role"], content=turn["content"]) for turn in row.history),
+        history=tuple(
+            Turn(role=turn["role"], content=turn["content"]) for turn in what_is_left(row.history)
+        ),
         system_prompt=row.system_prompt,
         session=row.session,
         phase=row.phase,

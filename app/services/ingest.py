@@ -39,6 +39,7 @@ from app.domain.salience import (
     distinct_words,
     score,
 )
+from app.domain.verbatim import REMOVED
 from app.errors import (
     Conflict,
     IdempotencyKeyReused,
@@ -175,11 +176,23 @@ def _hashes(connection: Connection, instance_id: int, exchanges: Sequence[Exchan
     for exchange in exchanges:
         turns = [turn.model_dump() for turn in exchange.history]
         sha256 = content_hash(exchange.prompt, exchange.response)
-        if turns and stored.get(sha256) != turns:
+        if turns and not _is_what_is_left(stored.get(sha256), turns):
             history = [(turn.role, turn.content) for turn in exchange.history]
             sha256 = content_hash(exchange.prompt, exchange.response, history)
         hashes.append(sha256)
     return hashes
+
+
+def _is_what_is_left(stored: Sequence[Any] | None, turns: Sequence[Any]) -> bool:
+    """Whether a history is stored, perhaps without turns that repeated what was erased."""
+    return (
+        stored is not None
+        and len(stored) == len(turns)
+        and all(
+            turn in (sent, {**sent, "content": REMOVED})
+            for turn, sent in zip(stored, turns, strict=True)
+        )
+    )
 
 
 class _Known:

@@ -42,18 +42,18 @@ def test_checkpoints_that_trained_on_it_and_their_descendants_are_marked(
     db: Database, root: Path
 ) -> None:
     first, second, third = (publish(db, root, range(n, n + 20))[0] for n in (0, 20, 40))
-    row, trained = erase_experience(db, trained_by(db, second)[0], now=NOW)
-    assert row.status == "erased"
-    assert [checkpoint.id for checkpoint in trained] == [second, third]
+    done = erase_experience(db, trained_by(db, second)[0], now=NOW)
+    assert done.row.status == "erased"
+    assert [checkpoint.id for checkpoint in done.checkpoints] == [second, third]
     assert tainted(db, first, second, third) == [False, True, True]
-    _, again = erase_experience(db, row.id, now=NOW)
-    assert [checkpoint.id for checkpoint in again] == [second, third]
+    again = erase_experience(db, done.row.id, now=NOW)
+    assert [checkpoint.id for checkpoint in again.checkpoints] == [second, third]
 
 
 def test_measuring_with_it_is_not_learning_from_it(db: Database, root: Path) -> None:
     only, _ = publish(db, root, range(20))
-    _, trained = erase_experience(db, trained_by(db, only, CycleRole.HELD_OUT)[0], now=NOW)
-    assert list(trained) == []
+    done = erase_experience(db, trained_by(db, only, CycleRole.HELD_OUT)[0], now=NOW)
+    assert list(done.checkpoints) == []
     assert tainted(db, only) == [False]
 
 

@@ -6,6 +6,7 @@ import random
 import sqlite3
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -16,6 +17,7 @@ from app.db.engine import SCHEMA_REVISION, Database
 from app.db.tables import ExperienceRow
 from app.domain.decision import Trigger
 from app.domain.exchange import Exchange
+from app.domain.verbatim import REMOVED
 from app.services import erasure, retention, sleep
 from app.services.erasure import erase_experience
 from app.services.ingest import Submission, ingest_many
@@ -113,6 +115,72 @@ def test_nothing_is_left_in_reports_snapshots_kept_measures_copies_or_checkpoint
     connection = sqlite3.connect(data_dir / "sage-sleep.db")
     assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
     connection.close()
+
+
+def conversation(db: Database, *turns: tuple[str, str], **values: Any) -> list[str]:
+    """Post exchanges of one session, each with all before it as history; their ids."""
+    history: list[dict[str, str]] = []
+    ids = []
+    for prompt, response in turns:
+        sent = Exchange(prompt=prompt, response=response, history=list(history), **values)
+        (result,) = ingest_many(db, [Submission(exchange=sent)], now=NOW)
+        assert result.experience is not None
+        ids.append(result.experience["id"])
+        history += [
+            {"role": "user", "content": prompt},
+            {"role": "assistant", "content": response},
+        ]
+    return ids
+
+
+def test_histories_lose_what_was_erased_and_nothing_else(db: Database, data_dir: Path) -> None:
+    asked, told = f"Can you keep it? {SECRET}.", f"Yes: {SECRET.upper()}, and nobody knows of it."
+    other = ("What is the kettle for?", "We boil water in it and call it an evening.")
+    first, erased, *later = conversation(
+        db, other, (asked, told), *((f"{n}?", f"{n}!") for n in range(3))
+    )
+    done = erase_experience(db, erased, now=NOW)
+    assert purge(db, data_dir)
+    assert files_that_hold(data_dir, SECRET) == []
+    assert files_that_hold(data_dir, SECRET.upper()) == []
+    assert (done.taken_from, done.erased_with, done.repeated_in) == (later, [], [])
+    with db.read() as session:
+        (held,) = session.scalars(sa.select(ExperienceRow).where(ExperienceRow.id == later[1]))
+    contents = [turn["content"] for turn in held.history]
+    assert contents == [*other, REMOVED, REMOVED, "0?", "0!"]
+    assert erase_experience(db, first, now=NOW).taken_from == later
+
+
+@pytest.mark.parametrize(
+    "carried",
+    [
+        {"system_prompt": f"You know this of him. {SECRET}, he said."},
+        {"metadata": {"log": [{"text": f"> {SECRET}"}]}},
+        {"metadata": {SECRET: 1}},
+        {"tool_calls": [{"name": "recall", "result": {"found": SECRET}}]},
+        {"tool_calls": [{"name": "recall", "arguments": {"q": SECRET}}]},
+        {"history": [{"role": "system", "content": f"Before: User: {SECRET}\nSAGE: Good."}]},
+        {"history": [{"role": "tool", "content": SECRET.replace(" ", "\n")}]},
+        {"history": [{"role": "user", "content": SECRET[:-10]}]},
+        {"response": f"You told me that {SECRET}."},
+        {"prompt": f"You said that {SECRET}?", "response": "Yes."},
+    ],
+)
+def test_whatever_copies_what_was_erased_goes(
+    db: Database, data_dir: Path, carried: dict[str, Any]
+) -> None:
+    (erased,) = conversation(db, (SECRET, f"I shall remember: {SECRET}."))
+    turn = {"prompt": "What now?", "response": "Now we wait.", **carried}
+    sent = Submission(exchange=Exchange(**turn))
+    (result,) = ingest_many(db, [sent], now=NOW)
+    assert result.experience is not None
+    done = erase_experience(db, erased, now=NOW)
+    assert purge(db, data_dir)
+    assert files_that_hold(data_dir, SECRET[:-10]) == []
+    holder = result.experience["id"]
+    assert [*done.taken_from, *done.erased_with, *done.repeated_in] == [holder]
+    (again,) = ingest_many(db, [sent], now=NOW)
+    assert again.outcome == "duplicate"
 
 
 def test_text_that_expired_leaves_no_byte(reopen: Reopen, data_dir: Path) -> None:

@@ -161,17 +161,20 @@ def get_experience(experience_id: str, daemon: DaemonDep) -> ExperienceDetailOut
     "/{experience_id}", responses=problem_responses(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT)
 )
 def delete_experience(experience_id: str, daemon: DaemonDep, now: Now) -> ErasedOut:
-    """Erase an experience's text, and name the checkpoints that were trained on it."""
-    row, trained = erasure.erase_experience(daemon.db, experience_id, now=now)
+    """Erase an experience's text and its copies, and name the checkpoints trained on them."""
+    done = erasure.erase_experience(daemon.db, experience_id, now=now)
     is_purged = erasure.purge_traces(
         daemon.db, kept_root=daemon.kept_root, snapshots_root=daemon.snapshots_root
     )
     return ErasedOut(
-        id=row.id,
-        status=ExperienceStatus(row.status),
-        erased_at=row.erased_at,
+        id=done.row.id,
+        status=ExperienceStatus(done.row.status),
+        erased_at=done.row.erased_at,
         purged=is_purged,
-        checkpoints=[checkpoint.id for checkpoint in trained],
+        checkpoints=[checkpoint.id for checkpoint in done.checkpoints],
+        erased_with=list(done.erased_with),
+        taken_from=list(done.taken_from),
+        repeated_in=list(done.repeated_in),
     )
 
 

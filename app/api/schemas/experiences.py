@@ -153,8 +153,13 @@ class ExperienceDetailOut(ExperienceOut):
 class ErasedOut(BaseModel):
     """What erasing did: the text is gone, the named checkpoints learned from it and are marked.
 
-    A checkpoint learned from it if its own cycle or an ancestor's trained on it. To be rid of it
-    in the weights too: `POST /v1/instances/{slug}/rebuild`.
+    A checkpoint learned from it if its own cycle or an ancestor's trained on it, or on what quoted
+    it. To be rid of it in the weights too: `POST /v1/instances/{slug}/rebuild`.
+
+    `erased_with`: exchanges whose own words repeated all of it, which were erased too;
+    `taken_from`: exchanges that quoted it, as history for one, and do no more; `repeated_in`:
+    exchanges that still say a part of it by themselves, such as the same question: they stay, and
+    are erased by their own id.
 
     `purged` is false while the database's log still holds bytes of the text, for a reader that
     needs it; the daemon empties it as soon as it can.
@@ -165,6 +170,9 @@ class ErasedOut(BaseModel):
     erased_at: datetime | None
     purged: bool
     checkpoints: list[str]
+    erased_with: list[str]
+    taken_from: list[str]
+    repeated_in: list[str]
 
 
 class ExperienceSummaryOut(BaseModel):

@@ -205,7 +205,7 @@ export class Exchanges {
         el(
           "p",
           {},
-          "Its texts are removed for good. Ids, scores and what a model has learned from it stay; checkpoints that did are marked.",
+          "Its texts are removed for good, also where other exchanges quote them. Ids, scores and what a model has learned from it stay; checkpoints that did are marked.",
         ),
       ],
       confirm: "Erase",
@@ -213,7 +213,7 @@ export class Exchanges {
       act: async () => {
         const erased = await (await request(`/v1/experiences/${row.id}`, { method: "DELETE" })).json();
         toast(
-          `Erased. ${erased.checkpoints.length ? `${count(erased.checkpoints.length, "checkpoint")} learned from it.` : "No checkpoint had learned from it."}`,
+          `Erased${erased.taken_from.length ? `, and taken from ${count(erased.taken_from.length, "later exchange")}` : ""}. ${erased.repeated_in.length ? `${count(erased.repeated_in.length, "exchange")} still say a part of it. ` : ""}${erased.checkpoints.length ? `${count(erased.checkpoints.length, "checkpoint")} learned from it.` : "No checkpoint had learned from it."}`,
         );
         await this.load();
       },

@@ -284,6 +284,30 @@ def test_erasing_removes_the_text_and_keeps_the_hash(daemon: RunningDaemon) -> N
     assert (again.status_code, again.json()["status"]) == (200, "erased")
 
 
+def test_erasing_reaches_later_histories_and_says_so_twice(daemon: RunningDaemon) -> None:
+    secret = "the third drawer of the green desk opens with a hairpin"
+    first = make_exchange(1, response=f"I shall keep it: {secret}.")
+    history = [
+        {"role": "user", "content": first["prompt"]},
+        {"role": "assistant", "content": first["response"]},
+    ]
+    erased_id, later_id = (
+        daemon.http.post("/v1/experiences", json=exchange).json()["id"]
+        for exchange in (first, make_exchange(2, history=history))
+    )
+    answers = [daemon.http.delete(f"/v1/experiences/{erased_id}").json() for _ in range(2)]
+    assert [answer["taken_from"] for answer in answers] == [[later_id], [later_id]]
+    assert answers[0] == answers[1] | {"repeated_in": []}
+    assert answers[0]["purged"]
+    files = [path for path in daemon.data_dir.rglob("*") if path.is_file()]
+    assert [path for path in files if secret.encode() in path.read_bytes()] == []
+    left = daemon.http.get(f"/v1/experiences/{later_id}").json()
+    assert left["prompt"] == make_exchange(2)["prompt"]
+    assert [turn["content"][:9] for turn in left["history"]] == ["[removed:", "[removed:"]
+    again = daemon.http.post("/v1/experiences", json=make_exchange(2, history=history))
+    assert (again.status_code, again.json()["id"]) == (200, later_id)
+
+
 def test_erasing_forgets_what_was_kept_of_replies(daemon: RunningDaemon) -> None:
     kept = daemon.data_dir / "kept" / "base" / "measures-adapter-key.json"
     references = kept.with_name("references-key.safetensors")
