@@ -209,6 +209,7 @@ def main() -> None:
             "SAGE_PORT": str(port),
             "SAGE_BASE_MODEL": str(model),
             "SAGE_SCHEDULER_INTERVAL_SECONDS": "3600",
+            "SAGE_CHILD_NICENESS": "0",
         }
         run_command("migrate", environment=environment)
         log_path = directory / "daemon.log"

@@ -94,7 +94,12 @@ def launch(
 ) -> RunningDaemon:
     """Start a daemon and wait until it answers, as the fixture `start_daemon` says."""
     port = settings.pop("port", None) or free_port()
-    environment = {"SAGE_DATA_DIR": str(data_dir), "SAGE_PORT": str(port)}
+    # Tests run side by side: a child that yields its cores would wait for another test's end.
+    environment = {
+        "SAGE_DATA_DIR": str(data_dir),
+        "SAGE_PORT": str(port),
+        "SAGE_CHILD_NICENESS": "0",
+    }
     environment |= {f"SAGE_{name.upper()}": str(value) for name, value in settings.items()}
     with log_path.open("wb") as log:
         process = subprocess.Popen(

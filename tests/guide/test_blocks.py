@@ -198,6 +198,7 @@ def run_block(
             "SAGE_DATA_DIR": str(daemon.data_dir),
             "SAGE_PORT": str(daemon.http.base_url.port),
             "SAGE_BASE_MODEL": filled[DEFAULT_MODEL],
+            "SAGE_CHILD_NICENESS": "0",
         },
     )
     assert result.returncode == 0, f"{block.text}\n{result.stdout}\n{result.stderr}"

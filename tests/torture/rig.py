@@ -91,6 +91,7 @@ class Rig:
             **os.environ,
             "SAGE_DATA_DIR": str(data_dir),
             "SAGE_PORT": str(port),
+            "SAGE_CHILD_NICENESS": "0",
             **settings,
         }
         self._log_path = data_dir / "daemon.log"
