@@ -457,6 +457,7 @@ class CycleReport(Result):
     regressed_at: datetime | None = None
     variations: tuple[VariationCount, ...] = ()
     experiences: tuple[UsedExperience, ...] = ()
+    set_aside: tuple[Unfit, ...] = ()
     left_out: tuple[LeftOut, ...] = ()
     floors: tuple[JudgedFloor, ...] = ()
     error: CycleError | None = None

@@ -17,6 +17,7 @@ from pydantic import Field
 from app.domain.checkpoint import Alias
 from app.domain.curation import LeftOut
 from app.domain.decision import Trigger
+from app.domain.experience import Unfit
 from app.domain.gate import Verdict, VerdictStatus
 from app.domain.measurement import Measurement
 from app.domain.plan import CyclePlan
@@ -106,6 +107,7 @@ class CycleReport(CycleFindings):
     regressed_at: datetime | None
     verdict: VerdictStatus | None
     experiences: tuple[UsedExperience, ...]
+    set_aside: tuple[Unfit, ...]
     left_out: tuple[LeftOut, ...]
     floors: tuple[JudgedFloor, ...]
     recipe: Recipe

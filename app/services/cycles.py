@@ -104,6 +104,7 @@ def get_report(db: Database, cycle_id: str) -> CycleReport:
             loss_curve=found.loss_curve,
             variations=found.variations,
             experiences=tuple(uses),
+            set_aside=cycle.metrics.unfit if cycle.metrics else (),
             left_out=cycle.plan.left_out,
             floors=judge_floors(cycle.plan),
             recipe=cycle.plan.recipe,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import asdict, replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 
 from app.db.engine import Database
 from app.domain.decision import Trigger
+from app.domain.experience import Unfit
 from app.services import sleep
 from app.services.erasure import erase_experience
 from app.services.experiences import get_experience
@@ -195,3 +197,22 @@ def test_report_of_an_old_checkpoint_says_it_is_no_longer_live(
     found = daemon.http.get(f"/v1/sleep-cycles/{cycle_id}/report").json()
     assert found["summary"].endswith("is no longer live.")
     assert found["aliases"] == ["previous"]
+
+
+def test_what_was_set_aside_is_named_with_its_reason(
+    daemon: RunningDaemon, db: Database, root: Path
+) -> None:
+    fill(db, range(20))
+    request = sleep.CycleRequest(instance="default", trigger=Trigger.REQUEST, is_forced=True)
+    cycle = sleep.request_cycle(db, request, now=NOW)
+    unfit = Unfit(
+        experience_id=cycle.plan.experience_ids[0], code="exchange-too-long", text="too <long>"
+    )
+    end(db, root, cycle, replace(report(2.0), unfit=(unfit,)))
+    path = f"/v1/sleep-cycles/{cycle.id}/report"
+    assert daemon.http.get(path).json()["set_aside"] == [asdict(unfit)]
+    page = daemon.http.get(path, headers=HTML).text
+    row = page[page.index("could not be given 1 of them") :]
+    assert unfit.experience_id in row
+    assert "exchange-too-long" in row
+    assert "too &lt;long&gt;" in row
