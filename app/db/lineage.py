@@ -175,6 +175,22 @@ def set_aside(session: Session, cycle_id: str, experience_ids: Sequence[str]) ->
     )
 
 
+def list_last_setting_aside(session: Session) -> list[SleepCycleRow]:
+    """Of each instance that has experiences set aside, the last cycle that could not hold some."""
+    last = (
+        sa.select(sa.func.max(SleepCycleRow.number), SleepCycleRow.instance_id)
+        .join(CycleExperienceRow, CycleExperienceRow.cycle_id == SleepCycleRow.id)
+        .join(ExperienceRow, ExperienceRow.seq == CycleExperienceRow.experience_seq)
+        .where(
+            CycleExperienceRow.role == CycleRole.SET_ASIDE.value,
+            ExperienceRow.status == ExperienceStatus.SET_ASIDE,
+        )
+        .group_by(SleepCycleRow.instance_id)
+    )
+    wanted = sa.tuple_(SleepCycleRow.number, SleepCycleRow.instance_id).in_(last)
+    return list(session.scalars(sa.select(SleepCycleRow).where(wanted)))
+
+
 def list_cycles_of(
     session: Session, experience_seq: int
 ) -> list[tuple[CycleExperienceRow, SleepCycleRow, CheckpointRow | None]]:

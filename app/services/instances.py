@@ -11,7 +11,7 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from app.db import events, instances, statuses
+from app.db import events, instances, lineage, statuses
 from app.db.engine import Database, defaults_of
 from app.db.events import EventFilter
 from app.db.tables import EventRow, InstanceRow
@@ -19,6 +19,7 @@ from app.domain.categories import check_floors
 from app.domain.declared import lay_usable_over
 from app.domain.exchange import SLUG_PATTERN
 from app.domain.instance import check_zone
+from app.domain.plan import CyclePlan
 from app.domain.policy import Promotion, SleepPolicy, lay_over_policy
 from app.domain.presets import lay_over
 from app.domain.recipe import Recipe
@@ -151,7 +152,16 @@ def put_instance(
         return after, is_new
 
 
-def _holds_other_exchanges(before: EffectiveInstance, after: EffectiveInstance) -> bool:
+def give_back_what_other_settings_hold(db: Database) -> None:
+    """At a start: let what was set aside wait again where the daemon's own settings changed."""
+    with db.write() as session:
+        for cycle in lineage.list_last_setting_aside(session):
+            now = effective(session, instances.get_instance_by_id(session, cycle.instance_id))
+            if _holds_other_exchanges(cycle.plan, now):
+                statuses.give_set_aside_back(session, cycle.instance_id, now.policy.min_salience)
+
+
+def _holds_other_exchanges(before: EffectiveInstance | CyclePlan, after: EffectiveInstance) -> bool:
     return (before.base_model, before.system_prompt, before.recipe.max_length) != (
         after.base_model,
         after.system_prompt,

@@ -10,6 +10,7 @@ from app.errors import DatabaseUnavailable
 from app.log import get_logger
 from app.services.cycle_end import settle_all_running
 from app.services.file_guard import FileGuard
+from app.services.instances import give_back_what_other_settings_hold
 from app.services.sweeping import sweep_leftovers
 from app.worker.upkeep import DataPaths
 
@@ -26,6 +27,8 @@ def recover(db: Database, *, guard: FileGuard, paths: DataPaths) -> None:
         db, root=paths.checkpoints, snapshots=paths.snapshots, scratch=paths.scratch
     )
     guard.check_all(now=utc_now())
+    with suppress(DatabaseUnavailable):
+        give_back_what_other_settings_hold(db)
     with suppress(DatabaseUnavailable):  # read-only, or full: what can be answered, is
         db.purge()
     if settled or swept:

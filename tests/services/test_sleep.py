@@ -30,8 +30,8 @@ from app.services import cycle_end, cycle_run, cycles, decisions, sleep
 from app.services.erasure import erase_experience
 from app.services.experiences import get_experience
 from app.services.ingest import Submission, ingest_many
-from app.services.instances import put_instance
-from tests.support import make_exchange
+from app.services.instances import give_back_what_other_settings_hold, put_instance
+from tests.support import Reopen, make_exchange
 
 NOW = datetime(2026, 1, 18, 12, tzinfo=UTC)
 LATER = NOW + timedelta(minutes=2)
@@ -307,6 +307,25 @@ def test_another_model_gets_what_the_one_before_could_not_hold(db: Database) -> 
     assert counts(db)["set_aside"] == 2
     put_instance(db, "default", {"recipe": {"max_length": 2048}}, now=LATER)
     assert counts(db) == before
+
+
+def test_another_model_in_the_daemons_own_settings_gets_it_at_the_next_start(
+    db: Database, reopen: Reopen
+) -> None:
+    before = counts(db)
+    cycle = ask(db)
+    aside = Unfit(
+        experience_id=cycle.plan.experience_ids[0], code="exchange-too-long", text="no room"
+    )
+    cycle_run.start_cycle(db, cycle.id, worker_id="w", now=LATER)
+    cycle_end.fail_cycle(
+        db, cycle.id, worker_id="w", code="nothing-fits", message="So.", unfit=[aside], now=LATER
+    )
+    give_back_what_other_settings_hold(db)
+    assert counts(db)["set_aside"] == 1
+    other = reopen(base_model="/another/model")
+    give_back_what_other_settings_hold(other)
+    assert counts(other) == before
 
 
 def test_order_holds_texts_and_roles_and_none_can_be_erased_meanwhile(db: Database) -> None:
