@@ -45,7 +45,7 @@ def checkpoints(
 @app.command()
 def promote(
     checkpoint_id: str,
-    force: Annotated[bool, typer.Option(help="Although the gate refused it.")] = False,
+    force: Annotated[bool, typer.Option(help="Although the gate rejected it.")] = False,
     reason: Why = None,
     url: Url = None,
     token: Token = None,

@@ -160,7 +160,7 @@ def _next_step(cycle: SleepCycle) -> str | None:
             checks = cycle.verdict.checks if cycle.verdict else ()
             why = "; ".join(check.text for check in checks if not check.passed)
             return (
-                f"The gate refused it: {why}. `sage-sleep promote {cycle.checkpoint_id} --force "
+                f"The gate rejected it: {why}. `sage-sleep promote {cycle.checkpoint_id} --force "
                 "--reason ...` overrules it."
             )
         case _:

@@ -320,7 +320,7 @@ class Check(Result):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Verdict(Result):
-    """The gate's word on a checkpoint: accepted or refused, and by which checks."""
+    """The gate's word on a checkpoint: accepted or rejected, and by which checks."""
 
     status: str
     checks: tuple[Check, ...]

@@ -127,14 +127,14 @@ def failures_by_instance(
     }
 
 
-def count_since_refused_start(session: Session, instance_id: int) -> int | None:
+def count_since_rejected_start(session: Session, instance_id: int) -> int | None:
     """Cycles since the newest that started from the base beside an adapter and was rejected.
 
     None where there is none.
     """
     plan, number = SleepCycleRow.plan, SleepCycleRow.number
     own = SleepCycleRow.instance_id == instance_id
-    refused = session.scalar(
+    rejected = session.scalar(
         sa.select(sa.func.max(number)).where(
             own,
             SleepCycleRow.status == CycleStatus.REJECTED,
@@ -142,9 +142,9 @@ def count_since_refused_start(session: Session, instance_id: int) -> int | None:
             plan["replaces_checkpoint_id"].as_string().is_not(None),
         )
     )
-    if refused is None:
+    if rejected is None:
         return None
-    return (session.scalar(sa.select(sa.func.max(number)).where(own)) or 0) - refused
+    return (session.scalar(sa.select(sa.func.max(number)).where(own)) or 0) - rejected
 
 
 def find_next_queued(session: Session) -> SleepCycleRow | None:

@@ -185,7 +185,7 @@ def summarise(
             )
         case CycleStatus.REJECTED:
             why = "; ".join(failed_checks) or "the verdict names no check"
-            return f"The gate refused cycle {number}: {why}. {fate}"
+            return f"The gate rejected cycle {number}: {why}. {fate}"
         case CycleStatus.FAILED:
             return f"Cycle {number} failed: {error.message if error else 'no reason'} {fate}"
         case CycleStatus.CANCELLED:

@@ -125,7 +125,11 @@ class VerdictStatus(StrEnum):
     """Whether a checkpoint may be promoted."""
 
     ACCEPTED = "accepted"
-    REJECTED = "refused"  # as it is stored and sent; people read the glossary's word
+    REJECTED = "rejected"
+
+    @classmethod
+    def _missing_(cls, value: object) -> VerdictStatus | None:
+        return cls.REJECTED if value == "refused" else None  # as it was stored until 0.1
 
 
 @plain_dataclass(frozen=True, kw_only=True, slots=True)

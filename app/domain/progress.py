@@ -4,7 +4,7 @@
        ^          |  a killed cycle goes back to the queue
        +----------+
 
-A cycle that ran well and was refused by the gate is `rejected`, not `failed`.
+A cycle that ran well and was rejected by the gate is `rejected`, not `failed`.
 """
 
 from __future__ import annotations

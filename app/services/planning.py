@@ -99,7 +99,7 @@ def plan_within(
         current_id is not None
         and is_rebuild_due(
             lineage.count_stacked_updates(session, current_id),
-            sleep_cycles.count_since_refused_start(session, instance.row.id),
+            sleep_cycles.count_since_rejected_start(session, instance.row.id),
             instance.policy,
         )
     )

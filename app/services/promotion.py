@@ -178,7 +178,7 @@ def _check_promotable(row: CheckpointRow, *, is_forced: bool, reason: str | None
     remedy = "to promote it all the same, send force and a reason."
     if not row.verdict.is_accepted:
         raise CheckpointNotPromotable(
-            f"The gate refused checkpoint {row.id} ({'; '.join(row.verdict.failed)}); {remedy}",
+            f"The gate rejected checkpoint {row.id} ({'; '.join(row.verdict.failed)}); {remedy}",
             verdict=to_json(row.verdict),
         )
     if row.regressed_at is not None:

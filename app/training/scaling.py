@@ -48,7 +48,7 @@ def choose_scale(
 
     The smaller ones are tried only where the larger ones fail, and not where the adapter broke the
     model (`GatePolicy.broken_kl`, `update_norm`). Where all fail, it stays as it was trained, and
-    the gate refuses it.
+    the gate rejects it.
     """
     moved = update_norm(loop.adapted, job.parent_adapter)
     is_sound = update_check(moved, job.gate).is_passed

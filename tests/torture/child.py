@@ -1,7 +1,7 @@
 """The real child of a cycle, with a trainer of milliseconds instead of one with a model.
 
 What a cycle ends as follows from what it trains on, so that it ends the same however often it was
-killed before: one in eight is refused by the gate, one in eight has a loss that is not finite.
+killed before: one in eight is rejected by the gate, one in eight has a loss that is not finite.
 """
 
 from __future__ import annotations

@@ -329,7 +329,7 @@ def test_report_opens_from_its_link(lived: RunningDaemon, open_console: OpenCons
     page = open_console(lived)
     with page.context.expect_page() as opened:
         page.get_by_role("link", name="Report of cycle 3").click()
-    expect(opened.value.locator("body")).to_contain_text("The gate refused cycle 3")
+    expect(opened.value.locator("body")).to_contain_text("The gate rejected cycle 3")
 
 
 def test_every_instance_can_be_found_and_chosen(

@@ -1,4 +1,4 @@
-"""A cycle that the gate refuses, as the worker runs it: a real training that teaches nothing."""
+"""A cycle that the gate rejects, as the worker runs it: a real training that teaches nothing."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_refused_cycle_moves_no_alias_and_the_third_refusal_quarantines(
         assert refused is not None
         row = registry.get_checkpoint(place.db, refused).row
         assert (place.settings.checkpoints_dir / row.name / "manifest.json").is_file()
-        assert row.verdict.status == "refused"
+        assert row.verdict.status == "rejected"
     with place.db.read() as session:
         (reason,) = {
             row.reason for row in experiences.list_by_ids(session, ended.plan.experience_ids)

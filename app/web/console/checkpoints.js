@@ -80,7 +80,7 @@ function picture(row, lanes, checkpoint, aliases) {
     row.goesOn ? svg("line", { x1: x(row.lane), x2: x(row.lane), y1: NODE_Y, y2: "101%" }) : null,
     isLive ? svg("circle", { class: "halo", cx: x(row.lane), cy: NODE_Y, r: 8 }) : null,
     svg("circle", {
-      class: `node ${isLive ? "current" : ""} ${isWanted ? "" : "refused"}`,
+      class: `node ${isLive ? "current" : ""} ${isWanted ? "" : "rejected"}`,
       cx: x(row.lane),
       cy: NODE_Y,
       r: 5,

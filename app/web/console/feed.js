@@ -88,7 +88,7 @@ export class Feed {
       case "sleep_cycle.queued":
         return `${cycle} queued with ${count(data.experiences ?? 0, "experience")}`;
       case "sleep_cycle.rejected":
-        return `${cycle}: the gate refused it`;
+        return `${cycle}: the gate rejected it`;
       case "sleep_cycle.failed":
         return `${cycle} failed: ${data.message ?? data.code ?? "no reason"}`;
       case "checkpoint.promoted":

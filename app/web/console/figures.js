@@ -18,7 +18,7 @@ export class Figures {
         series: [
           { label: "before", color: "muted", dash: true },
           { label: "after", color: "accent" },
-          { label: "after, refused", color: "bad", points: true },
+          { label: "after, rejected", color: "bad", points: true },
         ],
       }),
       columns: [

@@ -145,7 +145,7 @@ def test_every_check_of_a_refusal_has_value_limit_and_baseline(
     checks = {check["name"]: check for check in found["checks"]}
     assert not checks["held_out_loss"]["passed"]
     assert checks["held_out_loss"]["baseline"] == 3.0
-    assert "refused cycle 1: held-out loss 3.000 -> 3.500" in found["summary"]
+    assert "rejected cycle 1: held-out loss 3.000 -> 3.500" in found["summary"]
     assert {item["status"] for item in found["experiences"] if item["role"] == "train"} == {
         "buffered"
     }

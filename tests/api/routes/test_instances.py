@@ -141,7 +141,7 @@ def test_figures_come_newest_first_in_pages_and_say_what_failed(
     http = daemon.http
     page = http.get("/v1/instances/default/cycle-figures?limit=1").json()
     (refused,) = page["data"]
-    assert (refused["number"], refused["status"], refused["verdict"]) == (2, "rejected", "refused")
+    assert (refused["number"], refused["status"], refused["verdict"]) == (2, "rejected", "rejected")
     assert refused["failed_checks"]
     second = http.get(f"/v1/instances/default/cycle-figures?limit=1&cursor={page['next']}").json()
     (good,) = second["data"]
