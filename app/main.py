@@ -16,6 +16,7 @@ from starlette.middleware.cors import CORSMiddleware
 from app import data_lock
 from app.api.daemon import Daemon
 from app.api.document import install_document
+from app.api.event_watch import EventWatch
 from app.api.guards.admission import Admission
 from app.api.guards.body_limit import BodyLimit
 from app.api.guards.rate_limit import RateLimit
@@ -190,6 +191,7 @@ def run_daemon(
                     part.is_alive for part in (scheduler, supervisor, writer)
                 ),
                 figures=FigureReader(db),
+                event_watch=EventWatch(db, admission.still_admits),
                 ingest_meter=IngestMeter(),
             )
         finally:

@@ -10,6 +10,7 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
+from app.api.event_watch import EventWatch
 from app.api.guards.admission import Admission
 from app.api.guards.write_slots import WriteSlots
 from app.api.ingest_meter import IngestMeter
@@ -38,6 +39,7 @@ class Daemon:
         begin_stop: Tells the running cycle's process to end; may be called in a signal handler.
         is_worker_alive: Whether scheduler, supervisor and ingest writer run.
         figures: What a scrape reads.
+        event_watch: Tells streams what is new.
         ingest_meter: Counts what comes in.
     """
 
@@ -58,6 +60,7 @@ class Daemon:
     begin_stop: Callable[[], None]
     is_worker_alive: Callable[[], bool]
     figures: FigureReader
+    event_watch: EventWatch
     ingest_meter: IngestMeter
 
 

@@ -53,6 +53,11 @@ class EventFilter:
     subject: str | None = None
     has_progress: bool = True
 
+    def holds(self, type_: str) -> bool:
+        """Whether events of a type are wanted."""
+        is_subject = self.subject is None or type_.startswith(f"{self.subject}.")
+        return is_subject and (self.has_progress or type_ != EventType.CYCLE_PROGRESS)
+
 
 def list_instance_events(
     session: Session, instance_id: int, wanted: EventFilter, *, after_seq: int, limit: int
@@ -68,6 +73,17 @@ def list_newest_instance_events(
     """Events of an instance before a sequence number, newest first."""
     query = _of_instance(instance_id, wanted).where(EventRow.seq < before_seq)
     return session.scalars(query.order_by(EventRow.seq.desc()).limit(limit)).all()
+
+
+def find_newest_seq(session: Session) -> int:
+    """Sequence number of the newest event of any instance; 0 when there is none."""
+    return session.scalar(sa.select(sa.func.max(EventRow.seq))) or 0
+
+
+def list_events_after(session: Session, after_seq: int, limit: int) -> Sequence[EventRow]:
+    """Events of any instance after a sequence number, oldest first."""
+    query = sa.select(EventRow).where(EventRow.seq > after_seq)
+    return session.scalars(query.order_by(EventRow.seq).limit(limit)).all()
 
 
 def find_last_seq(session: Session, instance_id: int) -> int:

@@ -17,6 +17,7 @@ from app.db.paging import Page, fetch_page
 from app.db.tables import CycleExperienceRow, ExperienceRow, SleepCycleRow
 from app.domain.experience import ExperienceStatus
 from app.domain.progress import ACTIVE_STATUSES
+from app.domain.reply_parts import said_in
 from app.domain.salience import COMPONENTS, distinct_words
 from app.errors import ExperienceNotFound
 
@@ -136,7 +137,7 @@ def erase(session: Session, experience_seq: int, *, reason: str, now: datetime) 
         )
     ).one()
     connection = cast("sqlite3.Connection", session.connection().connection.driver_connection)
-    seen_words.write_words(connection, instance_id, distinct_words(response))
+    seen_words.write_words(connection, instance_id, distinct_words(said_in(response)))
     session.execute(
         sa.update(ExperienceRow)
         .where(ExperienceRow.seq == experience_seq)

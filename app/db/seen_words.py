@@ -5,6 +5,9 @@ the table `seen_words` holds those of all before them, and is brought up to date
 Hashes scatter: written with every commit, the new words of eight exchanges of a hundred words took
 it from 28 pages to 70. An experience whose text is erased has its words written first.
 
+A long response's words are written with it. So what is unwritten is bounded, however the texts look
+that somebody posts, and reading it again never takes seconds.
+
 What a process knows of an instance it keeps from one transaction to the next; should another have
 added experiences meanwhile, it reads the last of them again. So a restart changes no score.
 """
@@ -13,15 +16,19 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from sqlite3 import Connection
 
+from app.domain.reply_parts import said_in
 from app.domain.salience import distinct_words
 
 UNWRITTEN_EXPERIENCES = 256
 """A guess, between many writes and one that keeps others waiting."""
+
+LONG_CHARACTERS = 4096
+"""A response of more may bring thousands of new words. A guess: most are shorter."""
 
 MAX_WORDS = 1 << 16
 """Kept in memory for all instances together; when there are more, it starts anew."""
@@ -70,14 +77,22 @@ class SeenWords:
         return new
 
     def add(
-        self, connection: Connection, instance_id: int, words: Mapping[str, int], experiences: int
+        self,
+        connection: Connection,
+        instance_id: int,
+        words: Mapping[str, int],
+        responses: Sequence[str],
     ) -> None:
-        """Note that so many experiences, just inserted, brought these new words."""
+        """Note that these responses, just inserted, brought these new words."""
         known = self._known[instance_id]
         known.newest = _newest(connection, instance_id)
         known.words.update(words)
-        known.unwritten.update(words.values())
-        known.experiences += experiences
+        unwritten = set(words.values())
+        if any(len(response) > LONG_CHARACTERS for response in responses):
+            _write(connection, instance_id, unwritten)
+        else:
+            known.unwritten |= unwritten
+        known.experiences += len(responses)
         if known.experiences > UNWRITTEN_EXPERIENCES:
             _write(connection, instance_id, known.unwritten)
             known.unwritten.clear()
@@ -121,10 +136,11 @@ def _newest(connection: Connection, instance_id: int) -> int:
 
 def _read_last(connection: Connection, instance_id: int) -> _Known:
     rows = connection.execute(
-        "SELECT seq, response FROM experiences WHERE instance_id = ? ORDER BY seq DESC LIMIT ?",
-        (instance_id, UNWRITTEN_EXPERIENCES),
+        "SELECT seq, CASE WHEN length(response) > ? THEN '' ELSE response END FROM experiences "
+        "WHERE instance_id = ? ORDER BY seq DESC LIMIT ?",
+        (LONG_CHARACTERS, instance_id, UNWRITTEN_EXPERIENCES),
     ).fetchall()
-    words = set[str]().union(*(distinct_words(response) for _, response in rows))
+    words = set[str]().union(*(distinct_words(said_in(response)) for _, response in rows))
     return _Known(
         newest=rows[0][0] if rows else 0,
         words=words,

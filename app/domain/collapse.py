@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from app.domain.reply_parts import ReplyParts, is_all_control_tokens, part_reply, said_in
-from app.domain.words import ReplyWords, reply_words
+from app.domain.words import reply_words
 
 RECENT_RESPONSES_FOR_SIMILARITY = 10
 SIMILARITY_LIMIT = 0.85
@@ -24,22 +24,24 @@ _ERROR_WORDS = (
     r"(?:error|exception|traceback|fail(?:ed|ure)|timed?[- ]?out|unreachable|unavailable"
     r"|refused|no (?:response|answer|reply|output)|silence|empty response)"
 )
-_ERROR_BEGINS = re.compile(rf"(?!(?:i|we)\b)(?:\w+\s+){{0,2}}{_ERROR_WORDS}\b", re.IGNORECASE)
+_ERROR_BEGINS = re.compile(rf"(?!(?:i|we)\b)(?:\w++\s++){{0,2}}{_ERROR_WORDS}\b", re.IGNORECASE)
 _BRACKETED = re.compile(
-    r"\s*[\[(](?P<text>[^\[\]()]*(?:[\[(][^\[\]()]*[\])][^\[\]()]*)*)[\])]?\.?\s*"
+    r"\s*+[\[(](?P<text>[^\[\]()]*+(?:[\[(][^\[\]()]*+[\])][^\[\]()]*+)*+)[\])]?\.?\s*+"
 )
-"""A text that is one pair of brackets, with pairs in it at most one deep; the last may be cut."""
+"""A text that is one pair of brackets, with pairs in it at most one deep; the last may be cut.
+
+No pattern here may look twice at what it passed over: hence the possessive quantifiers, `*+`."""
 _ERROR_TEXTS = re.compile(
     # The runners of SAGE: what they put in a reply's place, whatever follows.
-    r"\s*(?:\[sage processing error|\[ollamairp\s*:|\[daemon unreachable|\(no response\b"
+    r"\s*+(?:\[sage processing error|\[ollamairp\s*:|\[daemon unreachable|\(no response\b"
     # A mark as in a log, before a message.
     r"|\[(?:error|exception|fatal|traceback|time-?out|failed)\](?!\()"
     r"|traceback \(most recent call last\)"
     # Nothing but the words that there was none, perhaps from whom.
     r"|no (?:response|answer|reply|output)(?: (?:from|by) (?:the )?"
     r"(?:model|server|daemon|llm|ollama|backend|api|assistant|sage))?[.!]?\s*$"
-    r"|(?:error|exception)\s*:[^\n]*\b(?:connection|time-?out|timed out|http|refused|cuda|memory"
-    r"|unreachable|unavailable)\b[^\n]*$)",
+    r"|(?:error|exception)\s*+:(?=[^\n]*+$)[^\n]*?\b(?:connection|time-?out|timed out|http|refused"
+    r"|cuda|memory|unreachable|unavailable)\b)",
     re.IGNORECASE,
 )
 """What runners leave in place of a reply. Brackets alone are none: people set stage directions,
@@ -70,14 +72,29 @@ def find_collapse(response: str, recent_responses: Sequence[str]) -> CollapseFin
     Judged is what was said, without reasoning and tool calls. Jaccard: `|A & B| / |A | B|` over
     the sets of lower-cased words.
     """
-    parts = part_reply(response)
-    words = reply_words(parts.said)
-    recent = recent_responses[-RECENT_RESPONSES_FOR_SIMILARITY:]
-    similarity = max(
-        [jaccard(words.distinct, reply_words(said_in(earlier)).distinct) for earlier in recent],
-        default=0.0,
+    return collapse_finding(
+        find_own_collapse(response), find_similarity(response, recent_responses)
     )
-    return CollapseFinding(reason=_reason(parts, words, similarity), similarity=similarity)
+
+
+def collapse_finding(own_reason: str | None, similarity: float) -> CollapseFinding:
+    """What is found, given what `find_own_collapse` and `find_similarity` say."""
+    reason = own_reason
+    if reason is None and similarity >= SIMILARITY_LIMIT:
+        reason = (
+            f"similar: word overlap {similarity:.2f} with a recent reply, "
+            f"below {SIMILARITY_LIMIT:.2f} allowed"
+        )
+    return CollapseFinding(reason=reason, similarity=similarity)
+
+
+def find_similarity(response: str, recent_responses: Sequence[str]) -> float:
+    """The highest Jaccard index with a recent response; 0 without any."""
+    said = reply_words(said_in(response)).distinct
+    recent = recent_responses[-RECENT_RESPONSES_FOR_SIMILARITY:]
+    return max(
+        [jaccard(said, reply_words(said_in(earlier)).distinct) for earlier in recent], default=0.0
+    )
 
 
 def jaccard(first: frozenset[str], second: frozenset[str]) -> float:
@@ -87,7 +104,10 @@ def jaccard(first: frozenset[str], second: frozenset[str]) -> float:
     return common / union if union else 0.0
 
 
-def _reason(parts: ReplyParts, words: ReplyWords, similarity: float) -> str | None:
+def find_own_collapse(response: str) -> str | None:
+    """Why a reply must not be trained on, whatever was said before; None where it may."""
+    parts = part_reply(response)
+    words = reply_words(parts.said)
     if (nothing := _says_nothing(parts)) is not None:
         return nothing
     questions = words.lowered.count("?")
@@ -97,11 +117,6 @@ def _reason(parts: ReplyParts, words: ReplyWords, similarity: float) -> str | No
         return (
             f"repetition: a phrase of {REPEATED_NGRAM_WORDS} words occurs {max(loops)} times, "
             f"fewer than {REPEATED_NGRAM_LIMIT} allowed"
-        )
-    if similarity >= SIMILARITY_LIMIT:
-        return (
-            f"similar: word overlap {similarity:.2f} with a recent reply, "
-            f"below {SIMILARITY_LIMIT:.2f} allowed"
         )
     return None
 

@@ -53,7 +53,11 @@ _OPEN_WORDS = frozenset(_OPEN_WORDS_BY_LANGUAGE.split())
 
 _SENTENCE_END = re.compile(r"[.!?…؟।۔](?=[\s\"'”’»)*_]|$)|[。！？]")
 _LIST_ITEM = re.compile(r"\s*(?:[-*+•▪◦]|\(?\w{1,3}[.)])\s")
-_CODE_OR_ADDRESS = re.compile(r"\S*(?:://|@|[\\/_=#$%^]|\w[.:]\w|\(\))\S*$")
+_CODE_OR_ADDRESS = re.compile(r"://|@|[\\/_=#$%^]|\w[.:]\w|\(\)")
+"""In a line's last word."""
+
+MAX_NUMBER_DIGITS = 6
+"""No list is longer than that; and Python reads no number of more than 4,300 digits."""
 
 
 def is_cut(response: str, finish_reason: FinishReason | None) -> bool:
@@ -90,7 +94,7 @@ def _is_closed(line: str) -> bool:
     last = line[-1]
     is_mark = not last.isalnum() and unicodedata.category(last)[0] in "PSCMZ"
     is_prose = any(letter.isalpha() for letter in line)
-    return is_mark or not is_prose or _CODE_OR_ADDRESS.search(line) is not None
+    return is_mark or not is_prose or _CODE_OR_ADDRESS.search(line.rsplit(None, 1)[-1]) is not None
 
 
 def _breaks_its_habit(text: str, words: list[str], line: str) -> bool:
@@ -110,9 +114,11 @@ def _breaks_its_habit(text: str, words: list[str], line: str) -> bool:
 def _is_next_number(text: str, line: str) -> bool:
     """Whether the last line is the number alone of the item that a list would go on with."""
     number = line.strip()
-    if not number.isdecimal() or int(number) < 2:
+    if not number.isdecimal() or len(number) > MAX_NUMBER_DIGITS or int(number) < 2:
         return False
-    return re.search(rf"^\s*{int(number) - 1}[.)]\s", text, re.MULTILINE) is not None
+    # Not `^\s*`, which would pass over all of the empty lines after each of them.
+    earlier = rf"^[^\S\n]*+{int(number) - 1}[.)]\s"
+    return re.search(earlier, text, re.MULTILINE) is not None
 
 
 def _others_end_openly(text: str, line: str) -> bool:

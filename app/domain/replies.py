@@ -38,7 +38,7 @@ DISCLAIMERS = (
 
 _NAME = re.compile(r"\b(?:[Yy]ou are|[Yy]ou're|named|called)\s+([A-Z][\w-]*)")
 _NOT_NAMES = frozenset({"A", "An", "The", "I"})
-_SENTENCE_END = re.compile(r"[.!?]+(?=\s|$)")
+_SENTENCE_END = re.compile(r"(?<![.!?])[.!?]++(?=\s|$)")
 _WORD = re.compile(r"[\w']+")
 
 

@@ -9,9 +9,10 @@ Must not know where earlier responses are kept.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
+from app.domain.surprise import Pieces
 from app.domain.words import ReplyWords, reply_words
 
 SCORER = "snarc-1"
@@ -19,6 +20,8 @@ CALLER_SCORER = "caller"
 """Scorer name of experiences whose components were sent by the caller."""
 
 RECENT_RESPONSES_FOR_SURPRISE = 5
+FIRST_SURPRISE = 0.5
+"""Of an instance's first response."""
 
 EMOTION_TERMS = frozenset({
     "feel", "sense", "realize", "understand", "appreciate",
@@ -80,6 +83,7 @@ def score(
     tool_uses: Sequence[ToolUse] = (),
     recent_responses: Sequence[str],
     new_word_share: float | None,
+    surprise_among: Callable[[str, Sequence[str]], float] | None = None,
 ) -> Salience:
     """Score one response.
 
@@ -90,12 +94,14 @@ def score(
             `RECENT_RESPONSES_FOR_SURPRISE` are looked at.
         new_word_share: Share of the response's distinct words that the instance never used before,
             0..1; None when this is the instance's first response.
+        surprise_among: `find_surprise`, or what remembers what that found.
     """
+    surprise = (surprise_among or find_surprise)(response, recent_responses)
     words = reply_words(response)
     # What the parts below leave above 1 is cut here, with what tool calls add.
     terms = frozenset(term for term in _TERMS if term in words.lowered)
     return Salience(
-        surprise=min(1.0, _surprise(response, recent_responses) + (0.2 if tool_uses else 0.0)),
+        surprise=min(1.0, surprise + (0.2 if tool_uses else 0.0)),
         novelty=min(1.0, _novelty(new_word_share) + 0.1 * len({use.name for use in tool_uses})),
         arousal=min(1.0, _arousal(words, terms) + 0.15 * len(tool_uses)),
         reward=min(1.0, _reward(terms) + (0.3 if any(u.is_success for u in tool_uses) else 0.0)),
@@ -103,14 +109,16 @@ def score(
     )
 
 
-def _surprise(response: str, recent_responses: Sequence[str]) -> float:
+def find_surprise(response: str, recent_responses: Sequence[str]) -> float:
+    """The share of the response's pieces that stand in none of the recent ones.
+
+    At most the last `RECENT_RESPONSES_FOR_SURPRISE` are looked at.
+    """
     if not recent_responses:
-        return 0.5
-    # No piece holds a full stop, so none is found across the seam of two responses.
-    recent = ".".join(recent_responses[-RECENT_RESPONSES_FOR_SURPRISE:])
-    pieces = response.split(".")
-    known = [piece for piece in map(str.strip, pieces) if piece and piece in recent]
-    return 1.0 - len(known) / len(pieces)
+        return FIRST_SURPRISE
+    pieces = Pieces(response)
+    recent = recent_responses[-RECENT_RESPONSES_FOR_SURPRISE:]
+    return pieces.surprise(*map(pieces.find_in, recent))
 
 
 def _novelty(new_word_share: float | None) -> float:

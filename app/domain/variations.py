@@ -37,7 +37,7 @@ LOSS_RISE_LIMIT = 0.1
 `loss_drift`."""
 
 _WORD = re.compile(r"[\w']+")
-_SENTENCE = re.compile(r"[.!?:]+[\"')\]]*\s+|\n+|[—–]\s*")
+_SENTENCE = re.compile(r"(?<![.!?:])[.!?:]++[\"')\]]*+\s++|\n+|[—–]\s*")
 _PERSONS = (
     frozenset({"i", "me", "my", "mine", "myself"}),
     frozenset({"you", "your", "yours", "yourself"}),

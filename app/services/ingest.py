@@ -2,24 +2,23 @@
 
 Scoring reads the instance's recent responses and known words inside the same write transaction
 that stores the result, so two sessions posting at once are scored one after the other, and a
-restart changes no score.
+restart changes no score. What takes long of it, reading long texts, is done before: `read_ahead`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 from sqlite3 import Connection
-from typing import Any
+from typing import Any, cast
 
 from app.clock import new_id
 from app.db import ingest
 from app.db.engine import Database
 from app.db.seen_words import SeenWords
-from app.domain.collapse import RECENT_RESPONSES_FOR_SIMILARITY, find_collapse
-from app.domain.completeness import is_cut
+from app.domain.collapse import RECENT_RESPONSES_FOR_SIMILARITY
 from app.domain.declared import lay_usable_over
 from app.domain.exchange import Exchange
 from app.domain.experience import (
@@ -32,12 +31,8 @@ from app.domain.policy import lay_over_policy
 from app.domain.reply_parts import said_in
 from app.domain.salience import (
     CALLER_SCORER,
-    COMPONENTS,
     SCORER,
-    Salience,
-    ToolUse,
     distinct_words,
-    score,
 )
 from app.domain.verbatim import REMOVED
 from app.errors import (
@@ -47,6 +42,10 @@ from app.errors import (
     SageSleepError,
     SourceIdConflict,
 )
+from app.services.judging import Judge
+
+READ_AHEAD_CHARACTERS = 4096
+"""A longer response is read ahead of the transaction; for shorter ones it is not worth a look."""
 
 
 class IngestOutcome(StrEnum):
@@ -59,10 +58,20 @@ class IngestOutcome(StrEnum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Submission:
-    """One exchange with the key its request carried."""
+    """One exchange with the key its request carried.
+
+    Attributes:
+        judge: What has read it ahead; None where nothing has.
+    """
 
     exchange: Exchange
     idempotency_key: str | None = None
+    judge: Judge | None = None
+
+    @property
+    def is_long(self) -> bool:
+        """Whether it should be read ahead."""
+        return len(self.exchange.response) > READ_AHEAD_CHARACTERS
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -83,19 +92,56 @@ def ingest_many(
     db: Database, submissions: Sequence[Submission], *, now: datetime
 ) -> list[IngestResult]:
     """Store exchanges in order, all in one transaction; a bad one does not stop the others."""
+    if any(submission.is_long and submission.judge is None for submission in submissions):
+        submissions = read_ahead(db, submissions)
     results: list[IngestResult] = [
         IngestResult(outcome=IngestOutcome.REJECTED) for _ in submissions
     ]
-    by_instance: dict[str, list[int]] = {}
-    for index, submission in enumerate(submissions):
-        by_instance.setdefault(submission.exchange.instance, []).append(index)
     with db.write_driver() as connection:
-        for slug, indexes in by_instance.items():
+        for slug, indexes in _by_instance(submissions).items():
             wanted = [submissions[index] for index in indexes]
             stored = _ingest_into(db, connection, slug, wanted, now=now)
             for index, result in zip(indexes, stored, strict=True):
                 results[index] = result
     return results
+
+
+def read_ahead(db: Database, submissions: Sequence[Submission]) -> list[Submission]:
+    """Judge exchanges as if they were stored now, so that storing them finds most of it done.
+
+    Takes long for long ones, and holds nothing meanwhile.
+    """
+    judge = Judge()
+    for slug, indexes in _by_instance(submissions).items():
+        exchanges, recent = _look_ahead(db, slug, [submissions[index] for index in indexes])
+        for exchange in exchanges:
+            judge.judge(exchange, recent_responses=recent, new_word_share=None)
+            recent = [*recent, exchange.response][-RECENT_RESPONSES_FOR_SIMILARITY:]
+    return [replace(submission, judge=submission.judge or judge) for submission in submissions]
+
+
+def _look_ahead(
+    db: Database, slug: str, submissions: Sequence[Submission]
+) -> tuple[list[Exchange], list[str]]:
+    """Those that the instance does not know yet, and its recent responses."""
+    with db.read() as session:
+        connection = cast("Connection", session.connection().connection.driver_connection)
+        instance = ingest.find_instance(connection, slug)
+        if instance is None:
+            return [], []
+        _, new = _tell_apart(connection, instance.id, submissions)
+        recent = ingest.list_recent_responses(
+            connection, instance.id, RECENT_RESPONSES_FOR_SIMILARITY
+        )
+        return [submission.exchange for submission, _ in new], recent
+
+
+def _by_instance(submissions: Sequence[Submission]) -> dict[str, list[int]]:
+    """Where the exchanges of each instance stand."""
+    found: dict[str, list[int]] = {}
+    for index, submission in enumerate(submissions):
+        found.setdefault(submission.exchange.instance, []).append(index)
+    return found
 
 
 def list_touched(submissions: Sequence[Submission], results: Sequence[IngestResult]) -> set[str]:
@@ -125,20 +171,30 @@ def _ingest_into(
         return [IngestResult(outcome=IngestOutcome.REJECTED, error=error) for _ in submissions]
     results, new = _tell_apart(connection, instance.id, submissions)
     if new:
-        memory = _Memory(connection, db.seen_words, instance.id, [exchange for exchange, _ in new])
+        exchanges = [submission.exchange for submission, _ in new]
+        memory = _Memory(connection, db.seen_words, instance.id, exchanges)
+        judge = Judge()
         policy, _ = lay_usable_over(lay_over_policy, db.defaults.policy, instance.policy)
-        for exchange, row in new:
-            row.update(_judge(exchange, memory=memory, min_salience=policy.min_salience))
-            memory.add(exchange.response)
+        for submission, row in new:
+            row.update(
+                _judge(
+                    submission.judge or judge,
+                    submission.exchange,
+                    memory=memory,
+                    min_salience=policy.min_salience,
+                )
+            )
+            memory.add(submission.exchange.response)
         ingest.insert_experiences(connection, instance.id, [row for _, row in new], received_at=now)
         ingest.record_exchange_at(connection, instance.id, now)
-        db.seen_words.add(connection, instance.id, memory.new_words, experiences=len(new))
+        responses = [exchange.response for exchange in exchanges]
+        db.seen_words.add(connection, instance.id, memory.new_words, responses)
     return results
 
 
 def _tell_apart(
     connection: Connection, instance_id: int, submissions: Sequence[Submission]
-) -> tuple[list[IngestResult], list[tuple[Exchange, dict[str, Any]]]]:
+) -> tuple[list[IngestResult], list[tuple[Submission, dict[str, Any]]]]:
     """Tell new exchanges from known and refused ones.
 
     Returns:
@@ -147,7 +203,7 @@ def _tell_apart(
     hashes = _hashes(connection, instance_id, [s.exchange for s in submissions])
     known = _Known(connection, instance_id, submissions, hashes)
     results: list[IngestResult] = []
-    new: list[tuple[Exchange, dict[str, Any]]] = []
+    new: list[tuple[Submission, dict[str, Any]]] = []
     for submission, sha256 in zip(submissions, hashes, strict=True):
         try:
             row = known.find(submission, sha256)
@@ -159,7 +215,7 @@ def _tell_apart(
             outcome = IngestOutcome.INSERTED
             row = _sent(submission, sha256)
             known.add(row)
-            new.append((submission.exchange, row))
+            new.append((submission, row))
         results.append(IngestResult(outcome=outcome, experience=row))
     return results, new
 
@@ -297,20 +353,16 @@ def _sent(submission: Submission, sha256: str) -> dict[str, Any]:
     }
 
 
-def _judge(exchange: Exchange, *, memory: _Memory, min_salience: float) -> dict[str, Any]:
+def _judge(
+    judge: Judge, exchange: Exchange, *, memory: _Memory, min_salience: float
+) -> dict[str, Any]:
     """Score and filter one new exchange; returns the columns of its row that say so."""
-    finding = find_collapse(exchange.response, memory.recent)
-    if exchange.salience is None:
-        salience = score(
-            said_in(exchange.response),
-            tool_uses=[
-                ToolUse(name=call.name, is_success=call.success) for call in exchange.tool_calls
-            ],
-            recent_responses=[said_in(earlier) for earlier in memory.recent],
-            new_word_share=memory.new_word_share(exchange.response),
-        )
-    else:
-        salience = Salience(**{name: getattr(exchange.salience, name) for name in COMPONENTS})
+    judged = judge.judge(
+        exchange,
+        recent_responses=memory.recent,
+        new_word_share=memory.new_word_share(exchange.response),
+    )
+    salience, finding = judged.salience, judged.finding
     # By the words themselves: what is learned after one history is no yardstick after another.
     is_kept_out = is_held_out(content_hash(exchange.prompt, exchange.response))
     status = status_at_ingest(
@@ -329,6 +381,6 @@ def _judge(exchange: Exchange, *, memory: _Memory, min_salience: float) -> dict[
         "status": status.value,
         "reason": reason,
         "similarity": finding.similarity,
-        "is_truncated": is_cut(exchange.response, exchange.finish_reason),
+        "is_truncated": judged.is_truncated,
         "is_kept_out": is_kept_out,
     }

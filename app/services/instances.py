@@ -201,6 +201,12 @@ def list_newest_events(
         )
 
 
+def get_instance_id(db: Database, slug: str) -> int:
+    """An instance's number in the database. Raises: InstanceNotFound."""
+    with db.read() as session:
+        return instances.get_instance(session, slug).id
+
+
 def find_last_event(db: Database, slug: str) -> int:
     """Number of an instance's newest event; 0 before the first. Raises: InstanceNotFound."""
     with db.read() as session:

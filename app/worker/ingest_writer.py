@@ -3,6 +3,8 @@
 A durable commit costs one sync of the disk however many exchanges it holds, so one thread takes
 all that wait and stores them in one transaction. Each caller is answered after the commit that
 holds its exchange, never before. Beyond `max_queued` waiting exchanges new ones are refused.
+
+Another thread reads long exchanges before they are queued, so that short ones need not wait.
 """
 
 from __future__ import annotations
@@ -11,12 +13,19 @@ import asyncio
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 from app.clock import utc_now
 from app.db.engine import Database
 from app.errors import IngestOverloaded, SageSleepError
 from app.log import get_logger
-from app.services.ingest import IngestResult, Submission, ingest_many, list_touched
+from app.services.ingest import (
+    IngestResult,
+    Submission,
+    ingest_many,
+    list_touched,
+    read_ahead,
+)
 
 MAX_GROUP = 256
 
@@ -43,6 +52,9 @@ class IngestWriter:
         self._filled = threading.Event()
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name="ingest-writer")
+        # One thread: a second would take its time from all else that this process does.
+        self._reader = ThreadPoolExecutor(max_workers=1, thread_name_prefix="ingest-reader")
+        self._being_read = 0
 
     @property
     def is_alive(self) -> bool:
@@ -56,6 +68,7 @@ class IngestWriter:
     def stop(self) -> None:
         """Store what waits, then end."""
         self._stopping = True
+        self._reader.shutdown()
         self._filled.set()
         self._thread.join()
 
@@ -64,8 +77,10 @@ class IngestWriter:
 
         Raises: IngestOverloaded, DatabaseUnavailable, and what the exchange itself is refused with.
         """
-        if len(self._queue) >= self._max_queued or self._stopping:
-            raise IngestOverloaded("Too many exchanges wait to be written; try again shortly.")
+        self._require_room()
+        if submission.is_long:
+            submission = await self._read_ahead(submission)
+            self._require_room()
         future: asyncio.Future[IngestResult] = asyncio.get_running_loop().create_future()
         self._queue.append((submission, future))
         self._filled.set()
@@ -73,6 +88,19 @@ class IngestWriter:
         if result.error is not None:
             raise result.error
         return result
+
+    def _require_room(self) -> None:
+        if len(self._queue) + self._being_read >= self._max_queued or self._stopping:
+            raise IngestOverloaded("Too many exchanges wait to be written; try again shortly.")
+
+    async def _read_ahead(self, submission: Submission) -> Submission:
+        self._being_read += 1
+        try:
+            loop = asyncio.get_running_loop()
+            (read,) = await loop.run_in_executor(self._reader, read_ahead, self._db, [submission])
+            return read
+        finally:
+            self._being_read -= 1
 
     def _run(self) -> None:
         while True:

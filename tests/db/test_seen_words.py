@@ -27,7 +27,7 @@ def say(db: Database, response: str, instance_id: int = 1) -> set[str]:
     with db.write_driver() as connection:
         new = db.seen_words.find_new(connection, instance_id, distinct_words(response))
         ingest.insert_experiences(connection, instance_id, [row], received_at=utc_now())
-        db.seen_words.add(connection, instance_id, new, experiences=1)
+        db.seen_words.add(connection, instance_id, new, [response])
     return set(new)
 
 
@@ -65,7 +65,7 @@ def test_words_belong_to_one_instance(db: Database) -> None:
 def test_words_of_a_transaction_that_failed_stay_new(db: Database) -> None:
     with pytest.raises(DatabaseUnavailable), db.write_driver() as connection:  # noqa: PT012
         db.seen_words.find_new(connection, 1, frozenset({"we"}))
-        db.seen_words.add(connection, 1, {"we": word_hash("we")}, experiences=1)
+        db.seen_words.add(connection, 1, {"we": word_hash("we")}, ["we"])
         connection.execute("SELECT * FROM nowhere")
     assert say(db, "we") == {"we"}
 

@@ -19,6 +19,7 @@ from app.services.ingest import (
     IngestResult,
     Submission,
     ingest_many,
+    read_ahead,
 )
 from app.services.instances import put_instance
 from tests.support import make_exchange
@@ -63,6 +64,29 @@ def test_scores_do_not_change_because_of_a_restart(db: Database) -> None:
         apart.append(salience_of(post(fresh, **make_exchange(n, instance="other"))))
         fresh.close()
     assert apart == together
+
+
+def test_what_was_read_ahead_is_scored_as_what_was_not(db: Database) -> None:
+    put_instance(db, "other", {}, now=NOW)
+    long = [
+        make_exchange(n, response=" ".join(f"Piece {n * i % 400} of it." for i in range(400)))
+        for n in range(1, 8)
+    ]
+    short = make_exchange(100)
+    plain = [salience_of(post(db, **item)) for item in (long[0], short, *long[1:])]
+
+    def submit(*items: dict[str, Any]) -> list[Submission]:
+        return [Submission(exchange=Exchange(**item, instance="other")) for item in items]
+
+    read = read_ahead(db, submit(*long))  # while nothing was said yet
+    assert all(submission.is_long and submission.judge for submission in read)
+    results = [
+        *ingest_many(db, read[:1], now=NOW),
+        *ingest_many(db, submit(short), now=NOW),
+        *ingest_many(db, [*read[1:], *submit(long[0])], now=NOW),
+    ]
+    assert results.pop().outcome is IngestOutcome.DUPLICATE
+    assert [salience_of(result) for result in results] == plain
 
 
 def test_same_exchange_twice_is_stored_once(db: Database) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
@@ -11,12 +10,13 @@ from fastapi.responses import StreamingResponse
 from fastapi.sse import format_sse_event
 from starlette.concurrency import run_in_threadpool
 
+from app.api.event_watch import EventWatch, Listener
 from app.api.schemas import EventOut, ListOut
 from app.db.tables import EventRow
+from app.domain.events import EventType
 
 EVENT_STREAM = "text/event-stream"
-EVENT_POLL_SECONDS = 0.5
-KEEP_ALIVE_POLLS = 30
+KEEP_ALIVE_SECONDS = 15.0
 EVENTS_PER_READ = 500
 
 EVENT_RESPONSES: dict[int | str, dict[str, Any]] = {
@@ -35,40 +35,67 @@ async def list_events(read: ReadEvents, *, after_seq: int, limit: int) -> ListOu
     return ListOut(data=data, has_more=has_more, next=str(data[-1].id) if has_more else None)
 
 
-async def stream_events(request: Request, read: ReadEvents, *, after_seq: int) -> StreamingResponse:
+async def stream_events(
+    request: Request, read: ReadEvents, *, after_seq: int, concerns: Callable[[EventRow], bool]
+) -> StreamingResponse:
     """Events as they come, until no more can, the client is gone or its token is revoked.
 
     The first are read before the answer starts, so that an error still is a problem document.
+
+    Args:
+        concerns: Whether `read` would find a row.
     """
     await run_in_threadpool(read, after_seq, 1)
     return StreamingResponse(
-        _stream(request, read, after_seq),
+        _stream(request, read, after_seq, concerns),
         media_type=EVENT_STREAM,
         headers={"Cache-Control": "no-cache"},
     )
 
 
-async def _stream(request: Request, read: ReadEvents, after_seq: int) -> AsyncIterator[bytes]:
+async def _stream(
+    request: Request, read: ReadEvents, after_seq: int, concerns: Callable[[EventRow], bool]
+) -> AsyncIterator[bytes]:
     # Where to resume, told before the first event too: a stream may break before one comes.
     yield f"id: {after_seq}\n\n".encode()
-    quiet_polls = 0
-    admission, access = request.app.state.daemon.admission, request.scope["access"]
-    while await admission.still_admits(access) and not await request.is_disconnected():
-        rows, is_over = await run_in_threadpool(read, after_seq, EVENTS_PER_READ)
-        for row in rows:
-            event = _event(row)
-            after_seq = event.id
-            yield format_sse_event(
-                data_str=event.model_dump_json(by_alias=True),
-                event=event.type,
-                id=str(event.id),
+    watch: EventWatch = request.app.state.daemon.event_watch
+    async with watch.listen(request.scope["access"], concerns) as listener:
+        rows: Sequence[EventRow]
+        needs_reading = True
+        while not listener.is_refused:
+            if needs_reading:
+                listener.is_behind = False
+                rows, is_over = await run_in_threadpool(read, after_seq, EVENTS_PER_READ)
+                is_full = len(rows) >= EVENTS_PER_READ
+                if is_over and not is_full:
+                    for row in rows:
+                        yield _told(row)
+                    return
+            else:
+                rows, is_full = await _wait(listener, after_seq), False
+                if not rows and not listener.is_behind and not listener.is_refused:
+                    yield b": still here\n\n"
+            for row in rows:
+                after_seq = row.seq
+                yield _told(row)
+            # What ends a cycle is no progress: only then it is asked whether more can come.
+            needs_reading = (
+                is_full
+                or listener.is_behind
+                or (not needs_reading and any(row.type != EventType.CYCLE_PROGRESS for row in rows))
             )
-        if is_over and len(rows) < EVENTS_PER_READ:
-            return
-        quiet_polls = 0 if rows else quiet_polls + 1
-        if quiet_polls and quiet_polls % KEEP_ALIVE_POLLS == 0:
-            yield b": still here\n\n"
-        await asyncio.sleep(EVENT_POLL_SECONDS)
+
+
+async def _wait(listener: Listener, after_seq: int) -> list[EventRow]:
+    """What the listener is told and was not read before."""
+    return [row for row in await listener.wait(KEEP_ALIVE_SECONDS) if row.seq > after_seq]
+
+
+def _told(row: EventRow) -> bytes:
+    event = _event(row)
+    return format_sse_event(
+        data_str=event.model_dump_json(by_alias=True), event=event.type, id=str(event.id)
+    )
 
 
 def _event(row: EventRow) -> EventOut:

@@ -1,5 +1,8 @@
 """Limits on request bodies: how large, how slow, and how much of them is held at once.
 
+A body holds the bytes of it that came. Where they are too many together, slow ones give way: what
+is whole is waited for by somebody who has done his part, and what is not yet may never be.
+
 Starlette's own limit (`max_body_size`) answers in plain text and cannot be told otherwise; uvicorn
 has none on how long a body takes. These raise the HTTP exceptions that `app.api.problems` turns
 into problems.
@@ -12,6 +15,37 @@ from http import HTTPStatus
 
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+
+class _Upload:
+    """A body that is not whole yet: what came of it, and when it is given up."""
+
+    def __init__(self, timeout_seconds: float) -> None:
+        self._deadline = asyncio.get_running_loop().time() + timeout_seconds
+        self._timeout: asyncio.Timeout | None = None
+        self._is_given_up = False
+        self.held = 0
+
+    async def receive(self, receive: Receive) -> Message:
+        """The next part of it, in time. Raises: HTTPException."""
+        if self._is_given_up:
+            raise self._too_slow()
+        try:
+            async with asyncio.timeout_at(self._deadline) as self._timeout:
+                return await receive()
+        except TimeoutError as error:
+            raise self._too_slow() from error
+        finally:
+            self._timeout = None
+
+    def give_up(self) -> None:
+        """Wait for it no longer."""
+        self._is_given_up = True
+        if self._timeout is not None:
+            self._timeout.reschedule(asyncio.get_running_loop().time())
+
+    def _too_slow(self) -> HTTPException:
+        return HTTPException(HTTPStatus.REQUEST_TIMEOUT, headers={"Connection": "close"})
 
 
 class BodyLimit:
@@ -29,6 +63,7 @@ class BodyLimit:
         self._max_held_bytes = max_held_bytes
         self._timeout_seconds = timeout_seconds
         self._held = 0
+        self._uploads: dict[_Upload, None] = {}  # in the order in which they began
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on with its reads counted."""
@@ -36,36 +71,44 @@ class BodyLimit:
             await self._app(scope, receive, send)
             return
         receive_limited = limit_body(scope, receive, self._max_body_bytes)
-        deadline = asyncio.get_running_loop().time() + self._timeout_seconds
-        held, is_whole = 0, False
+        upload, is_whole = _Upload(self._timeout_seconds), False
 
         async def receive_in_time() -> Message:
-            nonlocal held, is_whole
+            nonlocal is_whole
             if is_whole:
                 return await receive()  # what follows a body is that the client is gone
-            try:
-                async with asyncio.timeout_at(deadline):
-                    message = await receive_limited()
-            except TimeoutError as error:
-                raise HTTPException(
-                    HTTPStatus.REQUEST_TIMEOUT, headers={"Connection": "close"}
-                ) from error
+            message = await upload.receive(receive_limited)
             is_whole = not message.get("more_body", False)
             size = len(message.get("body", b""))
-            held += size
+            upload.held += size
             self._held += size
-            if self._held > self._max_held_bytes:
-                raise HTTPException(
-                    HTTPStatus.SERVICE_UNAVAILABLE,
-                    "Too much waits to be written; try again shortly.",
-                    headers={"Retry-After": "1"},
-                )
+            if is_whole:
+                self._uploads.pop(upload, None)
+            else:
+                self._uploads[upload] = None
+            self._make_room()
             return message
 
         try:
             await self._app(scope, receive_in_time, send)
         finally:
-            self._held -= held
+            self._held -= upload.held
+            self._uploads.pop(upload, None)
+
+    def _make_room(self) -> None:
+        """Give up the slowest uploads until what is held is allowed. Raises: HTTPException."""
+        while self._held > self._max_held_bytes and self._uploads:
+            slowest = next(iter(self._uploads))
+            del self._uploads[slowest]
+            self._held -= slowest.held
+            slowest.held = 0
+            slowest.give_up()
+        if self._held > self._max_held_bytes:
+            raise HTTPException(
+                HTTPStatus.SERVICE_UNAVAILABLE,
+                "Too much waits to be written; try again shortly.",
+                headers={"Retry-After": "1"},
+            )
 
 
 def limit_body(scope: Scope, receive: Receive, max_body_bytes: int) -> Receive:

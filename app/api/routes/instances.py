@@ -290,7 +290,13 @@ async def list_instance_events(
         return await list_events(read, after_seq=start or 0, limit=limit)
     if start is None:
         start = await run_in_threadpool(instances.find_last_event, daemon.db, slug)
-    return await stream_events(request, read, after_seq=start)
+    instance_id = await run_in_threadpool(instances.get_instance_id, daemon.db, slug)
+    return await stream_events(
+        request,
+        read,
+        after_seq=start,
+        concerns=lambda row: row.instance_id == instance_id and wanted.holds(row.type),
+    )
 
 
 @router.get("/{slug}/sleep-decision", responses=problem_responses(HTTPStatus.NOT_FOUND))

@@ -173,5 +173,7 @@ async def list_sleep_cycle_events(
         return cycles.list_events(daemon.db, cycle_id, after_seq=after_seq, limit=at_most)
 
     if EVENT_STREAM in accept:
-        return await stream_events(request, read, after_seq=start)
+        return await stream_events(
+            request, read, after_seq=start, concerns=lambda row: row.cycle_id == cycle_id
+        )
     return await list_events(read, after_seq=start, limit=limit)

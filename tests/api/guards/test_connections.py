@@ -109,6 +109,21 @@ def test_slow_and_half_open_clients_do_not_starve_others(daemon: RunningDaemon) 
         assert slowest < 2 * pace()
 
 
+def test_slow_uploads_give_way_to_what_is_whole(start_daemon: StartDaemon) -> None:
+    daemon = start_daemon(max_held_bytes=1_000_000, body_timeout_seconds=600)
+    with ExitStack() as stack:
+        slow = [stack.enter_context(connect(daemon)) for _ in range(9)]
+        for connection in slow:
+            connection.sendall(HEAD + b"Content-Length: 8000000\r\n\r\n" + b" " * 120_000)
+        for number in range(5):
+            answer = daemon.http.post("/v1/experiences", json=make_exchange(number))
+            assert answer.status_code == 201, answer.text
+        assert read_to_end(slow[0]).startswith(b"HTTP/1.1 408")  # the first gave way
+        # What the others hold is what they sent: there is room beside them.
+        large = make_exchange(6, system_prompt="s" * 60_000)
+        assert daemon.http.post("/v1/experiences", json=large).status_code == 201
+
+
 def test_too_many_connections_are_told_to_come_back(start_daemon: StartDaemon) -> None:
     daemon = start_daemon(max_connections=10, header_timeout_seconds=1)
     daemon.http.close()

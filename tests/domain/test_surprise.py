@@ -1,0 +1,43 @@
+"""Pieces of a reply found in earlier ones: the same as when each is looked for by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.domain import surprise
+from app.domain.salience import find_surprise
+from app.domain.surprise import Pieces
+
+TEXTS = st.text(alphabet="ab. \n", max_size=60)
+
+
+def plainly(response: str, recent: Sequence[str]) -> float:
+    """Scorer `snarc-1`, word for word."""
+    joined = ".".join(recent[-5:])
+    pieces = response.split(".")
+    known = [piece for piece in map(str.strip, pieces) if piece and piece in joined]
+    return 1.0 - len(known) / len(pieces)
+
+
+@pytest.mark.parametrize("searches", [0, 2, 256])
+def test_pieces_are_found_however_they_are_looked_for(
+    monkeypatch: pytest.MonkeyPatch, searches: int
+) -> None:
+    monkeypatch.setattr(surprise, "MAX_SEARCHES", searches)
+
+    @given(TEXTS, st.lists(TEXTS, min_size=1, max_size=7))
+    def agrees(response: str, recent: list[str]) -> None:
+        assert find_surprise(response, recent) == plainly(response, recent)
+
+    agrees()
+
+
+def test_many_pieces_are_told_apart() -> None:
+    response = ".".join(f"number {number}" for number in range(1000))
+    found = Pieces(response).find_in("a number 7 here. number 99, number 500")
+    told = {number for number, is_known in enumerate(found) if is_known}
+    assert told == {5, 7, 9, 50, 99, 500}
