@@ -474,12 +474,17 @@ class InstanceStats(Result):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Stats(Result):
-    """The daemon at a glance; `next` is the cursor of the instances that follow."""
+    """The daemon at a glance; `next` is the cursor of the instances that follow.
+
+    Attributes:
+        refuses_writes: Why nothing is stored until someone acts; None: it is.
+    """
 
     version: str
     started_at: datetime
     uptime_seconds: float
     instances: tuple[InstanceStats, ...]
+    refuses_writes: str | None = None
     has_more: bool = False
     next: str | None = None
 

@@ -26,6 +26,7 @@ from sqlalchemy import event
 from sqlalchemy.exc import DatabaseError
 from sqlalchemy.orm import Session, sessionmaker
 
+from app.db.damage_mark import DamageMark
 from app.db.seen_words import SeenWords
 from app.domain.instance import InstanceDefaults
 from app.errors import (
@@ -36,6 +37,7 @@ from app.errors import (
     DatabaseReadOnly,
     DatabaseUnavailable,
 )
+from app.log import get_logger
 
 SCHEMA_REVISION = "0004"
 """The Alembic revision this code needs; a test keeps it equal to the migrations' head."""
@@ -46,7 +48,14 @@ PURGE_TIMEOUT_SECONDS = 2.0
 
 INGEST_CACHE_KIB = 16_384
 
+DAMAGED = (
+    "The database file is damaged, and nothing is stored until someone acts: "
+    "stop the daemon and see `sage-sleep doctor`."
+)
+
 _DEFAULTS = "instance_defaults"
+
+_log = get_logger(__name__)
 
 
 class Database:
@@ -77,6 +86,7 @@ class Database:
         self._kept: sa.PoolProxiedConnection | None = None
         self.seen_words = SeenWords()
         self._failure: DatabaseUnavailable | None = None
+        self.damage_mark = DamageMark(self.path)
         self._is_purge_due = False
 
     @property
@@ -128,16 +138,21 @@ class Database:
     def failure(self) -> DatabaseUnavailable | None:
         """What kept the last write, or a read meanwhile, from being done; None if all is well.
 
-        A later write that is done takes it back; damage to the file stays until a restart.
+        A later write that is done takes it back; damage to the file stays until a person acted.
         """
-        return self._failure
+        return DatabaseCorrupt(DAMAGED) if self.damage_mark.is_set else self._failure
+
+    @property
+    def refusal(self) -> str | None:
+        """Why nothing is written until a person acted; None where all is well or may pass."""
+        return DAMAGED if self.damage_mark.is_set else None
 
     def retry_failed(self) -> None:
         """After a failure: write nothing new, to learn whether writes go through again.
 
         Raises: DatabaseUnavailable.
         """
-        if self._failure is not None and not isinstance(self._failure, DatabaseCorrupt):
+        if self._failure is not None and not self.damage_mark.is_set:
             with self.write() as session:
                 session.execute(sa.text("PRAGMA user_version = 0"))
 
@@ -174,14 +189,22 @@ class Database:
                 yield
         except DatabaseUnavailable as error:
             self._failure = error
+            if isinstance(error, DatabaseCorrupt):
+                self.note_damage()
             raise
 
+    def note_damage(self) -> None:
+        """Damage was seen: refuse what would be written, here and in every other process."""
+        if self.damage_mark.set():
+            _log.error("database.damaged")
+
     def _note_success(self) -> None:
-        if not isinstance(self._failure, DatabaseCorrupt):
-            self._failure = None
+        self._failure = None
 
     @contextmanager
     def _turn(self) -> Iterator[None]:
+        if self.damage_mark.is_set:
+            raise DatabaseCorrupt(DAMAGED)
         if not self._write_lock.acquire(timeout=BUSY_TIMEOUT_SECONDS):
             raise DatabaseLocked("Other writes take too long; try again shortly.")
         try:
@@ -270,7 +293,7 @@ _CAUSES: Mapping[int, tuple[type[DatabaseUnavailable], str]] = {
     sqlite3.SQLITE_CANTOPEN: (DatabaseReadOnly, "The database cannot be opened"),
     sqlite3.SQLITE_CORRUPT: (
         DatabaseCorrupt,
-        "The database file is damaged; stop the daemon and see `sage-sleep doctor`",
+        DAMAGED.removesuffix("."),
     ),
     sqlite3.SQLITE_NOTADB: (DatabaseCorrupt, "The database file is no database"),
     sqlite3.SQLITE_FULL: (DatabaseFull, "The disk has no room left for the database"),

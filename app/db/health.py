@@ -34,6 +34,18 @@ def find_damage(session: Session) -> list[str]:
     return [line for (line,) in rows if line != "ok"]
 
 
+def list_tables(session: Session) -> list[str]:
+    """The names of all tables."""
+    return list(session.scalars(sa.text("SELECT name FROM sqlite_schema WHERE type = 'table'")))
+
+
+def is_table_whole(session: Session, name: str) -> bool:
+    """Whether the pages of a table and of its indexes hold together; reads all of them."""
+    session.execute(sa.text("PRAGMA shrink_memory"))  # what is kept in memory tells of no disk
+    found: str | None = session.scalar(sa.text(f"PRAGMA quick_check('{name}')"))
+    return found == "ok"
+
+
 def find_broken_references(session: Session) -> list[str]:
     """Rows that refer to a row that is not there, in words."""
     rows = session.execute(sa.text("PRAGMA foreign_key_check")).fetchmany(MAX_SHOWN)

@@ -22,6 +22,7 @@ from pathlib import Path
 from app.artifacts import directories, disk
 from app.clock import new_id
 from app.db import copies
+from app.db.damage_mark import DamageMark
 from app.db.engine import SCHEMA_REVISION
 from app.domain.checkpoint import CheckpointFile
 from app.domain.stored import from_json, to_json
@@ -174,6 +175,7 @@ def restore(
             # Last: without a database no daemon starts on a half of it.
             places.database.parent.mkdir(parents=True, exist_ok=True)
             shutil.move(staged / DATABASE_FILE, places.database)
+            DamageMark(places.database).clear()
             disk.sync_tree(places.data_dir, recursive=False)
         finally:
             shutil.rmtree(staged, ignore_errors=True)

@@ -72,7 +72,7 @@ def _look(patient: Patient, *, now: datetime) -> Iterator[_Found]:
     yield from _look_at_base_model(patient)
     is_usable = True
     for found in _look_at_database(patient):
-        is_usable = is_usable and found[0].severity is not Severity.ERROR
+        is_usable = is_usable and (found[0].severity is not Severity.ERROR or bool(found[1]))
         yield found
     if not is_usable:
         return
@@ -149,12 +149,25 @@ def _look_at_database(patient: Patient) -> Iterator[_Found]:
     except DatabaseUnavailable as error:
         yield _error("database", error.message, from_backup), None
         return
+    if damages:
+        db.note_damage()
+    elif db.damage_mark.is_set:
+        text = "damage was seen and nothing is stored since, and the file is whole now"
+        yield (
+            _error("database", text, "run `sage-sleep doctor --fix`", is_fixable=True),
+            lambda: _trust_again(db),
+        )
     for text in damages:
         yield _error("database", text, from_backup), None
     for text in broken:
         yield _error("references", text, from_backup), None
     if mode != "wal":
         yield _warning("database", f"its journal mode is {mode}, not wal", "start the daemon"), None
+
+
+def _trust_again(db: Database) -> str:
+    db.damage_mark.clear()
+    return "exchanges are stored again"
 
 
 def _look_at_states(patient: Patient, *, now: datetime) -> Iterator[_Found]:

@@ -20,8 +20,12 @@ _log = get_logger(__name__)
 def recover(db: Database, *, guard: FileGuard, paths: DataPaths) -> None:
     """Queue what ran again, remove what was not finished, and look at every checkpoint's files.
 
-    To be called while nothing else uses the data directory.
+    To be called while nothing else uses the data directory. Of a damaged database nothing is
+    settled: what it says must not decide what goes.
     """
+    if db.damage_mark.is_set:
+        _log.error("daemon.database_damaged")
+        return
     settled = settle_all_running(db, now=utc_now())
     swept = sweep_leftovers(
         db, root=paths.checkpoints, snapshots=paths.snapshots, scratch=paths.scratch

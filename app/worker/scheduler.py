@@ -19,6 +19,7 @@ from app.errors import Conflict, InstanceNotFound, SettingsUnusable, StorageErro
 from app.log import get_logger
 from app.services import decisions, sleep
 from app.worker.clock_watch import ClockWatch
+from app.worker.damage_watch import DamageWatch
 from app.worker.upkeep import Upkeep
 
 NUDGE_DELAY_SECONDS = 0.2
@@ -55,6 +56,7 @@ class SleepScheduler:
             self.evaluate_all, "interval", seconds=interval_seconds, id="evaluate"
         )
         self._upkeep = upkeep
+        self._damage_watch = DamageWatch(db)
         self._clock_watch = ClockWatch(interval_seconds=interval_seconds, on_jump=self._on_jump)
         self._scheduler.add_job(
             upkeep.run,
@@ -108,6 +110,7 @@ class SleepScheduler:
     def _mend(self) -> None:
         """Find out whether a database that failed works again, and end a purge that could not."""
         try:
+            self._damage_watch.look()
             self._db.retry_failed()
             self._db.finish_purge()
         except StorageError as error:

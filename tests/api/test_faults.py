@@ -14,6 +14,7 @@ import httpx
 import pytest
 
 from app import data_lock
+from app.client import SleepClient, Spool, SpoolSender
 from app.db import instances
 from app.db.engine import Database
 from app.errors import DatabaseReadOnly, DatabaseUnavailable, DirectoryReadOnly
@@ -21,7 +22,7 @@ from app.settings import Settings
 from tests.patience import wait_until
 from tests.publishing import NOW
 from tests.small_disk import fill_up, make_read_only, small_disk
-from tests.support import StartDaemon, make_exchange, run_command
+from tests.support import StartDaemon, free_port, make_exchange, run_command
 
 QUICK = {"base_model": "owner/hub-id", "scheduler_interval_seconds": 0.5}
 
@@ -36,6 +37,16 @@ def disk(tmp_path: Path, migrated_file: Path) -> Iterator[Path]:
 
 def problem(answer: httpx.Response) -> tuple[int, str]:
     return answer.status_code, answer.json()["type"].rpartition(":")[2]
+
+
+def damage(path: Path) -> None:
+    """Overwrite a quarter of the database, under whoever uses it."""
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    size = path.stat().st_size
+    with path.open("r+b") as file:
+        file.seek(size // 2 // 4096 * 4096)
+        file.write(b"\xff" * (size // 4))
 
 
 def wait_until_ready(http: httpx.Client) -> None:
@@ -97,13 +108,7 @@ def test_file_that_is_damaged_under_a_running_daemon_is_said_and_the_rest_answer
     for n in range(0, 400, 100):
         batch = [make_exchange(k, prompt=f"{k} " + "word " * 4000) for k in range(n, n + 100)]
         assert http.post("/v1/experiences/batch", json=batch).status_code == 200
-    path = data_dir / "sage-sleep.db"
-    with closing(sqlite3.connect(path)) as connection:
-        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    size = path.stat().st_size
-    with path.open("r+b") as file:
-        file.seek(size // 2 // 4096 * 4096)
-        file.write(b"\xff" * (size // 4))
+    damage(data_dir / "sage-sleep.db")
     answers = [http.get("/v1/experiences?limit=500") for _ in range(3)]
     assert (503, "database-corrupt") in [
         problem(answer) for answer in answers if answer.status_code != 200
@@ -114,6 +119,57 @@ def test_file_that_is_damaged_under_a_running_daemon_is_said_and_the_rest_answer
     assert str(data_dir) not in ready.text
     assert http.get("/healthz").status_code == 200
     assert http.get("/v1/instances").status_code == 200
+    for n in range(12):
+        assert problem(http.post("/v1/experiences", json=make_exchange(900 + n))) == (
+            503,
+            "database-corrupt",
+        )
+    assert "until someone acts" in http.get("/stats").json()["refuses_writes"]
+
+
+def test_damage_that_nobody_reads_is_looked_for(start_daemon: StartDaemon, data_dir: Path) -> None:
+    http = start_daemon(**QUICK | {"scheduler_interval_seconds": 0.1}).http
+    batch = [make_exchange(n, prompt=f"{n} " + "word " * 4000) for n in range(100)]
+    assert http.post("/v1/experiences/batch", json=batch).status_code == 200
+    damage(data_dir / "sage-sleep.db")
+
+    def is_refused() -> bool:
+        found: bool = http.get("/stats").json()["refuses_writes"] is not None
+        return found
+
+    wait_until(is_refused, lambda: http.get("/readyz").text)
+    assert problem(http.post("/v1/experiences", json=make_exchange(900)))[0] == 503
+
+
+def test_after_damage_nothing_is_acknowledged_until_a_person_acted(
+    start_daemon: StartDaemon, data_dir: Path, tmp_path: Path
+) -> None:
+    settings = QUICK | {"port": free_port()}
+    daemon = start_daemon(**settings)
+    url = f"sqlite:///{data_dir / 'sage-sleep.db'}"
+    with closing(Database(url, Settings().instance_defaults())) as db:
+        db.note_damage()  # as another process, such as a training, notes what it met
+    daemon.stop()
+    daemon = start_daemon(**settings)  # a restart is nobody who acted
+    environment = {"SAGE_DATA_DIR": str(data_dir), "SAGE_BASE_MODEL": "owner/hub-id"}
+    with (
+        Spool(tmp_path / "spool.db") as spool,
+        SleepClient(str(daemon.http.base_url), retry_seconds=0) as client,
+        SpoolSender(client, spool) as sender,
+    ):
+        sender.post(make_exchange(0))
+        assert not sender.flush(0.5)
+        assert problem(daemon.http.post("/v1/experiences", json=make_exchange(1)))[0] == 503
+        assert "until someone acts" in daemon.http.get("/readyz").text
+        assert daemon.http.get("/v1/experiences").json()["data"] == []
+        daemon.stop()
+        said = run_command("doctor", environment=environment, check=False)
+        assert "nothing is stored since" in " ".join(said.stdout.replace("│", " ").split())
+        run_command("doctor", "--fix", environment=environment, check=False)
+        daemon = start_daemon(**settings)
+        assert sender.flush()
+        assert len(daemon.http.get("/v1/experiences").json()["data"]) == 1
+        assert daemon.http.get("/stats").json()["refuses_writes"] is None
 
 
 def test_daemon_does_not_start_on_a_file_that_is_no_database(data_dir: Path) -> None:
@@ -148,6 +204,7 @@ def test_database_that_may_not_be_written_has_its_own_name(disk: Path) -> None:
 
 LIMITED = """
 import resource, sys
+from app.client import SleepClient, Spool, SpoolSender
 from app.db import instances
 from app.db.engine import Database
 from app.settings import Settings

@@ -48,6 +48,7 @@ def get_stats(
         version=daemon.version,
         started_at=daemon.started_at,
         uptime_seconds=(now - daemon.started_at).total_seconds(),
+        refuses_writes=daemon.db.refusal,
         instances=[instance_stats_out(item) for item in found],
         has_more=has_more,
         next=found[-1].instance if has_more else None,

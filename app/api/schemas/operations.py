@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Literal
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from app.domain.decision import SleepDecision, Trigger
 from app.domain.progress import CycleError, CycleStatus, Progress
@@ -56,6 +56,9 @@ class StatsOut(BaseModel):
     version: str
     started_at: datetime
     uptime_seconds: float
+    refuses_writes: str | None = Field(
+        description="Why nothing is stored until someone acts; null: it is."
+    )
     instances: list[InstanceStatsOut]
     has_more: bool
     next: str | None

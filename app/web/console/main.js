@@ -76,6 +76,8 @@ class Shown {
     if (this.#isOver) return;
     const [stats] = found.instances;
     byId("daemon").textContent = `SAGE Sleep ${found.version}, up ${duration(found.uptime_seconds)}.`;
+    byId("refusal").textContent = found.refuses_writes ?? "";
+    byId("refusal").hidden = !found.refuses_writes;
     showMass(stats, () => this.readStats());
     if (stats.running_cycle) this.#cycle.follow(stats.running_cycle);
     const signature = JSON.stringify([stats.counts, stats.last_exchange_at]);
