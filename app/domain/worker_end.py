@@ -18,15 +18,17 @@ class WorkerEnd:
     Attributes:
         exit_code: As `subprocess` gives it: below zero for a signal.
         silent_seconds: For how long the worker had given no sign when it was killed for that.
+        held_seconds: For how long it had kept the database from all others, likewise.
     """
 
     exit_code: int
     silent_seconds: float | None = None
+    held_seconds: float | None = None
 
     @property
     def code(self) -> str:
         """What a cycle that ended so has as its error's code."""
-        if self.silent_seconds is not None:
+        if self.silent_seconds is not None or self.held_seconds is not None:
             return "worker-stalled"
         if self.exit_code == DISK_FULL_EXIT:
             return "disk-full"
@@ -40,6 +42,12 @@ class WorkerEnd:
     @property
     def message(self) -> str:
         """What happened, and what helps."""
+        if self.held_seconds is not None:
+            return (
+                f"The training process did not come out of a write for {self.held_seconds:.0f} s, "
+                "which kept all others from writing, and was killed: it was stopped, or its disk "
+                "does not answer."
+            )
         if self.silent_seconds is not None:
             return (
                 f"The training process gave no sign for {self.silent_seconds:.0f} s and was "

@@ -19,6 +19,7 @@ from app.domain.worker_end import WorkerEnd
 from app.errors import SageSleepError
 from app.log import get_logger
 from app.services import cycle_end, cycle_run
+from app.worker.lock_watch import holds_write_lock, last_written
 
 # -P: not whatever `app` lies in the directory that the daemon was started in.
 CYCLE_COMMAND = (sys.executable, "-P", "-m", "app", "run-cycle")
@@ -27,6 +28,10 @@ CYCLE_COMMAND = (sys.executable, "-P", "-m", "app", "run-cycle")
 POLL_SECONDS = 0.5
 RESTART_DELAY_SECONDS = 0.5
 """Doubled with every start of the same cycle."""
+
+HELD_SECONDS = 5.0
+"""A child in one write for so long is stopped or hangs. Its writes take milliseconds, and who waits
+for the database's lock meanwhile waits `BUSY_TIMEOUT_SECONDS`, twice as long."""
 
 IDLE_SECONDS = 30.0
 """How long an idle supervisor sleeps between looks; a wake-up cuts it short."""
@@ -154,7 +159,7 @@ class Supervisor:
 
     def _wait(self, child: subprocess.Popen[bytes], cycle_id: str) -> WorkerEnd:
         """Wait for the child's end, and bring it about where a stop, a cancel or silence asks."""
-        silence, cancel = Stopwatch(), Stopwatch()
+        silence, cancel, write = Stopwatch(), Stopwatch(), Stopwatch()
         while True:
             try:
                 return WorkerEnd(exit_code=child.wait(timeout=POLL_SECONDS))
@@ -162,6 +167,12 @@ class Supervisor:
                 pass
             if self._stopping.is_set():
                 return WorkerEnd(exit_code=self._end(child))
+            is_writing = holds_write_lock(child.pid)
+            held_seconds = write.look((is_writing, last_written(self._db.path)))
+            if is_writing and held_seconds > HELD_SECONDS:
+                _log.error("worker.write_held", cycle_id=cycle_id, seconds=round(held_seconds))
+                child.kill()
+                return WorkerEnd(exit_code=child.wait(), held_seconds=held_seconds)
             try:
                 signs = cycle_run.read_signs(self._db, cycle_id)
             except SageSleepError:

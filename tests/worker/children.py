@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import resource
 import signal
+import sqlite3
 import sys
 import tempfile
 import time
@@ -56,6 +57,15 @@ def plod(speak: Callable[[], None]) -> None:
         time.sleep(0.2)
 
 
+def stop_within_a_write(speak: Callable[[], None]) -> None:
+    """Be stopped while no one else can write."""
+    speak()
+    other = sqlite3.connect(Path(os.environ["SAGE_DATA_DIR"]) / "sage-sleep.db", timeout=60)
+    other.isolation_level = None
+    other.execute("BEGIN IMMEDIATE")
+    os.kill(os.getpid(), signal.SIGSTOP)
+
+
 def be_killed(speak: Callable[[], None]) -> None:
     """End as the kernel ends what takes its last memory."""
     speak()
@@ -88,6 +98,7 @@ def fill_disk(speak: Callable[[], None]) -> None:
 WAYS = {
     "hang": hang,
     "plod": plod,
+    "stop_within_a_write": stop_within_a_write,
     "be_killed": be_killed,
     "swell": swell,
     "overfill": overfill,

@@ -80,6 +80,22 @@ def test_child_that_hangs_is_killed_and_counted_as_a_crash(
     assert cycles.get_cycle(db, cycle_id)[0].attempts >= 1
 
 
+def test_child_that_is_stopped_within_a_write_blocks_nobody(
+    db: Database, run_badly: StartSupervisor
+) -> None:
+    cycle_id = run_badly("stop_within_a_write", stall_seconds=1800.0)
+
+    def is_stopped() -> bool:
+        children = psutil.Process().children()
+        return any(child.status() == psutil.STATUS_STOPPED for child in children)
+
+    wait_until(is_stopped, lambda: str(psutil.Process().children()))
+    fill(db, range(100, 104))  # waits for the lock, and gets it in time
+    data = wait_for_event(db, cycle_id, "sleep_cycle.worker_stalled")
+    assert data["exit_code"] == -signal.SIGKILL
+    assert "kept all others from writing" in data["detail"]
+
+
 def test_child_killed_from_outside_leaves_a_hint_of_memory(
     db: Database, run_badly: StartSupervisor
 ) -> None:
