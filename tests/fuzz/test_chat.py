@@ -12,7 +12,7 @@ from dataclasses import replace
 import pytest
 
 from app.domain.experience import TrainingExchange, Turn
-from app.domain.reply_parts import Thinking
+from app.domain.reply_parts import Thinking, said_in
 from app.errors import ExchangeUnfit
 from app.training.chat import IGNORED_LABEL, ChatEncoder
 from tests.fuzz.conversations import exchange_by_chance
@@ -72,17 +72,24 @@ def test_no_text_brings_a_control_token_of_its_own(name: str) -> None:
 
 def _with_plain_words(exchange: TrainingExchange) -> TrainingExchange:
     """The same conversation, harmlessly: what is empty stays so, what says nothing says nothing."""
-    from app.domain.reply_parts import said_in
-
     return replace(
         exchange,
         prompt="word",
         response="word",
         system_prompt="word" if exchange.system_prompt else exchange.system_prompt,
         history=tuple(
-            Turn(role=turn.role, content="word")
-            if turn.role != "assistant" or not turn.content.strip() or said_in(turn.content).strip()
-            else turn
+            turn if _says_nothing(turn) else Turn(role=turn.role, content="word")
             for turn in exchange.history
         ),
+    )
+
+
+def _says_nothing(turn: Turn) -> bool:
+    """An empty system turn is none, and a reply that was reasoning alone is left out."""
+    if turn.role == "system":
+        return not turn.content
+    return (
+        turn.role == "assistant"
+        and bool(turn.content.strip())
+        and not said_in(turn.content).strip()
     )
