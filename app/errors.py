@@ -29,6 +29,7 @@ Must not know HTTP: statuses live in `app.api.problems`, and a test demands a ro
     |  |- ReportIdConflict              a session's own id used again for another report
     |  |- IdempotencyKeyReused          a key used again with another body
     |  |- SettingsUnusable              what an instance has of its own cannot be used
+    |  |- BaseModelAbsent               no cycle can start from a base that is not on this machine
     |  |- SleepCycleActive              one cycle is queued or running already
     |  |- SleepNotDue                   a waiting rule is not met and force was not given
     |  |- NothingToConsolidate          no experience is left to train on
@@ -212,6 +213,10 @@ class IdempotencyKeyReused(Conflict):
 
 class SettingsUnusable(Conflict):
     """An instance has stored settings that cannot be used, perhaps of an older version."""
+
+
+class BaseModelAbsent(Conflict):
+    """The base model that a cycle would start from is not on this machine."""
 
 
 class SleepCycleActive(Conflict):

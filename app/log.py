@@ -19,14 +19,15 @@ def configure_logging(*, level: str = "info", log_format: str = "auto") -> None:
         level: debug, info, warning or error.
         log_format: `pretty`, `json`, or `auto`: pretty when stderr is a terminal.
     """
-    is_pretty = log_format == "pretty" or (log_format == "auto" and sys.stderr.isatty())
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
     renderer: structlog.typing.Processor = (
-        structlog.dev.ConsoleRenderer() if is_pretty else structlog.processors.JSONRenderer()
+        structlog.dev.ConsoleRenderer()
+        if is_pretty(log_format)
+        else structlog.processors.JSONRenderer()
     )
     final: list[structlog.typing.Processor] = [
         structlog.stdlib.ProcessorFormatter.remove_processors_meta,
@@ -40,6 +41,7 @@ def configure_logging(*, level: str = "info", log_format: str = "auto") -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
+    logging.getLogger("alembic").setLevel(logging.WARNING)
     logging.getLogger("apscheduler").setLevel(logging.WARNING)
     logging.getLogger("httpx").setLevel(logging.WARNING)
     for name in ("uvicorn", "uvicorn.error", "uvicorn.access"):
@@ -52,6 +54,11 @@ def configure_logging(*, level: str = "info", log_format: str = "auto") -> None:
         logger_factory=structlog.stdlib.LoggerFactory(),
         cache_logger_on_first_use=True,
     )
+
+
+def is_pretty(log_format: str) -> bool:
+    """Whether the log is for a person: `pretty`, or `auto` on a terminal."""
+    return log_format == "pretty" or (log_format == "auto" and sys.stderr.isatty())
 
 
 def frames_only(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
+from dataclasses import replace
 from importlib.metadata import version
 
 from fastapi import FastAPI
@@ -28,6 +29,7 @@ from app.api.pages.docs import install_docs
 from app.api.problems import install_problem_handlers
 from app.api.routes import checkpoints, experiences, instances, metrics, operations, sleep_cycles
 from app.api.tracing import install_tracing
+from app.artifacts.bases import find_fault
 from app.clock import utc_now
 from app.db.engine import Database
 from app.log import get_logger
@@ -127,7 +129,8 @@ def run_daemon(
 
     Raises: as `check_startable`.
     """
-    with _hold(settings) as db:
+    # Another program that runs cycles may need no base; ours does.
+    with _hold(settings, looks_for_base=child_command is None) as db:
         guard = FileGuard(db, root=settings.checkpoints_dir)
         paths = DataPaths(
             checkpoints=settings.checkpoints_dir,
@@ -212,9 +215,12 @@ def check_startable(settings: Settings) -> None:
 
 
 @contextmanager
-def _hold(settings: Settings) -> Iterator[Database]:
+def _hold(settings: Settings, *, looks_for_base: bool = True) -> Iterator[Database]:
+    defaults = settings.instance_defaults()
+    if looks_for_base:
+        defaults = replace(defaults, find_base_fault=find_fault)
     with data_lock.hold(settings.data_dir):
-        db = Database(settings.effective_database_url, settings.instance_defaults())
+        db = Database(settings.effective_database_url, defaults)
         try:
             db.check_migrated()
             if not settings.is_loopback:

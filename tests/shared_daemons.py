@@ -1,6 +1,7 @@
 """Daemons that tests share, one for each choice of settings, emptied before each test.
 
-None starts a cycle by itself, and what it is asked to start fails for want of a base model.
+None starts a cycle by itself, and what it is asked to start fails: its base model is there, and
+cannot be read.
 
 A start costs 1.6 seconds of a core, a tenth of the suite's time when every test had its own. What
 is emptied is the database and the files of checkpoints: a test finds one instance `default` that
@@ -69,7 +70,7 @@ class SharedDaemons:
         data_dir.mkdir()
         shutil.copy(self._migrated_file, data_dir / "sage-sleep.db")
         quiet: dict[str, Any] = {
-            "base_model": data_dir / "no-model",
+            "base_model": make_broken_model(self._directory / "broken-model"),
             "scheduler_interval_seconds": 3600,
         }
         return launch(data_dir, data_dir.with_suffix(".log"), **(quiet | settings))
@@ -77,6 +78,14 @@ class SharedDaemons:
     def _end(self, daemon: RunningDaemon) -> None:
         end(daemon)
         shutil.rmtree(daemon.data_dir)
+
+
+def make_broken_model(directory: Path) -> Path:
+    """A base model that is there and cannot be read; a cycle from it fails at once."""
+    directory.mkdir(exist_ok=True)
+    (directory / "config.json").write_text("no JSON")
+    (directory / "model.safetensors").write_bytes(b"")
+    return directory
 
 
 def is_reusable(daemon: RunningDaemon, *, is_open: bool) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import socket
 import sys
 from collections.abc import Callable, Sequence
@@ -11,7 +13,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from app.cli.terminal import Json, address_of, err, explained, fail, out, print_json, read_settings
-from app.log import configure_logging
+from app.log import configure_logging, get_logger, is_pretty
+from app.settings import unknown_variables
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -20,6 +23,7 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
 
     from app.domain.experience import Unfit
+    from app.settings import Settings
     from app.training.trainer import Trainer
 
 app = typer.Typer()
@@ -27,7 +31,7 @@ app = typer.Typer()
 
 @app.command()
 def serve() -> None:
-    """Run the daemon until it is stopped."""
+    """Run the daemon until it is stopped; in an empty data directory it makes its database."""
     serve_with()
 
 
@@ -45,6 +49,7 @@ def serve_with(child_command: Sequence[str] | None = None) -> None:
     with explained():
         settings = read_settings()
         configure_logging(level=settings.log_level, log_format=settings.log_format)
+        _create_database(settings)
         check_startable(settings)
         if settings.tls_certificate is not None and settings.tls_key is not None:
             check_certificate(settings.tls_certificate, settings.tls_key)
@@ -68,6 +73,7 @@ def serve_with(child_command: Sequence[str] | None = None) -> None:
             timeout_graceful_shutdown=3,
         )
         with _bind(settings.host, settings.port) as listener:
+            _say_where(settings, port=listener.getsockname()[1])
             server = uvicorn.Server(config)
             _stop_child_with(server, application)
             server.run(sockets=[listener])
@@ -138,9 +144,9 @@ def check_fit() -> None:
     """Say what a cycle would set aside; the daemon starts this for a dry run."""
     import json  # noqa: PLC0415
 
+    from app.artifacts.bases import find_base_model  # noqa: PLC0415
     from app.domain.fit import FitQuestion  # noqa: PLC0415
     from app.domain.stored import from_json, to_json  # noqa: PLC0415
-    from app.training.models import find_base_model  # noqa: PLC0415
     from app.worker.fit_check import answer  # noqa: PLC0415
 
     def find_unfit(question: FitQuestion) -> tuple[Unfit, ...]:
@@ -156,9 +162,48 @@ def check_fit() -> None:
 @app.command()
 def migrate(as_json: Json = False) -> None:
     """Create the database, or bring its schema up to date; no daemon may run."""
+    with explained():
+        settings = read_settings()
+        _upgrade(settings)
+    if as_json:
+        from app.db.engine import SCHEMA_REVISION  # noqa: PLC0415
+
+        print_json({"database_url": settings.effective_database_url, "revision": SCHEMA_REVISION})
+        return
+    out.print(f"The database {settings.effective_database_url} is up to date.", soft_wrap=True)
+    err.print("`sage-sleep serve` starts the daemon.")
+
+
+def _create_database(settings: Settings) -> None:
+    """Make the database where there is nothing yet; one that is there is left to `migrate`.
+
+    Checkpoints without a database are no new beginning: a disk may not be mounted yet.
+
+    Raises: DatabaseNotMigrated.
+    """
+    from app.db.engine import Database  # noqa: PLC0415
+    from app.errors import DatabaseNotMigrated  # noqa: PLC0415
+
+    path = Database(settings.effective_database_url, settings.instance_defaults()).path
+    if path is None or path.exists():
+        return
+    if settings.checkpoints_dir.is_dir() and any(settings.checkpoints_dir.iterdir()):
+        raise DatabaseNotMigrated(
+            f"{path} is not there, and {settings.checkpoints_dir} holds checkpoints of a database: "
+            "mount it, set SAGE_DATABASE_URL, or restore a backup (`sage-sleep restore`). "
+            "`sage-sleep migrate` begins with an empty one."
+        )
+    _upgrade(settings)
+    if is_pretty(settings.log_format):
+        err.print(f"There was no database yet; {path} is made.", markup=False, soft_wrap=True)
+    else:
+        get_logger(__name__).info("database.created", path=str(path))
+
+
+def _upgrade(settings: Settings) -> None:
+    """Create the database, or bring its schema up to date. Raises: DataDirectoryInUse."""
     from alembic import command  # noqa: PLC0415
     from alembic.config import Config  # noqa: PLC0415
-    from alembic.script import ScriptDirectory  # noqa: PLC0415
 
     import migrations  # noqa: PLC0415
     from app.clock import utc_now  # noqa: PLC0415
@@ -166,23 +211,53 @@ def migrate(as_json: Json = False) -> None:
     from app.db.copies import keep_before_change  # noqa: PLC0415
     from app.db.engine import Database, translated_errors  # noqa: PLC0415
 
-    with explained():
-        settings = read_settings()
-        db = Database(settings.effective_database_url, settings.instance_defaults())
-        config = Config()
-        config.set_main_option("script_location", str(Path(migrations.__file__).parent))
-        config.attributes["url"] = db.url
-        with hold(settings.data_dir):
-            if copy := keep_before_change(db, now=utc_now()):
-                typer.echo(f"The database as it was is kept as {copy}", err=True)
-            with translated_errors():
-                command.upgrade(config, "head")
-    if as_json:
-        revision = ScriptDirectory.from_config(config).get_current_head()
-        print_json({"database_url": settings.effective_database_url, "revision": revision})
+    db = Database(settings.effective_database_url, settings.instance_defaults())
+    config = Config()
+    config.set_main_option("script_location", str(Path(migrations.__file__).parent))
+    config.attributes["url"] = db.url
+    with hold(settings.data_dir):
+        if copy := keep_before_change(db, now=utc_now()):
+            typer.echo(f"The database as it was is kept as {copy}", err=True)
+        with translated_errors():
+            command.upgrade(config, "head")
+
+
+def _say_where(settings: Settings, *, port: int) -> None:
+    """Say where it listens and where its things lie: to a person, or as one event of the log."""
+    from app.artifacts.bases import find_fault  # noqa: PLC0415
+
+    url = address_of(settings.model_copy(update={"port": port}))
+    fault = find_fault(settings.effective_base_model)
+    unread = [name for name, meant in unknown_variables(os.environ).items() if not meant]
+    if not is_pretty(settings.log_format):
+        log = get_logger(__name__)
+        log.info(
+            "daemon.listening",
+            url=url,
+            data_dir=str(settings.data_dir),
+            database=settings.effective_database_url,
+            base_model=settings.effective_base_model,
+        )
+        if fault is not None:
+            log.warning("base_model.absent", fault=fault)
+        if unread:
+            log.warning("settings.not_read", names=unread)
         return
-    out.print(f"The database {settings.effective_database_url} is up to date.", soft_wrap=True)
-    err.print("`sage-sleep serve` starts the daemon.")
+    lines = [
+        f"SAGE Sleep listens on {url} (the console; /docs, /guide)",
+        f"  data   {settings.data_dir}",
+        *([f"  database  {settings.database_url}"] if settings.database_url else []),
+        f"  model  {settings.effective_base_model}{' (not there)' if fault else ''}",
+    ]
+    out.print("\n".join(lines), markup=False, highlight=False, soft_wrap=True)
+    if fault is not None:
+        words = (
+            f"{fault[0].upper()}{fault[1:]}. Exchanges are taken, and nothing sleeps until then."
+        )
+        err.print(words, style="yellow", markup=False, soft_wrap=True)
+    if unread:
+        words = f"Not read, since no setting is called so: {', '.join(unread)}."
+        err.print(words, style="yellow", markup=False, soft_wrap=True)
 
 
 def _stop_child_with(server: uvicorn.Server, application: FastAPI) -> None:
@@ -204,4 +279,7 @@ def _bind(host: str, port: int) -> socket.socket:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         return socket.create_server((host, port), family=family, backlog=2048)
     except OSError as error:
-        fail(f"{host}:{port} cannot be listened on ({error.strerror}); set SAGE_PORT.")
+        setting = "SAGE_HOST" if isinstance(error, socket.gaierror) else "SAGE_PORT"
+        if error.errno == errno.EADDRNOTAVAIL:
+            setting = "SAGE_HOST"
+        fail(f"{host}:{port} cannot be listened on ({error.strerror}); set {setting}.")

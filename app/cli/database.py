@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
+from app.artifacts.bases import find_fault
 from app.db.engine import Database
 from app.settings import Settings
 
@@ -18,7 +20,8 @@ def open_database(settings: Settings, *, is_migrated: bool = True) -> Iterator[D
 
     Raises: DatabaseNotMigrated, DatabaseUnavailable.
     """
-    db = Database(settings.effective_database_url, settings.instance_defaults())
+    defaults = replace(settings.instance_defaults(), find_base_fault=find_fault)
+    db = Database(settings.effective_database_url, defaults)
     try:
         if is_migrated:
             db.check_migrated()

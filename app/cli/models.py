@@ -14,16 +14,23 @@ model_app = typer.Typer(no_args_is_help=True, help="Base models.")
 
 
 @model_app.command("fetch")
-def fetch_model(as_json: Json = False) -> None:
+def fetch_model(
+    model: Annotated[
+        str | None,
+        typer.Argument(help="Hub id, for an instance with a base of its own; SAGE_BASE_MODEL."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
     """Fetch the base model unless it is there already: the embedded one, or SAGE_BASE_MODEL."""
     from app.training.fetching import fetch_base_model, fetch_embedded_model  # noqa: PLC0415
 
     with explained():
         settings = read_settings()
-        if settings.base_model is None:
+        wanted = model or settings.base_model
+        if wanted is None:
             path = fetch_embedded_model(settings.models_dir, on_step=err.print)
         else:
-            path = fetch_base_model(settings.base_model, settings.models_dir, on_step=err.print)
+            path = fetch_base_model(wanted, settings.models_dir, on_step=err.print)
     if as_json:
         print_json({"base_model": str(path)})
     else:

@@ -215,7 +215,10 @@ class Database:
     def check_migrated(self) -> None:
         """Raise DatabaseNotMigrated unless the schema is the one this code needs."""
         if self.path is None or not self.path.exists():
-            raise DatabaseNotMigrated("There is no database yet: run `sage-sleep migrate`.")
+            raise DatabaseNotMigrated(
+                "There is no database yet: run `sage-sleep migrate`, or `sage-sleep serve`, which "
+                "makes it."
+            )
         found = self.find_revision()
         if found is None:
             raise DatabaseNotMigrated("The database has no schema: run `sage-sleep migrate`.")

@@ -42,6 +42,7 @@ class SleepState:
         has_active_cycle: A cycle of the instance is queued or running.
         has_candidate: An accepted checkpoint waits for a person.
         faults: What is wrong with settings of its own that cannot be used.
+        base_fault: Why no cycle can start from its base model; None where it can.
     """
 
     now: datetime
@@ -53,6 +54,7 @@ class SleepState:
     has_active_cycle: bool
     has_candidate: bool = False
     faults: tuple[str, ...] = ()
+    base_fault: str | None = None
     failures: int = 0
     last_failed_at: datetime | None = None
     cancelled_at: datetime | None = None
@@ -103,6 +105,7 @@ def decide(state: SleepState, policy: SleepPolicy) -> SleepDecision:
         _quiet_reason(state, policy),
         *_candidate_reasons(state, policy),
         *(Reason(rule="settings", is_met=False, text=fault) for fault in state.faults),
+        *_base_reasons(state),
     )
     return SleepDecision(
         is_due=all(reason.is_met for reason in reasons),
@@ -184,6 +187,12 @@ def _candidate_reasons(state: SleepState, policy: SleepPolicy) -> tuple[Reason, 
         "a candidate waits to be promoted or dismissed" if state.has_candidate else "no candidate"
     )
     return (Reason(rule="candidate", is_met=not state.has_candidate, text=text),)
+
+
+def _base_reasons(state: SleepState) -> tuple[Reason, ...]:
+    if state.base_fault is None:
+        return ()
+    return (Reason(rule="base_model", is_met=False, text=state.base_fault),)
 
 
 def in_words(seconds: float) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Annotated
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -41,9 +42,18 @@ ZoneName = Annotated[
 """An IANA name that this machine knows."""
 
 
+def _nobody_looks(_base_model: str) -> None:
+    """Where bases are not looked for."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class InstanceDefaults:
-    """What an instance has as long as it does not override it."""
+    """What an instance has as long as it does not override it.
+
+    Attributes:
+        find_base_fault: Why no cycle can start from a base model on this machine; None where it
+            can, or where nobody looks. It stands here since what knows the machine lies above.
+    """
 
     base_model: str
     system_prompt: str
@@ -52,3 +62,4 @@ class InstanceDefaults:
     recipe: Recipe
     probe_prompts: tuple[str, ...]
     gate: GatePolicy = field(default_factory=GatePolicy)
+    find_base_fault: Callable[[str], str | None] = _nobody_looks

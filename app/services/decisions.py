@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from datetime import datetime
+from functools import cache
 from zoneinfo import ZoneInfo
 
 from sqlalchemy.orm import Session
 
 from app.db import checkpoints, instances, sleep_cycles
-from app.db.engine import Database
+from app.db.engine import Database, defaults_of
 from app.domain.checkpoint import Alias
 from app.domain.decision import SleepDecision, SleepState, decide
 from app.domain.experience import ExperienceStatus
@@ -56,7 +57,10 @@ def decide_within(session: Session, instance: EffectiveInstance, *, now: datetim
 def decide_many_within(
     session: Session, wanted: Sequence[EffectiveInstance], *, now: datetime
 ) -> list[SleepDecision]:
-    """The decisions on some instances, in their order; as many queries as for one."""
+    """The decisions on some instances, in their order; as many queries as for one.
+
+    Each base model among them is looked for once; a look at a directory, no file is read.
+    """
     ids = [instance.row.id for instance in wanted]
     totals = instances.totals_by_status(session, ids)
     slept = sleep_cycles.last_ended_by_instance(session, ids, ENDED_BY_A_VERDICT)
@@ -67,6 +71,7 @@ def decide_many_within(
     proposed = (
         checkpoints.alias_targets_by_instance(session, manual, Alias.CANDIDATE) if manual else {}
     )
+    find_base_fault = cache(defaults_of(session).find_base_fault)
     decisions: list[SleepDecision] = []
     for instance in wanted:
         buffered = totals[instance.row.id].get(ExperienceStatus.BUFFERED)
@@ -83,6 +88,7 @@ def decide_many_within(
             has_active_cycle=instance.row.id in active,
             has_candidate=instance.row.id in proposed,
             faults=instance.faults,
+            base_fault=find_base_fault(instance.base_model),
             failures=failed.count if failed else 0,
             last_failed_at=failed.last_at if failed else None,
             cancelled_at=newest.finished_at if newest and was_cancelled else None,

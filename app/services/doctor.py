@@ -31,6 +31,8 @@ from app.services.instances import effective, find_unusable
 LOW_DISK_BYTES = 1 << 30
 """A guess: some forty checkpoints of the embedded model."""
 
+FETCH = "run `sage-sleep model fetch`, or set SAGE_BASE_MODEL"
+
 Fix = Callable[[], str]
 _Found = tuple[Finding, Fix | None]
 
@@ -126,10 +128,10 @@ def _look_at_directory(patient: Patient) -> Iterator[_Found]:
 
 
 def _look_at_base_model(patient: Patient) -> Iterator[_Found]:
-    path = Path(patient.db.defaults.base_model)
-    if path.is_absolute() and not (path / "config.json").is_file():
-        remedy = "run `sage-sleep model fetch`, or set SAGE_BASE_MODEL"
-        yield _warning("base_model", f"{path} is not on this machine", remedy), None
+    defaults = patient.db.defaults
+    if defaults.find_base_fault(defaults.base_model) is not None:
+        text = f"{defaults.base_model} is not on this machine: nothing can sleep"
+        yield _warning("base_model", text, FETCH), None
 
 
 def _look_at_database(patient: Patient) -> Iterator[_Found]:
@@ -179,6 +181,11 @@ def _look_at_states(patient: Patient, *, now: datetime) -> Iterator[_Found]:
         misplaced = health.list_misplaced_aliases(session)
         wrong_totals = health.list_wrong_totals(session)
         found = [effective(session, row) for row in instances.list_instances(session)]
+    own = {one.base_model for one in found} - {db.defaults.base_model}
+    for base_model in sorted(filter(db.defaults.find_base_fault, own)):
+        slugs = ", ".join(one.row.slug for one in found if one.base_model == base_model)
+        text = f"{base_model}, the base of {slugs}, is not on this machine"
+        yield _warning("base_model", text, f"run `sage-sleep model fetch {base_model}`"), None
     for unusable in filter(None, map(find_unusable, found)):
         yield _warning("settings", unusable.message, "put its settings anew"), None
     if running and not patient.has_daemon:

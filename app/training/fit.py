@@ -8,13 +8,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from app.artifacts.bases import base_name
 from app.domain.experience import CycleRole, TrainingExchange, Unfit
 from app.domain.fit import FitQuestion
 from app.errors import NothingFits
 from app.training.chat import ChatEncoder
 from app.training.examples import TrainingExample, make_examples
 from app.training.loading import load_tokenizer
-from app.training.models import base_name
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -21,8 +21,8 @@ from transformers import (
 )
 from transformers.utils import logging as transformers_logging
 
+from app.artifacts.bases import find_base_model
 from app.errors import BaseModelNotFound, ChatTemplateMissing
-from app.training.models import find_base_model
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -14,6 +14,7 @@ from typing import TypedDict
 
 import torch
 
+from app.artifacts.bases import base_name
 from app.domain.progress import Progress, Stage
 from app.domain.recipe import Recipe
 from app.errors import NonFiniteLoss, NoSupervisedTokens, TrainingStopped
@@ -25,7 +26,6 @@ from app.training.gradients import AutogradGradients, Gradients, StackGradients
 from app.training.lanes import LANES, open_lanes
 from app.training.loading import BaseModel, load_base_model
 from app.training.lora import attach_adapter, continue_adapter, save_adapter
-from app.training.models import base_name
 from app.training.run_state import TrainingState
 from app.training.schedule import Step, plan_steps
 from app.training.snapshots import SnapshotFile

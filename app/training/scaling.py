@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import torch
 
+from app.artifacts.bases import base_name
 from app.domain.gate import held_out_check, retention_checks, update_check
 from app.domain.plan import TrainingJob
 from app.domain.report import HeldOutLoss, Retention, ScaleTrial
@@ -17,7 +18,6 @@ from app.training.evaluate import held_out_loss, measure_retention, token_log_pr
 from app.training.loop import SleepTrainingLoop
 from app.training.lora import rescaling, save_adapter
 from app.training.measures import Yardsticks
-from app.training.models import base_name
 from app.training.update_norm import update_norm
 
 

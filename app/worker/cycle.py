@@ -20,6 +20,7 @@ from pathlib import Path
 
 from app.artifacts import directories, disk, leftovers
 from app.artifacts.archive import build_archive
+from app.artifacts.bases import base_name
 from app.clock import new_id, utc_now
 from app.db.engine import Database
 from app.domain.checkpoint import checkpoint_name
@@ -34,7 +35,6 @@ from app.errors import CycleOwnershipLost, NothingFits, SageSleepError, Training
 from app.log import get_logger
 from app.services import cycle_end, cycle_run
 from app.services.file_guard import FileGuard
-from app.training.models import base_name
 from app.training.trainer import Trainer
 from app.worker.progress import ProgressWriter
 

@@ -182,7 +182,7 @@ def test_instances_stats_and_readiness(client: SleepClient, daemon: RunningDaemo
     stats = client.get_stats("sprout-qwen")
     assert stats.instances[0].mass == 0
     assert not client.get_stats(limit=1).instances[0].counts["buffered"]
-    assert client.get_readiness().status == "degraded"
+    assert client.get_readiness().status == "ready"
     assert client.is_ready()
     assert client.list_instance_events("sprout-qwen").data == ()
     daemon.stop()

@@ -10,11 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from app.artifacts.bases import find_base_model
 from app.domain.instance import EMBEDDED_MODEL_NAME
 from app.errors import BaseModelNotFound, ModelDownloadFailed
 from app.training.fetching import fetch_base_model, fetch_embedded_model, is_embedded_model_present
 from app.training.loading import load_base_model
-from app.training.models import base_sha256, find_base_model
+from app.training.models import base_sha256
 
 
 def test_fetched_model_is_verified_and_not_fetched_again(embedded_model: Path) -> None:
@@ -89,10 +90,11 @@ def test_fingerprint_follows_weights_and_configuration_only(
 def test_asking_for_a_base_costs_no_torch() -> None:
     code = (
         "import sys\n"
-        "from app.training import fetching, models, trainer\n"
+        "from app.training import fetching, trainer\n"
+        "from app.artifacts import bases\n"
         "from app.errors import BaseModelNotFound\n"
         "try:\n"
-        "    models.find_base_model('absent')\n"
+        "    bases.find_base_model('absent')\n"
         "except BaseModelNotFound:\n"
         "    pass\n"
         "sys.exit(any(name in sys.modules for name in ('torch', 'transformers', 'peft')))"

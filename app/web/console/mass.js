@@ -22,6 +22,7 @@ const ORDER = [
 /** Show an instance's mass; `onChange` is called when a button started something. */
 export function showMass(stats, onChange) {
   const { decision } = stats;
+  const absent = decision.reasons.find((reason) => reason.rule === "base_model" && !reason.met);
   const share = Math.min(100, (100 * stats.mass) / stats.mass_threshold);
   const name = stats.current_checkpoint?.name.split("/").at(-1).split("-")[0];
   replace(
@@ -56,6 +57,7 @@ export function showMass(stats, onChange) {
         ? null
         : `${count(decision.reasons.filter((reason) => !reason.met).length, "is not", "are not")} yet:`,
     ),
+    absent ? el("p", { class: "absent", role: "status" }, `Nothing can sleep: ${absent.text}.`) : null,
     el(
       "ul",
       { class: "reasons" },
@@ -76,7 +78,7 @@ export function showMass(stats, onChange) {
         {
           class: "primary",
           "data-key": "sleep",
-          disabled: stats.running_cycle !== null,
+          disabled: stats.running_cycle !== null || absent !== undefined,
           onclick: () => sleepNow(stats.instance, onChange),
         },
         "Sleep now",

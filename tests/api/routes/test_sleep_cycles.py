@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.patience import wait_until
+from tests.shared_daemons import make_broken_model
 from tests.support import RunningDaemon, StartDaemon, make_exchange
 
 
@@ -145,7 +146,7 @@ def test_bad_override_is_refused_with_a_pointer(
 
 def test_due_instance_sleeps_by_itself(start_daemon: StartDaemon, tmp_path: Path) -> None:
     daemon = start_daemon(
-        base_model=tmp_path / "no-model",
+        base_model=make_broken_model(tmp_path / "model"),
         idle_seconds=0,
         mass_threshold=5,
         scheduler_interval_seconds=3600,
