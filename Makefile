@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 BENCH_STAMP := $(VENV)/.installed-bench
 MUTATION_STAMP := $(VENV)/.installed-mutation
 
-.PHONY: help install model migrate run demo check lint types imports schema test test-fast torture fuzz fuzz-api mutants bench client format clean
+.PHONY: help install model migrate run demo check lint types imports schema containers images test test-fast torture fuzz fuzz-api mutants bench client format clean
 
 help:  ## Show the targets.
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -39,7 +39,7 @@ run: model migrate  ## Start the daemon and leave it running.
 demo: model  ## Replay a short session until the model sleeps; show what it learned.
 	$(BIN)/sage-sleep demo
 
-check: lint types imports schema  ## Ruff, mypy strict, import-linter, alembic check.
+check: lint types imports schema containers  ## Ruff, mypy strict, import-linter, alembic check, hadolint.
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
@@ -56,6 +56,17 @@ schema: $(STAMP)
 	@directory=$$(mktemp -d) && trap 'rm -rf "$$directory"' EXIT && \
 	SAGE_DATA_DIR="$$directory" $(BIN)/sage-sleep migrate && \
 	SAGE_DATA_DIR="$$directory" $(BIN)/alembic check
+
+containers: $(STAMP)
+	$(BIN)/hadolint docker/Dockerfile
+	sh -n docker/entrypoint.sh
+	sh -n docker/try-image.sh
+
+ENGINE ?= docker
+
+images:  ## Build the CPU image and run it, where a container engine answers (ENGINE=podman for another).
+	@if $(ENGINE) info >/dev/null 2>&1; then docker/try-image.sh $(ENGINE); \
+	else echo "No container engine answers here ($(ENGINE)); the images are not tried."; fi
 
 # No process, no model: for a loop beside an editor.
 FAST := tests/domain tests/db tests/services
