@@ -12,14 +12,27 @@ from typing import Any
 
 from app.errors import InvalidImportFile
 
+MAX_BYTES = 32 << 20
+"""Some sixty thousand exchanges, seventy times a year of the field's; parsed it takes a few hundred
+MB. A guess."""
+
 
 def read_records(path: Path) -> list[Any]:
     """Read a list of records, or `{"experiences": [...]}`, in the order of the file.
 
+    No more than `MAX_BYTES` is read, whatever the path names: a device has no end and no size.
+
     Raises: InvalidImportFile.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        with path.open("rb") as file:
+            data = file.read(MAX_BYTES + 1)
+        if len(data) > MAX_BYTES:
+            raise InvalidImportFile(
+                f"{path.name} is larger than {MAX_BYTES >> 20} MiB; split it into parts, each a "
+                "list of experiences."
+            )
+        content = json.loads(data.decode("utf-8"))
     except OSError as error:
         raise InvalidImportFile(f"{path.name} cannot be read: {error.strerror}.") from error
     except (ValueError, RecursionError) as error:

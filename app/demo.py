@@ -25,6 +25,7 @@ from rich.console import Console
 from rich.panel import Panel
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
+from rich.text import Text
 
 from app.client import Exchange, SleepClient, SleepCycle
 from app.follow import follow_cycle
@@ -69,7 +70,7 @@ def run_demo(console: Console, *, directory: Path, base_model: Path, keep_runnin
     log_path = directory / "daemon.log"
     with _daemon(environment, log_path), SleepClient(f"http://127.0.0.1:{port}") as client:
         _wait_until_ready(client, log_path)
-        console.print(f"Daemon at [bold]{client.url}[/bold], its log in {log_path}.")
+        console.print(f"Daemon at {client.url}, its log in {log_path}.")
         _replay(console, client)
         cycle = _follow(console, client, _wait_for_cycle(client))
         _print_outcome(console, client, cycle)
@@ -103,7 +104,8 @@ def _wait_for_signal() -> None:
 def _replay(console: Console, client: SleepClient) -> None:
     text = resources.files("app").joinpath("demo_session.json").read_text(encoding="utf-8")
     exchanges = json.loads(text)
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[words]}"))
+    words_column = TextColumn("{task.fields[words]}", markup=False)
+    columns = (TextColumn("{task.description}"), BarColumn(), words_column)
     with Progress(*columns, console=console) as progress:
         task = progress.add_task("Live session", total=MASS_THRESHOLD, words="")
         for number, (prompt, response) in enumerate(exchanges, start=1):
@@ -156,8 +158,10 @@ def _print_outcome(console: Console, client: SleepClient, cycle: SleepCycle) -> 
     table.add_row("Files", ", ".join(file.name for file in checkpoint.files))
     console.print(table)
     for reply in metrics.replies:
-        console.print(Panel(reply.before.strip(), title=f"Before sleep: {reply.prompt}"))
-        console.print(Panel(reply.after.strip(), title=f"After sleep: {reply.prompt}"))
+        for when, said in (("Before", reply.before), ("After", reply.after)):
+            # Texts, and not markup: a model may say anything.
+            title = Text(f"{when} sleep: {reply.prompt}")
+            console.print(Panel(Text(said.strip()), title=title))
 
 
 @contextmanager

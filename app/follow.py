@@ -22,7 +22,7 @@ def follow_cycle(console: Console, client: SleepClient, cycle_id: str) -> SleepC
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
-        TextColumn("{task.fields[words]}"),
+        TextColumn("{task.fields[words]}", markup=False),
         TimeElapsedColumn(),
         TextColumn("left"),
         TimeRemainingColumn(),

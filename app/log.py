@@ -6,10 +6,38 @@ Events carry ids, lengths and hashes; never conversation text. Library logs take
 from __future__ import annotations
 
 import logging
+import re
 import sys
 import traceback
 
 import structlog
+
+_UNSHOWN = re.compile(
+    "[\\x00-\\x08\\x0b-\\x1f\\x7f-\\x9f"  # C0, DEL and C1 without tab and line feed
+    "\\u061c\\u200e\\u200f\\u202a-\\u202e\\u2066-\\u206f"  # direction of what follows
+    "\\u2028\\u2029\\ufeff\\ufff9-\\ufffb"  # further ends of a line, and marks without a width
+    "\\ud800-\\udfff"  # halves of a character, which no terminal can be sent
+    "\\U000e0000-\\U000e007f]"
+)
+"""Characters that tell a terminal to do something instead of showing something: escape sequences
+begin with them, CR writes over what stands there, bidi marks turn around what is read."""
+
+INSTEAD = "\N{REPLACEMENT CHARACTER}"
+
+
+def plain_text(text: str) -> str:
+    """The text as a terminal can only show it: what would steer the terminal is replaced."""
+    return _UNSHOWN.sub(INSTEAD, text)
+
+
+def escaped_json(text: str) -> str:
+    """The same JSON, with escapes for what would steer a terminal; it is read back unchanged."""
+    return _UNSHOWN.sub(_escape, text)
+
+
+def _escape(found: re.Match[str]) -> str:
+    units = found[0].encode("utf-16-be", "surrogatepass").hex()
+    return "".join(f"\\u{units[at : at + 4]}" for at in range(0, len(units), 4))
 
 
 def configure_logging(*, level: str = "info", log_format: str = "auto") -> None:
@@ -32,6 +60,7 @@ def configure_logging(*, level: str = "info", log_format: str = "auto") -> None:
     final: list[structlog.typing.Processor] = [
         structlog.stdlib.ProcessorFormatter.remove_processors_meta,
         frames_only,
+        *([_show_plainly] if is_pretty(log_format) else []),
     ]
     formatter = structlog.stdlib.ProcessorFormatter(
         foreign_pre_chain=shared, processors=[*final, renderer]
@@ -70,6 +99,15 @@ def frames_only(
         event["error"] = exc_info[0].__name__
         event["frames"] = traceback.format_tb(exc_info[2])
     return event
+
+
+def _show_plainly(
+    _logger: object, _method: str, event: structlog.typing.EventDict
+) -> structlog.typing.EventDict:
+    return {
+        name: plain_text(value) if isinstance(value, str) else value
+        for name, value in event.items()
+    }
 
 
 def get_logger(name: str) -> structlog.stdlib.BoundLogger:

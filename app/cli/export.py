@@ -21,6 +21,7 @@ from app.cli.asking import CaFile, Token, Url, daemon
 from app.cli.terminal import AnyInstance, err, fail
 from app.client import Experience
 from app.domain.experience import ExperienceStatus
+from app.log import escaped_json
 
 app = typer.Typer()
 
@@ -109,7 +110,7 @@ def _write(rows: Iterable[Experience], to: Path, target: Path, *, is_dataset: bo
 def _write_lines(rows: Iterator[Any], file: IO[str]) -> int:
     count = 0
     for row in rows:
-        file.write(json.dumps(row, ensure_ascii=False) + "\n")
+        file.write(escaped_json(json.dumps(row, ensure_ascii=False)) + "\n")
         count += 1
     file.flush()
     return count

@@ -121,8 +121,9 @@ def _event(line: EventLine) -> Text:
         for name, value in line.event.data.raw.items()
         if isinstance(value, int | float | str)
     )
-    words = f"{line.event.at:%H:%M:%S} {line.instance} {line.event.type} {facts}".rstrip()
-    return Text(words, no_wrap=True, overflow="ellipsis")
+    words = f"{line.event.at:%H:%M:%S} {line.instance} {line.event.type} {facts}"
+    # One line, whatever a fact holds.
+    return Text(" ".join(words.split()), no_wrap=True, overflow="ellipsis")
 
 
 def _shown(value: float | str) -> str:

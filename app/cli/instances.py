@@ -6,6 +6,7 @@ import json
 from typing import Annotated, Any
 
 import typer
+from rich.text import Text
 
 from app.cli.asking import CaFile, Token, Url, daemon, print_answer, print_reasons
 from app.cli.terminal import AnyInstance, Json, make_table, out, print_table
@@ -34,7 +35,7 @@ def stats(
         return
     for item in answer.instances:
         counts = ", ".join(f"{n} {status}" for status, n in item.counts.items() if n)
-        out.print(f"[bold]{item.instance}[/bold]: {counts or 'no experience yet'}")
+        out.print(Text.assemble((item.instance, "bold"), f": {counts or 'no experience yet'}"))
         print_reasons(item.decision)
         if item.last_cycle:
             out.print(f"  last cycle {item.last_cycle.number}: {item.last_cycle.status}")

@@ -17,11 +17,13 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 from pydantic import ValidationError
 from pydantic_settings import SettingsError
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
 from rich.table import Table
 
 from app.domain.nearest import did_you_mean, nearest
 from app.errors import SageSleepError
+from app.log import escaped_json, plain_text
 from app.settings import CONFIG_FILE_VARIABLE, PREFIX, Settings, setting_names
 
 if TYPE_CHECKING:
@@ -32,8 +34,28 @@ EXIT_CODES = (
     "2 wrong usage; 3 no daemon answers."
 )
 
-out = Console()
-err = Console(stderr=True)
+
+class PlainConsole(Console):
+    """A console that shows texts as they are and lets none of them steer the terminal.
+
+    Nothing in a text is markup, and control characters of any kind are replaced as it is rendered;
+    what is left to the terminal are the styles and moves that Rich itself makes.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(markup=False, emoji=False, **options)
+
+    def render(
+        self, renderable: RenderableType, options: ConsoleOptions | None = None
+    ) -> Iterator[Segment]:
+        """Render; everything that is printed or shown live comes through here."""
+        for segment in super().render(renderable, options):
+            shown = segment.text if segment.control else plain_text(segment.text)
+            yield segment if shown == segment.text else Segment(shown, segment.style)
+
+
+out = PlainConsole()
+err = PlainConsole(stderr=True)
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 Instance = Annotated[str, typer.Option("--instance", "-i", help="Slug of the instance.")]
@@ -100,7 +122,7 @@ def fail(message: str) -> NoReturn:
 
 def print_json(answer: Any) -> None:
     """Print for programs."""
-    sys.stdout.write(json.dumps(answer, indent=2, ensure_ascii=False) + "\n")
+    sys.stdout.write(escaped_json(json.dumps(answer, indent=2, ensure_ascii=False)) + "\n")
 
 
 def make_table(*names: str) -> Table:
