@@ -14,6 +14,7 @@ from pathlib import Path
 from app.errors import BaseModelNotFound
 
 WEIGHT_PATTERNS = ("*.safetensors", "*.bin")
+TOKENIZER_PATTERNS = ("tokenizer*", "vocab*", "*.model", "*.tiktoken")
 CONFIG_FILE = "config.json"
 HINT = "run `sage-sleep model fetch` or set SAGE_BASE_MODEL to a directory or a hub id"
 
@@ -36,6 +37,17 @@ def find_base_model(base_model: str) -> Path:
         raise BaseModelNotFound(f"{path} holds no {CONFIG_FILE}: {HINT}")
     if not weight_files(path):
         raise BaseModelNotFound(f"{path} holds no *.safetensors or *.bin weights: {HINT}")
+    return path
+
+
+def find_tokenizer(base_model: str) -> Path:
+    """The same directory, where it holds something that may be a tokenizer.
+
+    Raises: BaseModelNotFound.
+    """
+    path = find_base_model(base_model)
+    if not any(found for pattern in TOKENIZER_PATTERNS for found in path.glob(pattern)):
+        raise BaseModelNotFound(f"{path} holds no tokenizer: {HINT}")
     return path
 
 

@@ -144,13 +144,13 @@ def check_fit() -> None:
     """Say what a cycle would set aside; the daemon starts this for a dry run."""
     import json  # noqa: PLC0415
 
-    from app.artifacts.bases import find_base_model  # noqa: PLC0415
+    from app.artifacts.bases import find_tokenizer  # noqa: PLC0415
     from app.domain.fit import FitQuestion  # noqa: PLC0415
     from app.domain.stored import from_json, to_json  # noqa: PLC0415
     from app.worker.fit_check import answer  # noqa: PLC0415
 
     def find_unfit(question: FitQuestion) -> tuple[Unfit, ...]:
-        find_base_model(question.base_model)  # before the seconds that the import below takes
+        find_tokenizer(question.base_model)  # before the seconds that the import below takes
         from app.training import fit  # noqa: PLC0415
 
         return fit.find_unfit(question)

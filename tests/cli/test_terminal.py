@@ -105,7 +105,7 @@ def test_commands_print_a_hostile_text_as_a_text(
     assert daemon.http.post("/v1/experiences", json=hostile).status_code == 201
     for arguments in (
         ("watch", "--once"), ("stats",), ("stats", "--json"), ("cycles",), ("checkpoints",),
-        ("sleep", "--dry-run", "--json"), ("export", "-"), ("instances",),
+        ("export", "-"), ("instances",),
     ):  # fmt: skip
         assert is_harmless(command(*arguments)), arguments
     rows = [json.loads(line) for line in command("export", "-").splitlines()]
