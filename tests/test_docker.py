@@ -126,7 +126,7 @@ def test_example_of_settings_names_settings(monkeypatch: pytest.MonkeyPatch) -> 
         name, _, value = line.partition("=")
         monkeypatch.setenv(name, value)
     assert unknown_variables(dict.fromkeys((line.partition("=")[0] for line in shown), "x")) == {}
-    assert Settings().quiet_hours is not None
+    assert Settings().instance_defaults().policy.quiet_hours is not None
 
 
 def test_systemd_takes_the_unit_and_it_says_what_the_guide_says(tmp_path: Path) -> None:
