@@ -89,6 +89,26 @@ def test_what_was_read_ahead_is_scored_as_what_was_not(db: Database) -> None:
     assert [salience_of(result) for result in results] == plain
 
 
+def test_long_batches_let_others_write_between_and_are_stored_in_order(
+    db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.services.ingest.MAX_TRANSACTION_CHARACTERS", 500)
+    put_instance(db, "other", {}, now=NOW)
+    items = [make_exchange(n) for n in (*range(12), 3)]
+    one_by_one = [salience_of(post(db, **item)) for item in items[:-1]]
+    with db.read() as session:
+        before = session.execute(sa.text("SELECT max(seq) FROM experiences")).scalar_one()
+    submissions = [Submission(exchange=Exchange(**item, instance="other")) for item in items]
+    results = ingest_many(db, submissions, now=NOW)
+    assert results.pop().outcome is IngestOutcome.DUPLICATE
+    assert [salience_of(result) for result in results] == one_by_one
+    with db.read() as session:
+        query = sa.text("SELECT prompt FROM experiences WHERE seq > :before ORDER BY seq")
+        stored = session.execute(query, {"before": before}).scalars().all()
+    assert list(stored) == [item["prompt"] for item in items[:-1]]
+    assert ingest_many(db, [], now=NOW) == []
+
+
 def test_same_exchange_twice_is_stored_once(db: Database) -> None:
     first = post(db, **make_exchange(1))
     again = post(db, **make_exchange(1))

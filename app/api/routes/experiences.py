@@ -92,7 +92,7 @@ async def post_experience(
     ),
 )
 def post_batch(body: BatchIn, daemon: DaemonDep, access: AccessDep, now: Now) -> BatchOut:
-    """Keep up to 1000 exchanges in one transaction; a bad one does not stop the others.
+    """Keep up to 1000 exchanges, durably; a bad one does not stop the others.
 
     The body is a list of exchanges, or an object with the list `experiences`.
     """
