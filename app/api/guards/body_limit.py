@@ -29,12 +29,16 @@ class _Upload:
     async def receive(self, receive: Receive) -> Message:
         """The next part of it, in time. Raises: HTTPException."""
         if self._is_given_up:
-            raise self._too_slow()
+            raise _no_room()
         try:
             async with asyncio.timeout_at(self._deadline) as self._timeout:
                 return await receive()
         except TimeoutError as error:
-            raise self._too_slow() from error
+            if self._is_given_up:
+                raise _no_room() from error
+            raise HTTPException(
+                HTTPStatus.REQUEST_TIMEOUT, headers={"Connection": "close"}
+            ) from error
         finally:
             self._timeout = None
 
@@ -43,9 +47,6 @@ class _Upload:
         self._is_given_up = True
         if self._timeout is not None:
             self._timeout.reschedule(asyncio.get_running_loop().time())
-
-    def _too_slow(self) -> HTTPException:
-        return HTTPException(HTTPStatus.REQUEST_TIMEOUT, headers={"Connection": "close"})
 
 
 class BodyLimit:
@@ -104,11 +105,15 @@ class BodyLimit:
             slowest.held = 0
             slowest.give_up()
         if self._held > self._max_held_bytes:
-            raise HTTPException(
-                HTTPStatus.SERVICE_UNAVAILABLE,
-                "Too much waits to be written; try again shortly.",
-                headers={"Retry-After": "1"},
-            )
+            raise _no_room()
+
+
+def _no_room() -> HTTPException:
+    return HTTPException(
+        HTTPStatus.SERVICE_UNAVAILABLE,
+        "Too much waits to be written; try again shortly.",
+        headers={"Retry-After": "1"},
+    )
 
 
 def limit_body(scope: Scope, receive: Receive, max_body_bytes: int) -> Receive:
