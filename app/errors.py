@@ -69,6 +69,8 @@ Must not know HTTP: statuses live in `app.api.problems`, and a test demands a ro
     |  `- BackupUnusable                no backup, a damaged one, or one of a newer version
     |- StartRefused                     the daemon must not start with these settings
     |  |- AddressUnguarded              others could reach it and no token guards it
+    |  |- PairMismatched                database and data directory belong to others
+    |  |- CheckpointsNotThere           the place where checkpoints lie is absent or not mounted
     |  `- CertificateUnusable
     `- StorageError                     the place where the daemon keeps its state
        |- IngestOverloaded              more exchanges wait to be written than are let in
@@ -81,6 +83,7 @@ Must not know HTTP: statuses live in `app.api.problems`, and a test demands a ro
        |- DiskFull                       no room left for files
        |- DirectoryReadOnly              files may not be written
        |- DatabaseNotMigrated
+       |- DatabaseInUse                 another daemon, on another data directory, holds it
        `- DataDirectoryInUse
 """
 
@@ -375,6 +378,14 @@ class AddressUnguarded(StartRefused):
     """Others could reach the address, and no token guards it."""
 
 
+class PairMismatched(StartRefused):
+    """The database and the data directory do not belong together."""
+
+
+class CheckpointsNotThere(StartRefused):
+    """The directory where the checkpoints lie is absent, or not mounted."""
+
+
 class CertificateUnusable(StartRefused):
     """The TLS certificate or its key cannot be read, or they do not belong together."""
 
@@ -421,6 +432,10 @@ class DirectoryReadOnly(StorageError):
 
 class DatabaseNotMigrated(StorageError):
     """The database's schema is not the one this version needs."""
+
+
+class DatabaseInUse(StorageError):
+    """A daemon, or what must not run beside one, holds the database by another data directory."""
 
 
 class DataDirectoryInUse(StorageError):

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
+from functools import partial
 from importlib.metadata import version
 
 from fastapi import FastAPI
@@ -36,6 +37,8 @@ from app.log import get_logger
 from app.services import tokens
 from app.services.figures import FigureReader
 from app.services.file_guard import FileGuard
+from app.services.pairing import PairPlaces, settle_pair
+from app.services.sweeping import sweep_worker
 from app.settings import Settings
 from app.worker.fit_check import FitCheck
 from app.worker.ingest_writer import IngestWriter
@@ -122,7 +125,7 @@ def _add_middleware(app: FastAPI, settings: Settings) -> None:
 def run_daemon(
     settings: Settings, *, child_command: Sequence[str] | None = None
 ) -> Iterator[Daemon]:
-    """Hold the data directory, settle what the last run left, and keep the worker running.
+    """Hold data directory and database, settle what the last run left, and keep the worker running.
 
     Args:
         child_command: What runs a cycle, given its id; None for this program's own.
@@ -147,6 +150,7 @@ def run_daemon(
             db,
             child_command=child_command or CYCLE_COMMAND,
             child_environment=child_environment,
+            sweep=partial(sweep_worker, db, root=settings.checkpoints_dir),
             stop_grace_seconds=settings.stop_grace_seconds,
             stall_seconds=settings.stall_seconds,
         )
@@ -207,8 +211,8 @@ def run_daemon(
 def check_startable(settings: Settings) -> None:
     """Raise what would keep the daemon from starting, before a server is set up for it.
 
-    Raises: DataDirectoryInUse, DirectoryReadOnly, DatabaseNotMigrated, DatabaseUnavailable,
-        AddressUnguarded.
+    Raises: DataDirectoryInUse, DatabaseInUse, DirectoryReadOnly, DatabaseNotMigrated,
+        DatabaseUnavailable, PairMismatched, CheckpointsNotThere, AddressUnguarded.
     """
     with _hold(settings):
         pass
@@ -219,10 +223,16 @@ def _hold(settings: Settings, *, looks_for_base: bool = True) -> Iterator[Databa
     defaults = settings.instance_defaults()
     if looks_for_base:
         defaults = replace(defaults, find_base_fault=find_fault)
-    with data_lock.hold(settings.data_dir):
-        db = Database(settings.effective_database_url, defaults)
+    db = Database(settings.effective_database_url, defaults)
+    with data_lock.hold(settings.data_dir, db.path):
         try:
             db.check_migrated()
+            places = PairPlaces(
+                data_dir=settings.data_dir,
+                checkpoints=settings.checkpoints_dir,
+                snapshots=settings.snapshots_dir,
+            )
+            settle_pair(db, places, now=utc_now())
             if not settings.is_loopback:
                 tokens.require_guard(db, host=settings.host, now=utc_now())
             yield db

@@ -24,7 +24,12 @@ from tests.support import RunningDaemon, end, launch, make_client
 MOST_AT_ONCE = 3
 """Each holds 90 MB."""
 
-STAYING = frozenset({"sage-sleep.db", "sage-sleep.db-wal", "sage-sleep.db-shm", "daemon.lock"})
+STAYING = frozenset(
+    {
+        *("sage-sleep.db", "sage-sleep.db-wal", "sage-sleep.db-shm"),
+        *("daemon.lock", "sage-sleep.db.lock"),
+    }
+)
 """Files of the data directory that a running daemon holds open."""
 
 

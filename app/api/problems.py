@@ -83,6 +83,8 @@ STATUSES: Mapping[type[errors.SageSleepError], HTTPStatus] = {
     errors.CheckpointDamaged: HTTPStatus.GONE,
     errors.BackupUnusable: HTTPStatus.INTERNAL_SERVER_ERROR,
     errors.AddressUnguarded: HTTPStatus.INTERNAL_SERVER_ERROR,
+    errors.PairMismatched: HTTPStatus.INTERNAL_SERVER_ERROR,
+    errors.CheckpointsNotThere: HTTPStatus.INTERNAL_SERVER_ERROR,
     errors.CertificateUnusable: HTTPStatus.INTERNAL_SERVER_ERROR,
     errors.IngestOverloaded: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.WritesOverloaded: HTTPStatus.SERVICE_UNAVAILABLE,
@@ -94,6 +96,7 @@ STATUSES: Mapping[type[errors.SageSleepError], HTTPStatus] = {
     errors.DiskFull: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.DirectoryReadOnly: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.DatabaseNotMigrated: HTTPStatus.SERVICE_UNAVAILABLE,
+    errors.DatabaseInUse: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.DataDirectoryInUse: HTTPStatus.SERVICE_UNAVAILABLE,
 }
 """A row for every error that is raised. Training errors happen in the child, never in a request;

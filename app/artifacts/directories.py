@@ -35,6 +35,7 @@ from app.errors import (
 )
 
 STAGING_DIRECTORY = ".staging"
+REMOVED_PREFIX = "removed-"
 
 
 Verify = Callable[[Path, str, Sequence[CheckpointFile]], None]
@@ -146,7 +147,7 @@ def remove(root: Path, name: str) -> None:
     directory = root / name
     with translated_file_errors():
         if directory.exists():
-            doomed = root / STAGING_DIRECTORY / f"removed-{directory.name}"
+            doomed = root / STAGING_DIRECTORY / f"{REMOVED_PREFIX}{directory.name}"
             doomed.parent.mkdir(parents=True, exist_ok=True)
             directory.rename(doomed)
             shutil.rmtree(doomed)

@@ -7,13 +7,16 @@ Knows no SQL: whoever asks says which names and cycles are known.
 
 from __future__ import annotations
 
+import contextlib
+import json
 import shutil
 from collections.abc import Collection
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from app.artifacts.directories import STAGING_DIRECTORY
+from app.artifacts.directories import REMOVED_PREFIX, STAGING_DIRECTORY
+from app.domain.checkpoint import MANIFEST_FILE
 
 ORPHANS_DIRECTORY = ".orphans"
 
@@ -22,6 +25,9 @@ SNAPSHOT_SUFFIX = ".safetensors"
 
 
 EXPERIMENT_LOCK = ".lock"
+
+KEPT_PART_PREFIX = ".part-"
+"""Of a kept file that is being written (`app.training.kept`)."""
 
 
 def snapshot_path(directory: Path, cycle_id: str) -> Path:
@@ -84,6 +90,78 @@ def list_dead_snapshots(directory: Path, active_cycle_ids: Collection[str]) -> l
     ]
 
 
+def list_published(root: Path) -> frozenset[str]:
+    """Names of all directories under a final name."""
+    if not root.is_dir():
+        return frozenset()
+    return frozenset(
+        f"{path.parent.name}/{path.name}"
+        for path in root.glob("*/*/")
+        if not path.parent.name.startswith(".")
+    )
+
+
+def find_maker(root: Path, name: str) -> str | None:
+    """Id of the cycle that published a checkpoint, by its manifest; None where that is silent."""
+    try:
+        manifest = json.loads((root / name / MANIFEST_FILE).read_text(encoding="utf-8"))
+        return str(manifest["cycle"]["id"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def sweep_staging(root: Path) -> list[str]:
+    """Delete what a dead worker had staged; returns the names. What is being removed is not its."""
+    staged = root / STAGING_DIRECTORY
+    left = [
+        path
+        for path in (sorted(staged.iterdir()) if staged.is_dir() else ())
+        if not path.name.startswith(REMOVED_PREFIX)
+    ]
+    for path in left:
+        shutil.rmtree(path, ignore_errors=True)
+    return [path.name for path in left]
+
+
+def sweep_kept(kept: Path) -> list[str]:
+    """Delete halves of kept files that a kill left; returns their names."""
+    halves = sorted(kept.glob(f"*/{KEPT_PART_PREFIX}*"))
+    for half in halves:
+        with contextlib.suppress(OSError):
+            half.unlink()
+    return [half.name for half in halves]
+
+
+def list_aside(root: Path) -> list[Path]:
+    """What was set aside."""
+    aside = root / ORPHANS_DIRECTORY
+    return sorted(aside.iterdir()) if aside.is_dir() else []
+
+
+def find_aside(root: Path, name: str) -> Path | None:
+    """Where a checkpoint of this name was set aside; None for nowhere."""
+    aside = _aside(root, name)
+    return aside if aside.is_dir() else None
+
+
+def bring_back(root: Path, known_names: Collection[str]) -> list[str]:
+    """Put back what was set aside and has a row after all; returns the names.
+
+    What stands in its place meanwhile is not touched.
+    """
+    if not list_aside(root):
+        return []
+    back = []
+    for name in sorted(known_names):
+        aside = find_aside(root, name)
+        if aside is None or (root / name).exists():
+            continue
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        aside.rename(root / name)
+        back.append(name)
+    return back
+
+
 def sweep(
     root: Path, known_names: Collection[str], *, deleted_names: Collection[str] = ()
 ) -> list[str]:
@@ -101,9 +179,9 @@ def sweep(
         if name.startswith(f"{STAGING_DIRECTORY}/") or name in deleted_names:
             shutil.rmtree(root / name)
         else:
-            aside = root / ORPHANS_DIRECTORY / name.replace("/", "-")
+            aside = _aside(root, name)
             aside.parent.mkdir(exist_ok=True)
-            (root / name).rename(aside)
+            (root / name).rename(_free(aside))
     return leftovers
 
 
@@ -118,3 +196,17 @@ def list_leftovers(root: Path, known_names: Collection[str]) -> list[str]:
         for directory in sorted(path for path in parent.iterdir() if path.is_dir())
         if (name := f"{parent.name}/{directory.name}") not in known_names
     ]
+
+
+def _aside(root: Path, name: str) -> Path:
+    return root / ORPHANS_DIRECTORY / name.replace("/", "-")
+
+
+def _free(path: Path) -> Path:
+    """The path, or the same with the first number behind it that nothing has."""
+    number = 1
+    free = path
+    while free.exists():
+        number += 1
+        free = path.with_name(f"{path.name}.{number}")
+    return free

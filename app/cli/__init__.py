@@ -48,6 +48,7 @@ COMMANDS = {
     "restore": "upkeep",
     "doctor": "upkeep",
     "prune": "upkeep",
+    "pair": "upkeep",
 }
 """Every command with its file, and the Typer in it where that is not `app`."""
 

@@ -215,7 +215,7 @@ def _upgrade(settings: Settings) -> None:
     config = Config()
     config.set_main_option("script_location", str(Path(migrations.__file__).parent))
     config.attributes["url"] = db.url
-    with hold(settings.data_dir):
+    with hold(settings.data_dir, db.path):
         if copy := keep_before_change(db, now=utc_now()):
             typer.echo(f"The database as it was is kept as {copy}", err=True)
         with translated_errors():

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from app.artifacts.bases import find_fault
 from app.db.engine import Database
+from app.services.pairing import PairPlaces, require_pair
 from app.settings import Settings
 
 
@@ -28,3 +29,23 @@ def open_database(settings: Settings, *, is_migrated: bool = True) -> Iterator[D
         yield db
     finally:
         db.close()
+
+
+@contextmanager
+def open_pair(settings: Settings) -> Iterator[Database]:
+    """As `open_database`, for what works with the data directory's checkpoints too.
+
+    Raises: as `open_database`, PairMismatched, CheckpointsNotThere.
+    """
+    with open_database(settings) as db:
+        require_pair(db, pair_places(settings))
+        yield db
+
+
+def pair_places(settings: Settings) -> PairPlaces:
+    """Where the settings' data directory keeps what its database knows."""
+    return PairPlaces(
+        data_dir=settings.data_dir,
+        checkpoints=settings.checkpoints_dir,
+        snapshots=settings.snapshots_dir,
+    )

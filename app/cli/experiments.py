@@ -29,11 +29,11 @@ def reproduce(
 
     Takes as long as its cycle. Nothing changes; exit code 1 where the bytes differ.
     """
-    from app.cli.database import open_database  # noqa: PLC0415
+    from app.cli.database import open_pair  # noqa: PLC0415
     from app.worker import experiment  # noqa: PLC0415
     from app.worker.cycle import stop_on_signal  # noqa: PLC0415
 
-    with _experiment() as settings, open_database(settings) as db:
+    with _experiment() as settings, open_pair(settings) as db:
         prepared = experiment.prepare_reproduction(db, checkpoint, root=settings.checkpoints_dir)
         # Sums come out the same only where they are split among as many threads.
         threads = prepared.recorded.environment.get("threads")
@@ -76,13 +76,13 @@ def calibrate(
 
     Takes as long as two cycles for each seed. Nothing changes and nothing is published.
     """
-    from app.cli.database import open_database  # noqa: PLC0415
+    from app.cli.database import open_pair  # noqa: PLC0415
     from app.services.experiments import order_calibration  # noqa: PLC0415
     from app.worker import experiment  # noqa: PLC0415
     from app.worker.cycle import stop_on_signal  # noqa: PLC0415
 
     with _experiment() as settings:
-        with open_database(settings) as db:
+        with open_pair(settings) as db:
             order = order_calibration(db, instance, max_experiences=max_experiences, seeds=seeds)
         stop = stop_on_signal()
         with experiment.experiment_room(settings.scratch_dir, settings.kept_dir) as room:

@@ -1,4 +1,4 @@
-"""Commands that look after the data directory: backup, restore, doctor, prune."""
+"""Commands that look after the data directory: backup, restore, doctor, prune, pair."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def restore(
         database = Database(settings.effective_database_url, settings.instance_defaults()).path
         if database is None:
             fail("The database is not a file.")
-        with hold(settings.data_dir):
+        with hold(settings.data_dir, database):
             restored, aside = backups.restore(
                 directory.absolute(),
                 places=backups.DataPlaces(
@@ -129,10 +129,10 @@ def doctor(
                 checkpoints=settings.checkpoints_dir,
                 snapshots=settings.snapshots_dir,
                 scratch=settings.scratch_dir,
-                has_daemon=not fix and is_held(settings.data_dir),
+                has_daemon=not fix and is_held(settings.data_dir, db.path),
             )
             if fix:
-                with hold(settings.data_dir):
+                with hold(settings.data_dir, db.path):
                     findings = doctors.mend(patient, now=utc_now())
             else:
                 findings = doctors.examine(patient, now=utc_now())
@@ -196,11 +196,51 @@ def prune(
     print_table(table, "There is nothing to prune.")
 
 
-@contextmanager
-def _database() -> Iterator[tuple[Settings, Database]]:
-    from app.cli.database import open_database  # noqa: PLC0415
+@app.command()
+def pair(
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Pair them; without it, only say what would follow.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Let the database and the data directory of these settings belong together from now on.
+
+    For a database or a directory that took another's place. No daemon may run; exit code 1 where
+    they are no pair and `--yes` is missing.
+    """
+    from app.cli.database import open_database, pair_places  # noqa: PLC0415
+    from app.data_lock import hold  # noqa: PLC0415
+    from app.services import pairing  # noqa: PLC0415
 
     with explained():
         settings = read_settings()
         with open_database(settings) as db:
+            places = pair_places(settings)
+            with hold(settings.data_dir, db.path):
+                standing = pairing.look(db, places)
+                if yes and not standing.is_paired:
+                    pairing.pair(db, places, now=utc_now())
+    is_paired = yes or standing.is_paired
+    if as_json:
+        found = {name: sorted(getattr(standing, name)) for name in ("present", "absent", "unknown")}
+        print_json({"is_paired": is_paired, **found})
+    else:
+        out.print(f"{settings.effective_database_url} and {settings.data_dir}:", soft_wrap=True)
+        for sentence in pairing.describe(standing):
+            out.print(f"- {sentence}", markup=False, soft_wrap=True)
+        if is_paired:
+            out.print("They are a pair.")
+        else:
+            out.print("They are no pair; with --yes they become one.")
+    if not is_paired:
+        raise typer.Exit(1)
+
+
+@contextmanager
+def _database() -> Iterator[tuple[Settings, Database]]:
+    from app.cli.database import open_pair  # noqa: PLC0415
+
+    with explained():
+        settings = read_settings()
+        with open_pair(settings) as db:
             yield settings, db

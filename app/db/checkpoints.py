@@ -48,6 +48,12 @@ def get_by_name(session: Session, name: str) -> CheckpointRow:
     return row
 
 
+def is_registered(session: Session, checkpoint_id: str) -> bool:
+    """Whether there is a checkpoint of this id, deleted or not."""
+    found = sa.select(sa.exists().where(CheckpointRow.id == checkpoint_id))
+    return bool(session.scalar(found))
+
+
 def find_by_cycle(session: Session, cycle_id: str) -> CheckpointRow | None:
     """The checkpoint a cycle published, or None."""
     return session.scalar(sa.select(CheckpointRow).where(CheckpointRow.cycle_id == cycle_id))

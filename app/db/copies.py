@@ -72,6 +72,22 @@ def read_revision(database: Path) -> str:
     return str(revision)
 
 
+def find_pair_id(database: Path) -> str | None:
+    """The id that a database's data directory holds too; None for none, or an older schema.
+
+    Raises: DatabaseUnavailable.
+    """
+    with (
+        translated_errors(),
+        closing(sqlite3.connect(database, timeout=BUSY_TIMEOUT_SECONDS)) as connection,
+    ):
+        tables = connection.execute("SELECT name FROM sqlite_master WHERE name = 'pairing'")
+        if tables.fetchone() is None:
+            return None
+        found = connection.execute("SELECT pair_id FROM pairing").fetchone()
+    return None if found is None else str(found[0])
+
+
 def keep_before_change(db: Database, *, now: datetime) -> Path | None:
     """Copy a database whose schema is not this code's, and delete all but the newest copies.
 

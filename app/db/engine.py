@@ -39,7 +39,7 @@ from app.errors import (
 )
 from app.log import get_logger
 
-SCHEMA_REVISION = "0004"
+SCHEMA_REVISION = "0005"
 """The Alembic revision this code needs; a test keeps it equal to the migrations' head."""
 
 BUSY_TIMEOUT_SECONDS = 10.0
@@ -257,6 +257,9 @@ def _set_pragmas(connection: sqlite3.Connection, _record: Any) -> None:
         "synchronous=FULL",
         "foreign_keys=ON",
         "secure_delete=ON",
+        # Large sorts and long statements would else write texts into the temporary directory, and
+        # fail where that is full.
+        "temp_store=MEMORY",
     ):
         connection.execute(f"PRAGMA {pragma}")
 

@@ -45,6 +45,12 @@ def get_cycle(session: Session, cycle_id: str) -> SleepCycleRow:
     return row
 
 
+def list_known(session: Session, cycle_ids: Collection[str]) -> frozenset[str]:
+    """Those of the ids that are cycles' of this database."""
+    query = sa.select(SleepCycleRow.id).where(is_listed(SleepCycleRow.id, cycle_ids))
+    return frozenset(session.scalars(query))
+
+
 def find_by_idempotency_key(session: Session, instance_id: int, key: str) -> SleepCycleRow | None:
     """The cycle of an instance that a request with this key made, or None."""
     return session.scalar(

@@ -1,4 +1,4 @@
-"""The tables. Files are not rows: a row holds name, size and sha256 of a file.
+"""The tables, in one file so that the schema is seen whole; of a file a row holds name and sha256.
 
 `status_totals` and its triggers (in the migration) keep counts and salience sums by status, so
 that mass and statistics cost the same at a million experiences as at ten. JSON becomes a value of
@@ -402,6 +402,15 @@ class EventRow(Table):
     def facts(self) -> EventFacts:
         """What the event says."""
         return read_facts(self.type, self.data)
+
+
+class PairingRow(Table):
+    """The data directory that the database belongs to; no row before the first start on one."""
+
+    __tablename__ = "pairing"
+
+    pair_id: Mapped[str] = mapped_column(sa.String(26), primary_key=True)
+    paired_at: Mapped[datetime]
 
 
 class TokenRow(Table):

@@ -19,7 +19,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from app.artifacts import directories, disk
+from app.artifacts import directories, disk, pair_marks
+from app.artifacts.pair_marks import CHECKPOINTS_MARK
 from app.clock import new_id
 from app.db import copies
 from app.db.damage_mark import DamageMark
@@ -171,7 +172,14 @@ def restore(
                 for path in present:
                     shutil.move(path, aside / path.name)
             if (staged / CHECKPOINTS).exists():
+                pair_marks.remove_marks(places.data_dir, places.checkpoints)
+                if places.checkpoints.exists():
+                    places.checkpoints.rmdir()
                 (staged / CHECKPOINTS).rename(places.checkpoints)
+            if pair_id := copies.find_pair_id(staged / DATABASE_FILE):
+                pair_marks.write_marks(places.data_dir, places.checkpoints, pair_id)
+            else:
+                pair_marks.remove_marks(places.data_dir, places.checkpoints)
             # Last: without a database no daemon starts on a half of it.
             places.database.parent.mkdir(parents=True, exist_ok=True)
             shutil.move(staged / DATABASE_FILE, places.database)
@@ -232,5 +240,6 @@ def _present(places: DataPlaces) -> list[Path]:
     return [
         path
         for path in (places.database, *beside, *directories)
-        if path.exists() and (path.is_file() or any(path.iterdir()))
+        if path.is_file()
+        or (path.is_dir() and any(held.name != CHECKPOINTS_MARK for held in path.iterdir()))
     ]

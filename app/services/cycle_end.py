@@ -94,6 +94,15 @@ def complete_cycle(
     return status
 
 
+def is_registered(db: Database, checkpoint_id: str) -> bool:
+    """Whether a checkpoint got its row, for a worker that cannot know.
+
+    Raises: DatabaseUnavailable.
+    """
+    with db.read() as session:
+        return checkpoints.is_registered(session, checkpoint_id)
+
+
 def fail_cycle(
     db: Database,
     cycle_id: str,

@@ -23,8 +23,15 @@ from app.db.tables import CheckpointRow
 from app.domain.checkpoint import MANIFEST_FILE, CheckpointStatus
 from app.domain.experience import ExperienceStatus
 from app.domain.finding import Finding, Severity
-from app.errors import ArtifactError, DatabaseNotMigrated, DatabaseUnavailable
-from app.services import cycle_end, damage, sweeping
+from app.errors import (
+    ArtifactError,
+    CheckpointFilesUnreadable,
+    CheckpointsNotThere,
+    DatabaseNotMigrated,
+    DatabaseUnavailable,
+    PairMismatched,
+)
+from app.services import cycle_end, damage, pairing, sweeping
 from app.services.file_guard import FileGuard
 from app.services.instances import effective, find_unusable
 
@@ -80,8 +87,15 @@ def _look(patient: Patient, *, now: datetime) -> Iterator[_Found]:
         return
     yield from _look_at_states(patient, now=now)
     yield from _look_at_set_aside(patient)
-    yield from _look_at_checkpoints(patient, now=now)
-    yield from _look_at_leftovers(patient)
+    # What another database calls its own is neither damage nor left over here.
+    is_pair = True
+    for found in _look_at_pair(patient):
+        is_pair = False
+        yield found
+    if is_pair:
+        yield from _look_at_orphans(patient)
+        yield from _look_at_checkpoints(patient, now=now)
+        yield from _look_at_leftovers(patient)
 
 
 def _look_at_directory(patient: Patient) -> Iterator[_Found]:
@@ -235,15 +249,62 @@ def _look_at_set_aside(patient: Patient) -> Iterator[_Found]:
             )
 
 
+def _look_at_pair(patient: Patient) -> Iterator[_Found]:
+    places = pairing.PairPlaces(
+        data_dir=patient.data_dir,
+        checkpoints=patient.checkpoints,
+        snapshots=patient.snapshots,
+    )
+    try:
+        pairing.require_pair(patient.db, places)
+    except PairMismatched as error:
+        remedy = "set SAGE_DATABASE_URL and SAGE_DATA_DIR to two that belong together"
+        yield _error("pair", error.message, remedy), None
+    except CheckpointsNotThere as error:
+        yield _error("pair", error.message, "mount it, or put it back"), None
+
+
+def _look_at_orphans(patient: Patient) -> Iterator[_Found]:
+    root = patient.checkpoints
+    held = leftovers.list_aside(root)
+    with patient.db.read() as session:
+        known = checkpoints.list_names(session)
+    named = sorted(name for name in known if leftovers.find_aside(root, name) in held)
+    if named:
+        text = f"{len(named)} checkpoints that have a row were set aside: {', '.join(named[:3])}"
+
+        def bring_back() -> str:
+            back = leftovers.bring_back(root, named)
+            return f"{len(back)} put back"
+
+        yield _error("orphans", text, "start the daemon", is_fixable=True), bring_back
+    if len(held) > len(named):
+        text = (
+            f"{len(held) - len(named)} directories that no row of this database names were set "
+            f"aside in {root / leftovers.ORPHANS_DIRECTORY}"
+        )
+        remedy = (
+            "nothing: with the database that names them they go back by themselves; without one "
+            "they may go, once you looked at their manifest.json"
+        )
+        yield _notice("orphans", text, remedy), None
+
+
 def _look_at_checkpoints(patient: Patient, *, now: datetime) -> Iterator[_Found]:
     with patient.db.read() as session:
         rows = checkpoints.list_undeleted(session)
     for row in rows:
         try:
             directories.verify(patient.checkpoints, row.name, row.files)
+        except CheckpointFilesUnreadable as error:
+            remedy = "owner and mode of the file, and the disk that it lies on"
+            yield _warning("checkpoints", error.message, remedy), None
+            continue
         except ArtifactError as error:
+            if leftovers.find_aside(patient.checkpoints, row.name) is not None:
+                continue  # it was said where it is
             if row.status == CheckpointStatus.DAMAGED:
-                remedy = "restore its files from a backup, or delete it"
+                remedy = "restore its files from a backup; aliases have left it"
                 yield _warning("checkpoints", error.message, remedy), None
                 continue
             yield (
@@ -258,14 +319,10 @@ def _look_at_checkpoints(patient: Patient, *, now: datetime) -> Iterator[_Found]
                 _fix_files(patient, row, "marked as ready", now=now),
             )
         if problem := _find_contradiction(patient.checkpoints, row):
-            yield _error("manifests", problem, "restore it from a backup, or delete it"), None
+            yield _error("manifests", problem, "restore it from a backup"), None
 
 
 def _look_at_leftovers(patient: Patient) -> Iterator[_Found]:
-    aside = patient.checkpoints / leftovers.ORPHANS_DIRECTORY
-    if aside.is_dir() and (held := list(aside.iterdir())):
-        text = f"{len(held)} directories that no row names were set aside in {aside}"
-        yield _notice("orphans", text, "look at their manifest.json, then delete them"), None
     if patient.has_daemon:  # what looks left over may be under way
         return
     places = {

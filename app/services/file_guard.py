@@ -2,7 +2,8 @@
 
 Files are looked at outside of any transaction; what was found is written in one, and aliases fall
 back with it (`app.services.damage`). A damaged checkpoint whose files are whole again, from a
-backup perhaps, is ready again, but no alias moves to it by itself.
+backup perhaps, is ready again, but no alias moves to it by itself. Where the whole place of the
+checkpoints is away, its disk perhaps, none is damaged: they cannot be looked at now.
 """
 
 from __future__ import annotations
@@ -12,13 +13,19 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from app.artifacts import directories
-from app.db import checkpoints, events, instances, sleep_cycles
+from app.artifacts import directories, pair_marks
+from app.db import checkpoints, events, instances, pairing, sleep_cycles
 from app.db.engine import Database
 from app.db.tables import CheckpointRow
 from app.domain.checkpoint import CheckpointStatus
 from app.domain.events import EventType
-from app.errors import ArtifactError, CheckpointFilesUnreadable, StorageError
+from app.errors import (
+    ArtifactError,
+    CheckpointFilesMissing,
+    CheckpointFilesUnreadable,
+    CheckpointsNotThere,
+    StorageError,
+)
 from app.log import get_logger
 from app.services import damage
 
@@ -53,6 +60,19 @@ class FileGuard:
         self._root = root
         self._verified = directories.VerifiedFiles()
 
+    def require_place(self) -> None:
+        """Raise unless the place where checkpoints lie is there, so that one may be put into it.
+
+        Raises: CheckpointsNotThere.
+        """
+        with self._db.read() as session:
+            pair_id = pairing.find_pair_id(session)
+        if pair_id not in {None, pair_marks.read_checkpoints_mark(self._root)}:
+            raise CheckpointsNotThere(
+                f"{self._root} is not where the checkpoints of this database lie: its disk is not "
+                "mounted, or it was moved away; put it back."
+            )
+
     def check_all(self, *, now: datetime) -> FileCheck:
         """Look for every file without reading it, so that a start costs the same at any size."""
         with self._db.read() as session:
@@ -77,7 +97,7 @@ class FileGuard:
         Raises: CheckpointFilesMissing, CheckpointFilesAltered, CheckpointFilesUnreadable.
         """
         try:
-            self._verified.verify(self._root, row.name, row.files)
+            self._look(self._verified.verify, row)
         except CheckpointFilesUnreadable:
             raise
         except ArtifactError as error:
@@ -149,7 +169,7 @@ class FileGuard:
                 break
             is_marked = row.status == CheckpointStatus.DAMAGED
             try:
-                (directories.verify if is_marked else verify)(self._root, row.name, row.files)
+                self._look(directories.verify if is_marked else verify, row)
             except CheckpointFilesUnreadable as error:
                 unreadable.append(row.id)
                 _log.warning("checkpoint.unreadable", checkpoint_id=row.id, error=error.message)
@@ -165,13 +185,27 @@ class FileGuard:
 
     def _is_intact(self, row: CheckpointRow, *, now: datetime) -> bool:
         try:
-            directories.verify(self._root, row.name, row.files)
+            self._look(directories.verify, row)
         except CheckpointFilesUnreadable:
             raise
         except ArtifactError as error:
             self._mark(row.id, error, now=now)
             return False
         return True
+
+    def _look(self, verify: directories.Verify, row: CheckpointRow) -> None:
+        """Verify a checkpoint; its files are missing only where the others' place is there.
+
+        Raises: as `directories.verify`.
+        """
+        try:
+            verify(self._root, row.name, row.files)
+        except CheckpointFilesMissing as error:
+            try:
+                self.require_place()
+            except CheckpointsNotThere as away:
+                raise CheckpointFilesUnreadable(away.message, **error.facts) from error
+            raise
 
     def _mark(self, checkpoint_id: str, error: ArtifactError, *, now: datetime) -> None:
         with self._db.write() as session:

@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 
 KEPT_FILES = 64
 """Of one base; the oldest go first. An adapter's measures take about 10 KB. A guess."""
@@ -65,11 +65,8 @@ class KeptFiles:
         """Keep tensors under a name."""
         if self._directory is None:
             return
-        # safetensors writes to a path of its own; from there it goes the way of everything else.
-        with tempfile.TemporaryDirectory() as scratch:
-            path = Path(scratch) / "tensors"
-            save_file({key: value.contiguous().cpu() for key, value in tensors.items()}, str(path))
-            self._keep(name, path.read_bytes())
+        # Not by a file of safetensors' own: the temporary directory may be full.
+        self._keep(name, save({key: value.contiguous().cpu() for key, value in tensors.items()}))
 
     def _keep(self, name: str, content: bytes) -> None:
         """Write and rename. A full disk loses the shortcut, not the cycle."""

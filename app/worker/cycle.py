@@ -16,6 +16,7 @@ import threading
 import traceback
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from app.artifacts import directories, disk, leftovers
@@ -92,11 +93,14 @@ def run_cycle(
     Raises: CycleOwnershipLost when another worker has it.
     """
     worker_id = new_id()
-    FileGuard(db, root=root).check_parent(cycle_id, now=utc_now())
+    guard = FileGuard(db, root=root)
+    guard.check_parent(cycle_id, now=utc_now())
     order = cycle_run.start_cycle(db, cycle_id, worker_id=worker_id, now=utc_now())
     _log.info("sleep_cycle.started", cycle_id=cycle_id, experiences=len(order.train))
     checkpoint_id = new_id()
+    name = checkpoint_name(order.instance, order.cycle.number, checkpoint_id)
     staged = directories.staging_path(root, checkpoint_id)
+    take_back = partial(_take_back, db, root, staged, checkpoint_id, name)
     job = TrainingJob(
         base_model=order.plan.base_model,
         parent_adapter=root / order.parent.name if order.parent else None,
@@ -119,24 +123,35 @@ def run_cycle(
         snapshot_interval_seconds=snapshot_interval_seconds,
     )
     try:
-        # Inside: a disk without room for a directory must end the cycle as well.
+        # Inside: a disk that is away, or has no room for a directory, must end the cycle as well.
+        guard.require_place()
         directories.stage(root, checkpoint_id)
         with ProgressWriter(db, cycle_id, worker_id=worker_id, stop=stop) as on_progress:
             report = trainer.run(job, on_progress=on_progress, should_stop=stop.is_set)
             on_progress(Progress(stage=Stage.PUBLISHING))
             verdict = judge(report, db.defaults.gate)
-            publication = _publish(order, root, staged, checkpoint_id, report, verdict)
-        status = _complete(db, root, cycle_id, worker_id, publication, report, verdict, stop)
+            publication = _publish(order, root, staged, checkpoint_id, name, report, verdict)
+        # Once more, since a stop may have come while the files were written and synced.
+        _demand_running(stop)
+        status = cycle_end.complete_cycle(
+            db,
+            cycle_id,
+            worker_id=worker_id,
+            publication=publication,
+            report=report,
+            verdict=verdict,
+            now=utc_now(),
+        )
     except TrainingStopped:
-        _discard(staged)
+        take_back()
         cycle_end.stop_cycle(db, cycle_id, worker_id=worker_id, now=utc_now())
         _log.info("sleep_cycle.stopped", cycle_id=cycle_id)
         return None
     except CycleOwnershipLost:
-        _discard(staged)
+        take_back()
         raise
     except Exception as error:  # noqa: BLE001  # whatever it was, the cycle must end as failed
-        _discard(staged)
+        take_back()
         code, message = _explain(error)
         cycle_end.fail_cycle(
             db,
@@ -172,10 +187,10 @@ def _publish(
     root: Path,
     staged: Path,
     checkpoint_id: str,
+    name: str,
     report: TrainingReport,
     verdict: Verdict,
 ) -> cycle_end.Publication:
-    name = checkpoint_name(order.instance, order.cycle.number, checkpoint_id)
     adapter_files = directories.describe_files(staged)
     manifest = make_manifest(
         checkpoint_id=checkpoint_id,
@@ -201,35 +216,6 @@ def _publish(
     )
 
 
-def _complete(
-    db: Database,
-    root: Path,
-    cycle_id: str,
-    worker_id: str,
-    publication: cycle_end.Publication,
-    report: TrainingReport,
-    verdict: Verdict,
-    stop: threading.Event,
-) -> CycleStatus:
-    try:
-        # Once more, since a stop may have come while the files were written and synced.
-        _demand_running(stop)
-        return cycle_end.complete_cycle(
-            db,
-            cycle_id,
-            worker_id=worker_id,
-            publication=publication,
-            report=report,
-            verdict=verdict,
-            now=utc_now(),
-        )
-    except (TrainingStopped, CycleOwnershipLost):
-        # Surely not registered, so its files are nobody's. After any other error the commit may
-        # have happened: the next start's sweep asks the registry and sets them aside if not.
-        directories.remove(root, publication.name)
-        raise
-
-
 def _write_curves(
     directory: Path, report: TrainingReport, verdict: Verdict, recipe: Recipe
 ) -> None:
@@ -245,9 +231,16 @@ def _write_curves(
         _log.warning("tensorboard.not_written", error=error.strerror)
 
 
-def _discard(staged: Path) -> None:
-    """What cannot be deleted now goes at the daemon's next start."""
+def _take_back(db: Database, root: Path, staged: Path, checkpoint_id: str, name: str) -> None:
+    """Delete what was staged, and what was published but not registered.
+
+    After an error the commit may have happened, so the registry is asked. Where it does not answer,
+    or nothing can be deleted now, the daemon does it once this process has ended.
+    """
     shutil.rmtree(staged, ignore_errors=True)
+    with suppress(SageSleepError, OSError):
+        if (root / name).exists() and not cycle_end.is_registered(db, checkpoint_id):
+            directories.remove(root, name)
 
 
 def _forget_snapshot(job: TrainingJob) -> None:

@@ -64,7 +64,11 @@ class Stopwatch:
 
 
 class Supervisor:
-    """The daemon's one worker slot, alive from `start` to `stop`."""
+    """The daemon's one worker slot, alive from `start` to `stop`.
+
+    Args:
+        sweep: Deletes what a dead child had not finished; returns the names.
+    """
 
     def __init__(
         self,
@@ -72,12 +76,14 @@ class Supervisor:
         *,
         child_command: Sequence[str],
         child_environment: Mapping[str, str],
+        sweep: Callable[[], Sequence[str]],
         stop_grace_seconds: float,
         stall_seconds: float,
     ) -> None:
         self._db = db
         self._child_command = child_command
         self._child_environment = child_environment
+        self._sweep = sweep
         self._stop_grace_seconds = stop_grace_seconds
         self._stall_seconds = stall_seconds
         self._wake = threading.Event()
@@ -149,6 +155,7 @@ class Supervisor:
         if self._unsettled is None:
             return
         cycle_id, end = self._unsettled
+        self._sweep_up(cycle_id)
         if self._stopping.is_set():
             cycle_end.stop_cycle(self._db, cycle_id, worker_id=None, now=utc_now())
         else:
@@ -156,6 +163,16 @@ class Supervisor:
             if starts:
                 self._stopping.wait(RESTART_DELAY_SECONDS * 2**starts)
         self._unsettled = None
+
+    def _sweep_up(self, cycle_id: str) -> None:
+        """Delete what the dead child left unfinished; what cannot go now goes at the next start."""
+        try:
+            swept = self._sweep()
+        except (OSError, SageSleepError) as error:
+            _log.warning("worker.not_swept", cycle_id=cycle_id, error=type(error).__name__)
+        else:
+            if swept:
+                _log.warning("worker.swept", cycle_id=cycle_id, swept=swept)
 
     def _wait(self, child: subprocess.Popen[bytes], cycle_id: str) -> WorkerEnd:
         """Wait for the child's end, and bring it about where a stop, a cancel or silence asks."""

@@ -189,7 +189,7 @@ def test_daemon_does_not_start_in_a_read_only_directory(disk: Path) -> None:
     found = run_command("doctor", environment={"SAGE_DATA_DIR": str(disk)}, check=False)
     assert found.returncode == 1
     assert "cannot be written to" in " ".join(found.stdout.replace("│", " ").split())
-    with pytest.raises(DirectoryReadOnly), data_lock.hold(disk / "deeper"):
+    with pytest.raises(DirectoryReadOnly), data_lock.hold(disk / "deeper", None):
         pass
 
 

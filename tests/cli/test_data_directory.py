@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sqlite3
 from pathlib import Path
 
+import pytest
 from alembic import command
 from alembic.config import Config
 
@@ -17,9 +19,11 @@ from app.db.copies import list_copies
 from app.db.engine import Database
 from app.db.events import append_event
 from app.domain.events import EventType
+from app.errors import DatabaseInUse, DatabaseUnavailable, PairMismatched
+from app.main import check_startable
 from app.services import registry
 from app.settings import Settings
-from tests.publishing import NOW, publish
+from tests.publishing import NOW, aliases, publish
 from tests.services.test_retention import add_progress, publish_cycle
 from tests.support import StartDaemon, make_exchange, run_command
 
@@ -76,6 +80,88 @@ def test_what_must_be_alone_refuses_beside_a_daemon_and_the_rest_runs(
     daemon.process.kill()  # what a killed daemon leaves is no lock
     daemon.process.wait()
     run_command("migrate", environment=environment)
+
+
+def test_database_has_one_daemon_whatever_the_directory_and_the_name(
+    start_daemon: StartDaemon, data_dir: Path, tmp_path: Path
+) -> None:
+    daemon = start_daemon(base_model=tmp_path / "none", scheduler_interval_seconds=3600)
+    file = data_dir / "sage-sleep.db"
+    other = tmp_path / "other"
+    (tmp_path / "linked.db").symlink_to(file)
+    (tmp_path / "linked").symlink_to(data_dir)
+    spellings = (
+        f"sqlite:///{file}",
+        f"sqlite:///{tmp_path / 'linked.db'}",
+        f"sqlite:///{tmp_path / 'linked' / 'sage-sleep.db'}",
+        f"sqlite+pysqlite:///{os.path.relpath(file)}?timeout=3",
+    )
+    for url in spellings:
+        with pytest.raises(DatabaseInUse, match=f"runs on the database {file}"):
+            check_startable(Settings(data_dir=other, database_url=url))
+    environment = {"SAGE_DATA_DIR": str(other), "SAGE_DATABASE_URL": spellings[-1]}
+    for arguments in (("serve",), ("migrate",), ("pair", "--yes"), ("doctor", "--fix")):
+        said = run_command(*arguments, environment=environment, check=False)
+        assert said.returncode == 1, arguments
+        assert "runs on the database" in " ".join(said.stderr.split()), arguments
+    assert list(other.iterdir()) == [other / "daemon.lock"]
+    assert daemon.http.post("/v1/experiences", json=make_exchange(1)).status_code == 201
+    daemon.stop()
+    with pytest.raises(PairMismatched, match="belongs to another data directory"):
+        check_startable(Settings(data_dir=other, database_url=spellings[1]))
+    (tmp_path / "hard.db").hardlink_to(file)
+    with pytest.raises(DatabaseUnavailable, match="2 names"):
+        check_startable(Settings(data_dir=other, database_url=f"sqlite:///{tmp_path / 'hard.db'}"))
+
+
+def test_pair_that_is_none_is_refused_by_all_and_paired_on_demand(
+    db: Database, data_dir: Path, tmp_path: Path, migrated_file: Path
+) -> None:
+    root = data_dir / "checkpoints"
+    checkpoint_id, _ = publish(db, root, range(20))
+    name = registry.get_checkpoint(db, checkpoint_id).row.name
+    shutil.copy(migrated_file, tmp_path / "fresh.db")
+    environment = {
+        "SAGE_DATA_DIR": str(data_dir),
+        "SAGE_DATABASE_URL": f"sqlite:///{tmp_path / 'fresh.db'}",
+    }
+    for arguments in (("serve",), ("backup", str(tmp_path / "backup")), ("pair",)):
+        said = run_command(*arguments, environment=environment, check=False)
+        assert said.returncode == 1, arguments
+        assert "Traceback" not in said.stderr
+    assert "1 directories have no row" in " ".join(said.stdout.split())
+    assert (root / name).is_dir()
+    assert aliases(db) == {"current": checkpoint_id}
+    said = run_command("pair", "--yes", "--json", environment=environment)
+    assert json.loads(said.stdout) == {
+        "is_paired": True,
+        "present": [],
+        "absent": [],
+        "unknown": [name],
+    }
+    assert run_command("pair", environment=environment).returncode == 0
+
+
+def test_checkpoints_come_back_to_the_database_that_names_them(
+    start_daemon: StartDaemon, db: Database, data_dir: Path, tmp_path: Path, migrated_file: Path
+) -> None:
+    root = data_dir / "checkpoints"
+    checkpoint_id, _ = publish(db, root, range(20))
+    name = registry.get_checkpoint(db, checkpoint_id).row.name
+    shutil.copy(migrated_file, tmp_path / "fresh.db")
+    own = {"SAGE_DATA_DIR": str(data_dir)}
+    fresh = f"sqlite:///{tmp_path / 'fresh.db'}"
+    run_command("pair", "--yes", environment={**own, "SAGE_DATABASE_URL": fresh})
+    settings = {"base_model": tmp_path / "none", "scheduler_interval_seconds": 3600}
+    start_daemon(database_url=fresh, **settings).stop()
+    assert not (root / name).exists()
+    assert "go back by themselves" not in run_command("doctor", environment=own, check=False).stdout
+    run_command("pair", "--yes", environment=own)
+    daemon = start_daemon(**settings)
+    assert (root / name).is_dir()
+    found = daemon.http.get(f"/v1/checkpoints/{checkpoint_id}").json()
+    assert found["status"] == "ready"
+    assert aliases(db) == {"current": checkpoint_id}
 
 
 def test_damaged_file_is_found_and_a_backup_recommended(data_dir: Path) -> None:

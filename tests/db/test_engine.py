@@ -31,7 +31,13 @@ def test_code_needs_the_head_of_the_migrations() -> None:
 
 @pytest.mark.parametrize(
     ("pragma", "value"),
-    [("journal_mode", "wal"), ("synchronous", 2), ("foreign_keys", 1), ("secure_delete", 1)],
+    [
+        ("journal_mode", "wal"),
+        ("synchronous", 2),
+        ("foreign_keys", 1),
+        ("secure_delete", 1),
+        ("temp_store", 2),
+    ],
 )
 def test_every_connection_has_its_pragmas(db: Database, pragma: str, value: object) -> None:
     with db.read() as session:

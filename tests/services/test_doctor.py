@@ -141,6 +141,46 @@ def test_leftovers_are_swept_and_what_nobody_knows_is_set_aside(patient: doctor.
     assert list(patient.scratch.glob("*/")) == list(patient.snapshots.iterdir()) == []
 
 
+def test_what_was_set_aside_and_has_a_row_goes_back_and_is_never_to_be_deleted(
+    patient: doctor.Patient,
+) -> None:
+    only, _ = publish(patient.db, patient.checkpoints, range(20))
+    name = registry.get_checkpoint(patient.db, only).row.name
+    aside = patient.checkpoints / ".orphans" / name.replace("/", "-")
+    aside.parent.mkdir()
+    (patient.checkpoints / name).rename(aside)
+    (aside.parent / "default-9-orphan").mkdir()
+    findings = doctor.examine(patient, now=NOW)
+    assert checks(findings) == ["error orphans", "notice orphans"]
+    assert not any("delete" in item.remedy for item in findings)
+    (fixed, left) = doctor.mend(patient, now=NOW)
+    assert (fixed.fixed, left.fixed) == ("1 put back", None)
+    assert checks(doctor.examine(patient, now=NOW)) == ["notice orphans"]
+    assert (patient.checkpoints / name / "manifest.json").is_file()
+
+
+def test_same_name_is_set_aside_twice(patient: doctor.Patient) -> None:
+    publish(patient.db, patient.checkpoints, range(20))
+    for _ in range(2):
+        (patient.checkpoints / "default" / "9-orphan").mkdir()
+        (patient.checkpoints / "default" / "9-orphan" / "file").touch()
+        doctor.mend(patient, now=NOW)
+    aside = patient.checkpoints / ".orphans"
+    assert {path.name for path in aside.iterdir()} == {"default-9-orphan", "default-9-orphan.2"}
+
+
+def test_of_a_pair_that_is_none_nothing_is_called_damaged_or_left_over(
+    patient: doctor.Patient,
+) -> None:
+    only, _ = publish(patient.db, patient.checkpoints, range(20))
+    away = patient.data_dir / "away"
+    patient.checkpoints.rename(away)
+    (patient.checkpoints / "default" / "9-of-another").mkdir(parents=True)
+    assert checks(doctor.mend(patient, now=NOW)) == ["error pair"]
+    assert aliases(patient.db) == {"current": only}
+    assert (patient.checkpoints / "default" / "9-of-another").is_dir()
+
+
 def test_claims_of_no_cycle_are_released_and_totals_counted_again(patient: doctor.Patient) -> None:
     fill(patient.db, range(20))
     (before,) = collect_stats(patient.db, instance=None, now=NOW)

@@ -2,12 +2,14 @@
 
 What a cycle ends as follows from what it trains on, so that it ends the same however often it was
 killed before: one in eight is rejected by the gate, one in eight has a loss that is not finite.
+`TORTURE_ALL_WELL` lets each end well.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -19,7 +21,9 @@ from app.domain.progress import Progress, Stage
 from app.domain.report import TrainingReport
 from app.errors import NonFiniteLoss, TrainingStopped
 from tests.measured import make_training_report
+from tests.torture import faults
 
+ALL_WELL_VARIABLE = "TORTURE_ALL_WELL"
 STEPS = 24
 STEP_SECONDS = 0.015
 ADAPTER_BYTES = 300_000
@@ -38,6 +42,8 @@ class QuickTrainer:
         """As `app.training.trainer.Trainer`."""
         ids = [exchange.experience_id for exchange in job.train]
         fate = hashlib.sha256(json.dumps(ids).encode()).digest()
+        if ALL_WELL_VARIABLE in os.environ:
+            fate = b"\xff" + fate[1:]
         for step in range(1, STEPS + 1):
             if should_stop():
                 raise TrainingStopped(f"stopped before step {step}")
@@ -55,4 +61,5 @@ class QuickTrainer:
 
 
 if __name__ == "__main__":
+    faults.obey()
     run_child(sys.argv[1], QuickTrainer)

@@ -6,6 +6,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from app.db.engine import Database
 from app.domain.decision import Trigger
 from app.errors import BaseModelNotFound
 from app.services import cycles, sleep
+from app.services.sweeping import sweep_worker
 from app.worker import supervisor
 from app.worker.cycle import _explain
 from app.worker.supervisor import POLL_SECONDS, Stopwatch, Supervisor
@@ -46,6 +48,7 @@ def run_badly(
                 "SAGE_DATA_DIR": str(data_dir),
                 "SAGE_DATABASE_URL": f"sqlite:///{data_dir / 'sage-sleep.db'}",
             },
+            sweep=partial(sweep_worker, db, root=data_dir / "checkpoints"),
             stop_grace_seconds=1.0,
             stall_seconds=stall_seconds,
         )

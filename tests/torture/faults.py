@@ -1,0 +1,67 @@
+"""Faults that happen inside a daemon or its child, at a moment that only they know.
+
+A rig orders one by a file in the directory that `TORTURE_FAULTS` names; who meets the moment takes
+the order away and lets it happen. Nothing of the program is replaced: its steps are seen by an
+audit hook of the interpreter.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+from tests.small_disk import fill_up
+
+DIRECTORY_VARIABLE = "TORTURE_FAULTS"
+
+FULL_AT_PUBLICATION = "full-at-publication"
+"""Before a checkpoint gets its name, so that it is published and cannot be registered; the order
+holds the disk that is filled up."""
+
+KILL_AFTER_PUBLICATION = "kill-after-publication"
+"""Once a checkpoint has its name and before it is registered."""
+
+
+def order(directory: Path, fault: str, text: str = "") -> Path:
+    """Let a fault happen once."""
+    path = directory / fault
+    path.write_text(text)
+    return path
+
+
+def obey() -> None:
+    """Let ordered faults happen in this process from now on; without a directory, none."""
+    named = os.environ.get(DIRECTORY_VARIABLE)
+    if named is None:
+        return
+    directory = Path(named)
+
+    def watch(event: str, arguments: tuple[Any, ...]) -> None:
+        if event == "os.rename" and _is_published(Path(os.fsdecode(arguments[1]))):
+            if (disk := _take(directory / FULL_AT_PUBLICATION)) is not None:
+                fill_up(Path(disk))
+        elif (
+            event == "open"
+            and isinstance(arguments[0], str)
+            and _is_published(Path(arguments[0]).parent)
+            and _take(directory / KILL_AFTER_PUBLICATION) is not None
+        ):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    sys.addaudithook(watch)
+
+
+def _is_published(path: Path) -> bool:
+    return path.parent.parent.name == "checkpoints" and not path.parent.name.startswith(".")
+
+
+def _take(path: Path) -> str | None:
+    """An order's text, which nobody else gets; None without one."""
+    if not path.exists():
+        return None
+    text = path.read_text()
+    path.unlink(missing_ok=True)
+    return text
