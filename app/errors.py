@@ -57,6 +57,7 @@ Must not know HTTP: statuses live in `app.api.problems`, and a test demands a ro
     |  |  |- ExchangeTooLong            the system prompt leaves no room for it
     |  |  `- NoSupervisedTokens         an example on which no loss would be taken
     |  |- NothingFits                   none of a cycle's exchanges can be trained on
+    |  |- FitUnknown                    what a cycle would set aside could not be looked at
     |  |- NoTrainableParameters         an adapter loaded frozen
     |  |- NonFiniteLoss
     |  |- TrainingSetUnreadable
@@ -328,6 +329,10 @@ class NoSupervisedTokens(ExchangeUnfit):
 
 class NothingFits(TrainingError):
     """None of a cycle's exchanges can be put before its model; each was set aside by name."""
+
+
+class FitUnknown(TrainingError):
+    """What a cycle would set aside could not be looked at; a dry run's answer says why."""
 
 
 class NoTrainableParameters(TrainingError):

@@ -73,6 +73,7 @@ STATUSES: Mapping[type[errors.SageSleepError], HTTPStatus] = {
     errors.ExchangeTooLong: HTTPStatus.INTERNAL_SERVER_ERROR,
     errors.NoSupervisedTokens: HTTPStatus.INTERNAL_SERVER_ERROR,
     errors.NothingFits: HTTPStatus.INTERNAL_SERVER_ERROR,
+    errors.FitUnknown: HTTPStatus.INTERNAL_SERVER_ERROR,
     errors.NoTrainableParameters: HTTPStatus.INTERNAL_SERVER_ERROR,
     errors.NonFiniteLoss: HTTPStatus.INTERNAL_SERVER_ERROR,
     errors.TrainingSetUnreadable: HTTPStatus.INTERNAL_SERVER_ERROR,

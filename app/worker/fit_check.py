@@ -16,7 +16,7 @@ from app.domain.experience import Unfit
 from app.domain.fit import FitAnswer, FitQuestion
 from app.domain.progress import CycleError
 from app.domain.stored import from_json, to_json
-from app.errors import NothingFits, SageSleepError
+from app.errors import FitUnknown, NothingFits, SageSleepError
 from app.log import get_logger
 
 FIT_COMMAND = (sys.executable, "-P", "-m", "app", "check-fit")
@@ -87,6 +87,5 @@ def answer(
 
 
 def _unknown(why: str) -> FitAnswer:
-    return FitAnswer(
-        error=CycleError(code="fit-unknown", message=f"What would be set aside is unknown: {why}.")
-    )
+    error = FitUnknown(f"What would be set aside is unknown: {why}.")
+    return FitAnswer(error=CycleError(code=error.code, message=error.message))
