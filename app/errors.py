@@ -44,6 +44,7 @@ Must not know HTTP: statuses live in `app.api.problems`, and a test demands a ro
     |  |- ExperimentActive              another reproduce or calibrate is running
     |  |- ExperienceInUse               a running cycle trains on it
     |  |- AliasesChanged                If-Match did not match
+    |  |- ClockDoubted                  nothing old may go by what the clock says now
     |  |- BackupTargetInUse             there is something where the backup should go
     |  |- DataDirectoryNotEmpty         there is a state where a backup should be restored
     |  `- CycleOwnershipLost            another worker or a cancel took the cycle over
@@ -205,6 +206,10 @@ class Conflict(SageSleepError):
 
 class SourceIdConflict(Conflict):
     """The client's own id was used before for another exchange."""
+
+
+class ClockDoubted(Conflict):
+    """The clock jumped, or stands far from the newest thing received: nothing old goes by it."""
 
 
 class ReportIdConflict(Conflict):

@@ -62,6 +62,7 @@ STATUSES: Mapping[type[errors.SageSleepError], HTTPStatus] = {
     errors.ExperimentActive: HTTPStatus.CONFLICT,
     errors.ExperienceInUse: HTTPStatus.CONFLICT,
     errors.AliasesChanged: HTTPStatus.PRECONDITION_FAILED,
+    errors.ClockDoubted: HTTPStatus.CONFLICT,
     errors.BackupTargetInUse: HTTPStatus.CONFLICT,
     errors.DataDirectoryNotEmpty: HTTPStatus.CONFLICT,
     errors.CycleOwnershipLost: HTTPStatus.CONFLICT,

@@ -156,14 +156,21 @@ def prune(
         bool, typer.Option("--dry-run", help="Say what would go, and delete nothing.")
     ] = False,
     instance: AnyInstance = None,
+    clock_is_right: Annotated[
+        bool,
+        typer.Option("--clock-is-right", help="Believe the clock although it jumped, or leads."),
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Let go what the policy no longer keeps: old texts, progress, checkpoints' files."""
-    from app.services import retention  # noqa: PLC0415
+    from app.services import clock_trust, retention  # noqa: PLC0415
     from app.worker.upkeep import DataPaths  # noqa: PLC0415
     from app.worker.upkeep import prune as prune_now  # noqa: PLC0415
 
     with _database() as (settings, db):
+        if clock_is_right and not dry_run:
+            clock_trust.confirm(db, now=utc_now())
+        doubt = clock_trust.find_doubt(db, now=utc_now()) if dry_run else None
         found = (
             retention.list_prunable(db, instance=instance, now=utc_now())
             if dry_run
@@ -194,6 +201,8 @@ def prune(
                 f"{item.size_bytes / 1e6:.1f}",
             )
     print_table(table, "There is nothing to prune.")
+    if doubt is not None and not clock_is_right:
+        out.print(f"But nothing goes now: {doubt}.", markup=False, soft_wrap=True)
 
 
 @app.command()

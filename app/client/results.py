@@ -478,6 +478,7 @@ class Stats(Result):
 
     Attributes:
         refuses_writes: Why nothing is stored until someone acts; None: it is.
+        clock_doubt: Why nothing is removed for its age at present; None where it is believed.
     """
 
     version: str
@@ -487,6 +488,7 @@ class Stats(Result):
     refuses_writes: str | None = None
     has_more: bool = False
     next: str | None = None
+    clock_doubt: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, aliased
 
 from app.db.tables import (
     AliasRow,
@@ -31,15 +31,18 @@ def count_expired_texts(
     statuses: Collection[ExperienceStatus],
     before: datetime,
     *,
+    now: datetime,
     min_salience: float,
 ) -> int:
     """How many experiences of these statuses arrived before, and no active cycle uses.
+
+    What came in after one that is younger is as young, whatever a clock that lagged said of it.
 
     Args:
         min_salience: The instance's; not one that is below the threshold and not below this.
     """
     query = sa.select(sa.func.count()).where(
-        *_is_expired(instance_id, statuses, before, min_salience)
+        *_is_expired(instance_id, statuses, before, now, min_salience)
     )
     return session.scalar(query) or 0
 
@@ -50,13 +53,14 @@ def list_expired_texts(
     statuses: Collection[ExperienceStatus],
     before: datetime,
     *,
+    now: datetime,
     min_salience: float,
     limit: int,
 ) -> list[tuple[int, str]]:
     """Sequence numbers and ids of the oldest of them."""
     query = (
         sa.select(ExperienceRow.seq, ExperienceRow.id)
-        .where(*_is_expired(instance_id, statuses, before, min_salience))
+        .where(*_is_expired(instance_id, statuses, before, now, min_salience))
         .order_by(ExperienceRow.seq)
         .limit(limit)
     )
@@ -158,6 +162,7 @@ def _is_expired(
     instance_id: int,
     statuses: Collection[ExperienceStatus],
     before: datetime,
+    now: datetime,
     min_salience: float,
 ) -> Sequence[sa.ColumnElement[bool]]:
     is_used = (
@@ -169,6 +174,13 @@ def _is_expired(
         )
         .exists()
     )
+    other = aliased(ExperienceRow)
+    first_younger = (
+        sa.select(other.seq)
+        .where(other.instance_id == instance_id, other.received_at.between(before, now))
+        .order_by(other.seq)
+        .limit(1)
+    )
     return (
         ExperienceRow.instance_id == instance_id,
         ExperienceRow.status.in_(statuses),
@@ -177,6 +189,7 @@ def _is_expired(
             ExperienceRow.total < min_salience,
         ),
         ExperienceRow.received_at < before,
+        ExperienceRow.seq < sa.func.coalesce(first_younger.scalar_subquery(), sa.literal(2**62)),
         ~is_used,
     )
 

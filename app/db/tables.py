@@ -413,6 +413,17 @@ class PairingRow(Table):
     paired_at: Mapped[datetime]
 
 
+class ClockRow(Table):
+    """What was seen of the machine's clock, in one row; see `app.domain.clock_trust`."""
+
+    __tablename__ = "clock"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    seen_at: Mapped[datetime]
+    steady_since: Mapped[datetime | None]
+    confirmed_at: Mapped[datetime | None]
+
+
 class TokenRow(Table):
     """An access token; its secret is not kept, only the hash of it.
 

@@ -31,7 +31,7 @@ from app.errors import (
     DatabaseUnavailable,
     PairMismatched,
 )
-from app.services import cycle_end, damage, pairing, sweeping
+from app.services import clock_trust, cycle_end, damage, pairing, sweeping
 from app.services.file_guard import FileGuard
 from app.services.instances import effective, find_unusable
 
@@ -85,6 +85,7 @@ def _look(patient: Patient, *, now: datetime) -> Iterator[_Found]:
         yield found
     if not is_usable:
         return
+    yield from _look_at_clock(patient, now=now)
     yield from _look_at_states(patient, now=now)
     yield from _look_at_set_aside(patient)
     # What another database calls its own is neither damage nor left over here.
@@ -184,6 +185,13 @@ def _look_at_database(patient: Patient) -> Iterator[_Found]:
 def _trust_again(db: Database) -> str:
     db.damage_mark.clear()
     return "exchanges are stored again"
+
+
+def _look_at_clock(patient: Patient, *, now: datetime) -> Iterator[_Found]:
+    if (doubt := clock_trust.find_doubt(patient.db, now=now)) is not None:
+        text = f"{doubt}; until then nothing is removed for its age"
+        remedy = "set the clock; if it is right, run `sage-sleep prune --clock-is-right`"
+        yield _warning("clock", text, remedy), None
 
 
 def _look_at_states(patient: Patient, *, now: datetime) -> Iterator[_Found]:

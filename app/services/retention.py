@@ -87,6 +87,7 @@ def remove_expired_texts(db: Database, slug: str, *, now: datetime) -> bool:
             found.row.id,
             EXPIRING_STATUSES,
             before,
+            now=now,
             min_salience=found.policy.min_salience,
             limit=MAX_GROUP,
         )
@@ -149,6 +150,7 @@ def _find(session: Session, instance: EffectiveInstance, *, now: datetime) -> Pr
             instance_id,
             EXPIRING_STATUSES,
             before,
+            now=now,
             min_salience=instance.policy.min_salience,
         )
         if before

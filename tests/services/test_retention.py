@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,9 @@ from app.domain.exchange import Exchange
 from app.domain.progress import Progress, Stage
 from app.domain.salience import COMPONENTS
 from app.domain.stored import to_json
-from app.services import cycles, registry, retention, sleep
+from app.errors import ClockDoubted
+from app.services import clock_trust, cycles, registry, retention, sleep
+from app.services.file_guard import FileGuard
 from app.services.ingest import Submission, ingest_many
 from app.worker import upkeep
 from tests.publishing import NOW, aliases, fill, publish, roll_back
@@ -56,6 +58,12 @@ def _later(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def prune(db: Database, paths: upkeep.DataPaths) -> list[retention.Prunable]:
+    """Prune by a clock that a person has said is right."""
+    clock_trust.confirm(db, now=upkeep.utc_now())
+    return prune_doubting(db, paths)
+
+
+def prune_doubting(db: Database, paths: upkeep.DataPaths) -> list[retention.Prunable]:
     return upkeep.prune(db, instance=None, paths=paths, should_stop=lambda: False)
 
 
@@ -96,6 +104,56 @@ def test_old_texts_go_and_what_waits_or_measures_stays(
     assert [row.metrics.replies for row in page.rows if row.metrics] == [()]
     assert prune(monthly, paths) == []
     assert events(db, "checkpoint.tainted") == []
+
+
+def receive(db: Database, number: int, at: datetime) -> None:
+    ingest_many(db, [Submission(exchange=Exchange(**make_exchange(number)))], now=at)
+
+
+def test_nothing_goes_by_a_clock_that_jumped_ahead_also_when_exchanges_come_in_by_it(
+    db: Database,
+    monthly: Database,
+    paths: upkeep.DataPaths,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    publish(db, paths.checkpoints, range(20))
+    guard = FileGuard(db, root=paths.checkpoints)
+    clock = [NOW]
+    monkeypatch.setattr(upkeep, "utc_now", lambda: clock[0])
+    monkeypatch.setattr(upkeep, "_wall_offset", lambda: 0.0)  # no process saw it jump
+    daily = upkeep.Upkeep(monthly, guard=guard, paths=paths)
+    daily.run()
+    before = statuses_with_text(db)
+    clock[0] = jumped = NOW + timedelta(days=400)
+    with pytest.raises(ClockDoubted, match="400 d after the newest exchange"):
+        prune_doubting(monthly, paths)
+    for hours in (0, 1, 24, 144):
+        clock[0] = jumped + timedelta(hours=hours)
+        receive(db, 900 + hours, clock[0])
+        daily.run()
+        assert "consolidated" in statuses_with_text(db), hours
+    assert events(db, "experience.expired") == []
+    assert "upkeep.clock_doubted" in capsys.readouterr().out
+    assert "runs on" in str(clock_trust.find_doubt(db, now=clock[0]))
+    assert before <= statuses_with_text(db)
+    clock[0] = jumped + timedelta(hours=169)
+    daily.run()
+    assert "consolidated" not in statuses_with_text(db)
+
+
+def test_what_came_in_under_a_clock_that_lagged_is_no_older_than_what_came_before(
+    db: Database, monthly: Database
+) -> None:
+    receive(db, 1, NOW)
+    lagging = NOW - timedelta(days=20_000)
+    receive(db, 2, lagging)
+    with db.write() as session:
+        session.execute(sa.update(ExperienceRow).values(status="consolidated"))
+    (found,) = retention.list_prunable(monthly, instance=None, now=NOW + timedelta(days=1))
+    assert found.texts == 0
+    (found,) = retention.list_prunable(monthly, instance=None, now=LATER)
+    assert found.texts == 2
 
 
 @pytest.mark.usefixtures("_later")

@@ -13,7 +13,7 @@ from app.api.guards.access import AccessDep, GuardedRoute
 from app.api.parameters import Cursor, Limit, Now
 from app.api.problems import problem_responses
 from app.api.schemas import HealthOut, ReadyOut, StatsOut
-from app.services import readiness, stats
+from app.services import clock_trust, readiness, stats
 
 router = APIRouter(tags=["operations"], route_class=GuardedRoute)
 
@@ -49,6 +49,7 @@ def get_stats(
         started_at=daemon.started_at,
         uptime_seconds=(now - daemon.started_at).total_seconds(),
         refuses_writes=daemon.db.refusal,
+        clock_doubt=clock_trust.find_doubt(daemon.db, now=now),
         instances=[instance_stats_out(item) for item in found],
         has_more=has_more,
         next=found[-1].instance if has_more else None,

@@ -51,7 +51,11 @@ class InstanceStatsOut(BaseModel):
 
 
 class StatsOut(BaseModel):
-    """The daemon at a glance; `next` goes into `cursor` for the instances that follow."""
+    """The daemon at a glance; `next` goes into `cursor` for the instances that follow.
+
+    `clock_doubt`: why nothing is removed for its age at present, since the clock jumped or stands
+    far from the newest exchange; null where it is believed.
+    """
 
     version: str
     started_at: datetime
@@ -59,6 +63,7 @@ class StatsOut(BaseModel):
     refuses_writes: str | None = Field(
         description="Why nothing is stored until someone acts; null: it is."
     )
+    clock_doubt: str | None
     instances: list[InstanceStatsOut]
     has_more: bool
     next: str | None

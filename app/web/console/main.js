@@ -75,9 +75,9 @@ class Shown {
     const found = await get("/stats", { instance: this.instance });
     if (this.#isOver) return;
     const [stats] = found.instances;
-    byId("daemon").textContent = `SAGE Sleep ${found.version}, up ${duration(found.uptime_seconds)}.`;
     byId("refusal").textContent = found.refuses_writes ?? "";
     byId("refusal").hidden = !found.refuses_writes;
+    byId("daemon").textContent = `SAGE Sleep ${found.version}, up ${duration(found.uptime_seconds)}.${found.clock_doubt ? ` Nothing is removed for its age: ${found.clock_doubt}.` : ""}`;
     showMass(stats, () => this.readStats());
     if (stats.running_cycle) this.#cycle.follow(stats.running_cycle);
     const signature = JSON.stringify([stats.counts, stats.last_exchange_at]);
