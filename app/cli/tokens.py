@@ -54,8 +54,8 @@ def create(
         typer.Option(
             "--scope",
             "-s",
-            help="May be given several times. ingest: post exchanges and reports; read: look at "
-            "everything; operate: sleep, promote, roll back; admin: erase, delete, settings.",
+            help="May be given several times. ingest: post exchanges; report: say how a checkpoint "
+            "does live; read: look at everything; operate: sleep, promote, roll back; admin: erase, delete, settings.",
         ),
     ],
     instance: Annotated[

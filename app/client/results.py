@@ -291,6 +291,7 @@ class LiveReport(Result):
         counted: The checkpoint was current when it came.
         faults: What the instance's policy finds bad about it.
         rolled_back: It was the one that took the checkpoint back.
+        token_id: Of the token that it came with; None where none was demanded.
     """
 
     id: str
@@ -304,6 +305,7 @@ class LiveReport(Result):
     counted: bool
     faults: tuple[str, ...]
     rolled_back: bool
+    token_id: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

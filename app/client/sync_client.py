@@ -473,7 +473,9 @@ class SleepClient:
         note: str | None = None,
         report_id: str | None = None,
     ) -> LiveReport:
-        """Tell what a session found of the checkpoint it runs; enough bad reports take it back.
+        """Tell what a session found of the checkpoint it runs; enough sessions take it back.
+
+        Needs a token with the scope `report`, where one is demanded.
 
         Args:
             repetition_ratio: Share of replies that repeat, 0..1.

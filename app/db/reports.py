@@ -42,10 +42,15 @@ def find_known(
 def list_newest_of_move(
     session: Session, move_seq: int, limit: int
 ) -> Sequence[CheckpointReportRow]:
-    """The newest reports received while one move of `current` stands, newest first."""
+    """Each session's last report while one move of `current` stands, newest first."""
+    last = (
+        sa.select(sa.func.max(CheckpointReportRow.seq))
+        .where(CheckpointReportRow.move_seq == move_seq)
+        .group_by(CheckpointReportRow.session)
+    )
     return session.scalars(
         sa.select(CheckpointReportRow)
-        .where(CheckpointReportRow.move_seq == move_seq)
+        .where(CheckpointReportRow.seq.in_(last))
         .order_by(CheckpointReportRow.seq.desc())
         .limit(limit)
     ).all()

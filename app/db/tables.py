@@ -339,7 +339,8 @@ class CheckpointReportRow(Table):
     """What a live session found of a checkpoint.
 
     `move_seq` is the move of `current` under which the checkpoint served; null if it did not.
-    Only reports of the move that stands are counted, so a promotion starts from none.
+    Only reports of the move that stands are counted, so a promotion starts from none. `token_id`:
+    whose report it is; null where no token was demanded.
     """
 
     __tablename__ = "checkpoint_reports"
@@ -369,6 +370,7 @@ class CheckpointReportRow(Table):
     report_id: Mapped[str | None]
     idempotency_key: Mapped[str | None]
     body_sha256: Mapped[str] = mapped_column(sa.String(64))
+    token_id: Mapped[str | None] = mapped_column(sa.String(26))
     session: Mapped[str]
     repetition_ratio: Mapped[float]
     score: Mapped[float | None]

@@ -24,6 +24,7 @@ class Scope(StrEnum):
     """What a token may be used for; none implies another."""
 
     INGEST = "ingest"
+    REPORT = "report"
     READ = "read"
     OPERATE = "operate"
     ADMIN = "admin"

@@ -128,12 +128,19 @@ class CandidateMoved:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CheckpointRegressed:
-    """Bad session reports took a checkpoint back; `report_id` is the last of them."""
+    """Bad session reports took a checkpoint back; `report_id` is the last of them.
+
+    Attributes:
+        sessions: Those whose last report is bad, newest first.
+        token_ids: The tokens that these reports came with; none where none was demanded.
+    """
 
     bad_reports: int
     considered: int
     limit: int
     report_id: str
+    sessions: tuple[str, ...] = ()
+    token_ids: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -183,10 +183,10 @@ class SleepPolicy:
         ),
     ] = 10
     regression_reports: Annotated[
-        int, Field(ge=0, le=1000, description="Bad session reports that roll back; 0: never.")
+        int, Field(ge=0, le=1000, description="Sessions whose bad reports roll back; 0: never.")
     ] = 3
     regression_window: Annotated[
-        int, Field(ge=1, le=1000, description="The newest reports among which they are counted.")
+        int, Field(ge=1, le=1000, description="The newest sessions among which they are counted.")
     ] = 5
     max_repetition_ratio: Annotated[
         Share, Field(description="A session report above it is bad.")

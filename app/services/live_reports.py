@@ -1,8 +1,9 @@
 """What live sessions report of checkpoints, and the rollback that enough bad reports cause.
 
-A report counts while the checkpoint it is about is current, from the promotion or rollback that
-made it so. The report that tips the balance rolls back within its own transaction, so no cycle and
-no second report can come between.
+A report counts while the checkpoint it is about is current, from the promotion that made it so; a
+session has one voice, so several must agree. The report that tips the balance rolls back within its
+own transaction, so no cycle and no second report can come between. What a rollback brought back is
+not taken back in turn: reports step back once per promotion, and a person decides about the rest.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from app.db import checkpoints, events, instances, reports, sleep_cycles
 from app.db.engine import Database
 from app.db.paging import Page
 from app.db.tables import CheckpointReportRow, CheckpointRow
-from app.domain.checkpoint import Alias
+from app.domain.checkpoint import Alias, AliasAction
 from app.domain.events import CheckpointRegressed, EventType
 from app.domain.policy import SleepPolicy
 from app.domain.regression import (
@@ -33,6 +34,9 @@ from app.errors import IdempotencyKeyReused, ReportIdConflict
 from app.services.alias_moves import roll_back_within
 from app.services.instances import load_policy
 from app.services.sleep import cancel_within
+
+MAX_NAMED = 5
+MAX_NAME = 64
 
 ACTOR = "live-regression"
 """Who moves the aliases in the history when reports do."""
@@ -69,8 +73,12 @@ def record_report(
     *,
     idempotency_key: str | None,
     now: datetime,
+    token_id: str | None = None,
 ) -> tuple[ReportView, bool]:
-    """Keep a session's report; roll back if it is one bad report too many.
+    """Keep a session's report; roll back if it is one bad session too many.
+
+    Args:
+        token_id: Of the token that it came with; None where none was demanded.
 
     Returns:
         The report, and whether it is new.
@@ -98,12 +106,13 @@ def record_report(
                 "instance_id": checkpoint.instance_id,
                 "move_seq": standing.seq if standing is not None and is_current else None,
                 "idempotency_key": idempotency_key,
+                "token_id": token_id,
                 "body_sha256": submission.sha256,
                 "received_at": now,
                 **asdict(submission),
             },
         )
-        if row.move_seq is not None:
+        if row.move_seq is not None and standing and standing.action == AliasAction.PROMOTE:
             newest = reports.list_newest_of_move(session, row.move_seq, count_considered(policy))
             regression = judge_reports([_values(item) for item in newest], policy)
             if regression.is_regressed:
@@ -155,6 +164,8 @@ def _take_back(
             considered=regression.considered,
             limit=policy.regression_reports,
             report_id=report.id,
+            sessions=regression.sessions,
+            token_ids=regression.token_ids,
         ),
     )
     active = sleep_cycles.find_active(session, checkpoint.instance_id)
@@ -164,11 +175,21 @@ def _take_back(
         session,
         instances.get_instance_by_id(session, checkpoint.instance_id),
         actor=ACTOR,
-        reason=regression.text,
+        reason=f"{regression.text}; by {_in_words(regression)}",
         # Where nothing erased was live, no automatic move brings it back.
         passes_over_tainted=checkpoint.tainted_at is None,
         now=now,
     )
+
+
+def _in_words(regression: Regression) -> str:
+    """Who said so, for a person; names of sessions are cut, since anyone may choose a long one."""
+    names = [json.dumps(name[:MAX_NAME], ensure_ascii=True) for name in regression.sessions]
+    told = f"the sessions {', '.join(names[:MAX_NAMED])}"
+    if len(names) > MAX_NAMED:
+        told += f" and {len(names) - MAX_NAMED} more"
+    tokens = ", ".join(regression.token_ids[:MAX_NAMED])
+    return f"{told}, token {tokens}" if tokens else told
 
 
 def _check_same(
@@ -189,7 +210,12 @@ def _check_same(
 
 
 def _values(row: CheckpointReportRow) -> SessionReport:
-    return SessionReport(repetition_ratio=row.repetition_ratio, score=row.score)
+    return SessionReport(
+        repetition_ratio=row.repetition_ratio,
+        score=row.score,
+        session=row.session,
+        token_id=row.token_id,
+    )
 
 
 def _view(row: CheckpointReportRow, policy: SleepPolicy) -> ReportView:

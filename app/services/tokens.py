@@ -68,7 +68,7 @@ def create_token(
         if re.fullmatch(SLUG_PATTERN, slug) is None:
             raise InvalidSlug(f"{slug!r} cannot be the slug of an instance.")
     if not scopes:
-        raise InvalidToken("A token needs a scope: ingest, read, operate or admin.")
+        raise InvalidToken("A token needs a scope: ingest, report, read, operate or admin.")
     if expires_at is not None and expires_at <= now:
         raise InvalidToken("The token would have expired before it is made.")
     token_id, secret = new_id(), secrets.token_urlsafe(SECRET_BYTES)

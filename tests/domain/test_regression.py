@@ -36,7 +36,9 @@ def test_third_bad_one_of_the_last_five_takes_it_back() -> None:
     assert not judge_reports([BAD, GOOD, BAD], POLICY).is_regressed
     found = judge_reports([BAD, GOOD, BAD, GOOD, BAD], POLICY)
     assert found.is_regressed
-    assert found.text.startswith("3 of the newest 5 session reports bad, 3 of 5 take it back")
+    assert found.text.startswith(
+        "the reports of 3 of the newest 5 sessions bad, 3 of 5 take it back"
+    )
     assert "repetition 0.90, at most 0.50" in found.text
 
 

@@ -33,16 +33,21 @@ def tell(
     ratio: float = 0.9,
     key: str | None = None,
     report_id: str | None = None,
+    session: str = "s-1",
+    token_id: str | None = None,
 ) -> tuple[live_reports.ReportView, bool]:
     submission = live_reports.ReportSubmission(
-        checkpoint_id=checkpoint_id, session="s-1", repetition_ratio=ratio, report_id=report_id
+        checkpoint_id=checkpoint_id, session=session, repetition_ratio=ratio, report_id=report_id
     )
-    return live_reports.record_report(db, submission, idempotency_key=key, now=NOW)
+    return live_reports.record_report(
+        db, submission, idempotency_key=key, token_id=token_id, now=NOW
+    )
 
 
-def tell_often(db: Database, checkpoint_id: str, times: int) -> None:
-    for _ in range(times):
-        tell(db, checkpoint_id)
+def tell_often(db: Database, checkpoint_id: str, times: int, first: int = 1) -> None:
+    """A bad report of each of so many sessions."""
+    for number in range(first, first + times):
+        tell(db, checkpoint_id, session=f"s-{number}")
 
 
 def events_of(db: Database, subject: str) -> list[EventRow]:
@@ -69,17 +74,20 @@ def test_one_bad_report_too_many_rolls_back_with_its_numbers(db: Database, root:
     second, _ = publish(db, root, range(20, 40))
     tell_often(db, second, 2)
     assert current(db) == second
-    view, _ = tell(db, second)
+    view, _ = tell(db, second, session="s-3", token_id="T" * 26)
     assert view.row.has_rolled_back
     assert current(db) == first
     assert registry.get_checkpoint(db, second).row.regressed_at == NOW
     move = promotion.list_alias_history(db, "default", before_seq=None, limit=9)
     moved = next(row for row in move if row.alias == "current")
     assert (moved.action, moved.actor) == ("rollback", "live-regression")
-    assert "3 of the newest 3 session reports bad" in (moved.reason or "")
+    assert "the reports of 3 of the newest 3 sessions bad" in (moved.reason or "")
+    assert f'by the sessions "s-3", "s-2", "s-1", token {"T" * 26}' in (moved.reason or "")
     types = [event.type for event in events_of(db, "checkpoint")]
     assert types[-2:] == ["checkpoint.regressed", "checkpoint.rolled_back"]
-    assert events_of(db, "checkpoint")[-2].data["bad_reports"] == 3
+    data = events_of(db, "checkpoint")[-2].data
+    assert data["bad_reports"] == 3
+    assert (data["sessions"], data["token_ids"]) == (["s-3", "s-2", "s-1"], ["T" * 26])
 
 
 def test_reports_on_what_is_not_current_are_kept_and_do_nothing(db: Database, root: Path) -> None:
@@ -91,17 +99,29 @@ def test_reports_on_what_is_not_current_are_kept_and_do_nothing(db: Database, ro
     assert [view.row.move_seq for view in views] == [None] * 6
 
 
-def test_earlier_checkpoint_is_judged_by_reports_since_it_came_back(
-    db: Database, root: Path
-) -> None:
+def test_session_has_one_voice_and_may_change_its_mind(db: Database, root: Path) -> None:
+    only, _ = publish(db, root, range(20))
+    for _ in range(12):
+        tell(db, only)
+    tell(db, only, session="s-2")
+    tell(db, only, session="s-2", ratio=0.1)
+    tell(db, only, session="s-3")
+    assert current(db) == only
+    tell(db, only, session="s-2")
+    assert current(db) is None
+
+
+def test_reports_step_back_once_per_promotion(db: Database, root: Path) -> None:
     first, _ = publish(db, root, range(20))
-    tell_often(db, first, 2)
     second, _ = publish(db, root, range(20, 40))
     tell_often(db, second, 3)
     assert current(db) == first
-    tell_often(db, first, 2)
+    tell_often(db, first, 8)
     assert current(db) == first
-    tell(db, first)
+    third, _ = publish(db, root, range(40, 60))
+    tell_often(db, third, 3)
+    assert current(db) == first
+    roll_back(db, root)
     assert current(db) is None
 
 
@@ -117,7 +137,7 @@ def test_taken_back_checkpoint_returns_only_by_force_and_starts_from_no_report(
     assert registry.get_checkpoint(db, second).row.regressed_at is None
     tell_often(db, second, 2)
     assert current(db) == second
-    tell(db, second)
+    tell(db, second, session="s-3")
     assert current(db) == first
 
 

@@ -26,7 +26,7 @@ from app.services.tokens import OWNED, require_own
 NEEDED: dict[str, Scope | None] = {
     "POST /v1/experiences": Scope.INGEST,
     "POST /v1/experiences/batch": Scope.INGEST,
-    "POST /v1/checkpoints/{checkpoint_id}/reports": Scope.INGEST,
+    "POST /v1/checkpoints/{checkpoint_id}/reports": Scope.REPORT,
     "GET /v1/experiences": Scope.READ,
     "GET /v1/experiences/{experience_id}": Scope.READ,
     "GET /v1/sleep-cycles": Scope.READ,

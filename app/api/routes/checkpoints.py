@@ -217,15 +217,20 @@ def post_report(
     body: ReportIn,
     response: Response,
     daemon: DaemonDep,
+    access: AccessDep,
     now: Now,
     key: IdempotencyKey = None,
 ) -> ReportOut:
-    """Keep a session's verdict; enough bad ones on the current checkpoint roll it back at once."""
+    """Keep a session's verdict; enough sessions that find the current checkpoint bad roll it back.
+
+    Each session has one voice, that of its last report, and reports step back once per promotion.
+    """
     view, is_new = live_reports.record_report(
         daemon.db,
         live_reports.ReportSubmission(checkpoint_id=checkpoint_id, **body.model_dump()),
         idempotency_key=key,
         now=now,
+        token_id=access.token_id,
     )
     if is_new and view.row.has_rolled_back:
         daemon.guard.check_named(now=now)

@@ -85,12 +85,14 @@ class ReportOut(BaseModel):
     """A session's report as it is kept.
 
     `counted`: the checkpoint was current when it came. `faults`: what the instance's policy finds
-    bad about it. `rolled_back`: it was the one that took the checkpoint back.
+    bad about it. `rolled_back`: it was the one that took the checkpoint back. `token_id`: whose it
+    is; null where no token was demanded.
     """
 
     id: str
     checkpoint_id: str
     session: str
+    token_id: str | None
     repetition_ratio: float
     score: float | None
     note: str | None

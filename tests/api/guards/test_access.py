@@ -23,7 +23,7 @@ from app.services.instances import put_instance
 from app.services.tokens import create_token, find_token, revoke_token
 from app.settings import Settings
 from tests.patience import pace, wait_until
-from tests.publishing import publish
+from tests.publishing import aliases, publish
 from tests.support import RunningDaemon, StartDaemon, make_exchange, run_command
 
 UNKNOWN_ID = "01JZZZZZZZZZZZZZZZZZZZZZZZ"
@@ -167,6 +167,35 @@ def test_bound_token_posts_only_into_its_own(daemon: RunningDaemon, db: Database
     assert second["result"] == "inserted"
     for wanted in ({}, {"instance": "default", "dry_run": True}):
         assert daemon.http.post("/v1/sleep-cycles", json=wanted).status_code == 403
+
+
+@pytest.mark.daemon(require_tokens="true")
+def test_one_who_only_posts_exchanges_moves_no_alias(
+    daemon: RunningDaemon, db: Database, data_dir: Path
+) -> None:
+    live, _ = publish(db, data_dir / "checkpoints", range(20))
+    path = f"/v1/checkpoints/{live}/reports"
+    bad = {"repetition_ratio": 1.0, "score": 0.0}
+
+    def tell(scope: Scope, session: str) -> int:
+        report = {**bad, "session": session}
+        return daemon.http.post(path, json=report, headers=headers[scope]).status_code
+
+    headers = {scope: grant(db, scope) for scope in Scope}
+    for scope in Scope:
+        expected = 201 if scope is Scope.REPORT else 403
+        assert {tell(scope, "s-1") for _ in range(4)} == {expected}, scope
+    assert aliases(db) == {"current": live}
+    assert [tell(Scope.REPORT, session) for session in ("s-2", "s-3")] == [201, 201]
+    assert aliases(db) == {}
+    found = daemon.http.get(
+        "/v1/instances/default/events",
+        params={"subject": "checkpoint"},
+        headers=headers[Scope.READ],
+    ).json()["data"]
+    (event,) = [event for event in found if event["type"] == "checkpoint.regressed"]
+    assert event["data"]["sessions"] == ["s-3", "s-2", "s-1"]
+    assert len(event["data"]["token_ids"]) == 1
 
 
 def wait_for(daemon: RunningDaemon, status: int, headers: Headers | None = None) -> float:

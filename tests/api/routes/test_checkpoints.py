@@ -44,7 +44,7 @@ def test_reports_come_in_are_listed_and_the_third_bad_one_rolls_back(
     good = daemon.http.post(path, json={"session": "s", "repetition_ratio": 0, "note": "fine"})
     assert good.status_code == 201
     assert (good.json()["counted"], good.json()["faults"]) == (True, [])
-    answers = [daemon.http.post(path, json=BAD).json() for _ in range(3)]
+    answers = [daemon.http.post(path, json={**BAD, "session": f"s-{n}"}).json() for n in range(3)]
     assert [answer["rolled_back"] for answer in answers] == [False, False, True]
     assert len(answers[0]["faults"]) == 2
     assert read(daemon, "/v1/instances/default/aliases")["current"] == made[0]
@@ -176,8 +176,9 @@ def test_rollback_is_announced_to_a_session_that_listens(
     query = {"subject": "checkpoint"}
     with daemon.http.stream("GET", path, headers=headers, params=query) as response:
         assert response.headers["content-type"].startswith("text/event-stream")
-        for _ in range(3):
-            daemon.http.post(f"/v1/checkpoints/{made[1]}/reports", json=BAD)
+        for n in range(3):
+            told = {**BAD, "session": f"s-{n}"}
+            daemon.http.post(f"/v1/checkpoints/{made[1]}/reports", json=told)
         for line in response.iter_lines():
             if line.startswith("data: "):
                 seen.append(json.loads(line.removeprefix("data: ")))
