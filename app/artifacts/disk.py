@@ -1,10 +1,12 @@
-"""Writing durably: files synced to disk, and what a disk that is full or read-only raises."""
+"""Writing durably: files copied, synced to disk, and what a full or read-only disk raises."""
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +19,10 @@ FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
 READ_ONLY = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})
+
+
+FICLONE = 0x40049409
+"""Linux's ioctl that lets a file share another's blocks (`linux/fs.h`); others refuse it."""
 
 
 def sync_tree(directory: Path, *, recursive: bool = True) -> None:
@@ -43,6 +49,15 @@ def translated_file_errors() -> Iterator[None]:
                 f"Files cannot be written ({error.strerror}): see `sage-sleep doctor`."
             ) from error
         raise
+
+
+def copy_file(source: Path, target: Path) -> None:
+    """Copy a file's content into a new one, as a reflink where the file system can."""
+    with source.open("rb") as origin, target.open("xb") as copy:
+        with contextlib.suppress(OSError):  # another disk, or a file system that cannot
+            fcntl.ioctl(copy.fileno(), FICLONE, origin.fileno())
+            return
+        shutil.copyfileobj(origin, copy)
 
 
 def sync(path: Path) -> None:

@@ -55,7 +55,8 @@ def create(
             "--scope",
             "-s",
             help="May be given several times. ingest: post exchanges; report: say how a checkpoint "
-            "does live; read: look at everything; operate: sleep, promote, roll back; admin: erase, delete, settings.",
+            "does live; read: look at everything; operate: sleep, promote, roll back; admin: "
+            "erase, delete, settings.",
         ),
     ],
     instance: Annotated[

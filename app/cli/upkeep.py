@@ -33,8 +33,13 @@ app = typer.Typer()
 @app.command()
 def backup(
     directory: Annotated[Path, typer.Argument(help="Where to; empty, or not there yet.")],
-    copy: Annotated[
-        bool, typer.Option("--copy", help="Copy checkpoints also where they could be linked.")
+    link: Annotated[
+        bool,
+        typer.Option(
+            "--link",
+            help="Hard-link checkpoints on the same disk. They take no room, and whatever changes "
+            "a live file in place changes the backup too.",
+        ),
     ] = False,
     as_json: Json = False,
 ) -> None:
@@ -50,7 +55,7 @@ def backup(
             directory.absolute(),
             database=db.path,
             root=settings.checkpoints_dir,
-            links=not copy,
+            links=link,
             version=version("sage-sleep"),
             now=utc_now(),
         )
@@ -73,7 +78,7 @@ def restore(
         bool, typer.Option("--replace", help="Move what is there aside, within the data directory.")
     ] = False,
 ) -> None:
-    """Put a backup in place, after verifying all of it; no daemon may run."""
+    """Put what is whole of a backup in place, the database first; no daemon may run."""
     from app.data_lock import hold  # noqa: PLC0415
     from app.db.engine import SCHEMA_REVISION, Database  # noqa: PLC0415
     from app.services import backup as backups  # noqa: PLC0415
@@ -84,7 +89,7 @@ def restore(
         if database is None:
             fail("The database is not a file.")
         with hold(settings.data_dir, database):
-            restored, aside = backups.restore(
+            restored = backups.restore(
                 directory.absolute(),
                 places=backups.DataPlaces(
                     data_dir=settings.data_dir,
@@ -97,14 +102,23 @@ def restore(
                 now=utc_now(),
             )
     out.print(
-        f"Restored the state of {restored.created_at}: {len(restored.checkpoints)} checkpoints. "
+        f"Restored the state of {restored.backup.created_at}: the database and "
+        f"{len(restored.checkpoints)} checkpoints. "
         "What was erased, and tokens that were revoked, since then are back.",
         markup=False,
     )
-    if aside:
-        out.print(f"What was there lies in {aside}.", markup=False, soft_wrap=True)
-    if restored.revision != SCHEMA_REVISION:
+    if restored.aside:
+        out.print(f"What was there lies in {restored.aside}.", markup=False, soft_wrap=True)
+    if restored.backup.revision != SCHEMA_REVISION:
         out.print("Run `sage-sleep migrate`: the backup is of an older version.", markup=False)
+    if restored.backup.left_out:
+        names = ", ".join(restored.backup.left_out)
+        out.print(f"Not in the backup, being damaged when it was made: {names}.", markup=False)
+    if restored.damaged:
+        fail(
+            "Not restored, since their files in the backup are gone or altered: "
+            f"{', '.join(restored.damaged)}. They will be marked as damaged."
+        )
 
 
 @app.command()
@@ -202,7 +216,7 @@ def prune(
             )
     print_table(table, "There is nothing to prune.")
     if doubt is not None and not clock_is_right:
-        out.print(f"But nothing goes now: {doubt}.", markup=False, soft_wrap=True)
+        out.print(f"But nothing goes for its age now: {doubt}.", markup=False, soft_wrap=True)
 
 
 @app.command()

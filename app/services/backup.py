@@ -2,7 +2,15 @@
 
     <target>/backup.json              what it is, with size and sha256 of every file
     <target>/sage-sleep.db            one consistent state, without a write-ahead log
-    <target>/checkpoints/<name>/      published files, which never change: linked where they can be
+    <target>/checkpoints/<name>/      published files
+
+Files are copied: a hard link is the same file, and what harms the one harms the other. Where the
+file system can, a copy shares its blocks with the original until one of them is written, a reflink,
+which takes no room and no time; that guards against what is written, deleted or encrypted, and not
+against a disk that fails, so that a backup belongs on another one.
+
+A restore takes what is whole. Without its database a backup is nothing; a checkpoint whose files
+are not whole stays behind, is named, and becomes `damaged` when the daemon starts.
 
 A target appears under its name only when all of it is complete and synced. A backup holds every
 text of its time, erased since or not, and every token, revoked since or not: it is the operator's
@@ -11,6 +19,7 @@ to guard and to delete. Must not know HTTP or settings.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -67,6 +76,25 @@ class Backup:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Restored:
+    """What became of a backup.
+
+    Attributes:
+        damaged: Names of checkpoints whose files in the backup are not whole; not restored.
+        aside: Where the old state lies; None where there was none.
+    """
+
+    backup: Backup
+    damaged: Sequence[str]
+    aside: Path | None
+
+    @property
+    def checkpoints(self) -> list[str]:
+        """Names of those that are restored."""
+        return [name for name in self.backup.checkpoints if name not in self.damaged]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class DataPlaces:
     """Where a data directory keeps what a backup holds, and what belongs to that state alone."""
 
@@ -84,7 +112,8 @@ def make_backup(
 
     Args:
         root: Where the checkpoints lie.
-        links: Link checkpoints' files where the disk is the same one, instead of copying them.
+        links: Hard-link checkpoints' files where the disk is the same one, instead of copying
+            them: they take no room then, and a byte that changes in place changes in both.
 
     Raises: BackupTargetInUse, DatabaseUnavailable, DiskFull, DirectoryReadOnly.
     """
@@ -108,8 +137,14 @@ def make_backup(
     raise AssertionError("the last attempt returns")
 
 
-def read_backup(source: Path) -> Backup:
-    """Read a backup and verify every file of it. Raises: BackupUnusable."""
+def read_backup(source: Path) -> tuple[Backup, list[str]]:
+    """Read a backup, and verify its database and then every checkpoint of it.
+
+    Returns:
+        The backup, and the names of checkpoints that are not whole.
+
+    Raises: BackupUnusable, also where the database is not whole.
+    """
     try:
         found = json.loads((source / MANIFEST_FILE).read_text(encoding="utf-8"))
         if found["format"] != FORMAT:
@@ -129,27 +164,26 @@ def read_backup(source: Path) -> Backup:
         )
     try:
         directories.verify(source, ".", [backup.database])
-        for name, files in backup.checkpoints.items():
-            directories.verify(source / CHECKPOINTS, name, files)
     except ArtifactError as error:
-        raise BackupUnusable(f"{source} is damaged: {error.message}") from error
-    return backup
+        raise BackupUnusable(
+            f"The database of {source} is damaged, so nothing can be restored: {error.message}"
+        ) from error
+    return backup, [
+        name
+        for name, files in backup.checkpoints.items()
+        if not _is_whole(source / CHECKPOINTS, name, files)
+    ]
 
 
-def restore(
-    source: Path, *, places: DataPlaces, replaces: bool, now: datetime
-) -> tuple[Backup, Path | None]:
-    """Put a backup in place, after every file of it is verified; no daemon may run.
+def restore(source: Path, *, places: DataPlaces, replaces: bool, now: datetime) -> Restored:
+    """Put what is whole of a backup in place, after every file is verified; no daemon may run.
 
     Args:
         replaces: Move what is there aside; without it, it must not be there.
 
-    Returns:
-        The backup, and where the old state lies; None where there was none.
-
     Raises: BackupUnusable, DataDirectoryNotEmpty, DiskFull, DirectoryReadOnly.
     """
-    backup = read_backup(source)
+    backup, damaged = read_backup(source)
     present = _present(places)
     if present and not replaces:
         raise DataDirectoryNotEmpty(
@@ -162,10 +196,12 @@ def restore(
     with disk.translated_file_errors():
         try:
             staged.mkdir(parents=True, mode=0o700)
-            shutil.copyfile(source / DATABASE_FILE, staged / DATABASE_FILE)
+            disk.copy_file(source / DATABASE_FILE, staged / DATABASE_FILE)
+            directories.verify(staged, ".", [backup.database])
             (staged / DATABASE_FILE).chmod(0o600)
             for name, files in backup.checkpoints.items():
-                _bring(source / CHECKPOINTS / name, staged / CHECKPOINTS / name, files, links=True)
+                if name not in damaged and not _bring_whole(source, staged, name, files):
+                    damaged.append(name)
             disk.sync_tree(staged)
             if present:
                 aside.mkdir(mode=0o700)
@@ -187,7 +223,7 @@ def restore(
             disk.sync_tree(places.data_dir, recursive=False)
         finally:
             shutil.rmtree(staged, ignore_errors=True)
-    return backup, aside if present else None
+    return Restored(backup=backup, damaged=damaged, aside=aside if present else None)
 
 
 def _stage(
@@ -226,7 +262,30 @@ def _bring(source: Path, target: Path, files: Iterable[CheckpointFile], *, links
                 raise
             except OSError:  # another disk, or one without links
                 pass
-        shutil.copyfile(source / file.name, target / file.name)
+        disk.copy_file(source / file.name, target / file.name)
+
+
+def _bring_whole(source: Path, staged: Path, name: str, files: Sequence[CheckpointFile]) -> bool:
+    """Copy a checkpoint out of a backup; whether it arrived whole. Half of one is removed."""
+    try:
+        _bring(source / CHECKPOINTS / name, staged / CHECKPOINTS / name, files, links=False)
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        if error.errno != errno.EIO:  # the disk that the backup lies on
+            raise
+    if _is_whole(staged / CHECKPOINTS, name, files):
+        return True
+    shutil.rmtree(staged / CHECKPOINTS / name, ignore_errors=True)
+    return False
+
+
+def _is_whole(root: Path, name: str, files: Sequence[CheckpointFile]) -> bool:
+    try:
+        directories.verify(root, name, files)
+    except ArtifactError:
+        return False
+    return True
 
 
 def _were_deleted(database: Path, names: Sequence[str]) -> bool:

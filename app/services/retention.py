@@ -56,9 +56,14 @@ class Prunable:
         return sum(item.size_bytes for item in self.checkpoints)
 
     @property
+    def has_aged(self) -> bool:
+        """Whether something goes for its age."""
+        return bool(self.texts or self.reports or self.progress_events)
+
+    @property
     def is_empty(self) -> bool:
         """Whether there is nothing to do."""
-        return not (self.texts or self.reports or self.progress_events or self.checkpoints)
+        return not (self.has_aged or self.checkpoints)
 
 
 def list_prunable(db: Database, *, instance: str | None, now: datetime) -> list[Prunable]:

@@ -1,7 +1,7 @@
 """What the daemon does for its data directory once a day: look at files, let old things go.
 
-Nothing goes by a clock that is in doubt (`app.domain.clock_trust`): that is logged, and said by
-`/stats` and the doctor, and upkeep waits.
+Nothing goes for its age by a clock that is in doubt (`app.domain.clock_trust`): that is logged, and
+said by `/stats` and the doctor. Checkpoints go by their number, so they go all the same.
 """
 
 from __future__ import annotations
@@ -94,19 +94,15 @@ def prune(
     """
     now = utc_now()
     wanted = retention.list_prunable(db, instance=instance, now=now)
-    if (doubt := clock_trust.find_doubt(db, now=now)) is not None:
-        raise ClockDoubted(
-            f"Nothing is removed: {doubt}. If the clock is right, run "
-            "`sage-sleep prune --clock-is-right`; else set it."
-        )
+    doubt = clock_trust.find_doubt(db, now=now)
     done = [item for item in wanted if not item.is_empty]
     for item in done:
         if should_stop():
             break
-        while retention.remove_expired_texts(db, item.instance, now=now):
+        while doubt is None and retention.remove_expired_texts(db, item.instance, now=now):
             if should_stop():
                 break
-        while item.progress_events and retention.remove_old_progress(db, item.instance, now=now):
+        while doubt is None and retention.remove_old_progress(db, item.instance, now=now):
             if should_stop():
                 break
         if not leftovers.is_experiment_active(paths.scratch):
@@ -114,11 +110,16 @@ def prune(
         _log.info(
             "upkeep.pruned",
             instance=item.instance,
-            texts=item.texts,
-            reports=item.reports,
-            progress_events=item.progress_events,
+            texts=0 if doubt else item.texts,
+            reports=0 if doubt else item.reports,
+            progress_events=0 if doubt else item.progress_events,
             checkpoints=len(item.checkpoints),
         )
-    if any(item.texts or item.reports for item in done):
+    if doubt is None and any(item.texts or item.reports for item in done):
         erasure.purge_traces(db, kept_root=paths.kept, snapshots_root=paths.snapshots)
+    if doubt is not None and any(item.has_aged for item in done):
+        raise ClockDoubted(
+            f"Nothing is removed for its age: {doubt}. If the clock is right, run "
+            "`sage-sleep prune --clock-is-right`; else set it."
+        )
     return done

@@ -221,7 +221,11 @@ def test_reader_that_resumes_behind_a_removed_event_gets_what_is_left(
         )  # fmt: skip
     daemon = start_daemon(base_model="owner/hub-id", scheduler_interval_seconds=3600)
     path = f"/v1/sleep-cycles/{ended}/events"
-    run_command("prune", environment={"SAGE_DATA_DIR": str(data_dir)})
+    environment = {"SAGE_DATA_DIR": str(data_dir)}
+    said = run_command("prune", environment=environment, check=False)
+    assert said.returncode == 1
+    assert "the clock stands" in said.stderr
+    run_command("prune", "--clock-is-right", environment=environment)
     for headers in ({}, {"Accept": "text/event-stream"}):
         answer = daemon.http.get(path, headers={**headers, "Last-Event-ID": str(middle)})
         assert answer.text.count('"sleep_cycle.cancelled"') == 1

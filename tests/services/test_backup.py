@@ -31,7 +31,7 @@ def two(db: Database, root: Path) -> list[str]:
     return [publish(db, root, range(n, n + 20))[0] for n in (0, 20)]
 
 
-def make(data_dir: Path, target: Path, *, links: bool = True) -> backup.Backup:
+def make(data_dir: Path, target: Path, *, links: bool = False) -> backup.Backup:
     return backup.make_backup(
         target,
         database=data_dir / "sage-sleep.db",
@@ -65,10 +65,8 @@ def test_restored_state_is_the_one_that_was_backed_up(
     assert len(made.checkpoints) == 2
     fill(db, range(40, 60))
     other = tmp_path / "elsewhere"
-    restored, aside = backup.restore(
-        tmp_path / "backup", places=places(other), replaces=False, now=NOW
-    )
-    assert (restored, aside) == (made, None)
+    restored = backup.restore(tmp_path / "backup", places=places(other), replaces=False, now=NOW)
+    assert restored == backup.Restored(backup=made, damaged=[], aside=None)
     assert {path.name for path in other.iterdir()} == {"sage-sleep.db", "checkpoints"}
     again = Database(f"sqlite:///{other / 'sage-sleep.db'}", db.defaults)
     again.check_migrated()
@@ -163,15 +161,47 @@ def alter_database(source: Path) -> None:
     path.write_bytes(path.read_bytes()[:-1] + b"x")
 
 
-def alter_checkpoint(source: Path) -> None:
-    next(source.rglob("adapter_model.safetensors")).unlink()
-
-
 def point_outside(source: Path) -> None:
     path = source / "backup.json"
     manifest = json.loads(path.read_text())
     manifest["checkpoints"]["../../x"] = []
     path.write_text(json.dumps(manifest))
+
+
+def flip_byte(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[0] ^= 1
+    with path.open("r+b") as file:  # in place, as a disk or a virus does
+        file.write(content)
+
+
+def test_byte_that_flips_in_a_live_file_does_not_flip_in_the_backup(
+    db: Database, data_dir: Path, root: Path, tmp_path: Path, two: list[str]
+) -> None:
+    make(data_dir, tmp_path / "backup")
+    make(data_dir, tmp_path / "linked", links=True)
+    live = root / registry.get_checkpoint(db, two[1]).row.name / "adapter_model.safetensors"
+    flip_byte(live)
+    assert backup.read_backup(tmp_path / "backup")[1] == []
+    assert backup.read_backup(tmp_path / "linked")[1] == [str(live.parent.relative_to(root))]
+
+
+@pytest.mark.parametrize(
+    "harm", [flip_byte, Path.unlink, lambda path: path.write_bytes(path.read_bytes() + b"x")]
+)
+def test_what_is_whole_of_a_backup_is_restored_and_what_is_not_is_named(
+    harm: Callable[[Path], object], db: Database, data_dir: Path, tmp_path: Path, two: list[str]
+) -> None:
+    make(data_dir, tmp_path / "backup")
+    names = [registry.get_checkpoint(db, item).row.name for item in two]
+    harm(tmp_path / "backup" / "checkpoints" / names[1] / "adapter_model.safetensors")
+    other = tmp_path / "new"
+    restored = backup.restore(tmp_path / "backup", places=places(other), replaces=False, now=NOW)
+    assert (restored.damaged, restored.checkpoints) == ([names[1]], [names[0]])
+    again = Database(f"sqlite:///{other / 'sage-sleep.db'}", db.defaults)
+    assert FileGuard(again, root=other / "checkpoints").check_all(now=NOW).damaged == [two[1]]
+    assert aliases(again) == {"current": two[0]}
+    again.close()
 
 
 def make_newer(source: Path) -> None:
@@ -183,7 +213,6 @@ def make_newer(source: Path) -> None:
     "harm",
     [
         alter_database,
-        alter_checkpoint,
         point_outside,
         make_newer,
         lambda source: (source / "backup.json").write_text("{"),
@@ -191,7 +220,7 @@ def make_newer(source: Path) -> None:
     ],
 )
 @pytest.mark.usefixtures("two")
-def test_backup_that_is_not_whole_restores_nothing(
+def test_backup_without_its_database_or_its_list_restores_nothing(
     harm: Callable[[Path], object], data_dir: Path, tmp_path: Path
 ) -> None:
     make(data_dir, tmp_path / "backup", links=False)
@@ -213,7 +242,9 @@ def test_state_that_is_there_is_moved_aside_only_when_asked(
     with pytest.raises(DataDirectoryNotEmpty):
         backup.restore(tmp_path / "backup", places=places(data_dir), replaces=False, now=NOW)
     (data_dir / "models").mkdir()
-    _, aside = backup.restore(tmp_path / "backup", places=places(data_dir), replaces=True, now=NOW)
+    aside = backup.restore(
+        tmp_path / "backup", places=places(data_dir), replaces=True, now=NOW
+    ).aside
     assert aside is not None
     assert (aside / "sage-sleep.db").is_file()
     assert (data_dir / "models").is_dir()
