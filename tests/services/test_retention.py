@@ -53,17 +53,13 @@ def few(reopen: Reopen) -> Database:
 
 
 @pytest.fixture
-def _later(monkeypatch: pytest.MonkeyPatch) -> None:
+def _later(monkeypatch: pytest.MonkeyPatch, db: Database) -> None:
+    """A month later by a clock that a person has said is right."""
     monkeypatch.setattr(upkeep, "utc_now", lambda: LATER)
+    clock_trust.confirm(db, now=LATER)
 
 
 def prune(db: Database, paths: upkeep.DataPaths) -> list[retention.Prunable]:
-    """Prune by a clock that a person has said is right."""
-    clock_trust.confirm(db, now=upkeep.utc_now())
-    return prune_doubting(db, paths)
-
-
-def prune_doubting(db: Database, paths: upkeep.DataPaths) -> list[retention.Prunable]:
     return upkeep.prune(db, instance=None, paths=paths, should_stop=lambda: False)
 
 
@@ -127,7 +123,7 @@ def test_nothing_goes_by_a_clock_that_jumped_ahead_also_when_exchanges_come_in_b
     before = statuses_with_text(db)
     clock[0] = jumped = NOW + timedelta(days=400)
     with pytest.raises(ClockDoubted, match="400 d after the newest exchange"):
-        prune_doubting(monthly, paths)
+        prune(monthly, paths)
     for hours in (0, 1, 24, 144):
         clock[0] = jumped + timedelta(hours=hours)
         receive(db, 900 + hours, clock[0])
