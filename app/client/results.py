@@ -173,6 +173,7 @@ class Experience(Result):
     content_sha256: str
     erased_at: datetime | None
     finish_reason: str | None = None
+    near_copy_of: str | None = None
     sleep_cycles: tuple[ExperienceUse, ...] = ()
 
 

@@ -54,6 +54,7 @@ DAMAGED = (
 )
 
 _DEFAULTS = "instance_defaults"
+_IDLE = "idle_memory"
 
 _log = get_logger(__name__)
 
@@ -77,7 +78,7 @@ class Database:
         event.listen(self._engine, "connect", _set_pragmas)
         event.listen(self._engine, "begin", _begin)
         self.defaults = defaults
-        info = {_DEFAULTS: defaults}
+        info = {_DEFAULTS: defaults, _IDLE: {}}
         self._read_sessions = sessionmaker(self._engine, expire_on_commit=False, info=info)
         self._write_sessions = sessionmaker(
             self._engine.execution_options(is_write=True), expire_on_commit=False, info=info
@@ -247,6 +248,15 @@ def defaults_of(session: Session) -> InstanceDefaults:
     """What instances have as long as they do not override it; see this module's docstring."""
     defaults: InstanceDefaults = session.info[_DEFAULTS]
     return defaults
+
+
+def idle_memory_of(session: Session) -> dict[int, tuple[Any, tuple[int, float]]]:
+    """What this process remembers of an instance's idle experiences: by id, for which state what.
+
+    Count and salience of what waits and would not be trained; see `app.services.decisions`.
+    """
+    memory: dict[int, tuple[Any, tuple[int, float]]] = session.info[_IDLE]
+    return memory
 
 
 def _set_pragmas(connection: sqlite3.Connection, _record: Any) -> None:

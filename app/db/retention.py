@@ -187,6 +187,7 @@ def _is_expired(
         sa.or_(
             ExperienceRow.status != ExperienceStatus.BELOW_THRESHOLD,
             ExperienceRow.total < min_salience,
+            ExperienceRow.near_copy_of.is_not(None),
         ),
         ExperienceRow.received_at < before,
         ExperienceRow.seq < sa.func.coalesce(first_younger.scalar_subquery(), sa.literal(2**62)),

@@ -23,7 +23,11 @@ WAITING = (ExperienceStatus.BUFFERED, ExperienceStatus.BELOW_THRESHOLD)
 TAKEN = (ExperienceStatus.CLAIMED, ExperienceStatus.HELD_OUT)
 """What a cycle works with: to train on, and to measure with."""
 
-_CONSOLIDATED = {"status": ExperienceStatus.CONSOLIDATED, "reason": None}
+_CONSOLIDATED = {
+    "status": ExperienceStatus.CONSOLIDATED,
+    "reason": None,
+    "near_copy_of": None,
+}
 """Why an earlier cycle left it out is no longer so."""
 
 
@@ -46,8 +50,8 @@ def consolidate_claimed(session: Session, cycle_id: str) -> int:
     return _update_claimed(session, cycle_id, _CONSOLIDATED)
 
 
-def filter_copies(session: Session, copies: Mapping[str, str], *, reason: str) -> None:
-    """Put waiting near copies of what was consolidated aside for good, also those set aside before.
+def mark_copies(session: Session, copies: Mapping[str, str], *, reason: str) -> None:
+    """Take waiting near copies of what was consolidated from the mass; they wait on for its end.
 
     Args:
         copies: What each id is a near copy of.
@@ -65,7 +69,7 @@ def filter_copies(session: Session, copies: Mapping[str, str], *, reason: str) -
         json.dumps(done), sa.literal('$."').concat(ExperienceRow.id).concat('"')
     )
     why = sa.literal("near copy of ").concat(near).concat(f", {reason}")
-    values = {"status": ExperienceStatus.FILTERED, "reason": why}
+    values = {"status": ExperienceStatus.BELOW_THRESHOLD, "reason": why, "near_copy_of": near}
     _update_status(session, list(done), WAITING, values)
 
 
@@ -156,6 +160,7 @@ def regrade(session: Session, instance_id: int, min_salience: float) -> None:
         (
             [
                 ExperienceRow.status == ExperienceStatus.BELOW_THRESHOLD,
+                ExperienceRow.near_copy_of.is_(None),
                 ExperienceRow.total >= min_salience,
                 ExperienceRow.is_kept_out.is_(True),
             ],
@@ -164,6 +169,7 @@ def regrade(session: Session, instance_id: int, min_salience: float) -> None:
         (
             [
                 ExperienceRow.status == ExperienceStatus.BELOW_THRESHOLD,
+                ExperienceRow.near_copy_of.is_(None),
                 ExperienceRow.total >= min_salience,
                 ExperienceRow.is_kept_out.is_(False),
             ],

@@ -117,7 +117,10 @@ class InstanceRow(Table):
 
 
 class ExperienceRow(Table):
-    """One exchange. `seq` orders arrivals; `id` is what leaves the process."""
+    """One exchange. `seq` orders arrivals; `id` is what leaves the process.
+
+    `near_copy_of`: the id of what a cycle trained in its place; while that stands, it is not.
+    """
 
     __tablename__ = "experiences"
     __table_args__ = (
@@ -169,6 +172,7 @@ class ExperienceRow(Table):
     status: Mapped[str]
     reason: Mapped[str | None]
     similarity: Mapped[float]
+    near_copy_of: Mapped[str | None] = mapped_column(sa.String(26))
     is_truncated: Mapped[bool]
     is_kept_out: Mapped[bool]
     attempts: Mapped[int] = mapped_column(server_default="0")

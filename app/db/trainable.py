@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import replace
 
 import sqlalchemy as sa
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, aliased
 
 from app.db.listed import is_listed
 from app.db.statuses import WAITING
@@ -33,7 +33,7 @@ def list_waiting(
     What counts towards the mass goes before what does not, of each the most salient first: the rest
     of a flood that earlier cycles left out, however salient, must not push new experiences out of
     the limit, nor out of the cycle. One status at a time, so that each query walks the selection
-    index and stops at the limit.
+    index and stops at the limit. A near copy of what stands consolidated is not among them.
     """
     found: list[Selectable] = []
     for status in WAITING:
@@ -45,6 +45,7 @@ def list_waiting(
                 ExperienceRow.instance_id == instance_id,
                 ExperienceRow.status == status,
                 ExperienceRow.is_kept_out.is_(False),
+                ~_is_trained_by_its_like(),
             )
             is_counted = status == ExperienceStatus.BUFFERED
             found += of_this if is_counted else [replace(it, is_counted=False) for it in of_this]
@@ -60,6 +61,7 @@ def list_trainable(session: Session, instance_id: int) -> list[int]:
                 ExperienceRow.instance_id == instance_id,
                 ExperienceRow.status.in_(WAITING),
                 ExperienceRow.is_kept_out.is_(False),
+                ~_is_trained_by_its_like(),
             )
             .order_by(ExperienceRow.seq)
         )
@@ -112,6 +114,19 @@ def list_held_out(session: Session, instance_id: int, limit: int) -> list[Select
     )
     found = _selectables(session, sa.select(*_SELECTABLE).where(ExperienceRow.seq.in_(newest)))
     return sorted(found, key=lambda item: -item.seq)
+
+
+def _is_trained_by_its_like() -> sa.ColumnElement[bool]:
+    like = aliased(ExperienceRow)
+    return (
+        sa.select(like.seq)
+        .where(
+            like.id == ExperienceRow.near_copy_of,
+            like.status == ExperienceStatus.CONSOLIDATED,
+        )
+        .correlate(ExperienceRow)
+        .exists()
+    )
 
 
 def _list_most_salient(

@@ -6,8 +6,10 @@ what an earlier cycle left out, of each the most salient first. In order of prec
 of what is taken, and what is more than a share, stay out; then floors bring in what is too rare, in
 place of the last.
 
-What is left out: a near copy teaches nothing more once its like is trained, so it is filtered then,
-also where it is more than a share, or was left out before: a later cycle would train it.
+What is left out: a near copy teaches nothing more once its like is trained, so it waits on then,
+named as its copy, and no cycle takes it while its like stands consolidated; also where it is more
+than a share, or was left out before: a later cycle would train it. Where its like is erased, or
+given back, it may be trained.
 More of one prompt than a cycle takes is worth learning, and waits on; but the cycle that
 left it out takes it from the salience mass, or the mass of a flood would start cycle after cycle
 of `MIN_ALIKE` experiences, and the share would hold for each of them and not for what is learned.
@@ -90,6 +92,12 @@ class _ShareRule:
     words: str
     trait: Callable[[Traits], str | None]
     share: float
+
+
+def find_idle(pool: Sequence[Selectable], curated: Curated) -> tuple[Selectable, ...]:
+    """What counts towards the salience mass of a pool, and a cycle would leave out now."""
+    left_out = {each for rule in curated.left_out for each in rule.experience_ids}
+    return tuple(item for item in pool if item.is_counted and item.id in left_out)
 
 
 def pool_size(limit: int) -> int:

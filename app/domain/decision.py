@@ -31,7 +31,8 @@ class SleepState:
     Attributes:
         now: Aware UTC.
         local_time: The same instant as a wall clock at the instance's place shows it.
-        mass: Sum of `total` over buffered experiences that count.
+        mass: Sum of `total` over buffered experiences that a cycle would train: without near
+            copies, and without more of one prompt than it takes.
         count: How many those are.
         last_cycle_ended_at: End of the last cycle that came to its verdict: one that failed, or was
             cancelled, was no sleep.

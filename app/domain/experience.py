@@ -6,9 +6,9 @@ buffered -> claimed -> consolidated      held_out (by hash, 1 in 10; never train
 below_threshold   filtered(reason)   set_aside(reason)   erased (text removed, hash kept)
 
 `below_threshold` may be trained, and does not count towards the salience mass: too little salience,
-or more of one prompt than a cycle takes (`app.domain.curation`). `filtered` is never trained: what
-the collapse filter refused, or a near copy of what was. `set_aside` is what a cycle could not put
-before its model: the chat template refuses it, or it does not fit; another base model, or more
+more of one prompt than a cycle takes, or a near copy of what was trained (`app.domain.curation`).
+`filtered` is never trained: what the collapse filter refused. `set_aside` is what a cycle could not
+put before its model: the chat template refuses it, or it does not fit; another base model, or more
 room, gives it back.
 """
 

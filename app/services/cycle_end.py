@@ -248,7 +248,7 @@ def _settle_left_out(session: Session, cycle: SleepCycleRow) -> None:
         if left_out.rule == NEAR_COPIES:
             copies = dict(zip(ids, left_out.near_ids, strict=True))
             why = f"which cycle {cycle.number} trained"
-            statuses.filter_copies(session, copies, reason=why)
+            statuses.mark_copies(session, copies, reason=why)
         else:
             why = f"cycle {cycle.number} left it out: {left_out.text.partition(': ')[2]}"
             statuses.leave_out(session, ids, reason=why)

@@ -1,8 +1,15 @@
-"""Whether an instance should sleep now, and which instances should."""
+"""Whether an instance should sleep now, and which instances should.
+
+Mass and count are of what a cycle would train, so the texts of what waits must be compared. That
+takes up to 0.1 s for an instance, and most instances are looked at each minute for nothing: so the
+scheduler compares only where all else says that sleep is due, what was found is remembered for as
+long as nothing came or went, and a page of many instances compares no more than `MAX_COMPARED`.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cache
 from zoneinfo import ZoneInfo
@@ -10,16 +17,22 @@ from zoneinfo import ZoneInfo
 from sqlalchemy.orm import Session
 
 from app.db import checkpoints, instances, sleep_cycles
-from app.db.engine import Database, defaults_of
+from app.db.engine import Database, defaults_of, idle_memory_of
 from app.domain.checkpoint import Alias
 from app.domain.decision import SleepDecision, SleepState, decide
 from app.domain.experience import ExperienceStatus
 from app.domain.policy import Promotion
 from app.domain.progress import CycleStatus
+from app.domain.traits import CurationRules
 from app.services.instances import EffectiveInstance, effective, load_effective
+from app.services.planning import Glance, glance_within, idle_of
 
 ENDED_BY_A_VERDICT = (CycleStatus.SUCCEEDED, CycleStatus.REJECTED)
 """States whose end starts the waiting interval: what failed or was cancelled was no sleep."""
+
+MAX_COMPARED = 4096
+"""Experiences whose texts are read for one page of decisions; of the rest all that waits counts. As
+many as a cycle may take, some 0.4 s."""
 
 ENDED = (*ENDED_BY_A_VERDICT, CycleStatus.FAILED, CycleStatus.CANCELLED)
 
@@ -28,17 +41,22 @@ def list_due(db: Database, *, slugs: Collection[str] | None, now: datetime) -> l
     """Slugs of the instances that should sleep now; of these, or of all.
 
     The database finds those whose buffer is heavy enough, in one query, so that a hundred thousand
-    that sleep or idle cost next to nothing; the rules are then asked about the few. An instance
+    that sleep or idle cost next to nothing; the rules are then asked about the few, and texts are
+    compared of those alone that would sleep if all of it counted. An instance
     whose settings cannot be used is listed too: asking for its cycle says what is wrong with it.
     """
     with db.read() as session:
         rows = instances.list_heavy(session, slugs=slugs)
         heavy = [effective(session, row) for row in rows]
-        decisions = decide_many_within(session, heavy, now=now) if heavy else []
+        waiting = _look(session, heavy, now=now) if heavy else []
         return sorted(
-            instance.row.slug
-            for instance, decision in zip(heavy, decisions, strict=True)
-            if decision.is_due or instance.faults
+            each.instance.row.slug
+            for each in waiting
+            if each.instance.faults
+            or (
+                decide(each.state, each.instance.policy).is_due
+                and each.without_idle(session).is_due
+            )
         )
 
 
@@ -48,16 +66,79 @@ def get_decision(db: Database, slug: str, *, now: datetime) -> SleepDecision:
         return decide_within(session, load_effective(session, slug), now=now)
 
 
-def decide_within(session: Session, instance: EffectiveInstance, *, now: datetime) -> SleepDecision:
-    """The decision within a transaction of another service."""
-    (decision,) = decide_many_within(session, [instance], now=now)
-    return decision
+def decide_within(
+    session: Session,
+    instance: EffectiveInstance,
+    *,
+    now: datetime,
+    glance: Glance | None = None,
+) -> SleepDecision:
+    """The decision within a transaction of another service.
+
+    Args:
+        glance: At the pool as it is, by the instance's own limits; else one is taken.
+    """
+    (waiting,) = _look(session, [instance], now=now)
+    return waiting.without_idle(session, glance)
+
+
+def decide_at_most_within(
+    session: Session, instance: EffectiveInstance, *, now: datetime
+) -> SleepDecision:
+    """The decision as if all that waits were trained; no text is read, and due means perhaps."""
+    (waiting,) = _look(session, [instance], now=now)
+    return decide(waiting.state, instance.policy)
 
 
 def decide_many_within(
     session: Session, wanted: Sequence[EffectiveInstance], *, now: datetime
 ) -> list[SleepDecision]:
-    """The decisions on some instances, in their order; as many queries as for one.
+    """The decisions on some instances, in their order."""
+    left = MAX_COMPARED
+    found: list[SleepDecision] = []
+    for waiting in _look(session, wanted, now=now):
+        left -= 0 if waiting.is_remembered(session) else waiting.state.count
+        if left >= 0:
+            found.append(waiting.without_idle(session))
+        else:
+            found.append(decide(waiting.state, waiting.instance.policy))
+    return found
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Waiting:
+    """An instance, its state as if all that waits were trained, and what that depends on."""
+
+    instance: EffectiveInstance
+    state: SleepState
+    depends_on: tuple[object, ...]
+
+    def is_remembered(self, session: Session) -> bool:
+        """Whether the texts need not be read."""
+        known = idle_memory_of(session).get(self.instance.row.id)
+        return known is not None and known[0] == self.depends_on
+
+    def without_idle(self, session: Session, glance: Glance | None = None) -> SleepDecision:
+        """The decision on what would be trained."""
+        if not self.state.count or self.instance.faults:
+            return decide(self.state, self.instance.policy)
+        memory = idle_memory_of(session)
+        if not self.is_remembered(session):
+            seen = glance or glance_within(session, self.instance)
+            memory[self.instance.row.id] = (self.depends_on, idle_of(seen))
+        count, mass = memory[self.instance.row.id][1]
+        state = replace(
+            self.state,
+            count=max(0, self.state.count - count),
+            mass=round(max(0.0, self.state.mass - mass), 9),
+        )
+        return decide(state, self.instance.policy)
+
+
+def _look(
+    session: Session, wanted: Sequence[EffectiveInstance], *, now: datetime
+) -> list[_Waiting]:
+    """The states of some instances; as many queries as for one.
 
     Each base model among them is looked for once; a look at a directory, no file is read.
     """
@@ -72,7 +153,7 @@ def decide_many_within(
         checkpoints.alias_targets_by_instance(session, manual, Alias.CANDIDATE) if manual else {}
     )
     find_base_fault = cache(defaults_of(session).find_base_fault)
-    decisions: list[SleepDecision] = []
+    looked: list[_Waiting] = []
     for instance in wanted:
         buffered = totals[instance.row.id].get(ExperienceStatus.BUFFERED)
         last, newest = slept.get(instance.row.id), ended.get(instance.row.id)
@@ -93,5 +174,16 @@ def decide_many_within(
             last_failed_at=failed.last_at if failed else None,
             cancelled_at=newest.finished_at if newest and was_cancelled else None,
         )
-        decisions.append(decide(state, instance.policy))
-    return decisions
+        looked.append(
+            _Waiting(
+                instance=instance,
+                state=state,
+                depends_on=(
+                    CurationRules.of(instance.policy),
+                    instance.policy.min_salience,
+                    instance.policy.max_experiences,
+                    *((it.status, it.count, it.total) for it in totals[instance.row.id].values()),
+                ),
+            )
+        )
+    return looked

@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 
 from app.db import checkpoints, lineage, sleep_cycles, trainable
 from app.domain.checkpoint import Alias
-from app.domain.curation import Curated, curate
+from app.domain.curation import Curated, curate, find_idle
 from app.domain.curation import pool_size as curation_pool_size
 from app.domain.plan import CyclePlan
 from app.domain.policy import SleepPolicy
@@ -69,6 +69,12 @@ def glance_within(
         min_salience=instance.policy.min_salience if min_salience is None else min_salience,
         limit=max_experiences or instance.policy.max_experiences,
     )
+
+
+def idle_of(glance: Glance) -> tuple[int, float]:
+    """How much of what counts a cycle would leave out: count and mass."""
+    idle = find_idle(glance.pool, glance.curated)
+    return len(idle), sum(item.total for item in idle)
 
 
 def plan_within(

@@ -36,7 +36,7 @@ from app.errors import (
 )
 from app.services.cycle_end import end_cancelled
 from app.services.cycle_run import read_exchanges_within
-from app.services.decisions import decide_within
+from app.services.decisions import decide_at_most_within, decide_within
 from app.services.instances import EffectiveInstance, find_unusable, load_effective
 from app.services.planning import Glance, glance_within, plan_within
 
@@ -125,8 +125,8 @@ def request_cycle(db: Database, request: CycleRequest, *, now: datetime) -> Slee
         earlier = _find_earlier(session, instance, request)
         if earlier is not None:
             return earlier
-        decision = decide_within(session, instance, now=now)
-        refusal = _find_early_refusal(session, instance, request, decision)
+        at_most = decide_at_most_within(session, instance, now=now)
+        refusal = _find_early_refusal(session, instance, request, at_most)
         if refusal is not None:
             raise refusal
         glance = glance_within(
@@ -135,6 +135,9 @@ def request_cycle(db: Database, request: CycleRequest, *, now: datetime) -> Slee
             max_experiences=request.max_experiences,
             min_salience=request.min_salience,
         )
+        has_own_limits = (request.max_experiences, request.min_salience) != (None, None)
+        # Remembered, so that the transaction that writes compares no texts.
+        decide_within(session, instance, now=now, glance=None if has_own_limits else glance)
     with db.write() as session:
         cycle, _ = request_cycle_within(session, request, now=now, glance=glance)
         return cycle

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from app.errors import IdempotencyKeyReused, InvalidPolicy, SleepCycleActive, Sl
 from app.services import decisions, planning, sleep
 from app.services.ingest import Submission, ingest_many
 from app.services.instances import get_instance, put_instance
+from app.services.stats import collect_stats
 from tests.publishing import NOW, end, fill, report
 from tests.support import Reopen, make_exchange
 
@@ -134,9 +136,7 @@ def test_a_refused_cycle_takes_nothing_from_the_mass(db: Database, tmp_path: Pat
     assert mass(db) == pytest.approx(before)
 
 
-def test_near_copies_of_what_was_trained_are_filtered_and_name_it(
-    db: Database, tmp_path: Path
-) -> None:
+def test_near_copies_of_what_was_trained_wait_and_name_it(db: Database, tmp_path: Path) -> None:
     fill(db, range(30))
     copies(db, range(15))
     plan = sleep_now(db, tmp_path, after=2.5)
@@ -145,15 +145,17 @@ def test_near_copies_of_what_was_trained_are_filtered_and_name_it(
     assert set(found["near_ids"]) <= set(plan.experience_ids)
     near = dict(zip(found["experience_ids"], found["near_ids"], strict=True))
     for row in rows(db, found["experience_ids"]):
-        assert row.status == "filtered"
+        assert (row.status, row.near_copy_of) == ("below_threshold", near[row.id])
         assert row.reason == f"near copy of {near[row.id]}, which cycle 1 trained"
     assert mass(db) == pytest.approx(0, abs=1e-9)
 
 
 def numbers(db: Database, *statuses: str) -> set[str]:
-    """Of the exchanges that stand so; copies have one number."""
+    """Of the exchanges that stand so and are no copies of what was trained; copies have one."""
     with db.read() as session:
-        query = sa.select(ExperienceRow.response).where(ExperienceRow.status.in_(statuses))
+        query = sa.select(ExperienceRow.response).where(
+            ExperienceRow.status.in_(statuses), ExperienceRow.near_copy_of.is_(None)
+        )
         return {response.split()[5] for response in session.scalars(query)}
 
 
@@ -192,7 +194,84 @@ def test_near_copies_of_what_was_not_trained_after_all_wait(db: Database, tmp_pa
     end(db, tmp_path, cycle, report(2.5))
     statuses = {row.id: row.status for row in rows(db, found["experience_ids"])}
     for copy, like in zip(found["experience_ids"], found["near_ids"], strict=True):
-        assert statuses[copy] == ("buffered" if like == unlucky else "filtered")
+        assert statuses[copy] == ("buffered" if like == unlucky else "below_threshold")
+
+
+def one_pattern(db: Database, count: int) -> None:
+    """Different exchanges around one pattern of 64 words, each heavy enough."""
+    pattern = " ".join(f"word{n}" for n in range(64))
+    salience = dict.fromkeys(("surprise", "novelty", "arousal", "reward", "conflict"), 0.95)
+    items = [
+        Exchange(prompt=f"What of {n}?", response=f"{pattern} and now {n}.", salience=salience)
+        for n in range(count)
+    ]
+    for item in items:  # one at a time, since a batch would be filtered as a collapse
+        with db.write_driver() as connection:
+            connection.execute("UPDATE experiences SET response = response || ' x'")
+        ingest_many(db, [Submission(exchange=item)], now=NOW)
+    with db.write() as session:
+        session.execute(
+            sa.update(ExperienceRow)
+            .where(ExperienceRow.is_kept_out.is_(False))
+            .values(status="buffered", reason=None)
+        )
+
+
+def test_the_decision_counts_what_would_be_trained(db: Database) -> None:
+    one_pattern(db, 24)
+    with db.read() as session:
+        waiting = session.scalar(
+            sa.select(sa.func.count()).where(ExperienceRow.status == "buffered")
+        )
+    assert waiting is not None
+    assert waiting > 15
+    later = NOW + timedelta(days=1)
+    decision = decisions.get_decision(db, "default", now=later)
+    assert (decision.is_due, decision.count) == (False, 1)
+    assert decision.mass == pytest.approx(0.95)
+    assert decisions.list_due(db, slugs=None, now=later) == []
+    with pytest.raises(SleepNotDue, match="1 experiences, minimum 10"):
+        sleep.request_cycle(db, replace(REQUEST, is_forced=False), now=later)
+    preview = sleep.preview_cycle(db, REQUEST, now=later)
+    assert preview.decision.count == 1
+    assert len(left_out_by(preview.plan, "near_copies")["experience_ids"]) == waiting - 1
+    fill(db, range(60))
+    decision = decisions.get_decision(db, "default", now=later)
+    assert (decision.is_due, decision.count > 40) == (True, True)
+    assert decisions.list_due(db, slugs=None, now=later) == ["default"]
+    (seen,) = collect_stats(db, instance=None, now=later)
+    assert seen.decision == decision
+
+
+def test_a_copy_may_be_trained_when_its_like_is_erased(db: Database, tmp_path: Path) -> None:
+    fill(db, range(30))
+    copies(db, range(15))
+    plan = sleep_now(db, tmp_path, after=2.5)
+    found = left_out_by(plan, "near_copies")
+    copy, like = found["experience_ids"][0], found["near_ids"][0]
+    assert copy not in sleep.preview_cycle(db, REQUEST, now=NOW).plan.experience_ids
+    with db.write() as session:
+        session.execute(
+            sa.update(ExperienceRow).where(ExperienceRow.id == like).values(status="erased")
+        )
+    again = sleep.preview_cycle(db, REQUEST, now=NOW).plan
+    assert copy in (*again.experience_ids, *again.held_out_ids)
+
+
+def test_texts_are_compared_only_where_all_else_says_sleep_and_once(db: Database) -> None:
+    fill(db, range(60))
+    with statements_with_replies() as found:
+        assert decisions.list_due(db, slugs=None, now=NOW) == []  # a session is active
+        assert found == []
+        later = NOW + timedelta(days=1)
+        for _ in range(3):
+            assert decisions.list_due(db, slugs=None, now=later) == ["default"]
+            decisions.get_decision(db, "default", now=later)
+        assert len(found) == 1
+    fill(db, range(60, 61))
+    with statements_with_replies() as found:
+        decisions.get_decision(db, "default", now=later)
+        assert len(found) == 1
 
 
 def test_a_floor_brings_in_what_is_rare_and_the_plan_says_so(db: Database) -> None:

@@ -116,7 +116,10 @@ class ExperienceUseOut(BaseModel):
 
 
 class ExperienceOut(BaseModel):
-    """An experience as it is kept."""
+    """An experience as it is kept.
+
+    `near_copy_of`: what a cycle trained in its place; while that stands consolidated, it waits.
+    """
 
     id: str
     instance: str
@@ -138,6 +141,7 @@ class ExperienceOut(BaseModel):
     salience: SalienceOut
     scorer: str
     similarity: float
+    near_copy_of: str | None
     truncated: bool
     attempts: int
     content_sha256: str
