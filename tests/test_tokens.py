@@ -94,7 +94,7 @@ def test_first_token_says_that_tokens_are_demanded_now_and_what_to_set(
         "export SAGE_TOKEN=",
         "SleepClient(",
         'curl -H "Authorization: Bearer',
-        "may not ingest, operate, admin",
+        "may not ingest, report, operate, admin",
     ):
         assert words in said
     assert first.stdout.startswith("sage_")
