@@ -14,17 +14,27 @@ import pytest
 @contextmanager
 def small_disk(path: Path, *, megabytes: int, inodes: int = 1000) -> Iterator[Path]:
     """Mount a disk at an empty directory; only root may, so that others skip and say so."""
+    if not mount_disk(path, megabytes=megabytes, inodes=inodes):
+        pytest.skip(f"only root may mount a small disk (uid {os.geteuid()})")
+    try:
+        yield path
+    finally:
+        unmount_disk(path)
+
+
+def mount_disk(path: Path, *, megabytes: int, inodes: int) -> bool:
+    """Mount a disk at an empty directory; returns whether this user may."""
     path.mkdir()
     size = f"size={megabytes}m,nr_inodes={inodes}"
     mounted = subprocess.run(
         ["mount", "-t", "tmpfs", "-o", size, "tmpfs", str(path)], capture_output=True, check=False
     )
-    if mounted.returncode:
-        pytest.skip(f"only root may mount a small disk (uid {os.geteuid()})")
-    try:
-        yield path
-    finally:
-        subprocess.run(["umount", "--lazy", str(path)], check=True)
+    return mounted.returncode == 0
+
+
+def unmount_disk(path: Path) -> None:
+    """Take a mounted disk away, whoever still uses it."""
+    subprocess.run(["umount", "--lazy", str(path)], check=True)
 
 
 def make_read_only(path: Path) -> None:

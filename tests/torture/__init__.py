@@ -1,1 +1,1 @@
-"""Kills at random moments: `python -m tests.torture` (`make torture`)."""
+"""Kills and other faults at random moments: `python -m tests.torture` (`make torture`)."""

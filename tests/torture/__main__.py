@@ -1,6 +1,7 @@
 """Kill the daemon, its child, or both, hundreds of times at random moments, and look what is left.
 
-python -m tests.torture [--kills 300] [--rigs 2] [--seed N] [--model DIRECTORY | embedded]
+python -m tests.torture [--kills 300] [--rigs 2] [--seed N] [--faults second,full,...]
+                        [--model DIRECTORY | embedded]
 
 Without a model the trainer takes milliseconds (`tests.torture.child`); with one, cycles are real
 and a kill comes every few seconds. Ends with 1 where a promise did not hold.
@@ -15,10 +16,11 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from tests.torture.rig import QUICK_SETTINGS, Outcome, Rig
+from tests.torture.rig import FAULTS, ON_DEMAND, QUICK_SETTINGS, Outcome, Rig
 
 MODEL_SETTINGS = {
     **QUICK_SETTINGS,
@@ -35,6 +37,11 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=300)
     parser.add_argument("--rigs", type=int, default=2, help="data directories at a time")
     parser.add_argument("--seed", type=int, default=None)
+    parser.add_argument(
+        "--faults",
+        default=",".join(FAULTS),
+        help=f"what happens beside the kills, of {', '.join(FAULTS | ON_DEMAND)}",
+    )
     parser.add_argument("--model", help="a base model's directory, or: embedded")
     wanted = parser.parse_args()
     seed = random.SystemRandom().randrange(10**6) if wanted.seed is None else wanted.seed
@@ -43,7 +50,12 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="torture-") as directory:
         shares = [len(range(i, wanted.kills, wanted.rigs)) for i in range(wanted.rigs)]
         rigs = [
-            make_rig(Path(directory) / str(i), f"{seed}-{i}", wanted.model)
+            make_rig(
+                Path(directory) / str(i),
+                f"{seed}-{i}",
+                wanted.model,
+                [fault for fault in wanted.faults.split(",") if fault],
+            )
             for i in range(wanted.rigs)
         ]
         settle_seconds = 900.0 if wanted.model else 240.0
@@ -57,10 +69,10 @@ def main() -> int:
     return 1 if any(outcome.broken for outcome in outcomes) else 0
 
 
-def make_rig(directory: Path, seed: str, model: str | None) -> Rig:
+def make_rig(directory: Path, seed: str, model: str | None, faults: Sequence[str]) -> Rig:
     """A rig with the quick trainer, or with a real model."""
     if model is None:
-        return Rig(directory, seed=seed)
+        return Rig(directory, seed=seed, faults=faults)
     path = fetch_embedded() if model == "embedded" else Path(model)
     return Rig(
         directory,
@@ -68,6 +80,8 @@ def make_rig(directory: Path, seed: str, model: str | None) -> Rig:
         module="app",
         settings={**MODEL_SETTINGS, "SAGE_BASE_MODEL": str(path)},
         lull_seconds=(3.0, 25.0),
+        # The clock and the moment of a publication are those of this package's own processes.
+        faults=sorted({*faults} - {"full", "clock"}),
     )
 
 
@@ -92,6 +106,7 @@ def summary(outcomes: list[Outcome], seconds: float) -> str:
         f"consumed twice     {sum(o.consumed_twice for o in outcomes)}",
         f"half checkpoints   {sum(o.half_checkpoints for o in outcomes)}",
         f"manual steps       {sum(o.manual_steps for o in outcomes)}",
+        *(f"left out           {o.left_out}: only root may mount" for o in outcomes if o.left_out),
         f"anything broken    {sum(len(o.broken) for o in outcomes)}",
         f"slowest start      {max(o.slowest_start_seconds for o in outcomes):.1f} s",
         f"slowest SIGTERM    {max(o.slowest_drain_seconds for o in outcomes):.1f} s",

@@ -62,4 +62,5 @@ class QuickTrainer:
 
 if __name__ == "__main__":
     faults.obey()
+    faults.obey_clock()
     run_child(sys.argv[1], QuickTrainer)

@@ -1,8 +1,8 @@
 """Faults that happen inside a daemon or its child, at a moment that only they know.
 
 A rig orders one by a file in the directory that `TORTURE_FAULTS` names; who meets the moment takes
-the order away and lets it happen. Nothing of the program is replaced: its steps are seen by an
-audit hook of the interpreter.
+the order away and lets it happen. Of the program only the clock is
+replaced; its steps are seen by an audit hook of the interpreter.
 """
 
 from __future__ import annotations
@@ -10,9 +10,11 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from datetime import datetime, timedelta, tzinfo
 from pathlib import Path
 from typing import Any
 
+from app import clock
 from tests.small_disk import fill_up
 
 DIRECTORY_VARIABLE = "TORTURE_FAULTS"
@@ -23,6 +25,10 @@ holds the disk that is filled up."""
 
 KILL_AFTER_PUBLICATION = "kill-after-publication"
 """Once a checkpoint has its name and before it is registered."""
+
+
+CLOCK_AHEAD = "clock-ahead"
+"""As long as it stands, the wall clock is so many seconds ahead."""
 
 
 def order(directory: Path, fault: str, text: str = "") -> Path:
@@ -54,14 +60,36 @@ def obey() -> None:
     sys.addaudithook(watch)
 
 
+def obey_clock() -> None:
+    """Let the program's wall clock be ahead while a rig wants it; else it is the machine's."""
+    named = os.environ.get(DIRECTORY_VARIABLE)
+    if named is not None:
+        wanted = Path(named) / CLOCK_AHEAD
+
+        class Shifted(datetime):
+            """The machine's time, and what was ordered."""
+
+            @classmethod
+            def now(cls, tz: tzinfo | None = None) -> datetime:  # type: ignore[override]
+                """The instant that the program takes for the present one."""
+                try:
+                    ahead = float(wanted.read_text())
+                except (OSError, ValueError):
+                    ahead = 0.0
+                return datetime.now(tz) + timedelta(seconds=ahead)
+
+        clock.datetime = Shifted  # type: ignore[attr-defined]  # a clock that jumps is the fault
+
+
 def _is_published(path: Path) -> bool:
     return path.parent.parent.name == "checkpoints" and not path.parent.name.startswith(".")
 
 
 def _take(path: Path) -> str | None:
     """An order's text, which nobody else gets; None without one."""
-    if not path.exists():
+    try:
+        text = path.read_text()
+        path.unlink()
+    except FileNotFoundError:
         return None
-    text = path.read_text()
-    path.unlink(missing_ok=True)
     return text

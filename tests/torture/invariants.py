@@ -27,6 +27,7 @@ class Broken:
     half_checkpoints: list[str] = field(default_factory=list)
     aliases: list[str] = field(default_factory=list)
     database: list[str] = field(default_factory=list)
+    left_behind: list[str] = field(default_factory=list)
 
     @property
     def is_broken(self) -> bool:
@@ -60,6 +61,8 @@ def check(
     """
     broken = Broken()
     root = data_dir / "checkpoints"
+    # Nothing here is another database's, so what has no row is deleted, and never set aside.
+    broken.left_behind += [str(path) for path in (root / ".orphans").glob("*")]
     with closing(sqlite3.connect(f"file:{data_dir / 'sage-sleep.db'}?mode=ro", uri=True)) as db:
         db.execute("BEGIN")  # one state of everything
         _check_acknowledged(db, acknowledged, broken)

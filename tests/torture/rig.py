@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from tests.patience import pace, seconds_left
 from tests.support import free_port, run_command
 from tests.torture import invariants
 from tests.torture.traffic import INSTANCES, Traffic
+from tests.torture.trouble import WANTING_DISKS, Trouble, damage_pages
 
 START_SECONDS = 60.0
 CHILD_END_SECONDS = 10.0
@@ -31,9 +33,18 @@ CHILD_END_SECONDS = 10.0
 DRAIN_SECONDS = 10.0
 """What issue and README promise of SIGTERM."""
 
+DAMAGE_SECONDS = 5.0
+"""How long the daemon has for coming across a damaged page."""
+
 THOROUGH_EVERY = 10
-KINDS = ("daemon", "child", "both", "term", "starting")
-WEIGHTS = (3, 4, 2, 2, 1)
+KINDS = {"daemon": 3, "child": 4, "both": 2, "term": 2, "starting": 1}
+"""What is killed, and how often."""
+
+FAULTS = {"second": 1, "full": 2, "scratch": 1, "stopped": 1, "clock": 1}
+"""What happens between the kills, and how often; see `tests.torture.trouble`."""
+
+ON_DEMAND = {"corrupt": 1}
+"""What a person must put right: the rig does, as the guide says. Only where it is asked for."""
 
 QUICK_SETTINGS = {
     "SAGE_MASS_THRESHOLD": "1.5",
@@ -44,6 +55,8 @@ QUICK_SETTINGS = {
     "SAGE_IDLE_SECONDS": "0",
     "SAGE_SCHEDULER_INTERVAL_SECONDS": "0.5",
     "SAGE_PROBE_PROMPTS": "[]",
+    # Upkeep may run, since a clock that jumps brings it forward, and lets none of these go.
+    "SAGE_RETAIN_CHECKPOINTS": "0",
 }
 
 
@@ -52,6 +65,7 @@ class Outcome:
     """What came of a rig; `broken` names what did not hold, and the kill it followed."""
 
     kills: Counter[str] = field(default_factory=Counter)
+    left_out: str = ""
     broken: list[str] = field(default_factory=list)
     lost: int = 0
     consumed_twice: int = 0
@@ -70,6 +84,7 @@ class Rig:
     Args:
         module: Run with `python -m` as the daemon.
         lull_seconds: Least and most time between two kills.
+        faults: Which of `FAULTS` and `ON_DEMAND` happen; those that want a disk, only for root.
     """
 
     def __init__(
@@ -80,6 +95,7 @@ class Rig:
         module: str = "tests.torture.daemon",
         settings: Mapping[str, str] = QUICK_SETTINGS,
         lull_seconds: tuple[float, float] = (0.0, 1.5),
+        faults: Collection[str] = tuple(FAULTS),
     ) -> None:
         self._data_dir = data_dir
         self._draw = random.Random(seed)  # noqa: S311  # a seeded draw, no secret
@@ -94,14 +110,22 @@ class Rig:
             "SAGE_CHILD_NICENESS": "0",
             **settings,
         }
-        self._log_path = data_dir / "daemon.log"
+        self._log_path = data_dir.with_name(f"{data_dir.name}.log")
+        self._trouble = Trouble(data_dir, self._environment)
+        self._weights = KINDS | {kind: (FAULTS | ON_DEMAND)[kind] for kind in faults}
         self._traffic = Traffic(self._url, seed=seed)
         self._daemon: subprocess.Popen[bytes] | None = None
         self.outcome = Outcome()
 
     def run(self, kills: int, *, settle_seconds: float = 240.0) -> Outcome:
         """Kill so often, then let everything come to rest and look at it all once more."""
-        self._data_dir.mkdir(parents=True, exist_ok=True)
+        with self._trouble.disks() as has_disks:
+            if not has_disks:
+                self.outcome.left_out = ", ".join(sorted(WANTING_DISKS & set(self._weights)))
+                self._weights = {k: w for k, w in self._weights.items() if k not in WANTING_DISKS}
+            return self._run(kills, settle_seconds)
+
+    def _run(self, kills: int, settle_seconds: float) -> Outcome:
         run_command("migrate", environment={"SAGE_DATA_DIR": str(self._data_dir)})
         try:
             self._torture(kills, settle_seconds)
@@ -120,8 +144,13 @@ class Rig:
         self._traffic.start()
         try:
             for number in range(1, kills + 1):
-                kind = self._draw.choices(KINDS, WEIGHTS)[0]
-                self._kill(kind, number)
+                kind = self._draw.choices([*self._weights], [*self._weights.values()])[0]
+                if kind == "corrupt":
+                    self._corrupt(number)
+                elif kind in FAULTS:
+                    self._let_happen(kind, number)
+                else:
+                    self._kill(kind, number)
                 self.outcome.kills[kind] += 1
         finally:
             self._traffic.stop()
@@ -163,6 +192,53 @@ class Rig:
         self._start()
         what = f"kill {number} ({kind})"
         self._check(what, names, is_thorough=number % THOROUGH_EVERY == 0)
+
+    def _let_happen(self, kind: str, number: int) -> None:
+        """One fault that passes again by itself, beside a daemon that lives through it."""
+        time.sleep(self._draw.uniform(*self._lull_seconds))
+        what = f"kill {number} ({kind})"
+        found = self._trouble.happen(kind, self._draw, children=self._children)
+        if found:
+            self._break(f"{what}: {found}")
+        if self._running().poll() is not None:
+            self._break(f"{what}: the daemon died of it")
+            self._start()
+        self._check(what, set(), is_thorough=False)
+
+    def _corrupt(self, number: int) -> None:
+        """Damage the database under posts: once that is seen none is acknowledged; then restore.
+
+        What was acknowledged since the backup went with the database, as the guide says.
+        """
+        what = f"kill {number} (corrupt)"
+        kept = dict(self._traffic.acknowledged)
+        backup = self._data_dir.with_name(f"{self._data_dir.name}-backup-{number}")
+        own = {"SAGE_DATA_DIR": str(self._data_dir)}
+        run_command("backup", "--copy", str(backup), environment=own)
+        damage_pages(self._data_dir / "sage-sleep.db", self._draw)
+        if self._is_damage_seen():
+            time.sleep(1.0)  # what was under way when it was seen
+            before = len(self._traffic.acknowledged)
+            time.sleep(2.0)
+            if len(self._traffic.acknowledged) > before:
+                self._break(f"{what}: posts are acknowledged although the database is damaged")
+        self._end_daemon(signal.SIGKILL)
+        self._demand_no_children(what)
+        self._traffic.acknowledged = kept
+        run_command("restore", "--replace", str(backup), environment=own)
+        for aside in (backup, *self._data_dir.glob("replaced-*")):
+            shutil.rmtree(aside)
+        self._start()
+        self._check(what, set(), is_thorough=True)
+
+    def _is_damage_seen(self) -> bool:
+        deadline = time.monotonic() + DAMAGE_SECONDS
+        while time.monotonic() < deadline:
+            answer = httpx.get(f"{self._url}/readyz", timeout=30)
+            if "damaged" in answer.json()["checks"]["database"]:
+                return True
+            time.sleep(0.1)
+        return False
 
     def _running(self) -> subprocess.Popen[bytes]:
         assert self._daemon is not None
