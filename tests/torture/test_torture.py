@@ -11,7 +11,7 @@ from tests.torture.rig import Rig
 
 pytestmark = pytest.mark.timeout(900)
 
-KILLS = 15
+KILLS = 12
 
 
 def test_kills_lose_nothing_and_consume_nothing_twice(tmp_path: Path) -> None:
