@@ -92,5 +92,9 @@ def _all() -> None:
     """Before any command: what it writes is for its owner alone, since it may be conversation.
 
     Directories get 0700 and files 0600; children inherit it. What is there already stays as it is.
+    What it logs goes to stderr, away from its answer; those that serve set up their own.
     """
+    from app.log import configure_logging  # noqa: PLC0415
+
+    configure_logging(level="warning")
     os.umask(os.umask(PRIVATE_UMASK) | PRIVATE_UMASK)

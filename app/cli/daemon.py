@@ -187,9 +187,11 @@ def _create_database(settings: Settings) -> None:
     path = Database(settings.effective_database_url, settings.instance_defaults()).path
     if path is None or path.exists():
         return
-    if settings.checkpoints_dir.is_dir() and any(settings.checkpoints_dir.iterdir()):
+    root = settings.checkpoints_dir
+    # What begins with a dot is the daemon's own mark, and no instance's.
+    if root.is_dir() and any(not held.name.startswith(".") for held in root.iterdir()):
         raise DatabaseNotMigrated(
-            f"{path} is not there, and {settings.checkpoints_dir} holds checkpoints of a database: "
+            f"{path} is not there, and {root} holds checkpoints of a database: "
             "mount it, set SAGE_DATABASE_URL, or restore a backup (`sage-sleep restore`). "
             "`sage-sleep migrate` begins with an empty one."
         )
