@@ -17,13 +17,14 @@ from zoneinfo import ZoneInfo
 from sqlalchemy.orm import Session
 
 from app.db import checkpoints, instances, sleep_cycles
-from app.db.engine import Database, defaults_of, idle_memory_of
+from app.db.engine import Database, defaults_of, idle_memory_of, translated_errors
 from app.domain.checkpoint import Alias
 from app.domain.decision import SleepDecision, SleepState, decide
 from app.domain.experience import ExperienceStatus
 from app.domain.policy import Promotion
 from app.domain.progress import CycleStatus
 from app.domain.traits import CurationRules
+from app.errors import DatabaseCorrupt
 from app.services.instances import EffectiveInstance, effective, load_effective
 from app.services.planning import Glance, glance_within, idle_of
 
@@ -124,7 +125,11 @@ class _Waiting:
             return decide(self.state, self.instance.policy)
         memory = idle_memory_of(session)
         if not self.is_remembered(session):
-            seen = glance or glance_within(session, self.instance)
+            try:
+                with translated_errors():
+                    seen = glance or glance_within(session, self.instance)
+            except DatabaseCorrupt:  # of all that can still be read, something is said
+                return decide(self.state, self.instance.policy)
             memory[self.instance.row.id] = (self.depends_on, idle_of(seen))
         count, mass = memory[self.instance.row.id][1]
         state = replace(

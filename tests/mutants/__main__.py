@@ -29,6 +29,7 @@ EQUIVALENT = Path(__file__).with_name("equivalent.toml")
 
 RULES: dict[str, tuple[str, ...]] = {
     "salience": ("salience",),
+    "surprise": ("surprise", "salience"),
     "collapse": ("collapse",),
     "gate": ("gate",),
     "decision": ("decision",),

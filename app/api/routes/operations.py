@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from http import HTTPStatus
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
 
 from app.api.answers.instances import instance_stats_out
-from app.api.daemon import DaemonDep
+from app.api.daemon import Daemon, DaemonDep
 from app.api.guards.access import AccessDep, GuardedRoute
 from app.api.parameters import Cursor, Limit, Now
 from app.api.problems import problem_responses
 from app.api.schemas import HealthOut, ReadyOut, StatsOut
+from app.errors import DatabaseUnavailable
 from app.services import clock_trust, readiness, stats
 
 router = APIRouter(tags=["operations"], route_class=GuardedRoute)
@@ -49,11 +51,19 @@ def get_stats(
         started_at=daemon.started_at,
         uptime_seconds=(now - daemon.started_at).total_seconds(),
         refuses_writes=daemon.db.refusal,
-        clock_doubt=clock_trust.find_doubt(daemon.db, now=now),
+        clock_doubt=_find_clock_doubt(daemon, now),
         instances=[instance_stats_out(item) for item in found],
         has_more=has_more,
         next=found[-1].instance if has_more else None,
     )
+
+
+def _find_clock_doubt(daemon: Daemon, now: datetime) -> str | None:
+    """What the database is damaged in is no reason to say nothing of all the rest."""
+    try:
+        return clock_trust.find_doubt(daemon.db, now=now)
+    except DatabaseUnavailable:
+        return None
 
 
 @router.get("/healthz")

@@ -9,7 +9,8 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from app.db.engine import Database
-from tests.publishing import publish
+from app.services.instances import put_instance
+from tests.publishing import NOW, publish
 from tests.support import RunningDaemon, StartDaemon, make_exchange, run_command
 
 
@@ -66,9 +67,10 @@ def test_cycles_tell_what_they_came_to(
 
 @pytest.mark.daemon(require_tokens="true")
 def test_bound_token_reads_its_own_instances_and_no_totals(
-    daemon: RunningDaemon, data_dir: Path
+    daemon: RunningDaemon, db: Database, data_dir: Path
 ) -> None:
     environment = {"SAGE_DATA_DIR": str(data_dir)}
+    put_instance(db, "own", {}, now=NOW)
     made = run_command(
         "tokens", "create", "p", "--scope", "read", "-i", "own", "--json", environment=environment
     )
