@@ -152,6 +152,7 @@ class Rig:
                 else:
                     self._kill(kind, number)
                 self.outcome.kills[kind] += 1
+            self._await_success(settle_seconds)
         finally:
             self._traffic.stop()
         self._settle(settle_seconds)
@@ -316,6 +317,15 @@ class Rig:
         self.outcome.slowest_child_end_seconds = max(self.outcome.slowest_child_end_seconds, taken)
         if alive or (at_once and taken > pace()):
             self._break(f"{what}: the child outlived the daemon")
+
+    def _await_success(self, timeout_seconds: float) -> None:
+        """Few kills may leave no cycle its time; left alone, one must succeed."""
+        deadline = time.monotonic() + timeout_seconds * pace()
+        while not invariants.count_cycles(self._data_dir)["succeeded"]:
+            if time.monotonic() > deadline:
+                self._break("no cycle ever succeeded")
+                return
+            time.sleep(0.3)
 
     def _settle(self, timeout_seconds: float) -> None:
         """Wait until every cycle that was queued or running has ended; others may have begun."""
