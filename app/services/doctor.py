@@ -1,4 +1,4 @@
-"""Looking for what is wrong with a data directory, and mending what can be mended safely.
+"""What is wrong with a data directory, and mending it; long, for it is many short looks.
 
 Nothing is deleted that is not a leftover, no text and no checkpoint is touched, and an alias moves
 only away from files that are gone. Each look is a generator, so that the next still happens when

@@ -1,4 +1,4 @@
-"""Ingest: exchanges are scored, filtered, told from duplicates and kept, in short transactions.
+"""Ingest: exchanges are scored, filtered and kept; long, for it is one transaction's way.
 
 Scoring reads the instance's recent responses and known words inside the same write transaction
 that stores the result, so two sessions posting at once are scored one after the other, and a

@@ -196,6 +196,8 @@ def request_rebuild(
     request = CycleRequest(
         instance=slug, trigger=Trigger.REBUILD, is_forced=True, idempotency_key=idempotency_key
     )
+    with db.read() as session:  # remembered, so that the transaction that writes compares no texts
+        decide_within(session, load_effective(session, slug), now=now)
     with db.write() as session:
         cycle, is_new = request_cycle_within(session, request, now=now)
         if is_new:

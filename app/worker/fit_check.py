@@ -23,7 +23,11 @@ FIT_COMMAND = (sys.executable, "-P", "-m", "app", "check-fit")
 """Reads a question on its standard input and writes an answer."""
 
 TIMEOUT_SECONDS = 60.0
-"""For the place in line, and then for the answer; 3 to 6 s for 256 exchanges on 2 cores."""
+"""For the answer; 3 to 6 s for 256 exchanges on 2 cores."""
+
+MAX_WAITING = 4
+"""Dry runs at a time, the one that is looked at among them. Each holds a thread, and one of the few
+places for changes: more would keep people from changing anything."""
 
 _log = get_logger(__name__)
 
@@ -41,16 +45,18 @@ class FitCheck:
     ) -> None:
         self._command = command
         self._environment = environment
+        self._places = threading.BoundedSemaphore(MAX_WAITING)
         self._turn = threading.Lock()
 
     def ask(self, question: FitQuestion) -> FitAnswer:
         """Ask, and wait for the answer; what keeps it from coming is the answer, too."""
-        if not self._turn.acquire(timeout=TIMEOUT_SECONDS):
+        if not self._places.acquire(blocking=False):
             return _unknown("other dry runs are being looked at; ask again")
         try:
-            return self._ask(question)
+            with self._turn:
+                return self._ask(question)
         finally:
-            self._turn.release()
+            self._places.release()
 
     def _ask(self, question: FitQuestion) -> FitAnswer:
         try:
