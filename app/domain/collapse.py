@@ -7,6 +7,7 @@ apart before salience counts. Pure: the caller passes the instance's earlier res
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -134,13 +135,18 @@ def _is_error_text(said: str) -> bool:
     return whole is not None and _ERROR_BEGINS.match(whole["text"]) is not None
 
 
+def _is_seen(character: str) -> bool:
+    """Whether a character shows: no space, no control character and no invisible mark."""
+    return unicodedata.category(character) not in {"Zs", "Zl", "Zp", "Cc", "Cf", "Cs"}
+
+
 def _says_nothing(parts: ReplyParts) -> str | None:
     """Why a reply is none at all, or None."""
     if parts.is_unfinished:
         return f"unfinished_thinking: {parts.opening} is opened and never closed"
     if is_all_control_tokens(parts.said):
         return "control_tokens: the reply is nothing but control tokens of a chat template"
-    if not parts.said.strip():
+    if not any(_is_seen(character) for character in parts.said):
         return "nothing_said: the reply is reasoning or tool calls alone, without an answer"
     if _is_error_text(parts.said):
         return "error_text: the reply is an error message, not an answer"

@@ -134,3 +134,17 @@ def test_jaccard_is_what_both_have_of_what_any_has(
     both, any_of_them = first & second, first | second
     expected = len(both) / len(any_of_them) if any_of_them else 0.0
     assert jaccard(first, second) == jaccard(second, first) == expected
+
+
+@pytest.mark.parametrize(
+    "response", ["\u200b\u200b", "\ufeff \u2060", "\x01\x02", "<think>We.</think>\u200d"]
+)
+def test_reply_of_nothing_that_shows_is_filtered(response: str) -> None:
+    finding = find_collapse(response, [])
+    assert finding.is_filtered
+    assert str(finding.reason).startswith("nothing_said: ")
+
+
+@pytest.mark.parametrize("response", ["?", "😀", "7", "\u200bja", "\ue000", "\U0001fffd"])
+def test_reply_of_one_sign_that_shows_is_none_of_these(response: str) -> None:
+    assert not str(find_collapse(response, []).reason).startswith("nothing_said")
