@@ -84,8 +84,8 @@ test: check  ## All checks and all tests, on two cores; the fast ones first, wit
 	$(BIN)/coverage report
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(FAST:%=--ignore=%)
 
-torture: $(STAMP)  ## Kill daemon and child 300 times, beside other faults, and 10 times in real cycles.
-	$(BIN)/python -m tests.torture --kills 300
+torture: $(STAMP)  ## Kill daemon and child 1,000 times, beside other faults, and 10 times in real cycles; an hour.
+	$(BIN)/python -m tests.torture --kills 1000
 	$(BIN)/python -m tests.torture --kills 10 --rigs 1 --model embedded
 
 fuzz-api: $(STAMP)  ## Ask a daemon all that its OpenAPI document allows, and what it forbids.

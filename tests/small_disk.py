@@ -43,9 +43,9 @@ def make_read_only(path: Path) -> None:
 
 
 def fill_up(path: Path) -> Path:
-    """Leave no byte free; deleting the file that is returned frees all."""
+    """Leave no byte free; deleting the file that is returned frees all. May be called again."""
     filler = path / "filler"
-    with filler.open("wb", buffering=0) as file:
+    with filler.open("ab", buffering=0) as file:
         for size in (1 << 20, 1 << 12, 1):
             try:
                 while True:

@@ -1,6 +1,6 @@
 """Kill the daemon, its child, or both, hundreds of times at random moments, and look what is left.
 
-python -m tests.torture [--kills 300] [--rigs 2] [--seed N] [--faults second,full,...]
+python -m tests.torture [--kills 1000] [--rigs 2] [--seed N] [--faults second,full,...]
                         [--model DIRECTORY | embedded]
 
 Without a model the trainer takes milliseconds (`tests.torture.child`); with one, cycles are real
@@ -20,7 +20,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from tests.torture.rig import FAULTS, ON_DEMAND, QUICK_SETTINGS, Outcome, Rig
+from tests.torture.rig import FAULTS, QUICK_SETTINGS, Outcome, Rig
 
 MODEL_SETTINGS = {
     **QUICK_SETTINGS,
@@ -34,13 +34,13 @@ MODEL_SETTINGS = {
 def main() -> int:
     """Run what the arguments ask for; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--kills", type=int, default=300)
+    parser.add_argument("--kills", type=int, default=1000)
     parser.add_argument("--rigs", type=int, default=2, help="data directories at a time")
     parser.add_argument("--seed", type=int, default=None)
     parser.add_argument(
         "--faults",
         default=",".join(FAULTS),
-        help=f"what happens beside the kills, of {', '.join(FAULTS | ON_DEMAND)}",
+        help=f"what happens beside the kills, of {', '.join(FAULTS)}",
     )
     parser.add_argument("--model", help="a base model's directory, or: embedded")
     wanted = parser.parse_args()
@@ -97,14 +97,18 @@ def summary(outcomes: list[Outcome], seconds: float) -> str:
     """What a person wants to know of it."""
     kills: Counter[str] = sum((outcome.kills for outcome in outcomes), Counter())
     cycles: Counter[str] = sum((outcome.cycles for outcome in outcomes), Counter())
+    struck: Counter[str] = sum((outcome.struck for outcome in outcomes), Counter())
     lines = [
         f"kills              {kills.total()}: "
         + ", ".join(f"{count} {kind}" for kind, count in sorted(kills.items())),
+        "struck             " + ", ".join(f"{n} {what}" for what, n in sorted(struck.items())),
         "cycles             " + ", ".join(f"{n} {status}" for status, n in sorted(cycles.items())),
         f"acknowledged       {sum(o.acknowledged for o in outcomes)}",
+        f"doubled            {sum(o.doubled for o in outcomes)}",
         f"lost               {sum(o.lost for o in outcomes)}",
         f"consumed twice     {sum(o.consumed_twice for o in outcomes)}",
         f"half checkpoints   {sum(o.half_checkpoints for o in outcomes)}",
+        f"left behind        {sum(o.left_behind for o in outcomes)}",
         f"manual steps       {sum(o.manual_steps for o in outcomes)}",
         *(f"left out           {o.left_out}: only root may mount" for o in outcomes if o.left_out),
         f"anything broken    {sum(len(o.broken) for o in outcomes)}",

@@ -1,18 +1,23 @@
 """Faults that happen inside a daemon or its child, at a moment that only they know.
 
 A rig orders one by a file in the directory that `TORTURE_FAULTS` names; who meets the moment takes
-the order away and lets it happen. Of the program only the clock is
-replaced; its steps are seen by an audit hook of the interpreter.
+the order away and lets it happen. Of the program only the clock is replaced, and the scheduler's
+with it; its steps are seen by an audit hook of the interpreter.
 """
 
 from __future__ import annotations
 
 import os
 import signal
+import sqlite3
 import sys
+from contextlib import closing, suppress
 from datetime import datetime, timedelta, tzinfo
 from pathlib import Path
 from typing import Any
+
+import apscheduler.executors.base
+import apscheduler.schedulers.base
 
 from app import clock
 from tests.small_disk import fill_up
@@ -48,7 +53,7 @@ def obey() -> None:
     def watch(event: str, arguments: tuple[Any, ...]) -> None:
         if event == "os.rename" and _is_published(Path(os.fsdecode(arguments[1]))):
             if (disk := _take(directory / FULL_AT_PUBLICATION)) is not None:
-                fill_up(Path(disk))
+                _fill_up(Path(disk))
         elif (
             event == "open"
             and isinstance(arguments[0], str)
@@ -78,7 +83,16 @@ def obey_clock() -> None:
                     ahead = 0.0
                 return datetime.now(tz) + timedelta(seconds=ahead)
 
-        clock.datetime = Shifted  # type: ignore[attr-defined]  # a clock that jumps is the fault
+        for reader in (clock, apscheduler.schedulers.base, apscheduler.executors.base):
+            vars(reader)["datetime"] = Shifted  # a clock that jumps is the fault
+
+
+def _fill_up(data_dir: Path) -> None:
+    """Leave no room, nor in the database's log, which would take the registration as well."""
+    fill_up(data_dir)
+    with suppress(sqlite3.Error), closing(sqlite3.connect(data_dir / "sage-sleep.db")) as db:
+        db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    fill_up(data_dir)
 
 
 def _is_published(path: Path) -> bool:

@@ -22,6 +22,7 @@ class Broken:
     """What did not hold, by promise; all empty is well."""
 
     lost: list[str] = field(default_factory=list)
+    doubled: list[str] = field(default_factory=list)
     consumed_twice: list[str] = field(default_factory=list)
     astray: list[str] = field(default_factory=list)
     half_checkpoints: list[str] = field(default_factory=list)
@@ -63,7 +64,7 @@ def check(
     root = data_dir / "checkpoints"
     # Nothing here is another database's, so what has no row is deleted, and never set aside.
     broken.left_behind += [str(path) for path in (root / ".orphans").glob("*")]
-    with closing(sqlite3.connect(f"file:{data_dir / 'sage-sleep.db'}?mode=ro", uri=True)) as db:
+    with _opened(data_dir) as db:
         db.execute("BEGIN")  # one state of everything
         _check_acknowledged(db, acknowledged, broken)
         _check_consumption(db, broken)
@@ -76,10 +77,56 @@ def check(
     return broken
 
 
+def list_unregistered(data_dir: Path) -> set[str]:
+    """Names of published directories that no row knows."""
+    names = published_names(data_dir / "checkpoints")
+    with _opened(data_dir) as db:
+        return names - {row[0] for row in db.execute("SELECT name FROM checkpoints")}
+
+
+def list_left_behind(data_dir: Path, scratch: Path) -> list[str]:
+    """What lies about although no daemon runs and the last one ended by itself.
+
+    Args:
+        scratch: Where the daemon and its children had their temporary files.
+    """
+    active = active_cycles(data_dir)
+    left = [
+        *sorted(list_unregistered(data_dir)),
+        *(data_dir / "checkpoints").glob(".*/*"),
+        *(
+            path
+            for path in (data_dir / "snapshots").glob("*")
+            if not any(cycle_id in path.name for cycle_id in active)
+        ),
+        *data_dir.glob("*filler*"),
+        *scratch.iterdir(),
+    ]
+    return [str(path) for path in left]
+
+
+def count_ends(data_dir: Path) -> Counter[str]:
+    """How often a training process, or what it ran, ended of what."""
+    counted = """SELECT 'failed of ' || json_extract(error, '$.code'), count(*)
+        FROM sleep_cycles WHERE error IS NOT NULL GROUP BY 1
+        UNION ALL SELECT type, count(*) FROM events WHERE type IN
+        ('sleep_cycle.worker_stalled', 'sleep_cycle.worker_killed', 'sleep_cycle.worker_died',
+         'sleep_cycle.disk_full') GROUP BY 1"""
+    with _opened(data_dir) as db:
+        return Counter(dict(db.execute(counted).fetchall()))
+
+
+def _opened(data_dir: Path) -> closing[sqlite3.Connection]:
+    return closing(sqlite3.connect(f"file:{data_dir / 'sage-sleep.db'}?mode=ro", uri=True))
+
+
 def _check_acknowledged(
     db: sqlite3.Connection, acknowledged: Mapping[str, str], broken: Broken
 ) -> None:
-    stored = dict(db.execute("SELECT source_id, response FROM experiences"))
+    rows = db.execute("SELECT source_id, response FROM experiences").fetchall()
+    stored = dict(rows)
+    counts = Counter(source_id for source_id, _ in rows)
+    broken.doubled += [source_id for source_id, count in counts.items() if count > 1]
     broken.lost += [
         source_id for source_id, text in acknowledged.items() if stored.get(source_id) != text
     ]
@@ -144,14 +191,14 @@ def _check_aliases(db: sqlite3.Connection, broken: Broken) -> None:
 
 def active_cycles(data_dir: Path) -> set[str]:
     """Ids of the cycles that are queued or running, over all instances."""
-    with closing(sqlite3.connect(f"file:{data_dir / 'sage-sleep.db'}?mode=ro", uri=True)) as db:
+    with _opened(data_dir) as db:
         query = "SELECT id FROM sleep_cycles WHERE status IN ('queued', 'training', 'evaluating')"
         return {row[0] for row in db.execute(query)}
 
 
 def count_cycles(data_dir: Path) -> Counter[str]:
     """How many cycles ended as what, over all instances."""
-    with closing(sqlite3.connect(f"file:{data_dir / 'sage-sleep.db'}?mode=ro", uri=True)) as db:
+    with _opened(data_dir) as db:
         return Counter(
             dict(db.execute("SELECT status, count(*) FROM sleep_cycles GROUP BY status"))
         )

@@ -24,7 +24,7 @@ from tests.patience import pace, seconds_left
 from tests.support import free_port, run_command
 from tests.torture import invariants
 from tests.torture.traffic import INSTANCES, Traffic
-from tests.torture.trouble import WANTING_DISKS, Trouble, damage_pages
+from tests.torture.trouble import WANTING_DISKS, NotHeld, Trouble, damage_pages
 
 START_SECONDS = 60.0
 CHILD_END_SECONDS = 10.0
@@ -37,14 +37,15 @@ DAMAGE_SECONDS = 5.0
 """How long the daemon has for coming across a damaged page."""
 
 THOROUGH_EVERY = 10
+SAID_EVERY = 50
 KINDS = {"daemon": 3, "child": 4, "both": 2, "term": 2, "starting": 1}
 """What is killed, and how often."""
 
-FAULTS = {"second": 1, "full": 2, "scratch": 1, "stopped": 1, "clock": 1}
-"""What happens between the kills, and how often; see `tests.torture.trouble`."""
+FAULTS = {"second": 1, "full": 2, "scratch": 1, "stopped": 1, "clock": 1, "corrupt": 0.5}
+"""What happens between the kills, and how often; see `tests.torture.trouble`.
 
-ON_DEMAND = {"corrupt": 1}
-"""What a person must put right: the rig does, as the guide says. Only where it is asked for."""
+A corrupt page is what a person must put right: the rig does, as the guide says.
+"""
 
 QUICK_SETTINGS = {
     "SAGE_MASS_THRESHOLD": "1.5",
@@ -57,6 +58,8 @@ QUICK_SETTINGS = {
     "SAGE_PROBE_PROMPTS": "[]",
     # Upkeep may run, since a clock that jumps brings it forward, and lets none of these go.
     "SAGE_RETAIN_CHECKPOINTS": "0",
+    # By the clock that jumps ahead all that is no longer needed is older than that.
+    "SAGE_RETAIN_TEXT_DAYS": "30",
 }
 
 
@@ -65,9 +68,12 @@ class Outcome:
     """What came of a rig; `broken` names what did not hold, and the kill it followed."""
 
     kills: Counter[str] = field(default_factory=Counter)
+    struck: Counter[str] = field(default_factory=Counter)
     left_out: str = ""
     broken: list[str] = field(default_factory=list)
     lost: int = 0
+    doubled: int = 0
+    left_behind: int = 0
     consumed_twice: int = 0
     half_checkpoints: int = 0
     manual_steps: int = 0
@@ -84,7 +90,7 @@ class Rig:
     Args:
         module: Run with `python -m` as the daemon.
         lull_seconds: Least and most time between two kills.
-        faults: Which of `FAULTS` and `ON_DEMAND` happen; those that want a disk, only for root.
+        faults: Which of `FAULTS` happen; those that want a disk, only for root.
     """
 
     def __init__(
@@ -94,7 +100,7 @@ class Rig:
         seed: str,
         module: str = "tests.torture.daemon",
         settings: Mapping[str, str] = QUICK_SETTINGS,
-        lull_seconds: tuple[float, float] = (0.0, 1.5),
+        lull_seconds: tuple[float, float] = (0.0, 3.0),
         faults: Collection[str] = tuple(FAULTS),
     ) -> None:
         self._data_dir = data_dir
@@ -112,7 +118,7 @@ class Rig:
         }
         self._log_path = data_dir.with_name(f"{data_dir.name}.log")
         self._trouble = Trouble(data_dir, self._environment)
-        self._weights = KINDS | {kind: (FAULTS | ON_DEMAND)[kind] for kind in faults}
+        self._weights = KINDS | {kind: FAULTS[kind] for kind in faults}
         self._traffic = Traffic(self._url, seed=seed)
         self._daemon: subprocess.Popen[bytes] | None = None
         self.outcome = Outcome()
@@ -136,6 +142,9 @@ class Rig:
         self.outcome.broken += [f"answer: {found}" for found in self._traffic.unexpected]
         self.outcome.acknowledged = len(self._traffic.acknowledged)
         self.outcome.cycles = invariants.count_cycles(self._data_dir)
+        self.outcome.struck += self._trouble.struck + invariants.count_ends(self._data_dir)
+        doubted = self._log_path.read_text().count("upkeep.clock_doubted")
+        self.outcome.struck["old texts kept from a clock in doubt"] = doubted
         return self.outcome
 
     def _torture(self, kills: int, settle_seconds: float) -> None:
@@ -152,6 +161,10 @@ class Rig:
                 else:
                     self._kill(kind, number)
                 self.outcome.kills[kind] += 1
+                if number % SAID_EVERY == 0:
+                    print(
+                        f"{self._data_dir.name}: {number} of {kills}", file=sys.stderr, flush=True
+                    )
             self._await_success(settle_seconds)
         finally:
             self._traffic.stop()
@@ -161,6 +174,10 @@ class Rig:
         self._start()
         self._check("the end", names, is_thorough=True)
         self._end_daemon(signal.SIGTERM)
+        left = invariants.list_left_behind(self._data_dir, self._trouble.scratch)
+        self.outcome.left_behind += len(left)
+        if left:
+            self._break(f"left behind at the end: {left}")
 
     def _kill(self, kind: str, number: int) -> None:
         """One kill and, where the daemon went, its next start and the look at what is left."""
@@ -198,8 +215,9 @@ class Rig:
         """One fault that passes again by itself, beside a daemon that lives through it."""
         time.sleep(self._draw.uniform(*self._lull_seconds))
         what = f"kill {number} ({kind})"
-        found = self._trouble.happen(kind, self._draw, children=self._children)
-        if found:
+        try:
+            self._trouble.happen(kind, self._draw, children=self._children)
+        except NotHeld as found:
             self._break(f"{what}: {found}")
         if self._running().poll() is not None:
             self._break(f"{what}: the daemon died of it")
@@ -215,14 +233,18 @@ class Rig:
         kept = dict(self._traffic.acknowledged)
         backup = self._data_dir.with_name(f"{self._data_dir.name}-backup-{number}")
         own = {"SAGE_DATA_DIR": str(self._data_dir)}
-        run_command("backup", "--copy", str(backup), environment=own)
+        run_command("backup", str(backup), environment=own)
         damage_pages(self._data_dir / "sage-sleep.db", self._draw)
         if self._is_damage_seen():
+            self.outcome.struck["damage seen"] += 1
             time.sleep(1.0)  # what was under way when it was seen
-            before = len(self._traffic.acknowledged)
-            time.sleep(2.0)
-            if len(self._traffic.acknowledged) > before:
-                self._break(f"{what}: posts are acknowledged although the database is damaged")
+            self._demand_no_posts(what)
+            if self._draw.random() < 0.5:  # an init system starts it again, which mends nothing
+                self._end_daemon(signal.SIGKILL)
+                self._spawn()
+                self._demand_no_posts(f"{what}, started again")
+        else:
+            self.outcome.struck["damage not met"] += 1
         self._end_daemon(signal.SIGKILL)
         self._demand_no_children(what)
         self._traffic.acknowledged = kept
@@ -231,6 +253,12 @@ class Rig:
             shutil.rmtree(aside)
         self._start()
         self._check(what, set(), is_thorough=True)
+
+    def _demand_no_posts(self, what: str) -> None:
+        before = len(self._traffic.acknowledged)
+        time.sleep(3.0)
+        if len(self._traffic.acknowledged) > before:
+            self._break(f"{what}: posts are acknowledged although the database is damaged")
 
     def _is_damage_seen(self) -> bool:
         deadline = time.monotonic() + DAMAGE_SECONDS
@@ -344,6 +372,8 @@ class Rig:
             self._data_dir, acknowledged, published_before=names, is_thorough=is_thorough
         )
         self.outcome.lost = max(self.outcome.lost, len(found.lost))
+        self.outcome.doubled = max(self.outcome.doubled, len(found.doubled))
+        self.outcome.left_behind += len(found.left_behind)
         self.outcome.consumed_twice = max(self.outcome.consumed_twice, len(found.consumed_twice))
         self.outcome.half_checkpoints += len(found.half_checkpoints)
         if found.is_broken:
@@ -351,6 +381,9 @@ class Rig:
 
     def _break(self, what: str) -> None:
         self.outcome.broken.append(what[:2000])
+        print(
+            what[:2000], file=sys.stderr, flush=True
+        )  # at once: a long run is looked at meanwhile
 
 
 def _kill_process(process: psutil.Process) -> None:

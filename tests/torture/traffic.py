@@ -98,7 +98,9 @@ class Traffic:
                     continue
 
     def _operate_once(self, client: httpx.Client, draw: random.Random, instance: str) -> None:
-        match draw.choice(("sleep", "sleep", "sleep", "cancel", "promote", "rollback")):
+        # Most cycles must come to their end, or no kill meets one there.
+        wishes = {"sleep": 18, "promote": 6, "rollback": 4, "cancel": 1}
+        match draw.choices([*wishes], [*wishes.values()])[0]:
             case "sleep":
                 body = {"instance": instance, "force": True}
                 answer = client.post("/v1/sleep-cycles", json=body)
@@ -145,14 +147,15 @@ class Traffic:
 
 
 def make_post(draw: random.Random, source_id: str, *, instance: str) -> dict[str, Any]:
-    """A salient exchange unlike any other."""
+    """A salient exchange unlike any other; one in ten is a reply that the filter holds back."""
     words = ["".join(draw.choices(_SYLLABLES, k=3)) for _ in range(24)]
+    mark = "[" if draw.random() < 0.1 else ""
     return {
         "instance": instance,
         "source_id": source_id,
         "prompt": f"What did we learn about the {words[0]}?",
         "response": (
-            f"I notice that {' '.join(words[:12])} taught us something specifically about "
+            f"{mark}I notice that {' '.join(words[:12])} taught us something specifically about "
             f"{' '.join(words[12:])}. I feel curious: we understand together why it matters, and "
             f"I realize precisely what was a mistake ({source_id})."
         ),

@@ -1,7 +1,8 @@
 """What befalls a rig beside the kills: a second daemon, full disks, a stopped child, a wrong clock.
 
-Each passes again by itself, and returns in words what did not hold while it lasted; whether all is
-well afterwards is looked at as after a kill (`tests.torture.invariants`).
+Each passes again by itself. What did not hold while it lasted is raised in words (`NotHeld`), and
+how often a fault met what it was meant for is counted; whether all is well afterwards is looked at
+as after a kill (`tests.torture.invariants`).
 """
 
 from __future__ import annotations
@@ -9,21 +10,33 @@ from __future__ import annotations
 import random
 import signal
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, MutableMapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import psutil
 
+from app.worker.lock_watch import holds_write_lock
+from tests.patience import pace
 from tests.small_disk import fill_up, mount_disk, unmount_disk
 from tests.support import run_command
-from tests.torture import faults
+from tests.torture import faults, invariants
 
 WANTING_DISKS = frozenset({"full", "scratch"})
 DISK_MEGABYTES = 768
 SCRATCH_MEGABYTES = 2
-PUBLICATION_SECONDS = 4.0
+PUBLICATION_SECONDS = 6.0
 """How long a full disk waits for the next publication."""
+
+SWEPT_SECONDS = 20.0
+"""How long what was published and not registered may lie about, once there is room again."""
+
+IN_A_WRITE_SECONDS = 2.0
+"""How long a child is stopped and let go on until it stands within a write."""
+
+HELD_SECONDS = 8.0
+"""How long it stands there: longer than the supervisor bears, and than posts wait for the lock."""
 
 PAGE_BYTES = 4096
 AHEAD_SECONDS = 400 * 86400.0
@@ -31,19 +44,27 @@ AHEAD_SECONDS = 400 * 86400.0
 Children = Callable[[], Sequence[psutil.Process]]
 
 
+class NotHeld(Exception):
+    """A promise that a fault showed to be none."""
+
+
 class Trouble:
     """The faults of one data directory.
 
     Args:
         environment: The daemon's; what a fault needs to be felt is added to it.
+
+    Attributes:
+        struck: How often a fault met what it was meant for.
     """
 
     def __init__(self, data_dir: Path, environment: MutableMapping[str, str]) -> None:
         self._data_dir = data_dir
         self._environment = environment
         self._orders = data_dir.with_name(f"{data_dir.name}-orders")
-        self._scratch = data_dir.with_name(f"{data_dir.name}-scratch")
+        self.scratch = data_dir.with_name(f"{data_dir.name}-scratch")
         self._other = data_dir.with_name(f"{data_dir.name}-other")
+        self.struck: Counter[str] = Counter()
         environment[faults.DIRECTORY_VARIABLE] = str(self._orders)
 
     @contextmanager
@@ -55,36 +76,36 @@ class Trouble:
             has_disks = True
             for path, megabytes in (
                 (self._data_dir, DISK_MEGABYTES),
-                (self._scratch, SCRATCH_MEGABYTES),
+                (self.scratch, SCRATCH_MEGABYTES),
             ):
                 if mount_disk(path, megabytes=megabytes, inodes=100_000):
                     mounted.callback(unmount_disk, path)
                 else:
                     has_disks = False
-            scratch = str(self._scratch)
+            self.scratch.mkdir(exist_ok=True)
+            scratch = str(self.scratch)
             self._environment.update({"TMPDIR": scratch, "SQLITE_TMPDIR": scratch})
             yield has_disks
 
-    def happen(self, kind: str, draw: random.Random, *, children: Children) -> str | None:
-        """Let one fault begin and pass; returns what did not hold, or None."""
+    def happen(self, kind: str, draw: random.Random, *, children: Children) -> None:
+        """Let one fault begin and pass. Raises: NotHeld."""
         match kind:
             case "second":
-                return self._start_second()
+                self._start_second()
             case "full":
                 self._fill_at_publication(draw)
             case "scratch":
                 self._fill_scratch(draw)
             case "stopped":
-                _stop_for_a_while(children(), draw)
+                self._stop_for_a_while(children(), draw)
             case "clock":
                 ahead = faults.order(self._orders, faults.CLOCK_AHEAD, str(AHEAD_SECONDS))
-                time.sleep(draw.uniform(0.5, 3.0))
+                time.sleep(draw.uniform(1.0, 4.0))
                 ahead.unlink()
             case _:
                 raise ValueError(f"there is no fault {kind!r}")
-        return None
 
-    def _start_second(self) -> str | None:
+    def _start_second(self) -> None:
         environment = {
             **self._environment,
             "SAGE_DATA_DIR": str(self._other),
@@ -94,11 +115,14 @@ class Trouble:
         said = run_command("serve", environment=environment, check=False)
         words = " ".join(said.stderr.split())
         if said.returncode != 1 or "runs on the database" not in words:
-            return f"a second daemon ended with {said.returncode}: {words[-500:]}"
-        return None
+            raise NotHeld(f"a second daemon ended with {said.returncode}: {words[-500:]}")
+        self.struck["second daemon refused"] += 1
 
     def _fill_at_publication(self, draw: random.Random) -> None:
-        """Let the disk be full from the next publication on, for a moment."""
+        """Let the disk be full from the next publication on, for a moment.
+
+        What was published then has no row, and goes before the next cycle begins.
+        """
         disk = str(self._data_dir)
         waiting = faults.order(self._orders, faults.FULL_AT_PUBLICATION, disk)
         ends_at = time.monotonic() + PUBLICATION_SECONDS
@@ -107,13 +131,37 @@ class Trouble:
         try:
             waiting.unlink()
         except FileNotFoundError:
+            self.struck["full at a publication"] += 1
             time.sleep(draw.uniform(0.5, 2.5))  # it is full now, or about to be
         (self._data_dir / "filler").unlink(missing_ok=True)
+        published = invariants.list_unregistered(self._data_dir)
+        ends_at = time.monotonic() + SWEPT_SECONDS * pace()
+        while published := published & invariants.list_unregistered(self._data_dir):
+            if time.monotonic() > ends_at:
+                raise NotHeld(f"published, not registered and not deleted: {sorted(published)}")
+            time.sleep(0.1)
 
     def _fill_scratch(self, draw: random.Random) -> None:
-        filler = fill_up(self._scratch)
+        filler = fill_up(self.scratch)
         time.sleep(draw.uniform(0.5, 3.0))
         filler.unlink()
+
+    def _stop_for_a_while(self, children: Sequence[psutil.Process], draw: random.Random) -> None:
+        """Stop the child where it stands, in a write if it comes to one, then let it go on or die.
+
+        One that stands in a write keeps all posts waiting until the supervisor has ended it.
+        """
+        with suppress(psutil.NoSuchProcess):
+            held = [_stop_in_a_write(child, draw) for child in children]
+            if any(held):
+                self.struck["stopped in a write"] += 1
+                time.sleep(HELD_SECONDS)
+            else:
+                time.sleep(draw.uniform(0.2, 3.0))
+        end = signal.SIGCONT if draw.random() < 0.5 else signal.SIGKILL
+        for child in children:
+            with suppress(psutil.NoSuchProcess):
+                child.send_signal(end)
 
 
 def damage_pages(database: Path, draw: random.Random) -> None:
@@ -125,13 +173,16 @@ def damage_pages(database: Path, draw: random.Random) -> None:
             file.write(b"\xff" * PAGE_BYTES)
 
 
-def _stop_for_a_while(children: Sequence[psutil.Process], draw: random.Random) -> None:
-    """Stop the child where it stands, in a write perhaps, and let it go on, or kill it."""
-    with suppress(psutil.NoSuchProcess):
-        for child in children:
-            child.send_signal(signal.SIGSTOP)
-    time.sleep(draw.uniform(0.2, 3.0))
-    end = signal.SIGCONT if draw.random() < 0.5 else signal.SIGKILL
-    for child in children:
-        with suppress(psutil.NoSuchProcess):
-            child.send_signal(end)
+def _stop_in_a_write(child: psutil.Process, draw: random.Random) -> bool:
+    """Stop a process, again and again until it stands within a write; returns whether it does."""
+    ends_at = time.monotonic() + IN_A_WRITE_SECONDS
+    while True:
+        child.send_signal(signal.SIGSTOP)
+        while child.status() not in {psutil.STATUS_STOPPED, psutil.STATUS_ZOMBIE}:
+            time.sleep(0.001)
+        if holds_write_lock(child.pid):
+            return True
+        if time.monotonic() > ends_at:
+            return False
+        child.send_signal(signal.SIGCONT)
+        time.sleep(draw.uniform(0.0, 0.01))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -14,7 +14,7 @@ from app.clock import utc_now
 from app.db.engine import Database
 from app.services.file_guard import FileGuard
 from app.worker.clock_watch import MAX_DRIFT_SECONDS, ClockWatch
-from app.worker.scheduler import SleepScheduler
+from app.worker.scheduler import Every, SleepScheduler
 from app.worker.upkeep import DataPaths, Upkeep
 
 
@@ -35,6 +35,25 @@ def test_each_jump_is_told_once_and_by_its_size(jumps: list[float]) -> None:
         watch.look()
     wanted = [jump for jump in jumps if abs(jump) > MAX_DRIFT_SECONDS]
     assert told == pytest.approx(wanted, abs=1e-3)
+
+
+def test_a_clock_set_from_1970_makes_no_list_of_what_was_missed() -> None:
+    every = Every(seconds=30, timezone="UTC")
+    planned_at: datetime | None = datetime(1970, 1, 1, tzinfo=UTC)
+    now = datetime(2026, 1, 1, tzinfo=UTC)
+    due = 0
+    while planned_at is not None and planned_at <= now:
+        due += 1
+        planned_at = every.get_next_fire_time(planned_at, now)
+    assert due <= 2
+    assert planned_at == now + timedelta(seconds=30)
+
+
+def test_an_interval_that_missed_nothing_keeps_its_pace() -> None:
+    every = Every(seconds=30, timezone="UTC")
+    planned_at = datetime(2026, 1, 1, tzinfo=UTC)
+    late = planned_at + timedelta(seconds=2)
+    assert every.get_next_fire_time(planned_at, late) == planned_at + timedelta(seconds=30)
 
 
 def test_jobs_planned_by_the_old_clock_run_now(db: Database, data_dir: Path) -> None:
