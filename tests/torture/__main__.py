@@ -117,7 +117,7 @@ def summary(outcomes: list[Outcome], seconds: float) -> str:
         f"slowest child end  {max(o.slowest_child_end_seconds for o in outcomes):.1f} s",
         f"duration           {seconds:.0f} s",
     ]
-    return "\n".join([*(found for o in outcomes for found in o.broken), *lines])
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":

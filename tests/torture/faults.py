@@ -28,6 +28,9 @@ FULL_AT_PUBLICATION = "full-at-publication"
 """Before a checkpoint gets its name, so that it is published and cannot be registered; the order
 holds the disk that is filled up."""
 
+IS_FULL = "is-full"
+"""Said to the rig once the disk is."""
+
 KILL_AFTER_PUBLICATION = "kill-after-publication"
 """Once a checkpoint has its name and before it is registered."""
 
@@ -54,6 +57,7 @@ def obey() -> None:
         if event == "os.rename" and _is_published(Path(os.fsdecode(arguments[1]))):
             if (disk := _take(directory / FULL_AT_PUBLICATION)) is not None:
                 _fill_up(Path(disk))
+                order(directory, IS_FULL)
         elif (
             event == "open"
             and isinstance(arguments[0], str)

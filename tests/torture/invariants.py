@@ -8,13 +8,22 @@ from collections import Counter
 from collections.abc import Collection, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 
 from app.artifacts import directories
 from app.domain.checkpoint import CheckpointFile
+from app.domain.worker_end import DISK_FULL_EXIT
 from app.errors import ArtifactError
 
 MAX_ATTEMPTS = 3
+
+SAID_IN_LOG = {
+    "old texts kept from a clock in doubt": "upkeep.clock_doubted",
+    "training ended by a full disk": f'"exit_code": {DISK_FULL_EXIT}',
+    "training ended in a write": "worker.write_held",
+}
+"""What shows that a fault was felt, as the daemon logs it."""
 
 
 @dataclass
@@ -105,6 +114,14 @@ def list_left_behind(data_dir: Path, scratch: Path) -> list[str]:
     return [str(path) for path in left]
 
 
+def is_clock_seen_ahead(data_dir: Path) -> bool:
+    """Whether upkeep last looked at a clock that is ahead of the machine's."""
+    with _opened(data_dir) as db:
+        seen_at = db.execute("SELECT max(seen_at) FROM clock").fetchone()[0]
+    is_ahead: bool = seen_at is not None and datetime.fromisoformat(seen_at) > datetime.now(UTC)
+    return is_ahead
+
+
 def count_ends(data_dir: Path) -> Counter[str]:
     """How often a training process, or what it ran, ended of what."""
     counted = """SELECT 'failed of ' || json_extract(error, '$.code'), count(*)
@@ -114,6 +131,12 @@ def count_ends(data_dir: Path) -> Counter[str]:
          'sleep_cycle.disk_full') GROUP BY 1"""
     with _opened(data_dir) as db:
         return Counter(dict(db.execute(counted).fetchall()))
+
+
+def count_said(log_path: Path) -> Counter[str]:
+    """How often the daemon's log shows what."""
+    log = log_path.read_text()
+    return Counter({said: log.count(event) for said, event in SAID_IN_LOG.items() if event in log})
 
 
 def _opened(data_dir: Path) -> closing[sqlite3.Connection]:

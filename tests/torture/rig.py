@@ -139,12 +139,12 @@ class Rig:
             if self._daemon is not None:
                 self._daemon.kill()
                 self._daemon.wait()
-        self.outcome.broken += [f"answer: {found}" for found in self._traffic.unexpected]
+        for found in self._traffic.unexpected:
+            self._break(f"answer: {found}")
         self.outcome.acknowledged = len(self._traffic.acknowledged)
         self.outcome.cycles = invariants.count_cycles(self._data_dir)
         self.outcome.struck += self._trouble.struck + invariants.count_ends(self._data_dir)
-        doubted = self._log_path.read_text().count("upkeep.clock_doubted")
-        self.outcome.struck["old texts kept from a clock in doubt"] = doubted
+        self.outcome.struck += invariants.count_said(self._log_path)
         return self.outcome
 
     def _torture(self, kills: int, settle_seconds: float) -> None:

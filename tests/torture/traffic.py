@@ -149,7 +149,7 @@ class Traffic:
 def make_post(draw: random.Random, source_id: str, *, instance: str) -> dict[str, Any]:
     """A salient exchange unlike any other; one in ten is a reply that the filter holds back."""
     words = ["".join(draw.choices(_SYLLABLES, k=3)) for _ in range(24)]
-    mark = "[" if draw.random() < 0.1 else ""
+    mark = "[error] " if draw.random() < 0.1 else ""
     return {
         "instance": instance,
         "source_id": source_id,

@@ -32,8 +32,11 @@ PUBLICATION_SECONDS = 6.0
 SWEPT_SECONDS = 20.0
 """How long what was published and not registered may lie about, once there is room again."""
 
-IN_A_WRITE_SECONDS = 2.0
-"""How long a child is stopped and let go on until it stands within a write."""
+SEEN_SECONDS = 8.0
+"""How long a clock that is ahead waits for upkeep to look at it."""
+
+IN_A_WRITE_SECONDS = 8.0
+"""How long a child is waited for, stopped and let go on until it stands within a write."""
 
 HELD_SECONDS = 8.0
 """How long it stands there: longer than the supervisor bears, and than posts wait for the lock."""
@@ -93,15 +96,13 @@ class Trouble:
             case "second":
                 self._start_second()
             case "full":
-                self._fill_at_publication(draw)
+                self._fill_at_publication(draw, children)
             case "scratch":
                 self._fill_scratch(draw)
             case "stopped":
-                self._stop_for_a_while(children(), draw)
+                self._stop_for_a_while(children, draw)
             case "clock":
-                ahead = faults.order(self._orders, faults.CLOCK_AHEAD, str(AHEAD_SECONDS))
-                time.sleep(draw.uniform(1.0, 4.0))
-                ahead.unlink()
+                self._set_clock_ahead(draw)
             case _:
                 raise ValueError(f"there is no fault {kind!r}")
 
@@ -118,7 +119,7 @@ class Trouble:
             raise NotHeld(f"a second daemon ended with {said.returncode}: {words[-500:]}")
         self.struck["second daemon refused"] += 1
 
-    def _fill_at_publication(self, draw: random.Random) -> None:
+    def _fill_at_publication(self, draw: random.Random, children: Children) -> None:
         """Let the disk be full from the next publication on, for a moment.
 
         What was published then has no row, and goes before the next cycle begins.
@@ -131,8 +132,8 @@ class Trouble:
         try:
             waiting.unlink()
         except FileNotFoundError:
-            self.struck["full at a publication"] += 1
-            time.sleep(draw.uniform(0.5, 2.5))  # it is full now, or about to be
+            self._await_full(children)
+            time.sleep(draw.uniform(0.5, 2.5))
         (self._data_dir / "filler").unlink(missing_ok=True)
         published = invariants.list_unregistered(self._data_dir)
         ends_at = time.monotonic() + SWEPT_SECONDS * pace()
@@ -141,25 +142,49 @@ class Trouble:
                 raise NotHeld(f"published, not registered and not deleted: {sorted(published)}")
             time.sleep(0.1)
 
+    def _await_full(self, children: Children) -> None:
+        """Wait until the child that took the order has filled the disk, unless it ends."""
+        is_full = self._orders / faults.IS_FULL
+        while not is_full.exists() and children():
+            time.sleep(0.05)
+        if is_full.exists():
+            self.struck["full at a publication"] += 1
+            is_full.unlink()
+
+    def _set_clock_ahead(self, draw: random.Random) -> None:
+        """Let the clock be ahead until upkeep has looked at it and done what it then does."""
+        ahead = faults.order(self._orders, faults.CLOCK_AHEAD, str(AHEAD_SECONDS))
+        ends_at = time.monotonic() + SEEN_SECONDS
+        while time.monotonic() < ends_at:
+            if invariants.is_clock_seen_ahead(self._data_dir):
+                self.struck["clock ahead at upkeep"] += 1
+                break
+            time.sleep(0.1)
+        time.sleep(draw.uniform(0.5, 2.0))
+        ahead.unlink()
+
     def _fill_scratch(self, draw: random.Random) -> None:
         filler = fill_up(self.scratch)
         time.sleep(draw.uniform(0.5, 3.0))
         filler.unlink()
 
-    def _stop_for_a_while(self, children: Sequence[psutil.Process], draw: random.Random) -> None:
+    def _stop_for_a_while(self, children: Children, draw: random.Random) -> None:
         """Stop the child where it stands, in a write if it comes to one, then let it go on or die.
 
         One that stands in a write keeps all posts waiting until the supervisor has ended it.
         """
+        ends_at = time.monotonic() + IN_A_WRITE_SECONDS
+        while not (found := children()) and time.monotonic() < ends_at:
+            time.sleep(0.1)
         with suppress(psutil.NoSuchProcess):
-            held = [_stop_in_a_write(child, draw) for child in children]
+            held = [_stop_in_a_write(child, draw, ends_at=ends_at) for child in found]
             if any(held):
                 self.struck["stopped in a write"] += 1
                 time.sleep(HELD_SECONDS)
             else:
                 time.sleep(draw.uniform(0.2, 3.0))
         end = signal.SIGCONT if draw.random() < 0.5 else signal.SIGKILL
-        for child in children:
+        for child in found:
             with suppress(psutil.NoSuchProcess):
                 child.send_signal(end)
 
@@ -173,9 +198,8 @@ def damage_pages(database: Path, draw: random.Random) -> None:
             file.write(b"\xff" * PAGE_BYTES)
 
 
-def _stop_in_a_write(child: psutil.Process, draw: random.Random) -> bool:
+def _stop_in_a_write(child: psutil.Process, draw: random.Random, *, ends_at: float) -> bool:
     """Stop a process, again and again until it stands within a write; returns whether it does."""
-    ends_at = time.monotonic() + IN_A_WRITE_SECONDS
     while True:
         child.send_signal(signal.SIGSTOP)
         while child.status() not in {psutil.STATUS_STOPPED, psutil.STATUS_ZOMBIE}:
