@@ -33,7 +33,7 @@ from app.domain.declared import fields_of, with_fields
 from app.domain.gate import GatePolicy
 from app.domain.instance import EMBEDDED_MODEL_NAME, SAGE_SYSTEM_PROMPT, InstanceDefaults, ZoneName
 from app.domain.nearest import did_you_mean, nearest
-from app.domain.policy import SleepPolicy, lay_over_policy
+from app.domain.policy import SleepPolicy, check_reach, lay_over_policy
 from app.domain.presets import PRESET_FIELD, Preset, PresetName, lay_over
 from app.domain.recipe import Recipe
 from app.errors import InvalidPolicy
@@ -293,8 +293,21 @@ class Settings(BaseSettings):
         try:
             policy = self.instance_defaults().policy
             check_floors(policy.category_floors, policy.categories)
+            check_reach(self._set_of(SleepPolicy))
         except InvalidPolicy as error:
             raise ValueError(error.message) from error
+        if self.max_body_bytes > self.max_held_bytes:
+            raise ValueError(
+                f"max_held_bytes is {self.max_held_bytes} and max_body_bytes "
+                f"{self.max_body_bytes}: no body of that size is ever held. Raise the one, or "
+                "lower the other."
+            )
+        gate = self._set_of(GatePolicy, prefix=GATE_PREFIX)
+        if "broken_kl" in gate and gate["broken_kl"] < gate.get("general_kl", 0.0):
+            raise ValueError(
+                f"gate_broken_kl is {gate['broken_kl']} and gate_general_kl {gate['general_kl']}: "
+                "what may pass counts as broken. Raise the one, or lower the other."
+            )
         return self
 
     @model_validator(mode="after")

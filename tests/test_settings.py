@@ -208,6 +208,35 @@ def test_setting_with_which_a_daemon_could_not_work_is_refused(
         Settings()
 
 
+@pytest.mark.parametrize(
+    ("values", "named"),
+    [
+        ({"max_held_bytes": "1048576"}, "max_held_bytes is 1048576 and max_body_bytes 8388608"),
+        ({"regression_reports": "4", "regression_window": "3"}, "regression_window 3"),
+        ({"gate_general_kl": "0.5", "gate_broken_kl": "0.2"}, "gate_broken_kl is 0.2"),
+    ],
+)
+def test_settings_that_contradict_each_other_are_refused(
+    monkeypatch: pytest.MonkeyPatch, values: dict[str, str], named: str
+) -> None:
+    for name, value in values.items():
+        monkeypatch.setenv(f"SAGE_{name}".upper(), value)
+    with pytest.raises(ValidationError, match=named):
+        Settings()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("regression_reports", "9"), ("regression_window", "1"), ("regression_reports", "0"),
+     ("gate_general_kl", "0.5"), ("max_held_bytes", "8388608")],
+)  # fmt: skip
+def test_one_setting_alone_contradicts_no_default_that_can_follow(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    monkeypatch.setenv(f"SAGE_{name}".upper(), value)
+    Settings()
+
+
 @pytest.mark.parametrize("name", [name for name in Settings.model_fields if is_number(name)])
 def test_no_number_is_endless(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     for value in ("inf", "-inf", "nan", "9" * 400, *([] if name in ANY_FINITE else ["1e300"])):

@@ -20,6 +20,7 @@ from app.domain.categories import (
 from app.domain.declared import DECLARED, Share, lay_fields_over
 from app.domain.near_copies import MIN_JACCARD
 from app.domain.reply_parts import Thinking
+from app.errors import InvalidPolicy
 
 _QUIET_HOURS = re.compile(r"((?:[01]\d|2[0-3]):[0-5]\d)-((?:[01]\d|2[0-3]):[0-5]\d)", re.ASCII)
 
@@ -201,6 +202,23 @@ class SleepPolicy:
     retain_checkpoints: Annotated[
         int, Field(ge=0, le=100_000, description="Of the newest, those that keep files; 0: all.")
     ] = 10
+
+
+def check_reach(changes: Mapping[str, Any]) -> None:
+    """Refuse a window that somebody made too small for the reports asked of it.
+
+    Who names one of the two alone gets a window that is large enough
+    (`app.domain.regression.count_considered`).
+
+    Raises: InvalidPolicy.
+    """
+    reports, window = changes.get("regression_reports"), changes.get("regression_window")
+    if reports is not None and window is not None and reports > window:
+        raise InvalidPolicy(
+            f"regression_reports is {reports} and regression_window {window}: so many bad sessions "
+            "are never among so few. Lower the one, or raise the other.",
+            pointer="/policy/regression_window",
+        )
 
 
 def lay_over_policy(policy: SleepPolicy, changes: Mapping[str, Any]) -> SleepPolicy:

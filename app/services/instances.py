@@ -20,7 +20,7 @@ from app.domain.declared import lay_usable_over
 from app.domain.exchange import SLUG_PATTERN
 from app.domain.instance import check_zone
 from app.domain.plan import CyclePlan
-from app.domain.policy import Promotion, SleepPolicy, lay_over_policy
+from app.domain.policy import Promotion, SleepPolicy, check_reach, lay_over_policy
 from app.domain.presets import lay_over
 from app.domain.recipe import Recipe
 from app.errors import InvalidSlug, SettingsUnusable
@@ -132,6 +132,7 @@ def put_instance(
         )
     policy = lay_over_policy(db.defaults.policy, values.get("policy", {}))
     check_floors(policy.category_floors, policy.categories)
+    check_reach(values.get("policy", {}))
     lay_over(db.defaults.recipe, values.get("recipe", {}))
     with db.write() as session:
         row = instances.find_instance(session, slug)

@@ -124,3 +124,12 @@ def test_settings_that_are_put_anew_can_be_used_again(db: Database) -> None:
     instance, is_new = put_instance(db, "default", {"policy": {"max_experiences": 99}}, now=NOW)
     assert not is_new
     assert (instance.faults, instance.policy.max_experiences) == ((), 99)
+
+
+def test_window_that_holds_fewer_sessions_than_must_report_is_refused(db: Database) -> None:
+    with pytest.raises(InvalidPolicy, match="regression_window 3") as refused:
+        put_instance(
+            db, "default", {"policy": {"regression_reports": 4, "regression_window": 3}}, now=NOW
+        )
+    assert refused.value.pointer == "/policy/regression_window"
+    put_instance(db, "default", {"policy": {"regression_reports": 9}}, now=NOW)

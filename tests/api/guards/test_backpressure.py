@@ -123,7 +123,9 @@ def test_other_changes_are_bounded_and_leave_threads_for_reading(
 
 
 def test_what_waits_is_bounded_in_bytes_too(start_daemon: StartDaemon, data_dir: Path) -> None:
-    daemon = start_daemon(max_held_bytes=2_000_000, scheduler_interval_seconds=3600)
+    daemon = start_daemon(
+        max_body_bytes=2_000_000, max_held_bytes=2_000_000, scheduler_interval_seconds=3600
+    )
     large = {"prompt": "p" * 60_000, "response": "r " * 30_000, "system_prompt": "s" * 60_000}
 
     async def run() -> list[httpx.Response]:

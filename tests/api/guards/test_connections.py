@@ -111,11 +111,13 @@ def test_slow_and_half_open_clients_do_not_starve_others(daemon: RunningDaemon) 
 
 
 def test_slow_uploads_give_way_to_what_is_whole(start_daemon: StartDaemon) -> None:
-    daemon = start_daemon(max_held_bytes=1_000_000, body_timeout_seconds=600)
+    daemon = start_daemon(
+        max_body_bytes=1_000_000, max_held_bytes=1_000_000, body_timeout_seconds=600
+    )
     with ExitStack() as stack:
         slow = [stack.enter_context(connect(daemon)) for _ in range(9)]
         for connection in slow:
-            connection.sendall(HEAD + b"Content-Length: 8000000\r\n\r\n" + b" " * 120_000)
+            connection.sendall(HEAD + b"Content-Length: 1000000\r\n\r\n" + b" " * 120_000)
         for number in range(5):
             answer = daemon.http.post("/v1/experiences", json=make_exchange(number))
             assert answer.status_code == 201, answer.text
