@@ -8,7 +8,7 @@ long as nothing came or went, and a page of many instances compares no more than
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cache
@@ -18,6 +18,7 @@ from sqlalchemy.orm import Session
 
 from app.db import checkpoints, instances, sleep_cycles
 from app.db.engine import Database, defaults_of, idle_memory_of, translated_errors
+from app.db.tables import StatusTotalsRow
 from app.domain.checkpoint import Alias
 from app.domain.decision import SleepDecision, SleepState, decide
 from app.domain.experience import ExperienceStatus
@@ -27,6 +28,9 @@ from app.domain.traits import CurationRules
 from app.errors import DatabaseCorrupt
 from app.services.instances import EffectiveInstance, effective, load_effective
 from app.services.planning import Glance, glance_within, idle_of
+
+Totals = Mapping[int, Mapping[str, StatusTotalsRow]]
+"""By instance and status."""
 
 ENDED_BY_A_VERDICT = (CycleStatus.SUCCEEDED, CycleStatus.REJECTED)
 """States whose end starts the waiting interval: what failed or was cancelled was no sleep."""
@@ -95,23 +99,18 @@ def decide_many_within(
     session: Session, wanted: Sequence[EffectiveInstance], *, now: datetime
 ) -> list[SleepDecision]:
     """The decisions on some instances, in their order."""
-    left = MAX_COMPARED
-    found: list[SleepDecision] = []
-    for waiting in _look(session, wanted, now=now):
-        left -= 0 if waiting.is_remembered(session) else waiting.state.count
-        if left >= 0:
-            found.append(waiting.without_idle(session))
-        else:
-            found.append(decide(waiting.state, waiting.instance.policy))
-    return found
+    waiting = _look(session, wanted, now=now)
+    weighed = _weigh(session, [each.pool for each in waiting])
+    return [each.decide_on(one) for each, one in zip(waiting, weighed, strict=True)]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class _Waiting:
-    """An instance, its state as if all that waits were trained, and what that depends on."""
+class _Pool:
+    """What waits in an instance, and what its part that would be trained depends on."""
 
     instance: EffectiveInstance
-    state: SleepState
+    count: int
+    mass: float
     depends_on: tuple[object, ...]
 
     def is_remembered(self, session: Session) -> bool:
@@ -119,25 +118,78 @@ class _Waiting:
         known = idle_memory_of(session).get(self.instance.row.id)
         return known is not None and known[0] == self.depends_on
 
-    def without_idle(self, session: Session, glance: Glance | None = None) -> SleepDecision:
-        """The decision on what would be trained."""
-        if not self.state.count or self.instance.faults:
-            return decide(self.state, self.instance.policy)
+    def weigh(self, session: Session, glance: Glance | None = None) -> tuple[int, float]:
+        """Count and mass of what would be trained."""
+        if not self.count or self.instance.faults:
+            return self.count, self.mass
         memory = idle_memory_of(session)
         if not self.is_remembered(session):
             try:
                 with translated_errors():
                     seen = glance or glance_within(session, self.instance)
             except DatabaseCorrupt:  # of all that can still be read, something is said
-                return decide(self.state, self.instance.policy)
+                return self.count, self.mass
             memory[self.instance.row.id] = (self.depends_on, idle_of(seen))
         count, mass = memory[self.instance.row.id][1]
-        state = replace(
-            self.state,
-            count=max(0, self.state.count - count),
-            mass=round(max(0.0, self.state.mass - mass), 9),
-        )
-        return decide(state, self.instance.policy)
+        return max(0, self.count - count), round(max(0.0, self.mass - mass), 9)
+
+
+def weigh_many_within(
+    session: Session, wanted: Sequence[EffectiveInstance], totals: Totals
+) -> list[float]:
+    """Mass of what would be trained of some instances, as their decisions have it."""
+    return [mass for _, mass in _weigh(session, [_pool(item, totals) for item in wanted])]
+
+
+def _weigh(session: Session, pools: Sequence[_Pool]) -> list[tuple[int, float]]:
+    left = MAX_COMPARED
+    found: list[tuple[int, float]] = []
+    for pool in pools:
+        reads = 0 if pool.is_remembered(session) else pool.count
+        if reads <= left:
+            left -= reads
+            found.append(pool.weigh(session))
+        else:
+            found.append((pool.count, pool.mass))
+    return found
+
+
+def _pool(instance: EffectiveInstance, totals: Totals) -> _Pool:
+    of_this = totals[instance.row.id]
+    buffered = of_this.get(ExperienceStatus.BUFFERED)
+    return _Pool(
+        instance=instance,
+        count=buffered.count if buffered else 0,
+        mass=buffered.mass if buffered else 0.0,
+        depends_on=(
+            CurationRules.of(instance.policy),
+            instance.policy.min_salience,
+            instance.policy.max_experiences,
+            *((it.status, it.count, it.total) for it in of_this.values()),
+        ),
+    )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Waiting:
+    """An instance, and its state as if all that waits were trained."""
+
+    pool: _Pool
+    state: SleepState
+
+    @property
+    def instance(self) -> EffectiveInstance:
+        """Whose state it is."""
+        return self.pool.instance
+
+    def without_idle(self, session: Session, glance: Glance | None = None) -> SleepDecision:
+        """The decision on what would be trained."""
+        return self.decide_on(self.pool.weigh(session, glance))
+
+    def decide_on(self, weighed: tuple[int, float]) -> SleepDecision:
+        """The decision on so many, of such a mass."""
+        count, mass = weighed
+        return decide(replace(self.state, count=count, mass=mass), self.instance.policy)
 
 
 def _look(
@@ -160,15 +212,15 @@ def _look(
     find_base_fault = cache(defaults_of(session).find_base_fault)
     looked: list[_Waiting] = []
     for instance in wanted:
-        buffered = totals[instance.row.id].get(ExperienceStatus.BUFFERED)
+        pool = _pool(instance, totals)
         last, newest = slept.get(instance.row.id), ended.get(instance.row.id)
         failed = failures.get(instance.row.id)
         was_cancelled = newest is not None and newest.status == CycleStatus.CANCELLED
         state = SleepState(
             now=now,
             local_time=now.astimezone(ZoneInfo(instance.timezone)).time(),
-            mass=buffered.mass if buffered else 0.0,
-            count=buffered.count if buffered else 0,
+            mass=pool.mass,
+            count=pool.count,
             last_cycle_ended_at=last.finished_at if last else None,
             last_exchange_at=instance.row.last_exchange_at,
             has_active_cycle=instance.row.id in active,
@@ -179,16 +231,5 @@ def _look(
             last_failed_at=failed.last_at if failed else None,
             cancelled_at=newest.finished_at if newest and was_cancelled else None,
         )
-        looked.append(
-            _Waiting(
-                instance=instance,
-                state=state,
-                depends_on=(
-                    CurationRules.of(instance.policy),
-                    instance.policy.min_salience,
-                    instance.policy.max_experiences,
-                    *((it.status, it.count, it.total) for it in totals[instance.row.id].values()),
-                ),
-            )
-        )
+        looked.append(_Waiting(pool=pool, state=state))
     return looked

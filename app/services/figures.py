@@ -18,10 +18,10 @@ from sqlalchemy.orm import Session
 
 from app.db import instances, scrape, sleep_cycles
 from app.db.engine import Database
-from app.domain.experience import ExperienceStatus
 from app.domain.gate import Verdict
 from app.domain.progress import CycleStatus, Progress
 from app.domain.report import TrainingReport
+from app.services.decisions import weigh_many_within
 from app.services.instances import effective
 
 OUTCOMES = tuple(status.value for status in CycleStatus if not status.is_active)
@@ -62,6 +62,7 @@ class InstanceFigures:
 
     Attributes:
         counts: Experiences by status; statuses that never occurred are absent.
+        mass: Of what a cycle would train, as the decision counts it.
         progress: Of the running cycle; None while none is.
         outcomes: Cycles that ended since the daemon started, by outcome; empty before the first
             cycle ever.
@@ -101,17 +102,18 @@ class FigureReader:
             active = sleep_cycles.active_by_instance(session, ids)
             succeeded = scrape.newest_by_instance(session, ids, (CycleStatus.SUCCEEDED,))
             self._read_judged(session, ids)
+            settled = [effective(session, row) for row in rows]
+            masses = weigh_many_within(session, settled, totals)
             found = []
-            for row in rows:
+            for row, instance, mass in zip(rows, settled, masses, strict=True):
                 events = self._events.get(row.id, Counter())
-                buffered = totals[row.id].get(ExperienceStatus.BUFFERED)
                 cycle, success = active.get(row.id), succeeded.get(row.id)
                 found.append(
                     InstanceFigures(
                         instance=row.slug,
                         counts={status: total.count for status, total in totals[row.id].items()},
-                        mass=buffered.mass if buffered else 0.0,
-                        mass_threshold=effective(session, row).policy.mass_threshold,
+                        mass=mass,
+                        mass_threshold=instance.policy.mass_threshold,
                         has_active_cycle=cycle is not None,
                         progress=cycle.progress if cycle else None,
                         last_cycle=self._judged.get(row.id),

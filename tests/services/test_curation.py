@@ -20,6 +20,7 @@ from app.domain.plan import CyclePlan
 from app.domain.stored import from_json, to_json
 from app.errors import IdempotencyKeyReused, InvalidPolicy, SleepCycleActive, SleepNotDue
 from app.services import decisions, planning, sleep
+from app.services.figures import FigureReader
 from app.services.ingest import Submission, ingest_many
 from app.services.instances import get_instance, put_instance
 from app.services.stats import collect_stats
@@ -412,3 +413,10 @@ def test_plan_of_an_earlier_version_left_nothing_out(db: Database) -> None:
     del stored["left_out"], stored["floors"]
     assert from_json(CyclePlan, stored).left_out == ()
     assert from_json(CyclePlan, stored).floors == ()
+
+
+def test_what_a_machine_reads_of_the_mass_is_what_the_decision_counts(db: Database) -> None:
+    one_pattern(db, 24)
+    (figure,) = FigureReader(db).read()
+    assert figure.counts["buffered"] > 15
+    assert figure.mass == mass(db) == pytest.approx(0.95)

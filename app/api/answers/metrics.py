@@ -85,7 +85,7 @@ def _gauge(name: str, words: str, *labels: str) -> GaugeMetricFamily:
 
 
 def _buffers(found: Sequence[InstanceFigures]) -> Iterator[Metric]:
-    mass = _gauge("salience_mass", "Unconsolidated mass.", "instance")
+    mass = _gauge("salience_mass", "Salience of what a cycle would train.", "instance")
     threshold = _gauge("mass_threshold", "Mass at which sleep is due.", "instance")
     counts = _gauge("experiences", "Experiences by status.", "instance", "status")
     for item in found:
