@@ -40,8 +40,8 @@ from app.errors import InvalidPolicy
 
 PREFIX = "SAGE_"
 CONFIG_FILE_VARIABLE = "SAGE_CONFIG_FILE"
-CLIENT_VARIABLES = ("SAGE_URL", "SAGE_TOKEN", "SAGE_CA_FILE")
-"""What the commands that ask a daemon read, and the daemon itself does not."""
+CLIENT_VARIABLES = ("SAGE_URL", "SAGE_TOKEN", "SAGE_CA_FILE", "SAGE_INSTANCE")
+"""What the commands that ask a daemon and the client read, and the daemon itself does not."""
 
 GATE_PREFIX = "gate_"
 DAY_SECONDS = 24 * 3600

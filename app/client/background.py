@@ -74,28 +74,27 @@ class SpoolSender:
         self._wake.set()
         return seq
 
-    def post_and_wait(
-        self, exchange: Exchange | Mapping[str, Any], *, max_seconds: float
-    ) -> BatchItem | None:
-        """Keep an exchange, deliver it at once if the daemon answers, and return what became of it.
+    def deliver_one(self, seq: int, exchange: Exchange | Mapping[str, Any]) -> BatchItem | None:
+        """Deliver an exchange that is in the spool, with what waits before it.
 
         Returns:
-            None while it waits in the spool; at once, if the daemon was away a moment ago.
+            What became of it; None while the daemon is there and has not taken it.
 
-        Raises: SpoolFull, SpoolUnusable.
+        Raises: SleepClientError.
         """
-        seq = self.spool.add(exchange)
-        if self.is_away:
-            return None
-        try:
-            found = self._deliver(until=seq, max_seconds=max_seconds).results.get(seq)
-            if found is None and not self.spool.is_waiting(seq):
-                found = self._look_up(seq, exchange)
-        except SleepClientError:
-            found = None
-        if found is None:
-            self._wake.set()
+        found = self._deliver(until=seq).results.get(seq)
+        if found is None and not self.spool.is_waiting(seq):
+            found = self._look_up(seq, exchange)
         return found
+
+    def note_away(self, reason: str) -> None:
+        """Note that the daemon did not answer somebody else; the thread looks when it does."""
+        self.is_away, self.last_error = True, reason
+        self._wake.set()
+
+    def deliver_soon(self) -> None:
+        """Let the thread deliver what waits; while the daemon is away, after its pause."""
+        self._wake.set()
 
     def flush(self, max_seconds: float = FLUSH_SECONDS) -> bool:
         """Deliver what waits, now, trying again for so long; returns whether the spool is empty."""
@@ -119,14 +118,16 @@ class SpoolSender:
                 self._deliver(max_seconds=max_seconds)
         self._stop.set()
         self._wake.set()
-        self._thread.join(max_seconds)
+        # Where nobody answers, the thread may be waiting for just that: it ends by itself.
+        self._thread.join(0.0 if self.is_away else max_seconds)
 
     def _work(self) -> None:
         failures = 0
         while not self._stop.is_set():
             self._wake.clear()
             try:
-                self._deliver()
+                if not self.is_away or len(self.spool) or self._client.is_ready():
+                    self._deliver()
             except SleepClientError:
                 pass
             except RuntimeError:  # httpx's word for a client that was closed meanwhile

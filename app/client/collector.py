@@ -13,39 +13,54 @@ What is different, and why:
   `get_high_salience_experiences` and `consolidate_for_sleep` do, since an empty list would say
   that nothing was salient.
 - `consolidate_for_sleep` shows what matters and trains nothing: the daemon sleeps by itself.
+- A daemon that does not answer is waited for once. Until a thread has seen it answer again no call
+  waits: exchanges go to the spool, questions get what is said above.
 """
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import math
+import os
 import re
+import threading
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeoutError
 from datetime import datetime, timezone
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
 import httpx
 
 from .background import SpoolSender
-from .errors import RequestRefused, SleepClientError
+from .errors import DaemonUnavailable, RequestRefused, SleepClientError
 from .exchange import Exchange
 from .request import DEFAULT_URL, Verify
-from .results import Experience, Receipt
+from .results import BatchItem, Experience, Receipt
 from .spool import Spool
 from .sync_client import SleepClient
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
+T = TypeVar("T")
+
 DIMENSIONS = ("surprise", "novelty", "arousal", "reward", "conflict")
 HIGH_SALIENCE = 0.7
 WAIT_SECONDS = 3.0
+LIST_SECONDS = 30.0
+"""How long a list of all experiences may take, page by page. A guess."""
+
 NOT_COUNTED = frozenset({"filtered", "below_threshold", "set_aside", "erased"})
 """Statuses that the older class would not have stored."""
+
+RUNTIMES = ("ollama", "llamacpp", "llama.cpp", "vllm", "hf", "huggingface", "transformers")
+"""Said before a model's name by those who run it (`ollama:qwen2.5:14b`); no part of the name."""
 
 SIMILARITY_THRESHOLD = 0.85
 RECENT_WINDOW = 10
@@ -63,7 +78,7 @@ class ExperienceCollector:
         machine_name: str | None = None,
         model_name: str | None = None,
         *,
-        url: str = DEFAULT_URL,
+        url: str | None = None,
         token: str | None = None,
         instance: str | None = None,
         session: str | None = None,
@@ -79,16 +94,21 @@ class ExperienceCollector:
             salience_threshold: `min_salience` of the instance if this creates it; otherwise its
                 policy decides.
             machine_name, model_name: Name the instance, and go into each exchange's metadata.
-            instance: Slug; by default `<machine>-<model>`, or `default` without those two. Created
-                if the daemon does not have it and the token may.
+            url, token: By default `SAGE_URL` and `SAGE_TOKEN` of the environment.
+            instance: Slug; by default `SAGE_INSTANCE` of the environment, else
+                `<machine>-<model>`, or `default` without those two. Created if the daemon does not
+                have it and the token may.
             session: Free text, kept with each exchange.
             spool_path: By default beside `buffer_path`, or in `~/.local/state/sage-sleep`.
-            wait_seconds: How long `add_exchange` waits for the daemon before it spools.
+            wait_seconds: How long a daemon that does not answer is waited for, once.
             verify: As of `SleepClient`: over TLS, a PEM file of the authorities to trust.
 
         Raises: AuthorityUnusable, SpoolUnusable.
         """
-        self.instance = instance or _slug(machine_name, model_name)
+        url = url or os.environ.get("SAGE_URL") or DEFAULT_URL
+        token = token or os.environ.get("SAGE_TOKEN")
+        named = instance or os.environ.get("SAGE_INSTANCE")
+        self.instance = named or _slug(machine_name, model_name)
         self.session = session
         self._salience_threshold = salience_threshold
         self._origin = {"machine": machine_name, "model": model_name}
@@ -114,13 +134,17 @@ class ExperienceCollector:
 
     def close(self) -> None:
         """Deliver what can be delivered in a few seconds; the rest waits for the next session."""
-        self._sender.close()
+        if not self._sender.is_away:
+            with contextlib.suppress(SleepClientError):
+                self._ask(lambda: self._sender.flush(self._wait_seconds))
+        self._sender.close(self._wait_seconds)
         self._client.close()
         self.spool.close()
 
     def flush(self, max_seconds: float = 30.0) -> bool:
         """Deliver what waits; returns whether the daemon has everything."""
-        self._ensure_instance()
+        with contextlib.suppress(DaemonUnavailable):
+            self._ensure_instance()
         return self._sender.flush(max_seconds)
 
     def add_exchange(
@@ -164,9 +188,8 @@ class ExperienceCollector:
             system_prompt=system_prompt,
             finish_reason=finish_reason,
         )
-        if not self._sender.is_away:
-            self._ensure_instance()
-        item = self._sender.post_and_wait(exchange, max_seconds=self._wait_seconds)
+        seq = self.spool.add(exchange)
+        item = self._find_out(seq, exchange)
         if item is None:
             return _answer(spooled=True, reason=self._sender.last_error)
         if item.experience is None:
@@ -186,8 +209,14 @@ class ExperienceCollector:
             "reason": None,
         }
         try:
-            found = self._client.get_experience_summary(self.instance, min_salience=HIGH_SALIENCE)
+            found = self._ask(
+                lambda: self._client.get_experience_summary(
+                    self.instance, min_salience=HIGH_SALIENCE
+                )
+            )
         except SleepClientError as error:
+            if error.status == httpx.codes.NOT_FOUND:  # made with its first exchange
+                return stats
             unknown = dict.fromkeys(DIMENSIONS, math.nan)
             why = {"avg_salience": math.nan, "dimension_averages": unknown, "reason": str(error)}
             return {**stats, **why}
@@ -211,13 +240,20 @@ class ExperienceCollector:
 
         Raises: SleepClientError when the daemon is away.
         """
-        found = [
-            experience
-            for experience in self._client.iterate_experiences(
-                instance=self.instance, min_salience=min_salience
+        try:
+            every = self._ask(
+                lambda: list(
+                    self._client.iterate_experiences(
+                        instance=self.instance, min_salience=min_salience
+                    )
+                ),
+                max_seconds=LIST_SECONDS,
             )
-            if experience.status not in NOT_COUNTED
-        ]
+        except RequestRefused as error:
+            if error.status != httpx.codes.NOT_FOUND:
+                raise
+            every = []
+        found = [experience for experience in every if experience.status not in NOT_COUNTED]
         found.sort(key=lambda experience: -experience.salience.total)
         return [_as_record(experience) for experience in found[:limit]]
 
@@ -231,13 +267,71 @@ class ExperienceCollector:
     def get_collapse_status(self) -> dict[str, Any]:
         """Judge the instance's newest replies; those of this session while the daemon is away."""
         try:
-            page = self._client.list_experiences(instance=self.instance, limit=RECENT_WINDOW)
+            page = self._ask(
+                lambda: self._client.list_experiences(instance=self.instance, limit=RECENT_WINDOW)
+            )
         except SleepClientError as error:
             return {**collapse_status(list(self._recent)), "reason": str(error)}
         return collapse_status([item.response for item in page.data if item.status != "erased"])
 
+    def _find_out(self, seq: int, exchange: Exchange) -> BatchItem | None:
+        """Deliver what was just spooled, and return what became of it; None while it waits."""
+
+        def deliver() -> BatchItem | None:
+            self._ensure_instance()
+            return self._sender.deliver_one(seq, exchange)
+
+        item = None
+        with contextlib.suppress(SleepClientError):
+            item = self._ask(deliver)
+        if item is None:
+            self._sender.deliver_soon()
+        return item
+
+    def _ask(self, question: Callable[[], T], *, max_seconds: float | None = None) -> T:
+        """Ask the daemon; one that does not answer in time is away from then on.
+
+        In a thread, since no timeout of a request bounds an answer that comes byte by byte. It is
+        a daemon thread: nobody waits for it at the end.
+
+        Args:
+            max_seconds: How long it may take; None for `wait_seconds`.
+
+        Raises: SleepClientError; DaemonUnavailable at once while the daemon is away.
+        """
+        if self._sender.is_away:
+            raise DaemonUnavailable(self._sender.last_error or "The daemon does not answer.")
+        max_seconds = self._wait_seconds if max_seconds is None else max_seconds
+        answer: Future[T] = Future()
+
+        def ask() -> None:
+            try:
+                answer.set_result(self._note_absence(question))
+            except BaseException as error:  # noqa: BLE001  # raised where it is waited for
+                answer.set_exception(error)
+
+        threading.Thread(target=ask, name="sage-sleep-ask", daemon=True).start()
+        try:
+            return answer.result(max_seconds)
+        except FutureTimeoutError:
+            if answer.done():
+                raise
+            reason = f"No answer from {self._client.url} within {max_seconds:g} s."
+            self._sender.note_away(reason)
+            raise DaemonUnavailable(reason) from None
+
+    def _note_absence(self, question: Callable[[], T]) -> T:
+        try:
+            return question()
+        except DaemonUnavailable as error:
+            self._sender.note_away(str(error))
+            raise
+
     def _ensure_instance(self) -> None:
-        """Create the instance if it is missing; whatever else is wrong, posting will show."""
+        """Create the instance if it is missing; what else is wrong, posting will show.
+
+        Raises: DaemonUnavailable.
+        """
         if self._has_instance:
             return
         try:
@@ -245,6 +339,8 @@ class ExperienceCollector:
         except RequestRefused as error:
             if error.status == httpx.codes.NOT_FOUND:
                 self._create_instance()
+        except DaemonUnavailable:
+            raise
         except SleepClientError:
             return
         else:
@@ -340,6 +436,8 @@ def _slug(machine: str | None, model: str | None) -> str:
     """`<machine>-<model>`, with what a slug cannot hold made a hyphen."""
     if not (machine and model):
         return "default"
+    runtime, _, rest = model.partition(":")
+    model = rest if rest and runtime.lower() in RUNTIMES else model
     name = re.sub(r"[^a-z0-9._-]+", "-", f"{machine}-{model.rpartition('/')[2]}".lower())
     return name[:64].strip("-._") or "default"
 

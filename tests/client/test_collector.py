@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+import socketserver
+import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +14,7 @@ import pytest
 
 from app.client import ExperienceCollector, SleepClient, SleepClientError
 from app.client.collector import collapse_status
+from tests.patience import wait_until
 from tests.support import StartDaemon, free_port, make_exchange
 
 ADDED_KEYS = {
@@ -34,7 +38,7 @@ def collect(tmp_path: Path) -> Iterator[Collect]:
     """Make collectors with a spool of their own; closed after the test."""
     made: list[ExperienceCollector] = []
 
-    def make(url: str, **arguments: Any) -> ExperienceCollector:
+    def make(url: str | None, **arguments: Any) -> ExperienceCollector:
         arguments.setdefault("buffer_path", tmp_path / "experience_buffer.json")
         made.append(ExperienceCollector(url=url, **arguments))
         return made[-1]
@@ -177,6 +181,76 @@ def test_without_a_daemon_a_session_runs_on_and_its_exchanges_arrive_later(
     assert collector.flush()
     assert collector.get_stats()["total_experiences"] == 4
     assert not add(collector, 9)["spooled"]
+
+
+class _Hanging(socketserver.BaseRequestHandler):
+    """Takes a request and never ends its answer; a byte now and then if the server says so."""
+
+    def handle(self) -> None:
+        while not self.server.is_over.wait(0.1):  # type: ignore[attr-defined]
+            if self.server.trickles:  # type: ignore[attr-defined]
+                self.request.sendall(b"H")
+
+
+@pytest.mark.parametrize("trickles", [False, True])
+def test_daemon_that_hangs_costs_one_bounded_wait(collect: Collect, trickles: bool) -> None:
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), _Hanging) as server:
+        server.trickles, server.is_over = trickles, threading.Event()  # type: ignore[attr-defined]
+        server.daemon_threads = True
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        try:
+            collector = collect(f"http://127.0.0.1:{server.server_address[1]}", wait_seconds=1.0)
+            started = time.monotonic()
+            for number in range(6):
+                assert add(collector, number)["spooled"]
+            assert collector.get_stats()["reason"]
+            assert collector.get_collapse_status()["recent_responses"] == 6
+            with pytest.raises(SleepClientError):
+                collector.consolidate_for_sleep()
+            collector.close()
+            # Nine calls; a second one that waited would take it to two seconds.
+            assert time.monotonic() - started < 1.9
+        finally:
+            server.is_over.set()  # type: ignore[attr-defined]
+            server.shutdown()
+
+
+def test_daemon_that_is_back_is_asked_again(
+    collect: Collect, start_daemon: StartDaemon, tmp_path: Path
+) -> None:
+    port = free_port()
+    collector = collect(f"http://127.0.0.1:{port}")
+    assert collector.get_stats()["reason"]
+    start_daemon(port=port, base_model=tmp_path / "none", scheduler_interval_seconds=3600)
+    wait_until(lambda: collector.get_stats()["reason"] is None, "the daemon is found again")
+    assert not add(collector, 1)["spooled"]
+
+
+def test_address_token_and_instance_come_from_the_environment(
+    collect: Collect, url: str, monkeypatch: pytest.MonkeyPatch, client: SleepClient
+) -> None:
+    monkeypatch.setenv("SAGE_URL", url)
+    monkeypatch.setenv("SAGE_INSTANCE", "from-the-environment")
+    collector = collect(None)
+    assert add(collector, 1)["experience_id"]
+    assert len(client.list_experiences(instance="from-the-environment").data) == 1
+
+
+@pytest.mark.parametrize(
+    ("machine", "model", "slug"),
+    [
+        ("thor", "ollama:qwen2.5:14b", "thor-qwen2.5-14b"),
+        ("Thor", "qwen2.5:14b", "thor-qwen2.5-14b"),
+        ("legion", "Ollama:phi4:14b", "legion-phi4-14b"),
+        ("sprout", "Qwen/Qwen2.5-0.5B", "sprout-qwen2.5-0.5b"),
+        ("a", "ollama", "a-ollama"),
+        (None, "ollama:x", "default"),
+    ],
+)
+def test_slugs_are_those_of_the_older_scripts(
+    collect: Collect, url: str, machine: str | None, model: str, slug: str
+) -> None:
+    assert collect(url, machine_name=machine, model_name=model).instance == slug
 
 
 def test_exchange_of_another_instance_that_is_missing_holds_nothing_up(
