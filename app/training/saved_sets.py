@@ -15,15 +15,17 @@ import torch
 from app.errors import TrainingSetUnreadable
 from app.training.examples import TrainingExample
 
-_FORMAT = "sage-training-set-1"
+_OLDER_FORMAT = "sage-training-set-1"
+"""Of files that hold `{"format", "examples"}`; they are still read."""
+
 _TENSORS = ("input_ids", "labels", "attention_mask")
 
 
 def save_training_set(examples: Sequence[TrainingExample], output_path: str | Path) -> Path:
-    """Write a training set as a .pt file of tensors and plain values; makes the directory."""
+    """Write a training set as a .pt file, a list of examples; makes the directory."""
     path = Path(output_path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    torch.save({"format": _FORMAT, "examples": [dict(example) for example in examples]}, path)
+    torch.save([dict(example) for example in examples], path)
     return path
 
 
@@ -37,17 +39,31 @@ def load_training_set(path: str | Path) -> list[TrainingExample]:
         stored = torch.load(path, weights_only=True)
     except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
         raise TrainingSetUnreadable(f"{path} is not a saved training set: {error}") from error
-    is_ours = isinstance(stored, dict) and stored.get("format") == _FORMAT
-    if not is_ours or not all(_is_example(example) for example in stored["examples"]):
-        raise TrainingSetUnreadable(f"{path} is not a training set of format {_FORMAT}")
-    examples: list[TrainingExample] = stored["examples"]
-    return examples
+    is_older = isinstance(stored, dict) and stored.get("format") == _OLDER_FORMAT
+    examples = stored.get("examples") if is_older else stored
+    if not isinstance(examples, list) or not all(_is_example(example) for example in examples):
+        raise TrainingSetUnreadable(f"{path} is not a training set: a list of examples")
+    return [_completed(example) for example in examples]
 
 
 def _is_example(stored: Any) -> bool:
     return (
         isinstance(stored, Mapping)
-        and set(stored) == set(TrainingExample.__annotations__)
-        and all(isinstance(stored[name], torch.Tensor) for name in _TENSORS)
+        and all(isinstance(stored.get(name), torch.Tensor) for name in _TENSORS)
         and len({stored[name].shape for name in _TENSORS}) == 1
+        and isinstance(stored.get("salience"), int | float)
+    )
+
+
+def _completed(stored: Mapping[str, Any]) -> TrainingExample:
+    """An example with what another writer may have left out."""
+    return TrainingExample(
+        input_ids=stored["input_ids"],
+        labels=stored["labels"],
+        attention_mask=stored["attention_mask"],
+        salience=float(stored["salience"]),
+        salience_breakdown=stored.get("salience_breakdown") or {},
+        experience_id=str(stored.get("experience_id") or ""),
+        session=stored.get("session"),
+        phase=stored.get("phase"),
     )

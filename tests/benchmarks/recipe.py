@@ -18,7 +18,7 @@ import torch
 from app.domain.policy import SleepPolicy
 from app.domain.recipe import Recipe
 from app.domain.report import Retention
-from app.older import RaisingTrainingDataBuilder, SleepTrainingLoop
+from app.older import RaisingTrainingDataBuilder
 from app.training.anchors import References, load_or_make_references
 from app.training.evaluate import (
     base_retention,
@@ -30,6 +30,7 @@ from app.training.evaluate import (
 from app.training.examples import TrainingExample
 from app.training.kept import KeptFiles
 from app.training.loading import BaseModel, load_base_model
+from app.training.loop import SleepTrainingLoop
 from app.training.lora import detach_adapter
 from app.training.models import base_sha256
 from app.training.rehearsal import choose_surprising

@@ -23,12 +23,13 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from app.domain.recipe import Recipe
-from app.older import RaisingTrainingDataBuilder, SleepTrainingLoop
+from app.older import RaisingTrainingDataBuilder
 from app.training import gradients, head, loop, loss
 from app.training.batches import pad_batch
 from app.training.by_hand import attention, packing
 from app.training.examples import TrainingExample
 from app.training.loading import BaseModel, load_tokenizer
+from app.training.loop import SleepTrainingLoop
 from app.training.lora import attach_adapter, trainable_parameters
 
 Outcome = tuple[float, float, Any]

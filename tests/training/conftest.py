@@ -13,7 +13,8 @@ from app.domain.gate import GatePolicy
 from app.domain.instance import SAGE_SYSTEM_PROMPT
 from app.domain.plan import TrainingJob
 from app.domain.recipe import Recipe
-from app.older import read_experience_buffer
+from app.older.buffer import read_experience_buffer
+from app.older.examples import read_exchange
 from app.training.loading import BaseModel, load_base_model
 from tests.tiny import make_tiny_model
 
@@ -57,7 +58,7 @@ def buffer_path() -> Path:
 @pytest.fixture(scope="session")
 def exchanges(buffer_path: Path) -> tuple[TrainingExchange, ...]:
     """The same exchanges as the trainer receives them."""
-    return tuple(record.exchange for record in read_experience_buffer(buffer_path))
+    return tuple(read_exchange(record) for record in read_experience_buffer(buffer_path))
 
 
 @pytest.fixture(scope="session")

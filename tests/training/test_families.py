@@ -261,12 +261,13 @@ def test_qwen_learns_the_same_of_every_real_exchange_as_its_own_template_writes(
 ) -> None:
     tokenizer = AutoTokenizer.from_pretrained(str(shared_data / "qwen2.5-tokenizer"))
     encoder = ChatEncoder(tokenizer, system_prompt="You are SAGE.", max_length=4096)
-    from app.older import read_experience_buffer
+    from app.older.buffer import read_experience_buffer
+    from app.older.examples import read_exchange
 
     records = read_experience_buffer(shared_data / "exchanges-qwen2.5-0.5b.json")
     assert len(records) > 300
     for record in records:
-        exchange = record.exchange
+        exchange = read_exchange(record)
         text = tokenizer.apply_chat_template(
             [
                 {"role": "system", "content": "You are SAGE."},

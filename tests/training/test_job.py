@@ -27,7 +27,8 @@ from app.errors import (
     NoTrainableParameters,
     TrainingStopped,
 )
-from app.older import RaisingTrainingDataBuilder, SleepTrainingLoop
+from app.older import RaisingTrainingDataBuilder
+from app.training.loop import SleepTrainingLoop
 from app.training.models import base_sha256
 from app.training.trainer import LoraTrainer
 
@@ -132,7 +133,8 @@ def test_another_process_gives_the_same_bytes(
 ) -> None:
     code = (
         "import sys\n"
-        "from app.older import RaisingTrainingDataBuilder, SleepTrainingLoop\n"
+        "from app.older import RaisingTrainingDataBuilder\n"
+        "from app.training.loop import SleepTrainingLoop\n"
         "buffer, model, output = sys.argv[1:]\n"
         "examples = RaisingTrainingDataBuilder(buffer, model).build_training_set(0.0)\n"
         "SleepTrainingLoop(model, output).train_on_experiences(examples, epochs=1, lr=1e-3)\n"

@@ -18,7 +18,7 @@ from app.training.loss import supervised_loss
 @pytest.fixture
 def batch(buffer_path: Path, tiny_model: Path) -> Batch:
     builder = RaisingTrainingDataBuilder(buffer_path, tiny_model)
-    return builder.prepare_batch(builder.build_training_set(min_salience=0.0), 5)
+    return builder.prepare_batch(builder.build_training_set(min_salience=0.0), 5)[0]
 
 
 def plain_losses(model: PreTrainedModel, batch: Batch) -> torch.Tensor:

@@ -13,8 +13,9 @@ import torch
 from app.domain.plan import TrainingJob
 from app.domain.recipe import Recipe
 from app.errors import TrainingStopped
-from app.older import RaisingTrainingDataBuilder, SleepTrainingLoop
+from app.older import RaisingTrainingDataBuilder
 from app.training.examples import TrainingExample
+from app.training.loop import SleepTrainingLoop
 from app.training.snapshots import Snapshot, SnapshotFile
 from app.training.trainer import LoraTrainer
 

@@ -1,4 +1,4 @@
-"""The older scripts' API."""
+"""Training examples as the older scripts ask for them."""
 
 from __future__ import annotations
 
@@ -9,28 +9,13 @@ from typing import Any
 import pytest
 import torch
 
-from app import older
-from app.errors import BaseModelNotFound, InvalidImportFile, NoSupervisedTokens
+from app.errors import BaseModelNotFound, InvalidImportFile
 from app.errors import TrainingSetUnreadable as Unreadable
 from app.older import (
     RaisingTrainingDataBuilder,
     create_training_dataset_from_buffer,
     load_training_set,
 )
-from tests.tiny import make_tiny_model
-
-BUFFER = Path(__file__).parent / "training" / "experience_buffer.json"
-"""A dozen exchanges in the older scripts' format; the eleventh reply is cut."""
-
-
-@pytest.fixture(scope="module")
-def tiny_model(embedded_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_tiny_model(tmp_path_factory.mktemp("models") / "tiny", tokenizer_of=embedded_model)
-
-
-@pytest.fixture
-def buffer_path() -> Path:
-    return BUFFER
 
 
 @pytest.fixture
@@ -105,14 +90,16 @@ def test_stats_describe_the_set(builder: RaisingTrainingDataBuilder) -> None:
 
 def test_batch_is_padded(builder: RaisingTrainingDataBuilder) -> None:
     examples = builder.build_training_set(min_salience=0.0)
-    batch = builder.prepare_batch(examples, 4)
+    batches = builder.prepare_batch(examples, 5)
+    assert [len(batch["salience"]) for batch in batches] == [5, 5, 2]
+    assert len(builder.prepare_batch(examples)) == 12
+    batch = builder.prepare_batch(examples, 4)[0]
     longest = max(len(example["input_ids"]) for example in examples[:4])
     assert batch["input_ids"].shape == (4, longest)
     padding = batch["attention_mask"] == 0
     assert bool((batch["input_ids"][padding] == builder.tokenizer.pad_token_id).all())
     assert bool((batch["labels"][padding] == -100).all())
-    with pytest.raises(NoSupervisedTokens):
-        builder.prepare_batch([], 4)
+    assert builder.prepare_batch([], 4) == []
 
 
 def test_saved_set_loads_without_running_code(
@@ -127,6 +114,59 @@ def test_saved_set_loads_without_running_code(
         assert first["salience_breakdown"] == second["salience_breakdown"]
         assert torch.equal(first["input_ids"], second["input_ids"])
         assert torch.equal(first["labels"], second["labels"])
+
+
+def test_sets_of_the_format_before_are_read(
+    builder: RaisingTrainingDataBuilder, tmp_path: Path
+) -> None:
+    examples = builder.build_training_set(min_salience=0.0)
+    older_form = {"format": "sage-training-set-1", "examples": [dict(e) for e in examples]}
+    torch.save(older_form, tmp_path / "set.pt")
+    assert len(load_training_set(tmp_path / "set.pt")) == 12
+
+
+def test_saved_set_is_a_list_of_examples(
+    builder: RaisingTrainingDataBuilder, tmp_path: Path
+) -> None:
+    examples = builder.build_training_set(min_salience=0.0, max_examples=2)
+    stored = torch.load(builder.save_training_set(examples, tmp_path / "set.pt"))
+    assert [set(example) for example in stored] == [set(example) for example in examples]
+
+
+def test_example_of_one_record_has_the_identity_prompt_unless_told_otherwise(
+    builder: RaisingTrainingDataBuilder,
+) -> None:
+    record = builder.experiences[0]
+    with_system = builder.build_example(record)
+    without = builder.build_example(record, include_system=False)
+    text = builder.tokenizer.decode(with_system["input_ids"])
+    assert "You are a test." in text
+    assert "You are a test." not in builder.tokenizer.decode(without["input_ids"])
+    targets = [int(label) for label in with_system["labels"] if label != -100]
+    assert record["response"] in str(builder.tokenizer.decode(targets))
+
+
+def test_stored_total_counts_as_it_stands(tiny_model: Path, tmp_path: Path) -> None:
+    components = dict.fromkeys(("surprise", "novelty", "arousal", "reward", "conflict"), 0.1)
+    records = [
+        {"prompt": "a", "response": "We go.", "salience": {**components, "total": 0.9}},
+        {"prompt": "b", "response": "We stay.", "salience": {**components, "total": 0.4}},
+        {"prompt": "c", "response": "We wait.", "salience": {"total": 0.8}},
+        {"prompt": "d", "response": "We rest.", "salience": components},
+    ]
+    path = tmp_path / "buffer.json"
+    path.write_text(json.dumps(records))
+    examples = RaisingTrainingDataBuilder(path, tiny_model).build_training_set()
+    assert [example["salience"] for example in examples] == [0.9, 0.8]
+    assert examples[0]["salience_breakdown"] == components
+
+
+def test_builder_needs_no_argument(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    builder = RaisingTrainingDataBuilder()
+    assert builder.buffer_path == tmp_path / "sage-sleep" / "experience_buffer.json"
+    assert builder.experiences == []
+    assert builder.build_training_set() == []
 
 
 @pytest.mark.parametrize("stored", [{"format": "other"}, [1, 2], {"examples": [{}]}])
@@ -167,8 +207,3 @@ def test_garbage_is_no_experience_buffer(text: str, tiny_model: Path, tmp_path: 
 def test_absent_tokenizer_is_an_error_that_says_what_to_do(buffer_path: Path) -> None:
     with pytest.raises(BaseModelNotFound, match="sage-sleep model fetch"):
         RaisingTrainingDataBuilder(buffer_path, "no-such-model")
-
-
-def test_one_import_brings_all_of_them() -> None:
-    for name in older.__all__:
-        assert getattr(older, name).__doc__

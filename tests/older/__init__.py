@@ -1,0 +1,1 @@
+"""The older scripts' API, as its users call it."""
