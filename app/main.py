@@ -190,6 +190,7 @@ def run_daemon(
                 admission=admission,
                 writes=WriteSlots(),
                 submit=writer.submit,
+                batch_turn=writer.batch_turn,
                 on_ingested=scheduler.nudge,
                 on_queued=supervisor.wake,
                 ask_fit=FitCheck(environment=child_environment).ask,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -33,6 +34,7 @@ class Daemon:
         admission: Lets callers in.
         writes: Bounds the changes that are under way.
         submit: Stores one exchange; done when it is durable.
+        batch_turn: Held by the one batch that is read and stored.
         on_ingested: To be called with the slugs that received exchanges.
         on_queued: To be called when a cycle was queued.
         ask_fit: Says what a cycle would set aside; takes seconds.
@@ -54,6 +56,7 @@ class Daemon:
     admission: Admission
     writes: WriteSlots
     submit: Callable[[Submission], Awaitable[IngestResult]]
+    batch_turn: Callable[[], AbstractContextManager[None]]
     on_ingested: Callable[[set[str]], None]
     on_queued: Callable[[], None]
     ask_fit: Callable[[FitQuestion], FitAnswer]

@@ -7,7 +7,8 @@ restart changes no score. What takes long of it, reading long texts, is done bef
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
@@ -93,15 +94,25 @@ class IngestResult:
 
 
 def ingest_many(
-    db: Database, submissions: Sequence[Submission], *, now: datetime
+    db: Database,
+    submissions: Sequence[Submission],
+    *,
+    now: datetime,
+    take_turn: Callable[[], AbstractContextManager[object]] = nullcontext,
 ) -> list[IngestResult]:
     """Store exchanges in order; a bad one does not stop the others.
 
-    All are stored in one transaction, unless they are so long that others would wait for it.
+    All are stored in one transaction, unless they are so long that others would wait for it. Where
+    the second of several fails, the first is stored: who sends all of it again has each once.
+
+    Args:
+        take_turn: Held while a transaction's worth is read and stored.
     """
     results: list[IngestResult] = []
     for part in _parts(submissions):
-        results += _ingest_part(db, part, now=now)
+        is_read = all(submission.judge or not submission.is_long for submission in part)
+        with take_turn():
+            results += _ingest_part(db, part if is_read else read_ahead(db, part), now=now)
     return results
 
 
@@ -119,8 +130,6 @@ def _parts(submissions: Sequence[Submission]) -> Iterator[Sequence[Submission]]:
 def _ingest_part(
     db: Database, submissions: Sequence[Submission], *, now: datetime
 ) -> list[IngestResult]:
-    if any(submission.is_long and submission.judge is None for submission in submissions):
-        submissions = read_ahead(db, submissions)
     results: list[IngestResult] = [
         IngestResult(outcome=IngestOutcome.REJECTED) for _ in submissions
     ]

@@ -5,6 +5,8 @@ all that wait and stores them in one transaction. Each caller is answered after 
 holds its exchange, never before. Beyond `max_queued` waiting exchanges new ones are refused.
 
 Another thread reads long exchanges before they are queued, so that short ones need not wait.
+Batches are stored by who brings them, a transaction's worth of one at a time: single posts wait for
+one of them at most, however many come.
 """
 
 from __future__ import annotations
@@ -12,11 +14,12 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 from app.clock import utc_now
-from app.db.engine import Database
+from app.db.engine import BUSY_TIMEOUT_SECONDS, Database
 from app.errors import IngestOverloaded, SageSleepError
 from app.log import get_logger
 from app.services.ingest import (
@@ -55,6 +58,7 @@ class IngestWriter:
         # One thread: a second would take its time from all else that this process does.
         self._reader = ThreadPoolExecutor(max_workers=1, thread_name_prefix="ingest-reader")
         self._being_read = 0
+        self._batch_lock = threading.Lock()
 
     @property
     def is_alive(self) -> bool:
@@ -88,6 +92,16 @@ class IngestWriter:
         if result.error is not None:
             raise result.error
         return result
+
+    @contextmanager
+    def batch_turn(self) -> Iterator[None]:
+        """Be the one batch that is read and stored. Raises: IngestOverloaded."""
+        if not self._batch_lock.acquire(timeout=BUSY_TIMEOUT_SECONDS):
+            raise IngestOverloaded("Too many batches wait to be written; try again shortly.")
+        try:
+            yield
+        finally:
+            self._batch_lock.release()
 
     def _require_room(self) -> None:
         if len(self._queue) + self._being_read >= self._max_queued or self._stopping:

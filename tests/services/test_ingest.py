@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime
 from typing import Any
 
@@ -13,7 +14,12 @@ from app.db import instances
 from app.db.engine import Database
 from app.domain.exchange import Exchange
 from app.domain.experience import ExperienceStatus, content_hash, is_held_out
-from app.errors import IdempotencyKeyReused, InstanceNotFound, SourceIdConflict
+from app.errors import (
+    IdempotencyKeyReused,
+    IngestOverloaded,
+    InstanceNotFound,
+    SourceIdConflict,
+)
 from app.services.ingest import (
     IngestOutcome,
     IngestResult,
@@ -107,6 +113,33 @@ def test_long_batches_let_others_write_between_and_are_stored_in_order(
         stored = session.execute(query, {"before": before}).scalars().all()
     assert list(stored) == [item["prompt"] for item in items[:-1]]
     assert ingest_many(db, [], now=NOW) == []
+
+
+def test_batch_that_was_stored_in_part_and_is_sent_again_is_stored_once(
+    db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.services.ingest.MAX_TRANSACTION_CHARACTERS", 500)
+    put_instance(db, "other", {}, now=NOW)
+    items = [make_exchange(n) for n in range(12)]
+    one_by_one = [salience_of(post(db, **item)) for item in items]
+    batch = [Submission(exchange=Exchange(**item, instance="other")) for item in items]
+    turns = 0
+
+    def take_turn() -> AbstractContextManager[None]:
+        nonlocal turns
+        turns += 1
+        if turns == 4:
+            raise IngestOverloaded("later")
+        return nullcontext()
+
+    with pytest.raises(IngestOverloaded):
+        ingest_many(db, batch, now=NOW, take_turn=take_turn)
+    results = ingest_many(db, batch, now=NOW)
+    outcomes = [result.outcome for result in results]
+    known = outcomes.count(IngestOutcome.DUPLICATE)
+    assert 0 < known < len(items)
+    assert outcomes == [IngestOutcome.DUPLICATE] * known + [IngestOutcome.INSERTED] * (12 - known)
+    assert [salience_of(result) for result in results] == one_by_one
 
 
 def test_same_exchange_twice_is_stored_once(db: Database) -> None:

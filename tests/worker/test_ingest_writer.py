@@ -75,3 +75,15 @@ def test_beyond_the_limit_new_exchanges_are_refused(writer: IngestWriter, db: Da
     stored = [result for result in results if isinstance(result, IngestResult)]
     assert len(refused) + len(stored) == 400
     assert 60 <= len(stored) <= 60 + ingest_writer.MAX_GROUP
+
+
+def test_one_batch_at_a_time_has_its_turn_and_single_posts_need_none(
+    writer: IngestWriter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ingest_writer, "BUSY_TIMEOUT_SECONDS", 0.05)
+    with writer.batch_turn():
+        with pytest.raises(IngestOverloaded), writer.batch_turn():
+            pass
+        assert asyncio.run(writer.submit(submission(1))).outcome is IngestOutcome.INSERTED
+    with writer.batch_turn():
+        pass

@@ -94,11 +94,12 @@ async def post_experience(
 def post_batch(body: BatchIn, daemon: DaemonDep, access: AccessDep, now: Now) -> BatchOut:
     """Keep up to 1000 exchanges, durably; a bad one does not stop the others.
 
-    The body is a list of exchanges, or an object with the list `experiences`.
+    The body is a list of exchanges, or an object with the list `experiences`. Where the answer is
+    503, or none, some may be kept: send all of it again, and each is kept once.
     """
     read = [_read(item, access) for item in body]
     submissions = [ingest.Submission(exchange=item) for item in read if isinstance(item, Exchange)]
-    results = ingest.ingest_many(daemon.db, submissions, now=now)
+    results = ingest.ingest_many(daemon.db, submissions, now=now, take_turn=daemon.batch_turn)
     if touched := ingest.list_touched(submissions, results):
         daemon.on_ingested(touched)
     answer = batch_out(read, results)
