@@ -224,6 +224,10 @@ def pair(
     yes: Annotated[
         bool, typer.Option("--yes", help="Pair them; without it, only say what would follow.")
     ] = False,
+    anew: Annotated[
+        bool,
+        typer.Option("--anew", help="Give a pair another id: for a copy that goes its own way."),
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Let the database and the data directory of these settings belong together from now on.
@@ -241,7 +245,7 @@ def pair(
             places = pair_places(settings)
             with hold(settings.data_dir, db.path):
                 standing = pairing.look(db, places)
-                if yes and not standing.is_paired:
+                if (anew and standing.is_paired) or (yes and not standing.is_paired):
                     pairing.pair(db, places, now=utc_now())
     is_paired = yes or standing.is_paired
     if as_json:
