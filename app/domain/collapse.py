@@ -9,16 +9,35 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
+from app.domain.compared import ComparedWords, compared_words
+from app.domain.language import ENGLISH, english_words, find_language, signs_per_word
+from app.domain.near_copies import differs_by_a_sign
 from app.domain.reply_parts import ReplyParts, is_all_control_tokens, part_reply, said_in
-from app.domain.words import reply_words
+from app.domain.scripts import count_questions, is_mostly_spaceless
 
 RECENT_RESPONSES_FOR_SIMILARITY = 10
 SIMILARITY_LIMIT = 0.85
+
+LIMITS_OF_FEW_WORDS: Mapping[str, float] = {"ko": 0.78, "tr": 0.8}
+"""Languages that say with two words what others say with three: one of them is more of a reply."""
+
+RUNS_LIMIT = 0.73
+"""Of scripts without spaces: a word that differs is one word of 13 at 0.85, and of their runs two
+or three that hold a part of it."""
+
+MIN_COPIED_WORDS = 4
+"""A shorter reply may differ from another by one sign and say something else, "yes" and "yet". In
+English words of the same length. A guess."""
+
 REPEATED_NGRAM_WORDS = 5
 REPEATED_NGRAM_LIMIT = 3
+MIN_REPEATED_WORDS = 3
+"""Of a language that says as much as five English words with fewer."""
+
 QUESTION_MARK_LIMIT = 10
 
 _ERROR_WORDS = (
@@ -67,35 +86,80 @@ class CollapseFinding:
         return self.reason is not None
 
 
+class Similarity(NamedTuple):
+    """How near a reply comes to a recent one.
+
+    Attributes:
+        value: The highest Jaccard index, 0..1; 0 without any.
+        limit: What it must stay below.
+        is_copy: A recent reply is the same but for one sign.
+    """
+
+    value: float
+    limit: float = SIMILARITY_LIMIT
+    is_copy: bool = False
+
+
 def find_collapse(response: str, recent_responses: Sequence[str]) -> CollapseFinding:
     """Judge one response against the instance's recent ones (newest last).
 
     Judged is what was said, without reasoning and tool calls. Jaccard: `|A & B| / |A | B|` over
-    the sets of lower-cased words.
+    the sets of words, or of runs of letters where there are no spaces (`app.domain.scripts`).
     """
     return collapse_finding(
         find_own_collapse(response), find_similarity(response, recent_responses)
     )
 
 
-def collapse_finding(own_reason: str | None, similarity: float) -> CollapseFinding:
+def collapse_finding(own_reason: str | None, similarity: Similarity) -> CollapseFinding:
     """What is found, given what `find_own_collapse` and `find_similarity` say."""
     reason = own_reason
-    if reason is None and similarity >= SIMILARITY_LIMIT:
+    if reason is None and similarity.value >= similarity.limit:
         reason = (
-            f"similar: word overlap {similarity:.2f} with a recent reply, "
-            f"below {SIMILARITY_LIMIT:.2f} allowed"
+            f"similar: word overlap {similarity.value:.2f} with a recent reply, "
+            f"below {similarity.limit:.2f} allowed"
         )
-    return CollapseFinding(reason=reason, similarity=similarity)
+    elif reason is None and similarity.is_copy:
+        reason = "similar: one character differs from a recent reply"
+    return CollapseFinding(reason=reason, similarity=similarity.value)
 
 
-def find_similarity(response: str, recent_responses: Sequence[str]) -> float:
-    """The highest Jaccard index with a recent response; 0 without any."""
-    said = reply_words(said_in(response)).distinct
-    recent = recent_responses[-RECENT_RESPONSES_FOR_SIMILARITY:]
-    return max(
-        [jaccard(said, reply_words(said_in(earlier)).distinct) for earlier in recent], default=0.0
+def find_similarity(response: str, recent_responses: Sequence[str]) -> Similarity:
+    """How near a response comes to the recent ones."""
+    said = said_in(response)
+    words = compared_words(said)
+    recent = [
+        compared_words(said_in(earlier))
+        for earlier in recent_responses[-RECENT_RESPONSES_FOR_SIMILARITY:]
+    ]
+    length = len(words.signs)
+    as_long = [earlier for earlier in recent if -1 <= length - len(earlier.signs) <= 1]
+    return Similarity(
+        max([jaccard(words.distinct, earlier.distinct) for earlier in recent], default=0.0),
+        _similarity_limit(said),
+        bool(as_long)
+        and _is_telling(words, said)
+        and any(differs_by_a_sign(words.signs, earlier.signs) for earlier in as_long),
     )
+
+
+def is_similar(first: str, second: str) -> bool:
+    """Whether two replies are near copies of each other; two that say nothing are."""
+    return not (first.split() or second.split()) or (
+        jaccard(compared_words(first).distinct, compared_words(second).distinct)
+        >= _similarity_limit(first)
+    )
+
+
+def _similarity_limit(said: str) -> float:
+    if is_mostly_spaceless(said):
+        return RUNS_LIMIT
+    return LIMITS_OF_FEW_WORDS.get(find_language(said), SIMILARITY_LIMIT)
+
+
+def _is_telling(words: ComparedWords, said: str) -> bool:
+    """Whether a reply is so long that whoever says all of it but a sign repeats it."""
+    return english_words(words.signs, find_language(said)) >= MIN_COPIED_WORDS
 
 
 def jaccard(first: frozenset[str], second: frozenset[str]) -> float:
@@ -108,24 +172,53 @@ def jaccard(first: frozenset[str], second: frozenset[str]) -> float:
 def find_own_collapse(response: str) -> str | None:
     """Why a reply must not be trained on, whatever was said before; None where it may."""
     parts = part_reply(response)
-    words = reply_words(parts.said)
     if (nothing := _says_nothing(parts)) is not None:
         return nothing
-    questions = words.lowered.count("?")
+    questions = count_questions(parts.said)
     if questions > QUESTION_MARK_LIMIT:
         return f"question_flood: {questions} question marks, at most {QUESTION_MARK_LIMIT}"
-    if loops := [n for n in _count_ngrams(words.in_order) if n >= REPEATED_NGRAM_LIMIT]:
+    if (times := count_repeats(parts.said)) >= REPEATED_NGRAM_LIMIT:
         return (
-            f"repetition: a phrase of {REPEATED_NGRAM_WORDS} words occurs {max(loops)} times, "
+            f"repetition: a phrase of {REPEATED_NGRAM_WORDS} words occurs {times} times, "
             f"fewer than {REPEATED_NGRAM_LIMIT} allowed"
         )
     return None
 
 
-def _count_ngrams(words: list[str]) -> Iterable[int]:
-    """How often each run of words occurs."""
-    runs = zip(*(words[i:] for i in range(REPEATED_NGRAM_WORDS)), strict=False)
-    return Counter(runs).values()
+def count_repeats(said: str) -> int:
+    """How often the phrase of five words occurs that occurs most often; 0 without any.
+
+    In another language than English it is what says as much: as many signs, in `MIN_REPEATED_WORDS`
+    to five words; where words are not told apart, as many letters.
+    """
+    words = compared_words(said)
+    language = find_language(said)
+    phrases: Iterable[object]
+    if language == ENGLISH:
+        phrases = zip(*(words.in_order[i:] for i in range(REPEATED_NGRAM_WORDS)), strict=False)
+    else:
+        length = round(REPEATED_NGRAM_WORDS * signs_per_word(said, language))
+        if is_mostly_spaceless(said):
+            signs = words.signs
+            phrases = (signs[i : i + length] for i in range(len(signs) - length + 1))
+        else:
+            phrases = _phrases_of(words.in_order, length)
+    return max(Counter(phrases).values(), default=0)
+
+
+def _phrases_of(words: list[str], signs: int) -> Iterator[tuple[str, ...]]:
+    """From each word the shortest run that has so many signs, within its bounds of words."""
+    for first in range(len(words) - MIN_REPEATED_WORDS + 1):
+        run = words[first : first + REPEATED_NGRAM_WORDS]
+        total = 0
+        for count, word in enumerate(run, 1):
+            total += len(word)
+            if count >= MIN_REPEATED_WORDS and total >= signs:
+                yield tuple(run[:count])
+                break
+        else:
+            if len(run) == REPEATED_NGRAM_WORDS:
+                yield tuple(run)
 
 
 def _is_error_text(said: str) -> bool:

@@ -264,7 +264,7 @@ class _Cycle:
         traits = self._traits.get(item.seq)
         if self._texts is None or traits is None or traits.sketch is None:
             return None
-        near = self._texts.find_near(traits.sketch)
+        near = self._texts.find_near(traits.sketch, traits.signs)
         return None if near is None else self.taken[near]
 
     def take(self, item: Selectable) -> None:
@@ -272,7 +272,7 @@ class _Cycle:
         self._count(item, 1)
         traits = self._traits.get(item.seq)
         if self._texts is not None and traits is not None and traits.sketch is not None:
-            self._texts.add(item.seq, traits.sketch)
+            self._texts.add(item.seq, traits.sketch, traits.signs)
 
     def drop(self, item: Selectable) -> None:
         del self.taken[item.seq]

@@ -84,7 +84,7 @@ class SleepPolicy:
         near_duplicate_jaccard: 0.8 as in Lee et al. 2022 (arXiv:2107.06499): of a reply of 130
             words about five may differ. The nearest two of 656 real replies stand at 0.51
             (`tests/benchmarks/test_curation.py`), so it costs nothing where there is no flood.
-            Replies of a few words are not compared (`app.domain.curation.MIN_COMPARED_WORDS`).
+            Replies of a few words are not compared (`app.domain.traits.MIN_COMPARED_WORDS`).
         category_floors: None: whether a floor helps was not measured, and salience does not pass
             these categories over: of Qwen2.5-0.5B's 64 most salient real exchanges 8 % are about
             identity and 6 % each about uncertainty and reality, of all its 333 exchanges 9, 5 and

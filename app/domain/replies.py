@@ -16,11 +16,14 @@ from itertools import combinations
 from app.domain.collapse import (
     REPEATED_NGRAM_LIMIT,
     REPEATED_NGRAM_WORDS,
-    SIMILARITY_LIMIT,
-    jaccard,
+    count_repeats,
+    is_similar,
 )
+from app.domain.compared import compared_words
 from app.domain.measurement import Measurement, mean_over_seeds
 from app.domain.salience import PARTNERSHIP_TERMS
+from app.domain.scripts import with_plain_marks
+from app.domain.wording import read
 
 COPIED_WORDS = 12
 """A run of this many words that stands in a training reply is a copy of it. A guess."""
@@ -35,6 +38,9 @@ DISCLAIMERS = (
     "i do not have personal",
 )  # fmt: skip
 """What a generic assistant says of itself in place of an answer."""
+
+_AS_AN_AI = frozenset({"as an ai"})
+"""Told in other languages by the scorer's lists."""
 
 _NAME = re.compile(r"\b(?:[Yy]ou are|[Yy]ou're|named|called)\s+([A-Z][\w-]*)")
 _NOT_NAMES = frozenset({"A", "An", "The", "I"})
@@ -72,7 +78,7 @@ class ReplyMeasures:
         copies: Share of replies with a run of 12 words of a training reply.
         self_references: Share of replies in which the speaker names itself as the instance.
         disclaimers: Share of replies with "as an AI" and its like.
-        partnership: Words such as "we" and "together" per 100 words.
+        partnership: English words such as "we" and "together" per 100 words.
         ended: Share of replies to questions of a short answer that ended by themselves; None of
             cycles before it was measured.
     """
@@ -123,7 +129,7 @@ def measure_replies(
         repeated_ngrams=over_seeds(
             lambda group: _mean(_repeated_share(_words(reply.text)) for reply in group)
         ),
-        looping=share(lambda text: _most_repeats(_words(text)) >= REPEATED_NGRAM_LIMIT),
+        looping=share(lambda text: count_repeats(text) >= REPEATED_NGRAM_LIMIT),
         distinct_1=over_seeds(lambda group: _distinct(group, 1)),
         distinct_2=over_seeds(lambda group: _distinct(group, 2)),
         similar_pairs=over_seeds(_similar_pairs),
@@ -132,7 +138,7 @@ def measure_replies(
             lambda text: any(run in learned for run in _ngrams(_words(text), COPIED_WORDS))
         ),
         self_references=share(lambda text: bool(speaker and speaker.search(_plain(text)))),
-        disclaimers=share(lambda text: any(term in _plain(text).lower() for term in DISCLAIMERS)),
+        disclaimers=share(_is_disclaimer),
         partnership=over_seeds(_partnership),
         ended=_ended(endings) if endings else None,
     )
@@ -170,7 +176,7 @@ def _plain(text: str) -> str:
 
 
 def _words(text: str) -> list[str]:
-    return text.lower().split()
+    return compared_words(text).in_order
 
 
 def _ngrams(words: Sequence[str], size: int) -> list[tuple[str, ...]]:
@@ -182,13 +188,6 @@ def _repeated_share(words: Sequence[str]) -> float:
     return 1 - len(set(ngrams)) / len(ngrams) if ngrams else 0.0
 
 
-def _most_repeats(words: Sequence[str]) -> int:
-    counts: dict[tuple[str, ...], int] = defaultdict(int)
-    for ngram in _ngrams(words, REPEATED_NGRAM_WORDS):
-        counts[ngram] += 1
-    return max(counts.values(), default=0)
-
-
 def _distinct(group: Sequence[SeededReply], size: int) -> float:
     """Of an empty set of replies 0: a model that says nothing has nothing distinct to say."""
     ngrams = [ngram for reply in group for ngram in _ngrams(_words(reply.text), size)]
@@ -198,19 +197,21 @@ def _distinct(group: Sequence[SeededReply], size: int) -> float:
 def _similar_pairs(group: Sequence[SeededReply]) -> float:
     """Two empty replies are alike too, although their Jaccard index is 0."""
     return _mean(
-        jaccard(first, second) >= SIMILARITY_LIMIT or not (first or second)
-        for first, second in (
-            (frozenset(_words(one.text)), frozenset(_words(other.text)))
-            for one, other in combinations(group, 2)
-            if one.prompt != other.prompt
-        )
+        is_similar(one.text, other.text)
+        for one, other in combinations(group, 2)
+        if one.prompt != other.prompt
     )
 
 
 def _is_question_flood(text: str) -> bool:
-    ends = _SENTENCE_END.findall(text)
+    ends = _SENTENCE_END.findall(with_plain_marks(text))
     questions = sum("?" in end for end in ends)
     return questions >= QUESTION_FLOOD_MARKS and 2 * questions >= len(ends)
+
+
+def _is_disclaimer(text: str) -> bool:
+    plain = _plain(text).lower()
+    return any(term in plain for term in DISCLAIMERS) or bool(read(text, _AS_AN_AI).terms)
 
 
 def _partnership(group: Sequence[SeededReply]) -> float:

@@ -4,6 +4,17 @@ SNARC: surprise, novelty, arousal, reward, conflict, each in 0..1. Arousal, rewa
 functions of the response text and its tool calls; surprise and novelty also need what the instance
 said before, which the caller passes in: the scorer keeps no state, so a restart changes no score.
 
+English replies are scored as they always were. A reply in another language is scored by the same
+formulas, over that language's counterparts of the terms (`app.domain.wording`): German, French,
+Spanish, Portuguese, Russian, Turkish, Arabic, Hindi, Chinese, Japanese and Korean have their own,
+of any other the mean of English replies is assumed. Its scorer's name ends on the language,
+`snarc-1-de`, or `snarc-1-und`. What was stored under `snarc-1` before languages were told apart
+keeps its scores, and is told by that name.
+
+A term counts where its letters stand: `us` in `because`, too. Whole words would change the stored
+reward of most English exchanges, so that stays; other languages' terms are whole words or their
+beginnings.
+
 Must not know where earlier responses are kept.
 """
 
@@ -12,10 +23,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
+from app.domain.language import ENGLISH, find_language
+from app.domain.scripts import split
 from app.domain.surprise import Pieces
-from app.domain.words import ReplyWords, reply_words
+from app.domain.wording import Wording, read
 
 SCORER = "snarc-1"
+"""Of English replies; of others with their language, `snarc-1-de`: see `scorer_of`."""
+
 CALLER_SCORER = "caller"
 """Scorer name of experiences whose components were sent by the caller."""
 
@@ -72,9 +87,15 @@ class ToolUse:
     is_success: bool
 
 
+def scorer_of(response: str) -> str:
+    """The scorer's name with the language whose rules it takes; English is plain `snarc-1`."""
+    language = find_language(response)
+    return SCORER if language == ENGLISH else f"{SCORER}-{language}"
+
+
 def distinct_words(response: str) -> frozenset[str]:
-    """The distinct white-space separated words of a response, as they are written."""
-    return frozenset(response.split())
+    """The distinct words of a response, as they are written; see `app.domain.scripts.split`."""
+    return frozenset(split(response))
 
 
 def score(
@@ -97,15 +118,14 @@ def score(
         surprise_among: `find_surprise`, or what remembers what that found.
     """
     surprise = (surprise_among or find_surprise)(response, recent_responses)
-    words = reply_words(response)
+    wording = read(response, _TERMS)
     # What the parts below leave above 1 is cut here, with what tool calls add.
-    terms = frozenset(term for term in _TERMS if term in words.lowered)
     return Salience(
         surprise=min(1.0, surprise + (0.2 if tool_uses else 0.0)),
         novelty=min(1.0, _novelty(new_word_share) + 0.1 * len({use.name for use in tool_uses})),
-        arousal=min(1.0, _arousal(words, terms) + 0.15 * len(tool_uses)),
-        reward=min(1.0, _reward(terms) + (0.3 if any(u.is_success for u in tool_uses) else 0.0)),
-        conflict=min(1.0, _conflict(terms) + 0.2 * sum(not u.is_success for u in tool_uses)),
+        arousal=min(1.0, _arousal(wording) + 0.15 * len(tool_uses)),
+        reward=min(1.0, _reward(wording) + (0.3 if any(u.is_success for u in tool_uses) else 0.0)),
+        conflict=min(1.0, _conflict(wording) + 0.2 * sum(not u.is_success for u in tool_uses)),
     )
 
 
@@ -125,21 +145,23 @@ def _novelty(new_word_share: float | None) -> float:
     return 0.5 if new_word_share is None else 3.0 * new_word_share
 
 
-def _arousal(words: ReplyWords, terms: frozenset[str]) -> float:
-    length = min(max(len(words.in_order) / 50, 0.3), 1.0)
-    questions = min(words.lowered.count("?") / 2, 1.0)
-    emotions = min(len(terms & EMOTION_TERMS) / 3, 1.0)
+def _arousal(wording: Wording) -> float:
+    length = min(max(wording.words / 50, 0.3), 1.0)
+    questions = min(wording.questions / 2, 1.0)
+    emotions = min((len(wording.terms & EMOTION_TERMS) + wording.assumed.emotions) / 3, 1.0)
     return (length + questions + emotions) / 3
 
 
-def _reward(terms: frozenset[str]) -> float:
-    reward = 0.3 + 0.7 * len(terms & PARTNERSHIP_TERMS) / 2
+def _reward(wording: Wording) -> float:
+    terms = wording.terms
+    partnership = len(terms & PARTNERSHIP_TERMS) + wording.assumed.partnership
+    reward = 0.3 + 0.7 * partnership / 2
     reward = min(1.0, reward + 0.3 * min(len(terms & SPECIFIC_TERMS) / 2, 1.0))
     return max(0.0, reward - 0.6 * min(len(terms & HEDGING_TERMS) / 2, 1.0))
 
 
-def _conflict(terms: frozenset[str]) -> float:
-    return len(terms & CONFLICT_TERMS) / 6
+def _conflict(wording: Wording) -> float:
+    return (len(wording.terms & CONFLICT_TERMS) + wording.assumed.conflict) / 6
 
 
 def count_bins(values: Iterable[float]) -> list[int]:

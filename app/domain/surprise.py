@@ -2,6 +2,8 @@
 
     surprise = 1 - known / pieces
 
+A reply in another language than English is divided at what stands for a full stop in any script.
+
 A search of its own for each piece is quadratic: a reply of 65 kB may hold 20,000 pieces. Many are
 looked for together, by the automaton of Aho and Corasick (1975, doi:10.1145/360825.360855), in time
 linear in both texts. Pure: the caller passes the earlier replies in.
@@ -11,6 +13,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
+
+from app.domain.language import ENGLISH, find_language
+from app.domain.scripts import with_full_stops
 
 MAX_SEARCHES = 256
 """So few pieces are looked for one by one, each in time linear in the earlier reply: the automaton
@@ -23,7 +28,8 @@ class Pieces:
     """A reply's pieces between full stops, which are looked for in earlier replies."""
 
     def __init__(self, response: str) -> None:
-        pieces = response.split(".")
+        self._is_english = find_language(response) == ENGLISH
+        pieces = self._with_stops(response).split(".")
         self._count = len(pieces)
         self._times = Counter(filter(None, map(str.strip, pieces)))
         self._automaton: _Automaton | None = None
@@ -33,7 +39,7 @@ class Pieces:
 
         No piece reaches across a full stop of the earlier reply, for it holds none.
         """
-        segments = set(earlier.split("."))
+        segments = set(self._with_stops(earlier).split("."))
         found = self._times.keys() & set(map(str.strip, segments))
         sought = self._times.keys() - found
         text = ".".join(segments)
@@ -43,6 +49,9 @@ class Pieces:
             self._automaton = self._automaton or _Automaton(self._times)
             found.update(self._automaton.find_in(text))
         return bytes(piece in found for piece in self._times)
+
+    def _with_stops(self, text: str) -> str:
+        return text if self._is_english else with_full_stops(text)
 
     def surprise(self, *findings: bytes) -> float:
         """The share that is new, 0..1, given what `find_in` found; empty pieces are new, too."""

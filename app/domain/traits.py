@@ -8,8 +8,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from app.domain.categories import Categories
+from app.domain.language import find_language, signs_per_word
 from app.domain.near_copies import sketch
 from app.domain.policy import SleepPolicy
+from app.domain.scripts import bare_signs, fold, is_mostly_spaceless
 from app.domain.words import plain_words
 
 if TYPE_CHECKING:
@@ -32,6 +34,7 @@ class Traits:
     Attributes:
         pattern: How the reply begins; None for a reply without words.
         sketch: Of the reply; None where near copies are no matter, or the reply is short.
+        signs: The reply without case, spaces and punctuation, where there is a sketch.
     """
 
     prompt_key: str
@@ -39,6 +42,7 @@ class Traits:
     pattern: str | None = None
     categories: frozenset[str] = frozenset()
     sketch: RMinHash | None = None
+    signs: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -90,16 +94,23 @@ class TraitReader:
     def read(self, *, prompt: str, response: str, phase: str | None) -> Traits:
         """The traits of an exchange."""
         words = plain_words(response)
-        is_sketched = self._is_sketched and len(words) >= MIN_COMPARED_WORDS
+        per_word = words_per_word(response)
+        is_sketched = self._is_sketched and len(words) >= MIN_COMPARED_WORDS * per_word
         return Traits(
             prompt_key=prompt_key(prompt),
             phase=phase or None,
-            pattern=" ".join(words[:PATTERN_WORDS]) or None,
+            pattern=" ".join(words[: round(PATTERN_WORDS * per_word)]) or None,
             categories=self._categories.find(plain_words(prompt), words)
             if self._categories
             else frozenset(),
             sketch=sketch(words) if is_sketched else None,
+            signs=bare_signs(fold(response)) if is_sketched else "",
         )
+
+
+def words_per_word(text: str) -> float:
+    """How many of a text's `plain_words` stand for one: 1, but where every letter begins a run."""
+    return signs_per_word(text, find_language(text)) if is_mostly_spaceless(text) else 1.0
 
 
 def prompt_key(prompt: str) -> str:

@@ -1,5 +1,7 @@
 """The words of a text: as filter and scorer count them, and plain, to compare texts by.
 
+Of scripts without spaces a word is a run of letters: `app.domain.scripts`.
+
 Must not know what the words are counted for.
 """
 
@@ -8,6 +10,8 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 from typing import NamedTuple
+
+from app.domain.scripts import WORD, fold, is_spaceless, split_word
 
 
 class ReplyWords(NamedTuple):
@@ -31,4 +35,10 @@ _PLAIN_WORD = re.compile(r"\w+(?:'\w+)*")
 
 def plain_words(text: str) -> list[str]:
     """The words of a text in order, without case and punctuation; `don't` is one word."""
-    return _PLAIN_WORD.findall(text.casefold().replace("\u2019", "'"))
+    folded = fold(text)
+    if folded.isascii():
+        return _PLAIN_WORD.findall(folded)
+    words: list[str] = WORD.findall(folded)
+    if not is_spaceless(folded):
+        return words
+    return [part for word in words for part in split_word(word)]

@@ -30,11 +30,7 @@ from app.domain.experience import (
 )
 from app.domain.policy import lay_over_policy
 from app.domain.reply_parts import said_in
-from app.domain.salience import (
-    CALLER_SCORER,
-    SCORER,
-    distinct_words,
-)
+from app.domain.salience import distinct_words
 from app.domain.verbatim import REMOVED
 from app.errors import (
     Conflict,
@@ -413,7 +409,7 @@ def _judge(
     return {
         **salience.components(),
         "total": salience.total,
-        "scorer": SCORER if exchange.salience is None else CALLER_SCORER,
+        "scorer": judged.scorer,
         "status": status.value,
         "reason": reason,
         "similarity": finding.similarity,

@@ -21,12 +21,14 @@ from app.domain.completeness import is_cut
 from app.domain.exchange import Exchange
 from app.domain.reply_parts import said_in
 from app.domain.salience import (
+    CALLER_SCORER,
     COMPONENTS,
     FIRST_SURPRISE,
     RECENT_RESPONSES_FOR_SURPRISE,
     Salience,
     ToolUse,
     score,
+    scorer_of,
 )
 from app.domain.surprise import Pieces
 
@@ -36,6 +38,7 @@ class Judgement:
     """What is found of one reply."""
 
     salience: Salience
+    scorer: str
     finding: CollapseFinding
     is_truncated: bool
 
@@ -58,6 +61,7 @@ class Judge:
         similarity = find_similarity(response, recent_responses)
         return Judgement(
             salience=self._salience(exchange, recent_responses, new_word_share),
+            scorer=(scorer_of(said_in(response)) if exchange.salience is None else CALLER_SCORER),
             finding=collapse_finding(self._own_reason(response), similarity),
             is_truncated=self._is_cut(response, exchange.finish_reason),
         )

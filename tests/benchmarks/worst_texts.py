@@ -16,11 +16,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from app.db.seen_words import word_hash
+from app.domain.compared import compared_words
 from app.domain.exchange import MAX_TEXT_CHARACTERS, Exchange
+from app.domain.language import find_language
 from app.domain.policy import SleepPolicy
 from app.domain.replies import SeededReply, measure_replies
 from app.domain.reply_parts import part_reply, said_in
 from app.domain.salience import distinct_words
+from app.domain.scripts import fold
 from app.domain.traits import CurationRules, TraitReader
 from app.domain.variations import compare_wording
 from app.domain.verbatim import holds_copy
@@ -128,8 +131,8 @@ def cost(work: Callable[[str, Sequence[str]], None], text: str, recent: Sequence
     """CPU seconds, the lesser of two runs, with nothing known from before."""
     taken = []
     for _ in range(2):
-        part_reply.cache_clear()
-        reply_words.cache_clear()
+        for remembered in (part_reply, reply_words, compared_words, find_language, fold):
+            remembered.cache_clear()
         started = time.thread_time()
         work(text, recent)
         taken.append(time.thread_time() - started)

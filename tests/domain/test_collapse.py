@@ -6,7 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.domain.collapse import find_collapse, jaccard
+from app.domain.collapse import (
+    count_repeats,
+    find_collapse,
+    find_similarity,
+    is_similar,
+    jaccard,
+)
 
 REPLY = "we went to the river and looked at the water for a long quiet while"
 
@@ -148,3 +154,86 @@ def test_reply_of_nothing_that_shows_is_filtered(response: str) -> None:
 @pytest.mark.parametrize("response", ["?", "😀", "7", "\u200bja", "\ue000", "\U0001fffd"])
 def test_reply_of_one_sign_that_shows_is_none_of_these(response: str) -> None:
     assert not str(find_collapse(response, []).reason).startswith("nothing_said")
+
+
+@pytest.mark.parametrize(
+    ("text", "limit"),
+    [
+        ("We saw the river that day.", 0.85),
+        ("Das ist nicht der Weg zu uns.", 0.85),
+        ("우리는 바다를 보았다.", 0.78),
+        ("Bu çok güzel bir gün ve biz mutluyuz.", 0.8),
+        ("我们看见了大海。", 0.73),
+        ("ฉันอยู่ที่นี่เพื่อช่วยคุณเสมอ", 0.73),
+    ],
+)
+def test_limit_is_that_of_the_language(text: str, limit: float) -> None:
+    assert find_similarity(text, []) == (0.0, limit, False)
+    assert find_similarity(text, [text]) == (1.0, limit, True)
+
+
+def test_reason_of_a_language_names_its_limit() -> None:
+    # 11 of 15 runs are 0.73, 10 of 14 are 0.71.
+    said = "一二三四五六七八九十百千"
+    assert find_collapse(said, [f"{said}万亿兆京"]).reason == (
+        "similar: word overlap 0.73 with a recent reply, below 0.73 allowed"
+    )
+    assert find_collapse(said[:-1], [f"{said[:-1]}万亿兆京"]).reason is None
+
+
+def test_copy_but_for_a_sign_is_told_from_four_words_on() -> None:
+    reason = "similar: one character differs from a recent reply"
+    recent = ["x", "We saw the river that day.", "y"]
+    assert find_collapse("We saw the rover that day.", recent).reason == reason
+    assert find_collapse("We saw the rivers that day.", recent).reason == reason
+    assert find_collapse("We saw the rive that day.", recent).reason == reason
+    assert find_collapse("We saw the ravers that day.", recent).reason is None
+    # 4.4 signs are a word: 18 are four, 17 are fewer.
+    assert find_collapse("abcdefghijklmnopqr", ["abcdefghijklmnopqx"]).reason == reason
+    assert find_collapse("abcdefghijklmnopq", ["abcdefghijklmnopx"]).reason is None
+    assert find_collapse("我们看见海了呀", ["我们看见河了呀"]).reason == reason
+    assert find_collapse("我们看见海", ["我们看见河"]).reason is None
+
+
+def test_word_overlap_is_told_before_the_one_sign() -> None:
+    assert "word overlap 1.00" in str(find_collapse(REPLY, [REPLY]).reason)
+    loop = "a b c d e " * 3
+    assert "repetition" in str(find_collapse(loop, [loop]).reason)
+
+
+def test_replies_that_say_nothing_are_similar_and_no_other_to_them() -> None:
+    assert is_similar("", " ")
+    assert not is_similar("", "a")
+    assert not is_similar("a", "")
+    assert is_similar(words(0, 17), words(0, 20))
+    assert not is_similar(words(0, 16), words(0, 19))
+    assert is_similar("一二三四五六七八九十百千", "一二三四五六七八九十百千" + "万亿兆京")
+
+
+def test_english_repeats_are_of_five_words() -> None:
+    assert count_repeats("") == count_repeats("a b c d") == 0
+    assert count_repeats("a b c d e") == 1
+    assert count_repeats("a b c d e f a b c d e") == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "count"),
+    [
+        # 21 signs of Turkish say what five English words say.
+        ("bir şey çok güzel bir x1 bir şey çok güzel bir x2", 2),
+        ("bu günlerinizdeki çocukların x bu günlerinizdeki çocukların", 2),
+        ("günlerinizdekiler çocuklarımızın x günlerinizdekiler çocuklarımızın", 1),
+        ("bir için çok x1 bir için çok x2", 1),
+        ("ve bir", 0),
+        # 8 letters of Chinese, 12 of Japanese.
+        ("一二三四五六七八甲一二三四五六七八", 2),
+        ("一二三四五六七甲一二三四五六七", 1),
+        ("一二三四五六七", 0),
+        ("あいうえおかきくけこさし山あいうえおかきくけこさし", 2),
+        ("あいうえおかきくけこさ山あいうえおかきくけこさ", 1),
+    ],
+)
+def test_repeats_of_other_languages_are_as_long_as_five_english_words(
+    text: str, count: int
+) -> None:
+    assert count_repeats(text) == count

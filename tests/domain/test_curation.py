@@ -424,3 +424,53 @@ def test_without_any_rule_there_is_nothing_to_read() -> None:
     assert off.is_none is True
     assert CurationRules(max_phase_share=0.99).is_none is False
     assert TraitReader(off).read(prompt="?", response="a b c d e f g h", phase="").sketch is None
+
+
+ZH = "我们昨天一起去看了大海，风很大，但是阳光非常好，大家都很开心。"
+JA = "昨日は一緒に海を見に行きました。風は強かったのですが、とても楽しかったです。"
+TH = "เมื่อวานเราไปดูทะเลด้วยกัน ลมแรงมากแต่แดดดีและทุกคนมีความสุข"
+HI = "कल हम साथ में समुद्र देखने गए थे, हवा तेज़ थी लेकिन धूप बहुत अच्छी थी।"
+
+
+@pytest.mark.parametrize(
+    ("reply", "copy"),
+    [
+        (ZH, ZH.replace("风", "雨")),
+        (ZH, ZH.replace("大海", "大\u200b海").replace("。", "．")),
+        (JA, JA.replace("風", "雨")),
+        (TH, TH.replace("แรง", "แรว")),
+        (HI, HI.replace("तेज़", "तेज")),
+        (
+            "We all saw the river that day and went home.",
+            "We all saw the rivers that day and went home.",
+        ),
+    ],
+)
+def test_copy_with_a_sign_changed_is_left_out_in_every_script(reply: str, copy: str) -> None:
+    rules = CurationRules(near_duplicate_jaccard=0.99)
+    reader = TraitReader(rules)
+    texts = [reply, "An answer that says something else, and at some length.", copy]
+    traits = {
+        seq: reader.read(prompt=str(seq), response=text, phase=None)
+        for seq, text in enumerate(texts)
+    }
+    (rule,) = curate(experiences(3), traits, rules, limit=3).left_out
+    assert rule.rule == "near_copies"
+    assert len(rule.experience_ids) == 1
+
+
+def test_of_scripts_without_spaces_as_much_is_compared_as_of_others() -> None:
+    reader = TraitReader(CurationRules(near_duplicate_jaccard=0.8))
+
+    def read(text: str) -> Traits:
+        return reader.read(prompt="?", response=text, phase=None)
+
+    # Of Chinese 1.6 letters are a word: 8 words are 13 runs, 4 words are 6.
+    assert read(ZH[:12]).sketch is None
+    assert read(ZH[:12]).signs == ""
+    assert read("我们昨天一起去看了大海风很大").sketch is not None
+    assert read(ZH).pattern == "我们 们昨 昨天 天一 一起 起去"
+    assert read(ZH).signs == ZH.replace("，", "").replace("。", "")
+    assert read("One two three four five").pattern == "one two three four"
+    assert read("a b c d e f g").sketch is None
+    assert read("a b c d e f g h").signs == "abcdefgh"

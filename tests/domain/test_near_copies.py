@@ -5,10 +5,18 @@ from __future__ import annotations
 import hashlib
 import random
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.domain.near_copies import BANDS, MIN_JACCARD, SKETCH_SIZE, TakenTexts, sketch
+from app.domain.near_copies import (
+    BANDS,
+    MIN_JACCARD,
+    SKETCH_SIZE,
+    TakenTexts,
+    differs_by_a_sign,
+    sketch,
+)
 from app.domain.words import plain_words
 
 REPLY = [f"word{n}" for n in range(120)]
@@ -86,3 +94,63 @@ def test_a_sketch_is_the_same_in_every_process() -> None:
 def test_case_and_punctuation_make_no_other_word() -> None:
     assert plain_words("I don’t know -- WHO's Séan?") == ["i", "don't", "know", "who's", "séan"]
     assert plain_words("... !") == []
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "is_one"),
+    [
+        ("", "", True),
+        ("abc", "abc", True),
+        ("abc", "abd", True),
+        ("abc", "xbc", True),
+        ("abc", "axc", True),
+        ("abc", "ab", True),
+        ("ab", "abc", True),
+        ("abc", "bc", True),
+        ("abc", "ac", True),
+        ("abc", "acb", False),
+        ("abc", "a", False),
+        ("abcd", "ab", False),
+        ("abc", "xbx", False),
+        ("abc", "cab", False),
+        ("aab", "ab", True),
+        ("pump3", "pump4", False),
+        ("pump3", "pump", False),
+        ("pump3", "pumps", True),
+        ("pump12on", "pump1on", False),
+        ("七", "八", True),
+    ],
+)
+def test_texts_differ_by_one_sign_wherever_it_stands(first: str, second: str, is_one: bool) -> None:
+    assert differs_by_a_sign(first, second) is is_one
+    assert differs_by_a_sign(second, first) is is_one
+
+
+@given(st.text(alphabet="ab", max_size=12), st.text(alphabet="ab", max_size=12))
+def test_one_sign_is_what_edits_say(first: str, second: str) -> None:
+    edits = {second}
+    for at in range(len(second) + 1):
+        edits |= {second[:at] + sign + second[at:] for sign in "ab"}
+        edits |= {second[:at] + sign + second[at + 1 :] for sign in ("a", "b", "")}
+    assert differs_by_a_sign(first, second) == (first in edits)
+
+
+def test_what_differs_by_a_sign_is_near_whatever_its_sketch() -> None:
+    taken = TakenTexts(0.8)
+    made, other = sketch(["a", "b"]), sketch(["c", "d"])
+    taken.add(4, made, "wesawtheriver")
+    assert taken.find_near(other, "wesawtherover") == 4
+    assert taken.find_near(other, "wesawtheriver") == 4
+    assert taken.find_near(other, "wesawtherive") == 4
+    assert taken.find_near(other, "wesawtherivers") == 4
+    assert taken.find_near(other, "wesawthelover") is None
+    assert taken.find_near(other, "wesawtheriv") is None
+    assert taken.find_near(other) is None
+    taken.add(2, made, "wesawtherover")
+    assert taken.find_near(other, "wesawtheraver") == 2
+    taken.remove(2)
+    assert taken.find_near(other, "wesawtheraver") == 4
+    taken.remove(4)
+    taken.add(5, made)
+    assert taken.find_near(other, "wesawtheraver") is None
+    assert taken.find_near(other, "") is None

@@ -8,6 +8,7 @@ import pytest
 
 from app.domain.instance import SAGE_SYSTEM_PROMPT
 from app.domain.replies import ReplyMeasures, SeededReply, measure_replies, names_in
+from tests.domain.said import LOOPS, QUESTIONS, read_said
 
 ORDINARY = (
     "Rice cooks best with a little more water than you think it needs.",
@@ -124,3 +125,30 @@ def test_share_of_short_answers_that_end_by_themselves_is_counted_apart() -> Non
     assert measured.ended.standard_error > 0
     assert measured.replies == 1
     assert measure(["I am SAGE."]).ended is None
+
+
+@pytest.mark.parametrize("language", LOOPS)
+def test_measures_see_their_failure_in_every_language(language: str) -> None:
+    loop = measure([LOOPS[language] * 6 if language == "th" else f"{LOOPS[language]} " * 6])
+    assert (loop.looping.value, loop.repeated_ngrams.value > 0.5) == (1.0, True)
+    replies = read_said("said_alike_held_out")[language]
+    assert measure(replies).looping.value == measure(replies).similar_pairs.value == 0.0
+    assert measure(replies).question_floods.value == 0.0
+    copied = measure([replies[5], replies[5][:-2], replies[6]])
+    assert copied.similar_pairs.value == pytest.approx(1 / 3)
+
+
+@pytest.mark.parametrize("language", QUESTIONS)
+def test_questions_of_every_language_are_a_flood(language: str) -> None:
+    asked = f"{QUESTIONS[language]} "
+    assert measure([asked * 3]).question_floods.value == 1.0
+    assert measure([asked * 2]).question_floods.value == 0.0
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["Als KI habe ich keine Gefühle.", "En tant qu'IA, je ne sais pas.", "作为AI，我没有感情。",
+     "Как ИИ, я этого не знаю.", "AIとして、私は感情を持ちません。"],
+)  # fmt: skip
+def test_disclaimer_is_found_in_other_languages(text: str) -> None:
+    assert measure([text]).disclaimers.value == 1.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Sequence
 
 import pytest
@@ -41,3 +42,44 @@ def test_many_pieces_are_told_apart() -> None:
     found = Pieces(response).find_in("a number 7 here. number 99, number 500")
     told = {number for number, is_known in enumerate(found) if is_known}
     assert told == {5, 7, 9, 50, 99, 500}
+
+
+@pytest.mark.parametrize(
+    ("response", "earlier", "known"),
+    [
+        ("aaab", "x aaaab", ["aaab"]),  # goes back by one, and no further
+        ("abcd.bc", "xabcdx", ["abcd", "bc"]),  # one within another
+        ("abcd.bcd.cd.d", "xabcdx", ["abcd", "bcd", "cd", "d"]),
+        ("abce.bcd", "xabcdx", ["bcd"]),
+        ("ab.b", "xbx", ["b"]),
+        ("ab", "a b", []),
+    ],
+)
+def test_many_pieces_are_found_within_each_other(
+    monkeypatch: pytest.MonkeyPatch, response: str, earlier: str, known: list[str]
+) -> None:
+    monkeypatch.setattr(surprise, "MAX_SEARCHES", 0)
+    pieces = response.split(".")
+    assert list(Pieces(response).find_in(earlier)) == [piece in known for piece in pieces]
+
+
+def test_many_random_pieces_are_those_that_stand_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(surprise, "MAX_SEARCHES", 0)
+    draw = random.Random(3)  # noqa: S311  # no secret
+
+    def word(most: int) -> str:
+        return "".join(draw.choices("ab", k=draw.randint(1, most)))
+
+    for _ in range(200):
+        response = ".".join(word(6) for _ in range(8))
+        earlier = word(12)
+        assert find_surprise(response, [earlier]) == plainly(response, [earlier])
+
+
+def test_findings_of_every_recent_reply_count_and_are_as_many_as_the_pieces() -> None:
+    pieces = Pieces("one.two.three")
+    first, second = pieces.find_in("one"), pieces.find_in("three")
+    assert pieces.surprise(first, second) == pytest.approx(1 / 3)
+    assert pieces.surprise() == 1.0
+    with pytest.raises(ValueError, match="shorter"):
+        pieces.surprise(first, b"\0")

@@ -30,6 +30,7 @@ EQUIVALENT = Path(__file__).with_name("equivalent.toml")
 RULES: dict[str, tuple[str, ...]] = {
     "salience": ("salience",),
     "surprise": ("surprise", "salience"),
+    "wording": ("wording",),
     "collapse": ("collapse",),
     "gate": ("gate",),
     "decision": ("decision",),
