@@ -213,7 +213,7 @@ export class Exchanges {
       act: async () => {
         const erased = await (await request(`/v1/experiences/${row.id}`, { method: "DELETE" })).json();
         toast(
-          `Erased${erased.taken_from.length ? `, and taken from ${count(erased.taken_from.length, "later exchange")}` : ""}. ${erased.repeated_in.length ? `${count(erased.repeated_in.length, "exchange")} still say a part of it. ` : ""}${erased.checkpoints.length ? `${count(erased.checkpoints.length, "checkpoint")} learned from it.` : "No checkpoint had learned from it."}`,
+          `Erased${erased.taken_from.length ? `, and taken from ${count(erased.taken_from.length, "later exchange")}` : ""}. ${erased.repeated_in.length ? `A part of it still stands in ${count(erased.repeated_in.length, "other exchange")}, as the same question may: erase those too where that is meant. ` : ""}${erased.checkpoints.length ? `${count(erased.checkpoints.length, "checkpoint")} learned from it.` : "No checkpoint had learned from it."}`,
         );
         await this.load();
       },
