@@ -298,15 +298,16 @@ class Settings(BaseSettings):
             raise ValueError(error.message) from error
         if self.max_body_bytes > self.max_held_bytes:
             raise ValueError(
-                f"max_held_bytes is {self.max_held_bytes} and max_body_bytes "
+                f"SAGE_MAX_HELD_BYTES is {self.max_held_bytes} and SAGE_MAX_BODY_BYTES "
                 f"{self.max_body_bytes}: no body of that size is ever held. Raise the one, or "
                 "lower the other."
             )
         gate = self._set_of(GatePolicy, prefix=GATE_PREFIX)
         if "broken_kl" in gate and gate["broken_kl"] < gate.get("general_kl", 0.0):
             raise ValueError(
-                f"gate_broken_kl is {gate['broken_kl']} and gate_general_kl {gate['general_kl']}: "
-                "what may pass counts as broken. Raise the one, or lower the other."
+                f"SAGE_GATE_BROKEN_KL is {gate['broken_kl']} and SAGE_GATE_GENERAL_KL "
+                f"{gate['general_kl']}: what may pass counts as broken. Raise the one, or lower "
+                "the other."
             )
         return self
 

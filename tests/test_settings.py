@@ -211,9 +211,12 @@ def test_setting_with_which_a_daemon_could_not_work_is_refused(
 @pytest.mark.parametrize(
     ("values", "named"),
     [
-        ({"max_held_bytes": "1048576"}, "max_held_bytes is 1048576 and max_body_bytes 8388608"),
+        (
+            {"max_held_bytes": "1048576"},
+            "SAGE_MAX_HELD_BYTES is 1048576 and SAGE_MAX_BODY_BYTES 8388608",
+        ),
         ({"regression_reports": "4", "regression_window": "3"}, "regression_window 3"),
-        ({"gate_general_kl": "0.5", "gate_broken_kl": "0.2"}, "gate_broken_kl is 0.2"),
+        ({"gate_general_kl": "0.5", "gate_broken_kl": "0.2"}, "SAGE_GATE_BROKEN_KL is 0.2"),
     ],
 )
 def test_settings_that_contradict_each_other_are_refused(
