@@ -162,6 +162,12 @@ def _print_outcome(console: Console, client: SleepClient, cycle: SleepCycle) -> 
             # Texts, and not markup: a model may say anything.
             title = Text(f"{when} sleep: {reply.prompt}")
             console.print(Panel(Text(said.strip()), title=title))
+    console.print(
+        "Next: `make run` starts a daemon of your own; its console is http://127.0.0.1:8760/, and "
+        "README's five minutes with curl go on from there. `sage-sleep demo --keep-running` leaves "
+        "this one up.",
+        markup=False,
+    )
 
 
 @contextmanager

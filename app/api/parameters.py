@@ -55,6 +55,15 @@ Limit = Annotated[int, Query(ge=1, le=500, description="Rows per page.")]
 Cursor = Annotated[
     str | None, Query(max_length=64, description="`next` of the page before; none for the first.")
 ]
+IdPrefix = Annotated[
+    str | None,
+    Query(
+        min_length=1,
+        max_length=26,
+        pattern=r"^[0-9A-Za-z]+$",
+        description="Beginning of the id, in any case.",
+    ),
+]
 EventNumber = Annotated[int, Query(ge=0, le=MAX_INTEGER, description="Id of the last one known.")]
 LastEventId = Annotated[
     int | SkipJsonSchema[None], Header(ge=0, le=MAX_INTEGER, alias="Last-Event-ID")

@@ -12,7 +12,8 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from importlib import import_module
-from typing import Any, cast
+from importlib.metadata import version
+from typing import Annotated, Any, cast
 
 import typer
 from typer.core import TyperGroup
@@ -21,36 +22,63 @@ from app.cli.terminal import EXIT_CODES
 
 PRIVATE_UMASK = 0o077
 
-COMMANDS = {
-    "serve": "daemon",
-    "healthcheck": "daemon",
-    "run-cycle": "daemon",
-    "check-fit": "daemon",
-    "migrate": "daemon",
-    "import": "exchanges",
-    "export": "export",
-    "sleep": "cycles",
-    "cancel": "cycles",
-    "cycles": "cycles",
-    "checkpoints": "checkpoints",
-    "promote": "checkpoints",
-    "rollback": "checkpoints",
-    "dismiss": "checkpoints",
-    "reproduce": "experiments",
-    "calibrate": "experiments",
-    "stats": "instances",
-    "watch": "watch",
-    "demo": "models",
-    "instances": "instances:instances_app",
-    "model": "models:model_app",
-    "tokens": "tokens:app",
-    "backup": "upkeep",
-    "restore": "upkeep",
-    "doctor": "upkeep",
-    "prune": "upkeep",
-    "pair": "upkeep",
+GROUPS = {
+    "Begin": {
+        "demo": "models",
+        "serve": "daemon",
+        "model": "models:model_app",
+        "settings": "settings",
+    },
+    "Look": {
+        "stats": "instances",
+        "watch": "watch",
+        "cycles": "cycles",
+        "report": "cycles",
+        "checkpoints": "checkpoints",
+        "search": "experiences",
+        "events": "events",
+    },
+    "Sleep": {
+        "sleep": "cycles",
+        "cancel": "cycles",
+        "rebuild": "cycles",
+    },
+    "What is live": {
+        "promote": "checkpoints",
+        "rollback": "checkpoints",
+        "dismiss": "checkpoints",
+        "pin": "checkpoints",
+        "download": "checkpoints",
+    },
+    "Instances and exchanges": {
+        "instances": "instances:instances_app",
+        "tokens": "tokens:app",
+        "import": "exchanges",
+        "export": "export",
+        "erase": "experiences",
+    },
+    "Look after it": {
+        "doctor": "upkeep",
+        "backup": "upkeep",
+        "restore": "upkeep",
+        "prune": "upkeep",
+        "migrate": "daemon",
+        "pair": "upkeep",
+        "healthcheck": "daemon",
+    },
+    "Question it": {
+        "reproduce": "experiments",
+        "calibrate": "experiments",
+    },
+    "For the daemon": {
+        "run-cycle": "daemon",
+        "check-fit": "daemon",
+    },
 }
-"""Every command with its file, and the Typer in it where that is not `app`."""
+"""Every command with its file, and the Typer in it where that is not `app`, as help groups them."""
+
+COMMANDS = {name: file for commands in GROUPS.values() for name, file in commands.items()}
+_GROUP_OF = {name: group for group, commands in GROUPS.items() for name in commands}
 
 
 class _Files(Mapping[str, Any]):
@@ -61,8 +89,10 @@ class _Files(Mapping[str, Any]):
         group = typer.main.get_group(
             getattr(import_module(f"app.cli.{file}"), typers_name or "app")
         )
-        group.name = name
-        return group if typers_name else group.commands[name]
+        command: Any = group if typers_name else group.commands[name]
+        command.name = name
+        command.rich_help_panel = _GROUP_OF[name]
+        return command
 
     def __iter__(self) -> Iterator[str]:
         return iter(COMMANDS)
@@ -87,8 +117,22 @@ app = typer.Typer(
 )
 
 
+def _print_version(is_wanted: bool) -> None:
+    if is_wanted:
+        typer.echo(f"sage-sleep {version('sage-sleep')}")
+        raise typer.Exit
+
+
 @app.callback()
-def _all() -> None:
+def _all(
+    *,
+    version: Annotated[  # noqa: ARG001  # its callback prints it
+        bool,
+        typer.Option(
+            "--version", is_eager=True, callback=_print_version, help="Print the version and end."
+        ),
+    ] = False,
+) -> None:
     """Before any command: what it writes is for its owner alone, since it may be conversation.
 
     Directories get 0700 and files 0600; children inherit it. What is there already stays as it is.

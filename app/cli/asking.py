@@ -5,25 +5,30 @@ Must not know any one command.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Protocol
 
 import typer
 
-from app.cli.terminal import address_of, err, out, print_json, read_settings
+from app.cli.terminal import address_of, err, fail, out, print_json, read_settings
 from app.client import (
     Aliases,
     CycleMetrics,
     DaemonUnavailable,
     Decision,
+    Page,
     Result,
     SleepClient,
     SleepClientError,
 )
 
 NO_DAEMON = 3
+ID_LENGTH = 26
+SHORT_ID = 10
+"""Characters of an id in a list, at least: they hold the millisecond it was made in."""
+
 BASE = "the bare base model"
 
 Url = Annotated[
@@ -52,6 +57,40 @@ CaFile = Annotated[
         "CA's.",
     ),
 ]
+
+
+CheckpointId = Annotated[
+    str, typer.Argument(help="Id of the checkpoint, or its beginning.", show_default=False)
+]
+
+
+class _ListById(Protocol):
+    def __call__(self, *, id_prefix: str, limit: int) -> Page[Any]: ...
+
+
+def whole_id(list_by: _ListById, beginning: str, noun: str) -> str:
+    """The id that begins so; ends the command where none does, or several do.
+
+    Args:
+        list_by: The client's list of what is meant.
+        noun: What that is, for the message.
+    """
+    if len(beginning) >= ID_LENGTH or not beginning.isalnum():
+        return beginning
+    found = list_by(id_prefix=beginning, limit=2).data
+    if len(found) != 1:
+        many = f"More than one {noun} begins with" if found else f"There is no {noun}"
+        fail(f"{many} {beginning!r}; `sage-sleep {noun.rpartition(' ')[2]}s` lists them.")
+    return str(found[0].id)
+
+
+def short_ids(ids: Iterable[str]) -> dict[str, str]:
+    """As much of each id as tells it from the others, and `SHORT_ID` characters at least."""
+    whole = list(ids)
+    length = SHORT_ID
+    while length < ID_LENGTH and len({one[:length] for one in whole}) < len(set(whole)):
+        length += 1
+    return {one: one[:length] for one in whole}
 
 
 @contextmanager

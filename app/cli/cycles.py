@@ -6,19 +6,31 @@ from typing import Annotated
 
 import typer
 
-from app.cli.asking import CaFile, Token, Url, daemon, losses, print_answer, print_reasons
+from app.cli.asking import (
+    CaFile,
+    Token,
+    Url,
+    daemon,
+    losses,
+    print_answer,
+    print_reasons,
+    short_ids,
+    whole_id,
+)
 from app.cli.terminal import (
     AnyInstance,
     Instance,
     Json,
+    Listing,
     described,
     err,
     fail,
-    make_table,
     out,
     print_table,
+    shown_time,
 )
-from app.client import SleepClient, SleepCycle, SleepPreview
+from app.client import CycleReport, SleepClient, SleepCycle, SleepPreview
+from app.domain.decision import in_words
 from app.domain.policy import SleepPolicy
 from app.domain.presets import Preset
 from app.domain.recipe import Recipe
@@ -74,7 +86,7 @@ def sleep(
     if as_json:
         print_answer(cycle)
     else:
-        out.print(f"Cycle {cycle.number} ({cycle.id}) is {cycle.status}.", soft_wrap=True)
+        out.print(_in_a_sentence(cycle), markup=False, soft_wrap=True)
         if words := _next_step(cycle):
             err.print(words, markup=False, soft_wrap=True)
     if follow and cycle.status in {"failed", "rejected", "cancelled"}:
@@ -84,7 +96,8 @@ def sleep(
 @app.command()
 def cancel(
     cycle_id: Annotated[
-        str | None, typer.Argument(help="Default: the one that is queued or running.")
+        str | None,
+        typer.Argument(help="Id, or its beginning; default: the one that is queued or running."),
     ] = None,
     instance: Instance = "default",
     url: Url = None,
@@ -99,6 +112,7 @@ def cancel(
             if found.running_cycle is None:
                 fail(f"No cycle of {instance} is queued or running; `sage-sleep cycles` lists all.")
             cycle_id = found.running_cycle.id
+        cycle_id = whole_id(client.list_sleep_cycles, cycle_id, "sleep cycle")
         cycle = client.cancel_sleep_cycle(cycle_id)
     if as_json:
         print_answer(cycle)
@@ -122,20 +136,69 @@ def cycles(
     if as_json:
         print_answer(answer)
         return
-    table = make_table(
-        "cycle", "id", "instance", "status", "trained", "held-out loss", "checkpoint"
+    short = short_ids(
+        [item for cycle in answer.data for item in (cycle.id, cycle.checkpoint_id) if item]
     )
+    listing = Listing(
+        "id", "instance", "no", "status", "when", "trained", "result", "checkpoint",
+        yielding=("instance", "result"),
+    )  # fmt: skip
     for cycle in answer.data:
-        table.add_row(
-            str(cycle.number),
-            cycle.id,
+        listing.add_row(
+            short[cycle.id],
             cycle.instance,
+            str(cycle.number),
             cycle.status,
+            shown_time(cycle.finished_at or cycle.started_at or cycle.created_at),
             str(len(cycle.plan.experience_ids)),
-            losses(cycle.metrics),
-            cycle.checkpoint_id or "",
+            _result(cycle),
+            short.get(cycle.checkpoint_id or "", ""),
         )
-    print_table(table, "No cycle yet; start one with `sage-sleep sleep --force`.")
+    print_table(listing, "No cycle yet; start one with `sage-sleep sleep --force`.")
+
+
+@app.command()
+def report(
+    cycle_id: Annotated[
+        str | None, typer.Argument(help="Id, or its beginning; default: the last one.")
+    ] = None,
+    instance: Instance = "default",
+    url: Url = None,
+    token: Token = None,
+    ca_file: CaFile = None,
+    as_json: Json = False,
+) -> None:
+    """Say what a cycle learned, what it kept, and what the gate said."""
+    with daemon(url, token, ca_file) as client:
+        if cycle_id is None:
+            newest = client.list_sleep_cycles(instance=instance, limit=1).data
+            if not newest:
+                fail(f"{instance} has had no cycle; `sage-sleep sleep --force` starts one.")
+            cycle_id = newest[0].id
+        found = client.get_cycle_report(whole_id(client.list_sleep_cycles, cycle_id, "sleep cycle"))
+    if as_json:
+        print_answer(found)
+    else:
+        _print_report(found)
+
+
+@app.command()
+def rebuild(
+    instance: Instance = "default",
+    reason: Annotated[str | None, typer.Option(help="Kept with the cycle.")] = None,
+    url: Url = None,
+    token: Token = None,
+    ca_file: CaFile = None,
+    as_json: Json = False,
+) -> None:
+    """Ask for a cycle from the bare base over all that is still consolidated, as after an erase."""
+    with daemon(url, token, ca_file) as client:
+        cycle = client.rebuild(instance, reason=reason, actor="sage-sleep rebuild")
+    if as_json:
+        print_answer(cycle)
+        return
+    out.print(_in_a_sentence(cycle), markup=False, soft_wrap=True)
+    err.print("`sage-sleep watch` shows it live.", markup=False)
 
 
 def _follow(client: SleepClient, cycle: SleepCycle, *, as_json: bool) -> SleepCycle:
@@ -146,6 +209,54 @@ def _follow(client: SleepClient, cycle: SleepCycle, *, as_json: bool) -> SleepCy
     except KeyboardInterrupt:
         err.print(f"\nThe cycle goes on; `sage-sleep cancel {cycle.id}` ends it.", soft_wrap=True)
         raise typer.Exit(INTERRUPTED) from None
+
+
+def _in_a_sentence(cycle: SleepCycle) -> str:
+    """What became of a cycle: its losses, the gate's verdict, its checkpoint."""
+    took = (
+        f" in {in_words((cycle.finished_at - cycle.started_at).total_seconds())}"
+        if cycle.started_at and cycle.finished_at
+        else ""
+    )
+    words = [f"Cycle {cycle.number} ({cycle.id}) is {cycle.status}{took}"]
+    if loss := losses(cycle.metrics):
+        words.append(f"held-out loss {loss} nats per token")
+    if cycle.verdict is not None:
+        passed = sum(check.passed for check in cycle.verdict.checks)
+        words.append(f"{passed} of {len(cycle.verdict.checks)} checks of the gate passed")
+    if cycle.checkpoint_id:
+        words.append(f"checkpoint {cycle.checkpoint_id}")
+    return "; ".join(words) + "."
+
+
+def _result(cycle: SleepCycle) -> str:
+    """In a list: why it failed or was rejected, else its losses."""
+    if cycle.error is not None:
+        return cycle.error.message
+    if cycle.verdict is not None and cycle.status == "rejected":
+        return "; ".join(check.text for check in cycle.verdict.checks if not check.passed)
+    return losses(cycle.metrics)
+
+
+def _print_report(found: CycleReport) -> None:
+    out.print(f"{found.instance}, cycle {found.number}: {found.status}", style="bold")
+    out.print(found.summary, markup=False, soft_wrap=True)
+    if found.error is not None:
+        out.print(found.error.message, markup=False, soft_wrap=True)
+    for title, measures in (("What it learned", found.learned), ("What it kept", found.kept)):
+        listing = Listing(title, "base", "before", "after", "+-", yielding=(title,))
+        for one in measures:
+            numbers = (one.base, one.before, one.after, one.standard_error)
+            listing.add_row(one.words, *("" if n is None else f"{n:.3f}" for n in numbers))
+        print_table(listing, "")
+    for check in found.checks:
+        if not check.passed:
+            out.print(f"- {check.words}", markup=False, soft_wrap=True)
+    for unfit in found.set_aside:
+        out.print(f"set aside {unfit.experience_id}: {unfit.text}", markup=False, soft_wrap=True)
+    for said in found.replies:
+        words = f"\n> {said.prompt}\n  before: {said.before}\n  after: {said.after}"
+        out.print(words, markup=False, soft_wrap=True)
 
 
 def _next_step(cycle: SleepCycle) -> str | None:

@@ -30,8 +30,18 @@ app = typer.Typer()
 
 
 @app.command()
-def serve() -> None:
+def serve(
+    host: Annotated[
+        str | None, typer.Option(help="Address to listen on; default SAGE_HOST.")
+    ] = None,
+    port: Annotated[
+        int | None, typer.Option(min=0, max=65535, help="Port to listen on; default SAGE_PORT.")
+    ] = None,
+) -> None:
     """Run the daemon until it is stopped; in an empty data directory it makes its database."""
+    for name, value in (("SAGE_HOST", host), ("SAGE_PORT", port)):
+        if value is not None:
+            os.environ[name] = str(value)  # as a child and the settings read it
     serve_with()
 
 

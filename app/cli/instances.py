@@ -9,8 +9,8 @@ import typer
 from rich.text import Text
 
 from app.cli.asking import CaFile, Token, Url, daemon, print_answer, print_reasons
-from app.cli.terminal import AnyInstance, Json, make_table, out, print_table
-from app.client import Instance
+from app.cli.terminal import AnyInstance, Json, Listing, out, print_table, shown_time
+from app.client import Instance, InstanceStats
 
 app = typer.Typer()
 instances_app = typer.Typer(invoke_without_command=True, help="Instances and their settings.")
@@ -33,14 +33,25 @@ def stats(
     if as_json:
         print_answer(answer)
         return
+    if len(answer.instances) == 1:
+        _print_one(answer.instances[0])
+        return
+    listing = Listing(
+        "instance", "mass", "of", "waiting", "last cycle", "live", "sleep",
+        yielding=("instance", "sleep"),
+    )  # fmt: skip
     for item in answer.instances:
-        counts = ", ".join(f"{n} {status}" for status, n in item.counts.items() if n)
-        out.print(Text.assemble((item.instance, "bold"), f": {counts or 'no experience yet'}"))
-        print_reasons(item.decision)
-        if item.last_cycle:
-            out.print(f"  last cycle {item.last_cycle.number}: {item.last_cycle.status}")
-        if item.current_checkpoint:
-            out.print(f"  current checkpoint {item.current_checkpoint.name}")
+        last, live = item.last_cycle, item.current_checkpoint
+        listing.add_row(
+            item.instance,
+            f"{item.mass:.1f}",
+            f"{item.mass_threshold:g}",
+            str(item.counts.get("buffered", 0)),
+            f"{last.number} {last.status}" if last else "",
+            live.name.rpartition("/")[2].partition("-")[0] if live else "base",
+            _sleep_in_words(item),
+        )
+    print_table(listing, "No instance yet; `sage-sleep instances put NAME` makes one.")
 
 
 @instances_app.callback()
@@ -59,14 +70,17 @@ def instances(
     if as_json:
         print_answer(answer)
         return
-    table = make_table("instance", "base model", "sleeps at mass", "own settings", "last exchange")
+    table = Listing(
+        "instance", "base model", "sleeps at mass", "own settings", "last exchange",
+        yielding=("instance", "base model", "own settings"),
+    )  # fmt: skip
     for item in answer.data:
         table.add_row(
             item.instance,
             item.base_model,
             f"{item.policy.mass_threshold:g}",
             ", ".join(_own_settings(item)),
-            f"{item.last_exchange_at:%Y-%m-%d %H:%M}" if item.last_exchange_at else "never",
+            shown_time(item.last_exchange_at) or "never",
         )
     print_table(table, "No instance yet; `sage-sleep instances put NAME` makes one.")
 
@@ -99,6 +113,24 @@ def put_instance(
         return
     own = ", ".join(_own_settings(instance))
     out.print(f"{instance.instance} has {own or 'every setting from the daemon'}.", soft_wrap=True)
+
+
+def _print_one(item: InstanceStats) -> None:
+    counts = ", ".join(f"{n} {status}" for status, n in item.counts.items() if n)
+    out.print(Text.assemble((item.instance, "bold"), f": {counts or 'no experience yet'}"))
+    print_reasons(item.decision)
+    if item.last_cycle:
+        out.print(f"  last cycle {item.last_cycle.number}: {item.last_cycle.status}")
+    if item.current_checkpoint:
+        out.print(f"  current checkpoint {item.current_checkpoint.name}")
+
+
+def _sleep_in_words(item: InstanceStats) -> str:
+    """What keeps it from sleeping, or that it sleeps."""
+    if item.running_cycle is not None:
+        return f"cycle {item.running_cycle.number} {item.running_cycle.status}"
+    against = [reason.text for reason in item.decision.reasons if not reason.met]
+    return "; ".join(against) or "due"
 
 
 def _lay(values: dict[str, Any], setting: str) -> None:

@@ -9,18 +9,22 @@ import json
 import os
 import sys
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 from pydantic import ValidationError
 from pydantic_settings import SettingsError
+from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 from rich.table import Table
+from rich.text import Text
 
+from app.clock import utc_now
 from app.domain.nearest import did_you_mean, nearest
 from app.errors import SageSleepError
 from app.log import escaped_json, plain_text
@@ -120,19 +124,72 @@ def fail(message: str) -> NoReturn:
     raise typer.Exit(1)
 
 
-def print_json(answer: Any) -> None:
-    """Print for programs."""
-    sys.stdout.write(escaped_json(json.dumps(answer, indent=2, ensure_ascii=False)) + "\n")
+def print_json(answer: Any, *, indent: int | None = 2) -> None:
+    """Print for programs; without an indent on one line."""
+    sys.stdout.write(escaped_json(json.dumps(answer, indent=indent, ensure_ascii=False)) + "\n")
+    sys.stdout.flush()
 
 
-def make_table(*names: str) -> Table:
-    """A table that folds what is too wide: an id must be there whole."""
-    table = Table()
-    for name in names:
-        table.add_column(name, overflow="fold")
-    return table
+PIPE_WIDTH = 10_000
+"""Columns where nobody looks: a table is as wide as what stands in it, and nothing is cut."""
+
+NARROWEST = 6
+"""Columns that a cell keeps where it yields to others."""
 
 
-def print_table(table: Table, when_empty: str) -> None:
-    """Print a table, or what to do where it has no row."""
-    out.print(table if table.row_count else when_empty)
+class Listing:
+    """Rows of a table, one line each, without rules.
+
+    Where the terminal is too narrow the columns in `yielding` are cut, the widest first; the others
+    never are, so that an id can be copied.
+    """
+
+    def __init__(self, *names: str, yielding: Collection[str] = ()) -> None:
+        self._names = names
+        self._yielding = [index for index, name in enumerate(names) if name in yielding]
+        self._rows: list[tuple[str, ...]] = []
+
+    def add_row(self, *cells: str) -> None:
+        """Add one; a line break in a cell becomes a space."""
+        self._rows.append(tuple(" ".join(cell.split()) for cell in cells))
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def table(self, width: int) -> Table:
+        """The table, in so many columns."""
+        widths = [
+            max(map(cell_len, column)) for column in zip(self._names, *self._rows, strict=True)
+        ]
+        excess = sum(widths) + 2 * (len(widths) - 1) - width
+        for _ in range(excess):
+            index = max(self._yielding, key=lambda i: widths[i], default=None)
+            if index is None or widths[index] <= NARROWEST:
+                break
+            widths[index] -= 1
+        table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+        for name, column_width in zip(self._names, widths, strict=True):
+            table.add_column(name, width=column_width, no_wrap=True, overflow="ellipsis")
+        for row in self._rows:
+            table.add_row(*map(Text, row))
+        return table
+
+
+def print_table(listing: Listing, when_empty: str) -> None:
+    """Print a listing, or what to do where it has no row."""
+    if not len(listing):
+        out.print(when_empty)
+        return
+    is_seen = out.is_terminal or "COLUMNS" in os.environ
+    width = out.width if is_seen else PIPE_WIDTH
+    # A console limits what it prints to its own width, and what never yields may be wider.
+    PlainConsole(width=PIPE_WIDTH).print(listing.table(width))
+
+
+def shown_time(at: datetime | None) -> str:
+    """A day and a time of day at this place, of another year its date; empty for none."""
+    if at is None:
+        return ""
+    here = at.astimezone()
+    is_this_year = here.year == utc_now().astimezone().year
+    return f"{here:%m-%d %H:%M}" if is_this_year else f"{here:%Y-%m-%d}"

@@ -13,11 +13,11 @@ import typer
 
 from app.cli.terminal import (
     Json,
+    Listing,
     address_of,
     err,
     explained,
     fail,
-    make_table,
     out,
     print_json,
     print_table,
@@ -121,7 +121,10 @@ def list_(as_json: Json = False) -> None:
         print_json([_public(row) for row in rows])
         return
     now = utc_now()
-    table = make_table("id", "name", "scopes", "instances", "state", "last used")
+    table = Listing(
+        "id", "name", "scopes", "instances", "state", "last used",
+        yielding=("name", "scopes", "instances"),
+    )  # fmt: skip
     for row in rows:
         table.add_row(
             row.id,
@@ -135,7 +138,10 @@ def list_(as_json: Json = False) -> None:
 
 
 @app.command("revoke")
-def revoke(token_id: str, as_json: Json = False) -> None:
+def revoke(
+    token_id: Annotated[str, typer.Argument(help="Id of the token, as `list` shows it.")],
+    as_json: Json = False,
+) -> None:
     """Take a token back for good; a running daemon refuses it within a second."""
     from app.services import tokens  # noqa: PLC0415
 

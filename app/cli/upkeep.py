@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.table import Table
 
 from app.cli.terminal import (
     AnyInstance,
     Json,
+    Listing,
     explained,
     fail,
-    make_table,
     out,
     print_json,
     print_table,
@@ -153,13 +154,13 @@ def doctor(
     if as_json:
         print_json([asdict(finding) for finding in findings])
     else:
-        table = make_table("", "what", "found", "done" if fix else "what to do")
+        table = _folding("", "what", "found", "done" if fix else "what to do")
         for finding in findings:
             remedy = finding.fixed or (
                 "`sage-sleep doctor --fix`" if finding.is_fixable else finding.remedy
             )
             table.add_row(finding.severity.value, finding.check, finding.text, remedy)
-        print_table(table, "Nothing is wrong.")
+        out.print(table if table.row_count else "Nothing is wrong.")
     if any(item.severity is Severity.ERROR and item.fixed is None for item in findings):
         raise typer.Exit(1)
 
@@ -203,7 +204,9 @@ def prune(
     if as_json:
         print_json([asdict(item) for item in found])
         return
-    table = make_table("instance", "texts", "reports", "progress", "checkpoints", "MB")
+    table = Listing(
+        "instance", "texts", "reports", "progress", "checkpoints", "MB", yielding=("instance",)
+    )
     for item in found:
         if not item.is_empty:
             table.add_row(
@@ -271,3 +274,11 @@ def _database() -> Iterator[tuple[Settings, Database]]:
         settings = read_settings()
         with open_pair(settings) as db:
             yield settings, db
+
+
+def _folding(*names: str) -> Table:
+    """A table of sentences: what is too wide for a line goes on in the next."""
+    table = Table()
+    for name in names:
+        table.add_column(name, overflow="fold")
+    return table

@@ -209,6 +209,7 @@ class AsyncSleepClient:
         phase: str | None = None,
         min_salience: float | None = None,
         text: str | None = None,
+        id_prefix: str | None = None,
         cursor: str | None = None,
         limit: int | None = None,
     ) -> Page[Experience]:
@@ -221,6 +222,7 @@ class AsyncSleepClient:
             "phase": phase,
             "min_salience": min_salience,
             "q": text,
+            "id_prefix": id_prefix,
             "cursor": cursor,
             "limit": limit,
         }
@@ -328,11 +330,18 @@ class AsyncSleepClient:
         *,
         instance: str | None = None,
         status: str | None = None,
+        id_prefix: str | None = None,
         cursor: str | None = None,
         limit: int | None = None,
     ) -> Page[SleepCycle]:
         """Return one page of cycles, newest first."""
-        params = {"instance": instance, "status": status, "cursor": cursor, "limit": limit}
+        params = {
+            "instance": instance,
+            "status": status,
+            "id_prefix": id_prefix,
+            "cursor": cursor,
+            "limit": limit,
+        }
         return await self._daemon.get_page(SleepCycle, "/v1/sleep-cycles", params)
 
     async def follow_sleep_cycle(
@@ -397,11 +406,18 @@ class AsyncSleepClient:
         *,
         instance: str | None = None,
         status: str | None = None,
+        id_prefix: str | None = None,
         cursor: str | None = None,
         limit: int | None = None,
     ) -> Page[Checkpoint]:
         """Return one page of checkpoints, newest first."""
-        params = {"instance": instance, "status": status, "cursor": cursor, "limit": limit}
+        params = {
+            "instance": instance,
+            "status": status,
+            "id_prefix": id_prefix,
+            "cursor": cursor,
+            "limit": limit,
+        }
         return await self._daemon.get_page(Checkpoint, "/v1/checkpoints", params)
 
     async def get_checkpoint(self, checkpoint_id: str) -> Checkpoint:

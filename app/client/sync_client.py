@@ -206,6 +206,7 @@ class SleepClient:
         phase: str | None = None,
         min_salience: float | None = None,
         text: str | None = None,
+        id_prefix: str | None = None,
         cursor: str | None = None,
         limit: int | None = None,
     ) -> Page[Experience]:
@@ -218,6 +219,7 @@ class SleepClient:
             "phase": phase,
             "min_salience": min_salience,
             "q": text,
+            "id_prefix": id_prefix,
             "cursor": cursor,
             "limit": limit,
         }
@@ -320,11 +322,18 @@ class SleepClient:
         *,
         instance: str | None = None,
         status: str | None = None,
+        id_prefix: str | None = None,
         cursor: str | None = None,
         limit: int | None = None,
     ) -> Page[SleepCycle]:
         """Return one page of cycles, newest first."""
-        params = {"instance": instance, "status": status, "cursor": cursor, "limit": limit}
+        params = {
+            "instance": instance,
+            "status": status,
+            "id_prefix": id_prefix,
+            "cursor": cursor,
+            "limit": limit,
+        }
         return self._daemon.get_page(SleepCycle, "/v1/sleep-cycles", params)
 
     def follow_sleep_cycle(
@@ -384,11 +393,18 @@ class SleepClient:
         *,
         instance: str | None = None,
         status: str | None = None,
+        id_prefix: str | None = None,
         cursor: str | None = None,
         limit: int | None = None,
     ) -> Page[Checkpoint]:
         """Return one page of checkpoints, newest first."""
-        params = {"instance": instance, "status": status, "cursor": cursor, "limit": limit}
+        params = {
+            "instance": instance,
+            "status": status,
+            "id_prefix": id_prefix,
+            "cursor": cursor,
+            "limit": limit,
+        }
         return self._daemon.get_page(Checkpoint, "/v1/checkpoints", params)
 
     def get_checkpoint(self, checkpoint_id: str) -> Checkpoint:

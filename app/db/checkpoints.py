@@ -77,6 +77,7 @@ def list_checkpoints(
     status: str | None,
     cursor: str | None,
     limit: int,
+    id_prefix: str | None = None,
 ) -> Page[CheckpointRow]:
     """One page of checkpoints, newest first."""
     conditions: list[sa.ColumnElement[Any]] = []
@@ -86,7 +87,9 @@ def list_checkpoints(
         conditions.append(instances.is_within(CheckpointRow.instance_id, slugs))
     if status is not None:
         conditions.append(CheckpointRow.status == status)
-    return fetch_page(session, CheckpointRow, conditions, cursor=cursor, limit=limit)
+    return fetch_page(
+        session, CheckpointRow, conditions, cursor=cursor, limit=limit, id_prefix=id_prefix
+    )
 
 
 def list_names(session: Session) -> frozenset[str]:

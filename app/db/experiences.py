@@ -34,6 +34,7 @@ class ExperienceFilter:
     phase: str | None = None
     min_total: float | None = None
     text: str | None = None
+    id_prefix: str | None = None
 
 
 def get_experience(session: Session, experience_id: str) -> ExperienceRow:
@@ -69,7 +70,14 @@ def list_experiences(
                 ExperienceRow.response.icontains(wanted.text, autoescape=True),
             )
         )
-    return fetch_page(session, ExperienceRow, conditions, cursor=cursor, limit=limit)
+    return fetch_page(
+        session,
+        ExperienceRow,
+        conditions,
+        cursor=cursor,
+        limit=limit,
+        id_prefix=wanted.id_prefix,
+    )
 
 
 def count_salient(

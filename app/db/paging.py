@@ -30,12 +30,20 @@ def fetch_page(
     *,
     cursor: str | None,
     limit: int,
+    id_prefix: str | None = None,
 ) -> Page[Row]:
     """Return up to `limit` rows that meet the conditions, newest first, after the cursor.
+
+    Args:
+        id_prefix: How the rows' ids begin, in any case.
 
     Raises: CursorNotFound.
     """
     query = sa.select(table).where(*conditions)
+    if id_prefix is not None:
+        begin = id_prefix.upper()
+        # A range, which the index of ids serves; `~` comes after every character of an id.
+        query = query.where(table.id >= begin, table.id < f"{begin}~")
     if cursor is not None:
         last_seq = session.scalar(sa.select(table.seq).where(table.id == cursor))
         if last_seq is None:

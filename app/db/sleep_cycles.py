@@ -184,6 +184,7 @@ def list_cycles(
     status: str | None,
     cursor: str | None,
     limit: int,
+    id_prefix: str | None = None,
 ) -> Page[SleepCycleRow]:
     """One page of cycles, newest first."""
     conditions: list[sa.ColumnElement[Any]] = []
@@ -193,7 +194,9 @@ def list_cycles(
         conditions.append(instances.is_within(SleepCycleRow.instance_id, slugs))
     if status is not None:
         conditions.append(SleepCycleRow.status == status)
-    return fetch_page(session, SleepCycleRow, conditions, cursor=cursor, limit=limit)
+    return fetch_page(
+        session, SleepCycleRow, conditions, cursor=cursor, limit=limit, id_prefix=id_prefix
+    )
 
 
 def update_cycle(

@@ -358,4 +358,5 @@ def _at_least(*, name: str, value: float, limit: float, baseline: float | None, 
 
 
 def _shown(measurement: Measurement) -> str:
-    return f"{measurement.value:.3f} ± {measurement.standard_error:.3f}"
+    error = measurement.standard_error
+    return f"{measurement.value:.3f} ± {f'{error:.3f}' if math.isfinite(error) else 'unknown'}"

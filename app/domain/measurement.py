@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 import statistics
 from collections.abc import Sequence
@@ -15,7 +16,7 @@ RESAMPLES = 200
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Measurement:
-    """A value and its standard error; the error is 0 where one sample alone was measured."""
+    """A value and its standard error, which is NaN, unknown, where one sample alone was measured."""
 
     value: Figure
     standard_error: Figure
@@ -41,7 +42,7 @@ def mean_per_token(sums: Sequence[float], tokens: Sequence[int]) -> Measurement:
         weight = sum(tokens[i] for i in chosen)
         if weight:
             means.append(sum(sums[i] for i in chosen) / weight)
-    error = statistics.pstdev(means) if len(sums) > 1 else 0.0
+    error = statistics.pstdev(means) if len(sums) > 1 else math.nan
     return Measurement(value=sum(sums) / total, standard_error=error)
 
 

@@ -62,13 +62,14 @@ def start_cycle(db: Database, cycle_id: str, *, worker_id: str, now: datetime) -
     """
     with db.write() as session:
         cycle = sleep_cycles.get_cycle(session, cycle_id)
+        attempt = cycle.attempts + 1
         taken = sleep_cycles.update_cycle(
             session,
             cycle_id,
             {
                 "status": CycleStatus.TRAINING,
                 "worker_id": worker_id,
-                "attempts": cycle.attempts + 1,
+                "attempts": attempt,
                 "started_at": now,
                 "heartbeat_at": now,
                 "progress": Progress(stage=Stage.LOADING),
@@ -83,7 +84,7 @@ def start_cycle(db: Database, cycle_id: str, *, worker_id: str, now: datetime) -
             instance_id=cycle.instance_id,
             cycle_id=cycle_id,
             now=now,
-            facts=CycleStarted(attempt=cycle.attempts + 1),
+            facts=CycleStarted(attempt=attempt),
         )
         return _order(session, sleep_cycles.get_cycle(session, cycle_id))
 

@@ -31,6 +31,7 @@ def list_cycles(
     cursor: str | None,
     limit: int,
     within: Collection[str] | None = None,
+    id_prefix: str | None = None,
 ) -> tuple[Page[SleepCycleRow], dict[str, str], dict[int, str]]:
     """One page of cycles, newest first; checkpoint ids by cycle, and slugs by instance.
 
@@ -46,6 +47,7 @@ def list_cycles(
             status=status,
             cursor=cursor,
             limit=limit,
+            id_prefix=id_prefix,
         )
         published = checkpoints.ids_by_cycle(session, [row.id for row in page.rows])
         return page, published, instances.slugs_of(session, {row.instance_id for row in page.rows})

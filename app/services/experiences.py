@@ -53,6 +53,7 @@ def list_experiences(
     cursor: str | None,
     limit: int,
     within: Collection[str] | None = None,
+    id_prefix: str | None = None,
 ) -> tuple[Page[ExperienceRow], dict[int, str]]:
     """One page of experiences, newest first, and the slugs of their instances.
 
@@ -69,6 +70,7 @@ def list_experiences(
             phase=phase,
             min_total=min_total,
             text=text,
+            id_prefix=id_prefix,
         )
         page = experiences.list_experiences(session, wanted, cursor=cursor, limit=limit)
         return page, instances.slugs_of(session, {row.instance_id for row in page.rows})

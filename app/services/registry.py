@@ -93,6 +93,7 @@ def list_checkpoints(
     cursor: str | None,
     limit: int,
     within: Collection[str] | None = None,
+    id_prefix: str | None = None,
 ) -> tuple[list[CheckpointView], str | None]:
     """One page of checkpoints, newest first, and the next cursor.
 
@@ -108,6 +109,7 @@ def list_checkpoints(
             status=status,
             cursor=cursor,
             limit=limit,
+            id_prefix=id_prefix,
         )
         return [_view(session, row) for row in page.rows], page.next_cursor
 

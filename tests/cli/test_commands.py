@@ -7,12 +7,14 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer
 
-from app.cli import COMMANDS, app
+from app.cli import COMMANDS, GROUPS, app
 from app.db.engine import Database
 from tests.cli.conftest import Command
 from tests.publishing import publish
@@ -166,3 +168,107 @@ def test_completion_names_commands() -> None:
     }
     found = subprocess.run([program], env=environment, capture_output=True, text=True, check=False)
     assert found.stdout.split() == ["rollback"]
+
+
+def test_help_groups_the_commands_and_says_a_text_for_every_option() -> None:
+    root = typer.main.get_group(app)
+    shown = run_command("--help", environment={"COLUMNS": "100"}).stdout
+    assert all(group in shown for group in GROUPS if group != "For the daemon")
+
+    def walk(command: Any, path: str) -> Iterator[str]:
+        for parameter in command.params:
+            if not getattr(parameter, "help", None):
+                yield f"{path} {parameter.name}"
+        for name, one in getattr(command, "commands", {}).items():
+            yield from walk(one, f"{path} {name}")
+
+    visible = {name: root.commands[name] for name in COMMANDS if not root.commands[name].hidden}
+    assert [hint for name, one in visible.items() for hint in walk(one, name)] == []
+
+
+def test_version_is_said() -> None:
+    assert run_command("--version", environment={}).stdout.startswith("sage-sleep 0.")
+
+
+LISTS = [("stats",), ("instances",), ("cycles",), ("checkpoints",), ("search",), ("events",)]
+
+
+@pytest.mark.parametrize("arguments", LISTS)
+def test_lists_have_one_line_a_row_at_80_columns_and_all_of_it_in_a_pipe(
+    db: Database, data_dir: Path, daemon: RunningDaemon, arguments: tuple[str, ...]
+) -> None:
+    long_name = "sprout-with-a-very-long-machine-name-and-a-model-of-many-words"
+    daemon.http.put(f"/v1/instances/{long_name}", json={"policy": {"min_experiences": 7}})
+    if arguments == ("checkpoints",):
+        publish(db, data_dir / "checkpoints", range(200, 220))
+    else:
+        cycle = daemon.http.post("/v1/sleep-cycles", json={"force": True}).json()
+        daemon.wait_for_cycle(cycle["id"])
+    environment = {"SAGE_PORT": str(daemon.http.base_url.port)}
+    piped = run_command(*arguments, environment=environment).stdout.splitlines()
+    narrow = run_command(*arguments, environment={**environment, "COLUMNS": "80"}).stdout
+    lines = narrow.splitlines()
+    assert len(lines) == len(piped) > 1
+    assert max(map(len, lines)) <= 80
+    assert "…" not in "".join(piped)
+
+
+def test_beginning_of_an_id_is_enough_where_it_is_the_only_one(
+    db: Database, data_dir: Path, command: Command
+) -> None:
+    first, second = (publish(db, data_dir / "checkpoints", range(n, n + 20))[0] for n in (300, 320))
+    shortest = next(n for n in range(27) if first[:n] != second[:n])
+    assert second in command("promote", second[:shortest].lower())
+    said = command("promote", first[:4], code=1, stream="stderr")
+    assert "More than one checkpoint" in said
+    assert "no checkpoint" in command("promote", "ZZZZ", code=1, stream="stderr").lower()
+
+
+def test_pinned_checkpoint_is_marked(db: Database, data_dir: Path, command: Command) -> None:
+    checkpoint = publish(db, data_dir / "checkpoints", range(400, 420))[0]
+    assert "stays" in command("pin", checkpoint)
+    assert "pinned" in command("checkpoints")
+    assert "lets it go" in command("pin", checkpoint, "--off")
+
+
+def test_checkpoint_is_downloaded_whole(
+    db: Database, data_dir: Path, command: Command, tmp_path: Path
+) -> None:
+    checkpoint = publish(db, data_dir / "checkpoints", range(500, 520))[0]
+    path = Path(command("download", checkpoint, str(tmp_path / "here")).strip())
+    assert (path / "adapter_config.json").is_file()
+
+
+def test_experience_is_found_and_erased(daemon: RunningDaemon, command: Command) -> None:
+    text = "We keep a heliotrope by the window, and I notice it together with you."
+    posted = daemon.http.post("/v1/experiences", json={"prompt": "p", "response": text}).json()
+    assert posted["id"][:10] in command("search", "heliotrope")
+    assert "Erase it" in command("erase", posted["id"], code=1, stream="stderr")
+    assert posted["id"][:10] in command("search", "heliotrope")
+    assert "is erased" in command("erase", posted["id"], "--yes")
+    assert "No such experience" in command("search", "heliotrope")
+
+
+def test_settings_say_where_each_comes_from(tmp_path: Path) -> None:
+    file = tmp_path / "sage.toml"
+    file.write_text("mass_threshold = 7.0\n")
+    environment = {
+        "SAGE_CONFIG_FILE": str(file),
+        "SAGE_PORT": "9",
+    }
+    shown = run_command("settings", "--changed", "--json", environment=environment).stdout
+    found = {row["name"]: (row["value"], row["from"]) for row in json.loads(shown)}
+    assert found["SAGE_MASS_THRESHOLD"] == (7.0, "file")
+    assert found["SAGE_PORT"] == (9, "environment")
+    assert "SAGE_EPOCHS" in run_command("settings", "epoch", environment=environment).stdout
+
+
+def test_report_of_a_failed_cycle_says_why(daemon: RunningDaemon, command: Command) -> None:
+    cycle = daemon.http.post("/v1/sleep-cycles", json={"force": True}).json()
+    daemon.wait_for_cycle(cycle["id"])
+    assert "failed" in command("report", cycle["id"][:10])
+
+
+def test_events_are_listed_oldest_first(command: Command) -> None:
+    numbers = [int(line.split()[0]) for line in command("events").splitlines()[1:]]
+    assert numbers == sorted(numbers)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from app.domain.measurement import mean_over_seeds, mean_per_token
@@ -25,6 +27,12 @@ def test_bootstrap_error_is_near_the_textbook_one_and_repeats() -> None:
 
 def test_like_examples_have_no_error_however_long() -> None:
     assert mean_per_token([4.0, 8.0, 2.0], [2, 4, 1]).standard_error == pytest.approx(0.0)
+
+
+def test_error_of_one_example_is_unknown_and_not_nothing() -> None:
+    measured = mean_per_token([4.0], [2])
+    assert measured.value == 2.0
+    assert math.isnan(measured.standard_error)
 
 
 def test_error_over_seeds_is_that_of_their_mean() -> None:

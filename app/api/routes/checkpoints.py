@@ -18,7 +18,7 @@ from app.api.answers.checkpoints import (
 from app.api.answers.downloads import DOWNLOAD_PARAMETERS, download_responses, send
 from app.api.daemon import DaemonDep
 from app.api.guards.access import AccessDep, GuardedRoute
-from app.api.parameters import Cursor, ExpectedRevisions, IdempotencyKey, Limit, Now
+from app.api.parameters import Cursor, ExpectedRevisions, IdempotencyKey, IdPrefix, Limit, Now
 from app.api.problems import problem_responses
 from app.api.schemas import (
     AliasesOut,
@@ -47,6 +47,7 @@ def list_checkpoints(
     access: AccessDep,
     instance: str | None = None,
     status: CheckpointStatus | None = None,
+    id_prefix: IdPrefix = None,
     cursor: Cursor = None,
     limit: Limit = 50,
 ) -> ListOut[CheckpointOut]:
@@ -58,6 +59,7 @@ def list_checkpoints(
         instance=instance,
         within=access.instances,
         status=status.value if status else None,
+        id_prefix=id_prefix,
         cursor=cursor,
         limit=limit,
     )

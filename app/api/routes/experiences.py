@@ -17,7 +17,7 @@ from app.api.answers.experiences import (
 )
 from app.api.daemon import Daemon, DaemonDep
 from app.api.guards.access import AccessDep, GuardedRoute
-from app.api.parameters import MAX_INTEGER, Cursor, IdempotencyKey, Limit, Now
+from app.api.parameters import MAX_INTEGER, Cursor, IdempotencyKey, IdPrefix, Limit, Now
 from app.api.problems import problem_of, problem_responses, validation_problem
 from app.api.schemas import (
     BatchIn,
@@ -126,6 +126,7 @@ def list_experiences(
             description="Text to look for in prompt and response.",
         ),
     ] = None,
+    id_prefix: IdPrefix = None,
     cursor: Cursor = None,
     limit: Limit = 50,
 ) -> ListOut[ExperienceOut]:
@@ -142,6 +143,7 @@ def list_experiences(
         phase=phase,
         min_total=min_salience,
         text=q,
+        id_prefix=id_prefix,
         cursor=cursor,
         limit=limit,
     )

@@ -15,7 +15,16 @@ from app.api.answers.sleep_cycles import cycle_out, dry_run_out
 from app.api.daemon import DaemonDep
 from app.api.guards.access import AccessDep, GuardedRoute
 from app.api.pages.report_page import render_report
-from app.api.parameters import Accept, Cursor, EventNumber, IdempotencyKey, LastEventId, Limit, Now
+from app.api.parameters import (
+    Accept,
+    Cursor,
+    EventNumber,
+    IdempotencyKey,
+    IdPrefix,
+    LastEventId,
+    Limit,
+    Now,
+)
 from app.api.problems import problem_responses
 from app.api.schemas import (
     DryRunOut,
@@ -85,6 +94,7 @@ def list_sleep_cycles(
     access: AccessDep,
     instance: str | None = None,
     status: CycleStatus | None = None,
+    id_prefix: IdPrefix = None,
     cursor: Cursor = None,
     limit: Limit = 50,
 ) -> ListOut[SleepCycleOut]:
@@ -96,6 +106,7 @@ def list_sleep_cycles(
         instance=instance,
         within=access.instances,
         status=status.value if status else None,
+        id_prefix=id_prefix,
         cursor=cursor,
         limit=limit,
     )
