@@ -16,7 +16,7 @@ RESAMPLES = 200
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Measurement:
-    """A value and its standard error, which is NaN, unknown, where one sample alone was measured."""
+    """A value and its standard error: NaN, unknown, where one sample alone was measured."""
 
     value: Figure
     standard_error: Figure

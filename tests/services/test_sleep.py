@@ -162,6 +162,13 @@ def test_queued_cycle_is_cancelled_at_once_and_counts_no_attempt(db: Database) -
         sleep.cancel_cycle(db, cycle.id, now=LATER)
 
 
+def test_first_start_is_the_first_attempt(db: Database) -> None:
+    cycle = ask(db)
+    cycle_run.start_cycle(db, cycle.id, worker_id="w", now=LATER)
+    rows, _ = cycles.list_events(db, cycle.id, after_seq=0, limit=10)
+    assert [row.data for row in rows if row.type == "sleep_cycle.started"] == [{"attempt": 1}]
+
+
 def test_running_cycle_learns_of_its_cancel_from_its_progress(db: Database) -> None:
     cycle = ask(db)
     cycle_run.start_cycle(db, cycle.id, worker_id="w", now=LATER)
