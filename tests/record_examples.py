@@ -147,6 +147,7 @@ def record_before_sleep(recorder: Recorder, turns: list[dict[str, Any]]) -> None
     for _ in range(2):
         recorder.ask_with_example("PUT /v1/instances/{slug}", slug="sprout-qwen2.5-0.5b")
         recorder.ask_with_example("POST /v1/experiences")
+    recorder.ask_with_example("PATCH /v1/instances/{slug}", slug="sprout-qwen2.5-0.5b")
     recorder.ask_with_example("POST /v1/experiences/batch")
     recorder.http.post("/v1/experiences/batch", json=turns).raise_for_status()
     recorder.ask("GET /v1/instances/{slug}/sleep-decision", slug="default")

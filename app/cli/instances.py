@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import fields
 from typing import Annotated, Any
 
 import typer
@@ -11,6 +12,10 @@ from rich.text import Text
 from app.cli.asking import CaFile, Token, Url, daemon, print_answer, print_reasons
 from app.cli.terminal import AnyInstance, Json, Listing, out, print_table, shown_time
 from app.client import Instance, InstanceStats
+from app.domain.nearest import did_you_mean, nearest
+from app.domain.policy import SleepPolicy
+from app.domain.presets import PRESET_FIELD
+from app.domain.recipe import Recipe
 
 app = typer.Typer()
 instances_app = typer.Typer(invoke_without_command=True, help="Instances and their settings.")
@@ -62,7 +67,7 @@ def instances(
     ca_file: CaFile = None,
     as_json: Json = False,
 ) -> None:
-    """List all instances with what they set themselves; `put` creates or changes one."""
+    """List all instances with what they set themselves; `put` makes one, `set` changes it."""
     if context.invoked_subcommand is not None:
         return
     with daemon(url, token, ca_file) as client:
@@ -108,6 +113,59 @@ def put_instance(
         _lay(values, setting)
     with daemon(url, token, ca_file) as client:
         instance = client.put_instance(slug, **values)
+    _print_settings(instance, as_json=as_json)
+
+
+@instances_app.command("set")
+def set_(
+    slug: Annotated[str, typer.Argument(help="The instance.")],
+    settings: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="NAME=VALUE...",
+            help="Such as policy.mass_threshold=12, recipe.epochs=1 or timezone=Europe/Lisbon.",
+        ),
+    ],
+    url: Url = None,
+    token: Token = None,
+    ca_file: CaFile = None,
+    as_json: Json = False,
+) -> None:
+    """Change single settings of an instance; the others stay."""
+    values: dict[str, Any] = {}
+    for setting in settings:
+        _lay(values, setting)
+    with daemon(url, token, ca_file) as client:
+        instance = client.patch_instance(slug, **values)
+    _print_settings(instance, as_json=as_json)
+
+
+@instances_app.command("unset")
+def unset(
+    slug: Annotated[str, typer.Argument(help="The instance.")],
+    names: Annotated[
+        list[str], typer.Argument(metavar="NAME...", help="Such as policy.mass_threshold.")
+    ],
+    url: Url = None,
+    token: Token = None,
+    ca_file: CaFile = None,
+    as_json: Json = False,
+) -> None:
+    """Let single settings of an instance follow the daemon's again."""
+    values: dict[str, Any] = {}
+    for name in names:
+        _check_name(name)
+        section, dot, field = name.partition(".")
+        if dot:
+            values.setdefault(section, {})[field] = None
+        else:
+            values[name] = None
+    with daemon(url, token, ca_file) as client:
+        instance = client.patch_instance(slug, **values)
+    _print_settings(instance, as_json=as_json)
+
+
+def _print_settings(instance: Instance, *, as_json: bool) -> None:
     if as_json:
         print_answer(instance)
         return
@@ -136,22 +194,34 @@ def _sleep_in_words(item: InstanceStats) -> str:
 def _lay(values: dict[str, Any], setting: str) -> None:
     """Add one `name=value` to the settings; a value that is no JSON is text."""
     name, equals, text = setting.partition("=")
-    section, dot, field = name.partition(".")
-    is_known = section in SECTIONS and field if dot else name in OWN_FIELDS
-    if not equals or not is_known:
-        raise typer.BadParameter(
-            f"{setting!r}; write policy.NAME=VALUE, recipe.NAME=VALUE, "
-            f"or one of {', '.join(sorted(OWN_FIELDS))}.",
-            param_hint="--set",
-        )
-    if not dot:
-        values[name] = text
-        return
+    _check_name(name)
+    if not equals:
+        raise typer.BadParameter(f"{setting!r} has no value; write {name}=VALUE.")
     try:
         value = json.loads(text)
     except ValueError:
         value = text
-    values.setdefault(section, {})[field] = value
+    section, dot, field = name.partition(".")
+    if dot:
+        values.setdefault(section, {})[field] = value
+    else:
+        values[name] = text
+
+
+def _check_name(name: str) -> None:
+    """Demand a name that an instance has, or say which one was meant."""
+    known = sorted(
+        {*OWN_FIELDS, f"recipe.{PRESET_FIELD}"}
+        | {f"policy.{field.name}" for field in fields(SleepPolicy)}
+        | {f"recipe.{field.name}" for field in fields(Recipe)}
+    )
+    if name in known:
+        return
+    meant = did_you_mean(nearest(name, known) or nearest(name.rpartition(".")[2], known))
+    raise typer.BadParameter(
+        f"{name!r} is no setting of an instance; "
+        + (meant or f"write policy.NAME, recipe.NAME, or one of {', '.join(sorted(OWN_FIELDS))}.")
+    )
 
 
 def _own_settings(instance: Instance) -> list[str]:

@@ -552,6 +552,11 @@ class SleepClient:
         path = f"/v1/instances/{segment(instance)}"
         return self._daemon.ask(Instance, "PUT", path, body=body)
 
+    def patch_instance(self, instance: str = "default", **changes: Any) -> Instance:
+        """Change single settings of an instance: those of `put_instance`; None takes one back."""
+        path = f"/v1/instances/{segment(instance)}"
+        return self._daemon.ask(Instance, "PATCH", path, body=changes)
+
     def get_aliases(self, instance: str = "default") -> Aliases:
         """Return which checkpoint each alias names."""
         path = f"/v1/instances/{segment(instance)}/aliases"

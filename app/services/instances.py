@@ -130,27 +130,60 @@ def put_instance(
             "such as sprout-qwen2.5-0.5b.",
             pointer="/instance",
         )
-    policy = lay_over_policy(db.defaults.policy, values.get("policy", {}))
-    check_floors(policy.category_floors, policy.categories)
-    check_reach(values.get("policy", {}))
-    lay_over(db.defaults.recipe, values.get("recipe", {}))
+    _check(db, values)
     with db.write() as session:
         row = instances.find_instance(session, slug)
         is_new = row is None
         if row is None:
             row = instances.insert_instance(session, slug=slug, now=now)
-        before = effective(session, row)
-        empty = {"base_model": None, "system_prompt": None, "timezone": None}
-        instances.update_instance(
-            session, row.id, {**empty, "policy": {}, "recipe": {}, **values}, now=now
-        )
-        session.refresh(row)
-        after = effective(session, row)
-        if after.policy.min_salience != before.policy.min_salience:
-            statuses.regrade(session, row.id, after.policy.min_salience)
-        if _holds_other_exchanges(before, after):
-            statuses.give_set_aside_back(session, row.id, after.policy.min_salience)
-        return after, is_new
+        return _replace(session, row, values, now=now), is_new
+
+
+def patch_instance(
+    db: Database, slug: str, changes: Mapping[str, Any], *, now: datetime
+) -> EffectiveInstance:
+    """Change single settings of an instance and leave the others.
+
+    Args:
+        changes: As of `put_instance`; a None takes what the instance has of its own back.
+
+    Raises: InstanceNotFound, InvalidPolicy.
+    """
+    with db.write() as session:
+        row = instances.get_instance(session, slug)
+        own = {name: getattr(row, name) for name in ("base_model", "system_prompt", "timezone")}
+        values = {**own, **{name: value for name, value in changes.items() if name in own}}
+        for section in ("policy", "recipe"):
+            merged = {**getattr(row, section), **changes.get(section, {})}
+            values[section] = {name: value for name, value in merged.items() if value is not None}
+        _check(db, values)
+        return _replace(session, row, values, now=now)
+
+
+def _check(db: Database, values: Mapping[str, Any]) -> None:
+    """Demand settings that can be used. Raises: InvalidPolicy."""
+    policy = lay_over_policy(db.defaults.policy, values.get("policy", {}))
+    check_floors(policy.category_floors, policy.categories)
+    check_reach(values.get("policy", {}))
+    lay_over(db.defaults.recipe, values.get("recipe", {}))
+
+
+def _replace(
+    session: Session, row: InstanceRow, values: Mapping[str, Any], *, now: datetime
+) -> EffectiveInstance:
+    """Write an instance's settings, and let what waits follow them."""
+    before = effective(session, row)
+    empty = {"base_model": None, "system_prompt": None, "timezone": None}
+    instances.update_instance(
+        session, row.id, {**empty, "policy": {}, "recipe": {}, **values}, now=now
+    )
+    session.refresh(row)
+    after = effective(session, row)
+    if after.policy.min_salience != before.policy.min_salience:
+        statuses.regrade(session, row.id, after.policy.min_salience)
+    if _holds_other_exchanges(before, after):
+        statuses.give_set_aside_back(session, row.id, after.policy.min_salience)
+    return after
 
 
 def give_back_what_other_settings_hold(db: Database) -> None:

@@ -140,7 +140,7 @@ def test_every_body_has_an_example_that_its_schema_allows(document: dict[str, An
             schema = operation["requestBody"]["content"][JSON]["schema"]
             closed(document, schema).validate(body_example(document, operation))
             found += 1
-    assert found == 10
+    assert found == 11
 
 
 def test_every_answer_has_an_example_that_its_schema_allows(document: dict[str, Any]) -> None:
@@ -181,6 +181,7 @@ MAIN = {
     "POST /v1/experiences": 201,
     "POST /v1/experiences/batch": 200,
     "PUT /v1/instances/{slug}": 201,
+    "PATCH /v1/instances/{slug}": 200,
     "PATCH /v1/checkpoints/{checkpoint_id}": 200,
     "POST /v1/checkpoints/{checkpoint_id}/reports": 201,
     "POST /v1/checkpoints/{checkpoint_id}/promote": 200,
@@ -210,7 +211,11 @@ def test_daemon_takes_every_request_that_is_shown(
     for name, status in MAIN.items():
         method, _, path = name.partition(" ")
         body = body_example(document, shown[name]) if "requestBody" in shown[name] else None
-        slug = "sprout" if method == "PUT" else "default"
+        slug = (
+            "sprout"
+            if name in {"PUT /v1/instances/{slug}", "PATCH /v1/instances/{slug}"}
+            else "default"
+        )
         answer = daemon.http.request(method, fill(path, slug=slug, **ids), json=body)
         assert answer.status_code == status, (name, answer.text)
         assert str(status) in shown[name]["responses"]

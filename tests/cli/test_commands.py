@@ -103,7 +103,37 @@ def test_instance_is_made_with_its_own_settings(command: Command) -> None:
     made = json.loads(command("instances", "put", "sprout-a", *sets, "--json"))
     assert (made["policy"]["mass_threshold"], made["timezone"]) == (12, "Europe/Lisbon")
     assert "recipe.epochs=1" in command("instances")
-    command("instances", "put", "sprout-a", "--set", "policy.nothing=1", code=1)
+    command("instances", "put", "sprout-a", "--set", "policy.nothing=1", code=2)
+
+
+def test_single_settings_are_set_and_taken_back(command: Command) -> None:
+    command("instances", "put", "sprout-b", "--set", "policy.mass_threshold=12")
+    said = command("instances", "set", "sprout-b", "recipe.epochs=1", "timezone=Europe/Lisbon")
+    assert "policy.mass_threshold=12" in said
+    assert "recipe.epochs=1" in said
+    said = command("instances", "unset", "sprout-b", "policy.mass_threshold", "timezone")
+    assert "policy.mass_threshold" not in said
+    kept = json.loads(command("instances", "set", "sprout-b", "policy.idle_seconds=5", "--json"))
+    assert (kept["recipe"]["epochs"], kept["timezone"]) == (1, "UTC")
+    assert (kept["policy"]["idle_seconds"], kept["policy"]["mass_threshold"]) == (5, 20)
+    command("instances", "set", "nobody", "recipe.epochs=1", code=1)
+    command("instances", "set", "sprout-b", "recipe.epochs=0", code=1)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "meant"),
+    [
+        ("policy.mass_treshold=1", "policy.mass_threshold"),
+        ("mass_threshold=1", "policy.mass_threshold"),
+        ("recipe.learningrate=1", "recipe.learning_rate"),
+        ("time_zone=UTC", "timezone"),
+        ("zzz=1", "policy.NAME"),
+        ("recipe.epochs", "recipe.epochs=VALUE"),
+    ],
+)
+def test_misspelt_setting_gets_the_nearest_name(command: Command, wrong: str, meant: str) -> None:
+    said = command("instances", "set", "default", wrong, code=2, stream="stderr")
+    assert meant in " ".join(said.replace("│", " ").split())
 
 
 def test_cancel_takes_the_cycle_that_waits_and_says_so(

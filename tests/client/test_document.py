@@ -42,6 +42,7 @@ ANSWERS: Mapping[str, tuple[type[Result], ...]] = {
     "GET /v1/instances": (results.Instance,),
     "GET /v1/instances/{slug}": (results.Instance,),
     "PUT /v1/instances/{slug}": (results.Instance,),
+    "PATCH /v1/instances/{slug}": (results.Instance,),
     "GET /v1/instances/{slug}/aliases": (results.Aliases,),
     "GET /v1/instances/{slug}/aliases/history": (results.AliasMove,),
     "POST /v1/instances/{slug}/dismiss": (results.Aliases,),

@@ -58,6 +58,7 @@ NEEDED: dict[str, Scope | None] = {
     "POST /v1/instances/{slug}/rollback": Scope.OPERATE,
     "POST /v1/instances/{slug}/rebuild": Scope.OPERATE,
     "PUT /v1/instances/{slug}": Scope.ADMIN,
+    "PATCH /v1/instances/{slug}": Scope.ADMIN,
     "DELETE /v1/experiences/{experience_id}": Scope.ADMIN,
     "DELETE /v1/checkpoints/{checkpoint_id}": Scope.ADMIN,
     # Public: a load balancer asks the first two, and console and guide are pages without data.

@@ -95,6 +95,17 @@ def put_instance(
     return instance_out(instance)
 
 
+@router.patch(
+    "/{slug}",
+    response_model_exclude_unset=True,
+    responses=problem_responses(HTTPStatus.NOT_FOUND),
+)
+def patch_instance(slug: str, body: InstanceIn, daemon: DaemonDep, now: Now) -> InstanceOut:
+    """Change single settings; what is left out stays, and null takes one back to the daemon's."""
+    changes = body.model_dump(mode="json", exclude_unset=True)
+    return instance_out(instances.patch_instance(daemon.db, slug, changes, now=now))
+
+
 @router.get("/{slug}/experience-summary", responses=problem_responses(HTTPStatus.NOT_FOUND))
 def get_experience_summary(
     slug: str, daemon: DaemonDep, min_salience: Annotated[float, Query(ge=0, le=1)] = 0.7
