@@ -119,7 +119,8 @@ def lived(
 
 EXPECTED_OUTPUT = {
     "README.md": [r'"stored":true', r'"inserted":2', r'"due":false', r'"dry_run":true',
-                  r'"trigger":"request"', r'"instances":\[', r"event: sleep_cycle\.succeeded"],
+                  r'"trigger":"request"', r'"instances": \[', "no cycle running|cycle is queued",
+                  "result", r"event: sleep_cycle\.succeeded"],
     "attach.md": [r"PeftModel\.from_pretrained\(base, 'adapters/", r"\d of 20\.0\n",
                   r"0\.\d\d (True|False) None\n[01] insufficient_data\n", r"sage_\w+_[\w-]+"],
     "operate.md": [r"up to date", r"12 inserted", r"sage_\w+_[\w-]+", r"revoked",
