@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Mapping
 from functools import lru_cache
 
-from app.domain.scripts import HAN, KANA, bare_words, fold, is_abjad
+from app.domain.scripts import HAN, KANA, bare_words, beyond_ascii, fold, is_abjad
 from app.domain.words import reply_words
 
 ENGLISH = "en"
@@ -214,7 +214,7 @@ def find_language(text: str) -> str:
     """The language of a reply: `en`, one of `TOLD`, or `und`; the last 64 are kept."""
     sample = text[:SAMPLE_CHARACTERS]
     if not sample.isascii():
-        other = "".join(_OTHER_SCRIPT.findall(sample))
+        other = "".join(_OTHER_SCRIPT.findall(beyond_ascii(sample)))
         if other and (found := _find_by_script(sample, other)) is not None:
             return found
     return _find_by_words(sample)

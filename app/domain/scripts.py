@@ -57,8 +57,23 @@ _PUNCTUATION_SIGNS = (
 """Spaces, punctuation, controls and pictures. Not `\\W`: that is also Devanagari's vowels."""
 
 _PUNCTUATION = re.compile(f"[{_PUNCTUATION_SIGNS}]+")
-_NOTHING = dict.fromkeys(code for code in range(128) if _PUNCTUATION.match(chr(code)))
-"""Takes it out of ASCII, much faster than the pattern."""
+
+
+class _Bare(dict[int, int | None]):
+    """Takes punctuation out by `str.translate`, many times faster than the pattern."""
+
+    def __missing__(self, code: int) -> int | None:
+        kept = None if _PUNCTUATION.match(chr(code)) else code
+        if code < 0x10000:
+            self[code] = kept
+        return kept
+
+
+_BARE = _Bare()
+_BARE_ASCII = {code: None for code in range(128) if _Bare()[code] is None}
+
+_NON_ASCII = re.compile(r"[^\x00-\x7f]+")
+
 
 WORD = re.compile(f"[^{_PUNCTUATION_SIGNS}]+(?:'[^{_PUNCTUATION_SIGNS}]+)*")
 """A word of any script; `don't` is one."""
@@ -67,9 +82,19 @@ _QUESTION_MARKS = re.compile(
     r"[?\uff1f\ufe56\u061f\u2e2e\u2e54\u1367\u055e\ua60f\u203d\u2048\u2049\U00011143]|か[。．｡]"
 )
 _DOUBLE_MARK = "\u2047"
+_GREEK = re.compile("[\u0370-\u03ff\u1f00-\u1fff]")
 _GREEK_QUESTION = re.compile("\u037e|(?<=[\u0370-\u037d\u0386-\u03ff\u1f00-\u1fff]);")
 _FULL_STOPS = "。．｡।॥۔։።။។᠃"
 """What stands where English puts a full stop."""
+
+
+@lru_cache(maxsize=64)
+def beyond_ascii(text: str) -> str:
+    """What of a text is not ASCII, with a space where something was left out.
+
+    Mostly it is little, and every pattern of many ranges is slow on what none of them holds.
+    """
+    return " ".join(_NON_ASCII.findall(text))
 
 
 @lru_cache(maxsize=64)
@@ -92,14 +117,14 @@ def fold(text: str) -> str:
 
 def without_invisible(text: str) -> str:
     """A text without what may be left out of it unseen."""
-    if text.isascii() or _INVISIBLE.search(text) is None:
+    if text.isascii() or _INVISIBLE.search(beyond_ascii(text)) is None:
         return text
     return _INVISIBLE.sub("", text)
 
 
 def is_spaceless(text: str) -> bool:
     """Whether a text holds letters of a script that puts no space between words."""
-    return not text.isascii() and _SPACELESS.search(text) is not None
+    return not text.isascii() and _SPACELESS.search(beyond_ascii(text)) is not None
 
 
 def is_mostly_spaceless(text: str) -> bool:
@@ -157,13 +182,15 @@ def count_questions(text: str) -> int:
     """
     if text.isascii():
         return text.count("?")
-    marks = len(_QUESTION_MARKS.findall(text)) + 2 * text.count(_DOUBLE_MARK)
-    return marks + len(_GREEK_QUESTION.findall(text))
+    beyond = beyond_ascii(text)
+    marks = text.count("?") + 2 * text.count(_DOUBLE_MARK)
+    marks += len(_QUESTION_MARKS.findall(beyond))
+    return marks + (len(_GREEK_QUESTION.findall(text)) if _GREEK.search(beyond) else 0)
 
 
 def bare_signs(text: str) -> str:
     """A text without spaces and punctuation."""
-    return text.translate(_NOTHING) if text.isascii() else _PUNCTUATION.sub("", text)
+    return text.translate(_BARE_ASCII if text.isascii() else _BARE)
 
 
 def with_plain_marks(text: str) -> str:
