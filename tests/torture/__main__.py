@@ -22,6 +22,10 @@ from pathlib import Path
 
 from tests.torture.rig import FAULTS, QUICK_SETTINGS, Outcome, Rig
 
+KILLS_EACH = 100
+"""Of one data directory at most: what is started and looked at after each grows with it. After 300
+some 60,000 experiences lay there."""
+
 MODEL_SETTINGS = {
     **QUICK_SETTINGS,
     "SAGE_EPOCHS": "1",
@@ -48,23 +52,20 @@ def main() -> int:
     print(f"seed {seed}", flush=True)
     started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="torture-") as directory:
-        shares = [len(range(i, wanted.kills, wanted.rigs)) for i in range(wanted.rigs)]
-        rigs = [
-            make_rig(
-                Path(directory) / str(i),
-                f"{seed}-{i}",
+        count = max(wanted.rigs, -(-wanted.kills // KILLS_EACH))
+
+        def run(number: int) -> Outcome:
+            rig = make_rig(
+                Path(directory) / str(number),
+                f"{seed}-{number}",
                 wanted.model,
                 [fault for fault in wanted.faults.split(",") if fault],
             )
-            for i in range(wanted.rigs)
-        ]
-        settle_seconds = 900.0 if wanted.model else 240.0
+            share = len(range(number, wanted.kills, count))
+            return rig.run(share, settle_seconds=900.0 if wanted.model else 240.0)
+
         with ThreadPoolExecutor(wanted.rigs) as threads:
-            outcomes = list(
-                threads.map(
-                    lambda rig, kills: rig.run(kills, settle_seconds=settle_seconds), rigs, shares
-                )
-            )
+            outcomes = list(threads.map(run, range(count)))
     print(summary(outcomes, time.monotonic() - started))
     return 1 if any(outcome.broken for outcome in outcomes) else 0
 
