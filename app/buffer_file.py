@@ -1,7 +1,7 @@
 """Reads `experience_buffer.json`, the buffer file of the older scripts, into its records.
 
-Shared by the import into the database and by the older scripts' training API, which ask different
-things of a record. Must not know either.
+For the older scripts' training API, which takes all of a file or none of it; the import into the
+database reads it as one of many formats (`app.imports`).
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ def read_records(path: Path) -> list[Any]:
                 f"{path.name} is larger than {MAX_BYTES >> 20} MiB; split it into parts, each a "
                 "list of experiences."
             )
-        content = json.loads(data.decode("utf-8"))
+        content = json.loads(data)  # in UTF-8, 16 or 32, with a byte order mark or without
     except OSError as error:
         raise InvalidImportFile(f"{path.name} cannot be read: {error.strerror}.") from error
     except (ValueError, RecursionError) as error:
-        raise InvalidImportFile(f"{path.name} is not JSON in UTF-8: {error}.") from error
+        raise InvalidImportFile(f"{path.name} is not JSON: {error}.") from error
     records = content.get("experiences") if isinstance(content, dict) else content
     if not isinstance(records, list):
         raise InvalidImportFile(

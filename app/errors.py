@@ -6,7 +6,7 @@ Must not know HTTP: statuses live in `app.api.problems`, and a test demands a ro
     |- InvalidInput                     the caller must change what was sent
     |  |- InvalidSlug                   a name that cannot be an instance's
     |  |- InvalidPolicy                 policy or recipe values outside their ranges
-    |  |- InvalidImportFile             an experience buffer that cannot be read at all
+    |  |- InvalidImportFile             a file to import that cannot be read at all
     |  `- InvalidToken                  a token that cannot be made as asked
     |- AccessDenied                     the caller may not do this
     |  |- TokenMissing                  a token is demanded and none was sent
@@ -129,7 +129,7 @@ class InvalidPolicy(InvalidInput):
 
 
 class InvalidImportFile(InvalidInput):
-    """An experience buffer that cannot be read at all."""
+    """A file to import that cannot be read at all."""
 
 
 class InvalidToken(InvalidInput):

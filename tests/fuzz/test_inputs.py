@@ -13,7 +13,6 @@ import tempfile
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
-from zoneinfo import ZoneInfo
 
 import pytest
 import torch
@@ -33,8 +32,9 @@ from app.domain.access import OPEN_ACCESS
 from app.domain.exchange import Exchange
 from app.domain.reproduction import Recorded, read_manifest
 from app.errors import CheckpointNotReproducible, InvalidImportFile, SageSleepError
+from app.imports.reading import Wanted
+from app.services.importing import ImportReport, import_file, look_into_file
 from app.services.ingest import Submission, ingest_many
-from app.services.legacy_import import import_buffer
 from app.training.snapshots import Snapshot, SnapshotFile
 from tests.domain.test_stored import TODAY, read
 from tests.publishing import NOW
@@ -188,10 +188,56 @@ def test_ingest_stores_or_names_what_is_wrong(db: Database, items: list[dict[str
 def test_import_file_goes_in_or_is_refused(db: Database, tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "experience_buffer.json"
     path.write_bytes(content)
+    report = ImportReport()
     try:
-        import_buffer(db, path, instance="default", zone=ZoneInfo("UTC"), now=NOW)
+        look_into_file(path, Wanted(), report)
     except InvalidImportFile:
         return
+    import_file(db, path, Wanted(), report, instance="default", now=NOW)
+    assert report.inserted + report.duplicate <= report.found
+
+
+@functools.cache
+def files_people_have() -> list[tuple[str, bytes]]:
+    """A file of every format that is imported."""
+    files = Path(__file__).parents[1] / "imports" / "files"
+    return [(path.suffix, path.read_bytes()) for path in sorted(files.iterdir())]
+
+
+def _as_value(content: bytes) -> Any:
+    """What a file holds, as one JSON value."""
+    try:
+        return json.loads(content)
+    except ValueError:
+        return [json.loads(line) for line in content.splitlines()]
+
+
+@some
+@given(
+    file=st.deferred(
+        lambda: (
+            st.sampled_from(files_people_have()).flatmap(
+                lambda file: st.tuples(st.just(file[0]), damaged(file[1]))
+            )
+            | st.sampled_from(files_people_have()).flatmap(
+                lambda file: mutated(_as_value(file[1])).map(
+                    lambda value: (".json", json.dumps(value).encode())
+                )
+            )
+        )
+    )
+)
+def test_damaged_file_is_read_as_far_as_it_goes_or_refused(
+    tmp_path: Path, file: tuple[str, bytes]
+) -> None:
+    path = tmp_path / f"file{file[0]}"
+    path.write_bytes(file[1])
+    report = ImportReport()
+    try:
+        look_into_file(path, Wanted(), report)
+    except InvalidImportFile:
+        return
+    assert report.found == sum(report.by_format.values())
 
 
 @some
