@@ -29,6 +29,7 @@ Must not know HTTP: statuses live in `app.api.problems`, and a test demands a ro
     |  |- ReportIdConflict              a session's own id used again for another report
     |  |- IdempotencyKeyReused          a key used again with another body
     |  |- SettingsUnusable              what an instance has of its own cannot be used
+    |  |- BaseModelUnnamed              nobody named the base of the model that spoke
     |  |- BaseModelAbsent               no cycle can start from a base that is not on this machine
     |  |- SleepCycleActive              one cycle is queued or running already
     |  |- SleepNotDue                   a waiting rule is not met and force was not given
@@ -222,6 +223,10 @@ class IdempotencyKeyReused(Conflict):
 
 class SettingsUnusable(Conflict):
     """An instance has stored settings that cannot be used, perhaps of an older version."""
+
+
+class BaseModelUnnamed(Conflict):
+    """Nobody named the base of the model that spoke, and no table knows it."""
 
 
 class BaseModelAbsent(Conflict):

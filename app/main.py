@@ -42,6 +42,7 @@ from app.services.sweeping import sweep_worker
 from app.settings import Settings
 from app.worker.fit_check import FitCheck
 from app.worker.ingest_writer import IngestWriter
+from app.worker.model_watch import ModelWatch
 from app.worker.recovery import recover
 from app.worker.scheduler import SleepScheduler
 from app.worker.supervisor import CYCLE_COMMAND, Supervisor
@@ -160,6 +161,7 @@ def run_daemon(
             on_queued=supervisor.wake,
             upkeep=Upkeep(db, guard=guard, paths=paths),
             upkeep_interval_seconds=settings.upkeep_interval_seconds,
+            models=ModelWatch(db, url=settings.effective_ollama_url),
         )
         writer = IngestWriter(
             db,

@@ -19,7 +19,14 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import platformdirs
-from pydantic import BeforeValidator, Field, FiniteFloat, field_validator, model_validator
+from pydantic import (
+    BeforeValidator,
+    Field,
+    FiniteFloat,
+    StringConstraints,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import (
     BaseSettings,
     NoDecode,
@@ -32,6 +39,7 @@ from app.domain.categories import check_floors
 from app.domain.declared import fields_of, with_fields
 from app.domain.gate import GatePolicy
 from app.domain.instance import EMBEDDED_MODEL_NAME, SAGE_SYSTEM_PROMPT, InstanceDefaults, ZoneName
+from app.domain.model_names import HUB_ID, MAX_NAME_CHARACTERS, MAX_NAMES, ModelTable
 from app.domain.nearest import did_you_mean, nearest
 from app.domain.policy import SleepPolicy, check_reach, lay_over_policy
 from app.domain.presets import PRESET_FIELD, Preset, PresetName, lay_over
@@ -44,6 +52,7 @@ CLIENT_VARIABLES = ("SAGE_URL", "SAGE_TOKEN", "SAGE_CA_FILE", "SAGE_INSTANCE")
 """What the commands that ask a daemon and the client read, and the daemon itself does not."""
 
 GATE_PREFIX = "gate_"
+OLLAMA_OFF = "off"
 DAY_SECONDS = 24 * 3600
 
 REMOTE_REQUESTS_PER_MINUTE = 6000
@@ -58,6 +67,9 @@ def _split(value: object) -> object:
 
 Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
 """In the environment, names with commas between."""
+
+ModelName = Annotated[str, StringConstraints(min_length=1, max_length=MAX_NAME_CHARACTERS)]
+"""What a runtime calls a model."""
 
 _HOST_NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]{0,253}[A-Za-z0-9_.])?", re.ASCII)
 
@@ -132,6 +144,17 @@ class Settings(BaseSettings):
     base_model: str | None = Field(
         default=None,
         description="Hub id or directory of the base model; default: the embedded model.",
+    )
+    model_table: Annotated[
+        dict[ModelName, str],
+        Field(
+            max_length=MAX_NAMES,
+            description="Bases of models by what runtimes call them: hub ids, or directories.",
+        ),
+    ] = {}
+    ollama_url: str = Field(
+        default="http://127.0.0.1:11434",
+        description="Ollama to ask what a model is whose name no table knows; off: none is asked.",
     )
     system_prompt: str = Field(
         default=SAGE_SYSTEM_PROMPT, description="Identity prompt an instance starts with."
@@ -221,7 +244,7 @@ class Settings(BaseSettings):
 
     @field_validator(
         "data_dir", "database_url", "host", "base_model", "tls_certificate", "tls_key",
-        "tensorboard_dir", mode="before",
+        "tensorboard_dir", "ollama_url", mode="before",
     )  # fmt: skip
     @classmethod
     def _refuse_blank(cls, value: Any) -> Any:
@@ -229,6 +252,28 @@ class Settings(BaseSettings):
         if isinstance(value, str) and not value.strip():
             raise ValueError("is empty; unset it for the default")
         return value
+
+    @field_validator("model_table")
+    @classmethod
+    def _check_models(cls, value: dict[str, str]) -> dict[str, str]:
+        bases = {}
+        for name, base in value.items():
+            directory = Path(base).expanduser()
+            if HUB_ID.fullmatch(base) is None and not directory.is_absolute():
+                raise ValueError(
+                    f"{base!r}, the base of {name}, is no hub id (owner/name) and no absolute path"
+                )
+            bases[name] = base if HUB_ID.fullmatch(base) else str(directory)
+        return bases
+
+    @field_validator("ollama_url")
+    @classmethod
+    def _check_ollama(cls, value: str) -> str:
+        if value != OLLAMA_OFF and not re.fullmatch(r"https?://[^/\s]+/?", value):
+            raise ValueError(
+                f"{value!r} is no address; write one as http://127.0.0.1:11434, or {OLLAMA_OFF}"
+            )
+        return value.rstrip("/")
 
     @field_validator("host")
     @classmethod
@@ -391,6 +436,11 @@ class Settings(BaseSettings):
         """The base model with its default, the embedded model, filled in."""
         return self.base_model or str(self.models_dir / EMBEDDED_MODEL_NAME)
 
+    @property
+    def effective_ollama_url(self) -> str | None:
+        """Where Ollama is asked; None where it is not."""
+        return None if self.ollama_url == OLLAMA_OFF else self.ollama_url
+
     def instance_defaults(self) -> InstanceDefaults:
         """What an instance has as long as it does not override it. Raises: InvalidPolicy."""
         recipe = {PRESET_FIELD: self.preset, **self._set_of(Recipe)}
@@ -402,6 +452,7 @@ class Settings(BaseSettings):
             recipe=lay_over(Recipe(), recipe),
             probe_prompts=self.probe_prompts,
             gate=GatePolicy(**self._set_of(GatePolicy, prefix=GATE_PREFIX)),
+            models=ModelTable(own=tuple(sorted(self.model_table.items()))),
         )
 
     def _set_of(self, declared: type, *, prefix: str = "") -> dict[str, Any]:

@@ -268,7 +268,7 @@ def test_variables_of_others_and_of_the_client_are_left_alone(
         monkeypatch.setenv(name, "x")
     Settings()
     unknown = unknown_variables({"SAGE_ROOT": "x", "SAGE_TOKEN": "x", "SAGE_MODEL": "x", "A": "x"})
-    assert unknown == {"SAGE_ROOT": (), "SAGE_MODEL": ("SAGE_BASE_MODEL",)}
+    assert unknown == {"SAGE_ROOT": (), "SAGE_MODEL": ("SAGE_BASE_MODEL", "SAGE_MODEL_TABLE")}
 
 
 @pytest.mark.parametrize("name", setting_names())

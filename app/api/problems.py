@@ -47,6 +47,7 @@ STATUSES: Mapping[type[errors.SageSleepError], HTTPStatus] = {
     errors.ReportIdConflict: HTTPStatus.CONFLICT,
     errors.IdempotencyKeyReused: HTTPStatus.UNPROCESSABLE_ENTITY,
     errors.SettingsUnusable: HTTPStatus.CONFLICT,
+    errors.BaseModelUnnamed: HTTPStatus.CONFLICT,
     errors.BaseModelAbsent: HTTPStatus.CONFLICT,
     errors.SleepCycleActive: HTTPStatus.CONFLICT,
     errors.SleepNotDue: HTTPStatus.CONFLICT,

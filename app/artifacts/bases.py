@@ -62,7 +62,7 @@ def find_fault(base_model: str) -> str | None:
         command = "sage-sleep model fetch" + (f" {base_model}" if is_hub_id(base_model) else "")
         return (
             f"the base model {base_name(base_model)} is not on this machine: run `{command}`, or "
-            "set SAGE_BASE_MODEL to one that is"
+            "name one that is: SAGE_BASE_MODEL, or `sage-sleep model use` for one instance"
         )
     return None
 

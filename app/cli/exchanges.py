@@ -36,6 +36,9 @@ def import_(
         typer.Option(help="Zone that times without one are local to; UTC where it is not given."),
     ] = None,
     create: Annotated[bool, typer.Option(help="Create the instance if it is not there.")] = False,
+    model_name: Annotated[
+        str | None, typer.Option(help="What the runtime of a created instance calls its model.")
+    ] = None,
     format_: Annotated[
         Format | None,
         typer.Option("--format", help=f"Of every record, where it is not seen. {_FORMATS}."),
@@ -59,7 +62,8 @@ def import_(
         for path in paths:
             look_into_file(path, wanted, report)
         if not dry_run:
-            _put(paths, wanted, report, instance, create=create)
+            made = {"model_name": model_name} if create else None
+            _put(paths, wanted, report, instance, made=made)
     if timezone is None and report.naive_times:
         _say_utc(report.naive_times)
     if as_json:
@@ -72,8 +76,14 @@ def import_(
 
 
 def _put(
-    paths: list[Path], wanted: Wanted, report: ImportReport, instance: str, *, create: bool
+    paths: list[Path],
+    wanted: Wanted,
+    report: ImportReport,
+    instance: str,
+    *,
+    made: dict[str, Any] | None,
 ) -> None:
+    """Put files in; `made` is what an instance gets that is not there, None for an error."""
     from app.cli.database import open_database  # noqa: PLC0415
     from app.services.importing import import_file  # noqa: PLC0415
     from app.services.instances import (  # noqa: PLC0415
@@ -84,8 +94,8 @@ def _put(
 
     now = utc_now()
     with open_database(read_settings()) as db:
-        if create and not list_instances(db, within=[instance]):
-            put_instance(db, instance, {}, now=now)
+        if made is not None and not list_instances(db, within=[instance]):
+            put_instance(db, instance, made, now=now)
         get_instance(db, instance)
         for path in paths:
             import_file(db, path, wanted, report, instance=instance, now=now)

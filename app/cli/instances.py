@@ -10,7 +10,7 @@ import typer
 from rich.text import Text
 
 from app.cli.asking import CaFile, Token, Url, daemon, print_answer, print_reasons
-from app.cli.terminal import AnyInstance, Json, Listing, out, print_table, shown_time
+from app.cli.terminal import AnyInstance, Json, Listing, err, out, print_table, shown_time
 from app.client import Instance, InstanceStats
 from app.domain.nearest import did_you_mean, nearest
 from app.domain.policy import SleepPolicy
@@ -21,7 +21,7 @@ app = typer.Typer()
 instances_app = typer.Typer(invoke_without_command=True, help="Instances and their settings.")
 
 SECTIONS = frozenset({"policy", "recipe"})
-OWN_FIELDS = frozenset({"base_model", "system_prompt", "timezone"})
+OWN_FIELDS = frozenset({"base_model", "model_name", "system_prompt", "timezone"})
 
 
 @app.command()
@@ -82,12 +82,20 @@ def instances(
     for item in answer.data:
         table.add_row(
             item.instance,
-            item.base_model,
+            item.base_model or f"none is known for {item.model_name}",
             f"{item.policy.mass_threshold:g}",
             ", ".join(_own_settings(item)),
             shown_time(item.last_exchange_at) or "never",
         )
     print_table(table, "No instance yet; `sage-sleep instances put NAME` makes one.")
+    for item in answer.data:
+        if item.base_model is None:
+            err.print(
+                f"{item.instance} trains nothing: run `sage-sleep model use {item.instance} BASE` "
+                "with a hub id or a directory.",
+                style="yellow",
+                soft_wrap=True,
+            )
 
 
 @instances_app.command("put")

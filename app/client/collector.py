@@ -93,7 +93,9 @@ class ExperienceCollector:
                 `sage-sleep import` brings its experiences into the daemon.
             salience_threshold: `min_salience` of the instance if this creates it; otherwise its
                 policy decides.
-            machine_name, model_name: Name the instance, and go into each exchange's metadata.
+            machine_name, model_name: Name the instance, and go into each exchange's metadata. The
+                daemon learns the instance's base from the model's name, which may be Ollama's; one
+                that it does not know is not trained until somebody names its base.
             url, token: By default `SAGE_URL` and `SAGE_TOKEN` of the environment.
             instance: Slug; by default `SAGE_INSTANCE` of the environment, else
                 `<machine>-<model>`, or `default` without those two. Created if the daemon does not
@@ -112,6 +114,7 @@ class ExperienceCollector:
         self.session = session
         self._salience_threshold = salience_threshold
         self._origin = {"machine": machine_name, "model": model_name}
+        self._model_name = model_name[:256] if model_name else None
         self._wait_seconds = wait_seconds
         self._recent: deque[str] = deque(maxlen=RECENT_WINDOW)
         self._has_instance = False
@@ -350,7 +353,7 @@ class ExperienceCollector:
         threshold = self._salience_threshold
         policy = None if threshold is None else {"min_salience": threshold}
         try:
-            self._client.put_instance(self.instance, policy=policy)
+            self._client.put_instance(self.instance, model_name=self._model_name, policy=policy)
         except SleepClientError:
             return
         self._has_instance = True

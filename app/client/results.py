@@ -436,10 +436,13 @@ class InstanceOverrides(Result):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Instance(Result):
-    """An instance with every default filled in; `overrides` is what it sets itself."""
+    """An instance with every default filled in; `overrides` is what it sets itself.
+
+    `base_model` is None where nobody named it and `model_name` is not known.
+    """
 
     instance: str
-    base_model: str
+    base_model: str | None
     system_prompt: str
     timezone: str
     policy: SleepPolicy
@@ -448,6 +451,7 @@ class Instance(Result):
     last_exchange_at: datetime | None
     created_at: datetime
     updated_at: datetime
+    model_name: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -535,6 +535,7 @@ class SleepClient:
         instance: str,
         *,
         base_model: str | None = None,
+        model_name: str | None = None,
         system_prompt: str | None = None,
         timezone: str | None = None,
         policy: Mapping[str, Any] | None = None,
@@ -543,6 +544,7 @@ class SleepClient:
         """Create an instance or replace its settings; what is left out follows the daemon's."""
         values = {
             "base_model": base_model,
+            "model_name": model_name,
             "system_prompt": system_prompt,
             "timezone": timezone,
             "policy": None if policy is None else dict(policy),

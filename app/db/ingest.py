@@ -41,16 +41,31 @@ _KNOWN_BY = {
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class IngestInstance:
-    """What ingest needs to know of an instance; `policy` holds what it overrides."""
+    """What ingest needs to know of an instance; `policy` holds what it overrides.
+
+    `has_model`: something was said of its base or its model.
+    """
 
     id: int
     policy: Mapping[str, Any]
+    has_model: bool
 
 
 def find_instance(connection: Connection, slug: str) -> IngestInstance | None:
     """Return the instance of this slug, or None."""
-    row = connection.execute("SELECT id, policy FROM instances WHERE slug = ?", (slug,)).fetchone()
-    return None if row is None else IngestInstance(id=row[0], policy=json.loads(row[1]))
+    row = connection.execute(
+        "SELECT id, policy, base_model IS NOT NULL OR model_name IS NOT NULL "
+        "FROM instances WHERE slug = ?",
+        (slug,),
+    ).fetchone()
+    if row is None:
+        return None
+    return IngestInstance(id=row[0], policy=json.loads(row[1]), has_model=bool(row[2]))
+
+
+def record_model_name(connection: Connection, instance_id: int, name: str) -> None:
+    """Keep what an instance's runtime calls its model."""
+    connection.execute("UPDATE instances SET model_name = ? WHERE id = ?", (name, instance_id))
 
 
 def find_known(

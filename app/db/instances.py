@@ -75,6 +75,15 @@ def list_instances(
     return session.scalars(query).all()
 
 
+def list_with_model_name(session: Session) -> Sequence[InstanceRow]:
+    """Instances of which only their model's name is known, by slug."""
+    return session.scalars(
+        sa.select(InstanceRow)
+        .where(InstanceRow.base_model.is_(None), InstanceRow.model_name.is_not(None))
+        .order_by(InstanceRow.slug)
+    ).all()
+
+
 def list_heavy(session: Session, *, slugs: Collection[str] | None) -> Sequence[InstanceRow]:
     """Instances whose buffer holds the mass and the count that sleep takes, by slug.
 

@@ -99,13 +99,17 @@ class Table(DeclarativeBase):
 
 
 class InstanceRow(Table):
-    """One raised model. Null means: as in the settings; `policy` and `recipe` hold overrides."""
+    """One raised model. Null means: as in the settings; `policy` and `recipe` hold overrides.
+
+    `model_name`: what its runtime calls its model; its base follows from that where it has none.
+    """
 
     __tablename__ = "instances"
 
     id: Mapped[int] = mapped_column(primary_key=True)
     slug: Mapped[str] = mapped_column(unique=True)
     base_model: Mapped[str | None]
+    model_name: Mapped[str | None]
     system_prompt: Mapped[str | None]
     timezone: Mapped[str | None]
     policy: Mapped[dict[str, Any]]

@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from pydantic import AfterValidator, StringConstraints
 
 from app.domain.gate import GatePolicy
+from app.domain.model_names import ModelTable
 from app.domain.policy import SleepPolicy
 from app.domain.recipe import Recipe
 
@@ -51,6 +52,7 @@ class InstanceDefaults:
     """What an instance has as long as it does not override it.
 
     Attributes:
+        models: The base of an instance that says what its runtime calls its model, and no more.
         find_base_fault: Why no cycle can start from a base model on this machine; None where it
             can, or where nobody looks. It stands here since what knows the machine lies above.
     """
@@ -62,4 +64,5 @@ class InstanceDefaults:
     recipe: Recipe
     probe_prompts: tuple[str, ...]
     gate: GatePolicy = field(default_factory=GatePolicy)
+    models: ModelTable = field(default_factory=ModelTable)
     find_base_fault: Callable[[str], str | None] = _nobody_looks

@@ -209,7 +209,7 @@ def _look(
     proposed = (
         checkpoints.alias_targets_by_instance(session, manual, Alias.CANDIDATE) if manual else {}
     )
-    find_base_fault = cache(defaults_of(session).find_base_fault)
+    find_base_fault = cache(defaults_of(session).find_base_fault)  # each base is looked for once
     looked: list[_Waiting] = []
     for instance in wanted:
         pool = _pool(instance, totals)
@@ -226,7 +226,7 @@ def _look(
             has_active_cycle=instance.row.id in active,
             has_candidate=instance.row.id in proposed,
             faults=instance.faults,
-            base_fault=find_base_fault(instance.base_model),
+            base_fault=instance.base_unnamed or find_base_fault(instance.base_model),
             failures=failed.count if failed else 0,
             last_failed_at=failed.last_at if failed else None,
             cancelled_at=newest.finished_at if newest and was_cancelled else None,

@@ -203,7 +203,13 @@ def _look_at_states(patient: Patient, *, now: datetime) -> Iterator[_Found]:
         misplaced = health.list_misplaced_aliases(session)
         wrong_totals = health.list_wrong_totals(session)
         found = [effective(session, row) for row in instances.list_instances(session)]
-    own = {one.base_model for one in found} - {db.defaults.base_model}
+    for one in found:
+        if one.base_unnamed is not None:
+            text = f"{one.row.slug} trains nothing: nobody named the base of its model"
+            remedy = f"run `sage-sleep model use {one.row.slug} BASE`"
+            yield _warning("base_model", text, remedy), None
+    named = {one.base_model for one in found if one.base_unnamed is None}
+    own = named - {db.defaults.base_model}
     for base_model in sorted(filter(db.defaults.find_base_fault, own)):
         slugs = ", ".join(one.row.slug for one in found if one.base_model == base_model)
         text = f"{base_model}, the base of {slugs}, is not on this machine"

@@ -21,13 +21,14 @@ from app.db.engine import Database
 from app.db.seen_words import SeenWords
 from app.domain.collapse import RECENT_RESPONSES_FOR_SIMILARITY
 from app.domain.declared import lay_usable_over
-from app.domain.exchange import Exchange
+from app.domain.exchange import DEFAULT_INSTANCE, Exchange
 from app.domain.experience import (
     ExperienceStatus,
     content_hash,
     is_held_out,
     status_at_ingest,
 )
+from app.domain.model_names import MAX_NAME_CHARACTERS, slugs_of
 from app.domain.policy import lay_over_policy
 from app.domain.reply_parts import said_in
 from app.domain.salience import distinct_words
@@ -204,6 +205,8 @@ def _ingest_into(
     results, new = _tell_apart(connection, instance.id, submissions)
     if new:
         exchanges = [submission.exchange for submission, _ in new]
+        if not instance.has_model and (name := _said_model(slug, exchanges)) is not None:
+            ingest.record_model_name(connection, instance.id, name)
         memory = _Memory(connection, db.seen_words, instance.id, exchanges)
         judge = Judge()
         policy, _ = lay_usable_over(lay_over_policy, db.defaults.policy, instance.policy)
@@ -222,6 +225,20 @@ def _ingest_into(
         responses = [exchange.response for exchange in exchanges]
         db.seen_words.add(connection, instance.id, memory.new_words, responses)
     return results
+
+
+def _said_model(slug: str, exchanges: Sequence[Exchange]) -> str | None:
+    """What session scripts call their model, where the instance has its name by it and no more.
+
+    An older one makes no other word of it, so that its exchanges would be trained into any base.
+    """
+    if slug == DEFAULT_INSTANCE:
+        return None
+    for exchange in exchanges:
+        machine, model = exchange.metadata.get("machine"), exchange.metadata.get("model")
+        if isinstance(machine, str) and isinstance(model, str) and slug in slugs_of(machine, model):
+            return model[:MAX_NAME_CHARACTERS]
+    return None
 
 
 def _tell_apart(

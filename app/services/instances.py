@@ -18,7 +18,8 @@ from app.db.tables import EventRow, InstanceRow
 from app.domain.categories import check_floors
 from app.domain.declared import lay_usable_over
 from app.domain.exchange import SLUG_PATTERN
-from app.domain.instance import check_zone
+from app.domain.instance import InstanceDefaults, check_zone
+from app.domain.model_names import is_same_base
 from app.domain.plan import CyclePlan
 from app.domain.policy import Promotion, SleepPolicy, check_reach, lay_over_policy
 from app.domain.presets import lay_over
@@ -31,6 +32,8 @@ class EffectiveInstance:
     """An instance with every default filled in.
 
     Attributes:
+        base_model: Hub id or directory; where `base_unnamed`, what the runtime calls the model.
+        base_unnamed: Why no base is known for it, and how to name one.
         faults: What is wrong with settings of its own that cannot be used, by name. As long as
             there are some, it does not sleep, and nothing of it is promoted or removed by itself.
     """
@@ -42,8 +45,12 @@ class EffectiveInstance:
     policy: SleepPolicy
     recipe: Recipe
     probe_prompts: tuple[str, ...]
+    base_unnamed: str | None = None
     faults: tuple[str, ...] = ()
 
+
+OWN_COLUMNS = ("base_model", "model_name", "system_prompt", "timezone")
+"""What an instance may set besides its policy and its recipe."""
 
 CAUTIOUS: Mapping[str, Any] = MappingProxyType(
     {"promotion": Promotion.MANUAL, "retain_text_days": 0, "retain_checkpoints": 0}
@@ -63,9 +70,11 @@ def effective(session: Session, row: InstanceRow) -> EffectiveInstance:
     timezone, of_timezone = _usable_timezone(row.timezone, defaults.timezone)
     if faults := faults + of_recipe + of_timezone:
         policy = replace(policy, **CAUTIOUS)
+    base_model, base_unnamed = _base_of(row, defaults)
     return EffectiveInstance(
         row=row,
-        base_model=row.base_model or defaults.base_model,
+        base_model=base_model,
+        base_unnamed=base_unnamed,
         system_prompt=row.system_prompt or defaults.system_prompt,
         timezone=timezone,
         policy=policy,
@@ -73,6 +82,26 @@ def effective(session: Session, row: InstanceRow) -> EffectiveInstance:
         probe_prompts=defaults.probe_prompts,
         faults=faults,
     )
+
+
+def _base_of(row: InstanceRow, defaults: InstanceDefaults) -> tuple[str, str | None]:
+    """The base of an instance, and why it has none where its model is none that is known.
+
+    The settings' own is meant where nothing was said of a model; and where it is the same by name,
+    since it may be a directory on this machine.
+    """
+    if row.base_model is not None:
+        return row.base_model, None
+    if row.model_name is None:
+        return defaults.base_model, None
+    found = defaults.models.find(row.model_name)
+    if found is None:
+        return row.model_name, (
+            f"its runtime calls its model {row.model_name!r}, and no base is known for that name: "
+            f"run `sage-sleep model use {row.slug} BASE` with a hub id or a directory, or name it "
+            "in SAGE_MODEL_TABLE"
+        )
+    return (defaults.base_model if is_same_base(found, defaults.base_model) else found), None
 
 
 def find_unusable(instance: EffectiveInstance) -> SettingsUnusable | None:
@@ -116,8 +145,8 @@ def put_instance(
 
     Args:
         slug: Becomes a directory's name, so it is checked here whoever calls.
-        values: Of base_model, system_prompt, timezone, policy and recipe; the first three are
-            checked by the caller.
+        values: Of base_model, model_name, system_prompt, timezone, policy and recipe; the first
+            four are checked by the caller.
 
     Returns:
         The instance, and whether it was created.
@@ -136,7 +165,9 @@ def put_instance(
         is_new = row is None
         if row is None:
             row = instances.insert_instance(session, slug=slug, now=now)
-        return _replace(session, row, values, now=now), is_new
+        # Who spoke is no setting: it stays until somebody says other.
+        model_name = values.get("model_name") or row.model_name
+        return _replace(session, row, {**values, "model_name": model_name}, now=now), is_new
 
 
 def patch_instance(
@@ -151,7 +182,7 @@ def patch_instance(
     """
     with db.write() as session:
         row = instances.get_instance(session, slug)
-        own = {name: getattr(row, name) for name in ("base_model", "system_prompt", "timezone")}
+        own = {name: getattr(row, name) for name in OWN_COLUMNS}
         values = {**own, **{name: value for name, value in changes.items() if name in own}}
         for section in ("policy", "recipe"):
             merged = {**getattr(row, section), **changes.get(section, {})}
@@ -173,10 +204,8 @@ def _replace(
 ) -> EffectiveInstance:
     """Write an instance's settings, and let what waits follow them."""
     before = effective(session, row)
-    empty = {"base_model": None, "system_prompt": None, "timezone": None}
-    instances.update_instance(
-        session, row.id, {**empty, "policy": {}, "recipe": {}, **values}, now=now
-    )
+    empty: dict[str, Any] = {"policy": {}, "recipe": {}, **dict.fromkeys(OWN_COLUMNS)}
+    instances.update_instance(session, row.id, {**empty, **values}, now=now)
     session.refresh(row)
     after = effective(session, row)
     if after.policy.min_salience != before.policy.min_salience:
@@ -184,6 +213,30 @@ def _replace(
     if _holds_other_exchanges(before, after):
         statuses.give_set_aside_back(session, row.id, after.policy.min_salience)
     return after
+
+
+def list_unknown_models(db: Database) -> dict[str, str]:
+    """The instances whose model's base is not known, with what their runtimes call it."""
+    with db.read() as session:
+        rows = instances.list_with_model_name(session)
+        found = [effective(session, row) for row in rows]
+        return {
+            one.row.slug: one.row.model_name
+            for one in found
+            if one.base_unnamed is not None and one.row.model_name is not None
+        }
+
+
+def settle_base(
+    db: Database, slug: str, model_name: str, base_model: str, *, now: datetime
+) -> bool:
+    """Keep what a runtime says of its model, unless somebody said other; returns whether it is."""
+    with db.write() as session:
+        row = instances.find_instance(session, slug)
+        if row is None or row.base_model is not None or row.model_name != model_name:
+            return False
+        instances.update_instance(session, row.id, {"base_model": base_model}, now=now)
+        return True
 
 
 def give_back_what_other_settings_hold(db: Database) -> None:

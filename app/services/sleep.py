@@ -26,6 +26,7 @@ from app.domain.selection import Selection
 from app.domain.stored import to_json
 from app.errors import (
     BaseModelAbsent,
+    BaseModelUnnamed,
     Conflict,
     IdempotencyKeyReused,
     NothingToConsolidate,
@@ -78,7 +79,8 @@ class CyclePreview:
     """What a cycle would do now.
 
     Attributes:
-        question: What only its base's tokenizer knows of it; None where it would train on nothing.
+        question: What only its base's tokenizer knows of it; None where it would train on nothing,
+            or has no base.
     """
 
     decision: SleepDecision
@@ -107,7 +109,9 @@ def preview_cycle(db: Database, request: CycleRequest, *, now: datetime) -> Cycl
             decision=decision,
             plan=plan,
             refusal=refusal,
-            question=_question(session, plan) if selection.train else None,
+            question=_question(session, plan)
+            if selection.train and instance.base_unnamed is None
+            else None,
         )
 
 
@@ -117,8 +121,8 @@ def request_cycle(db: Database, request: CycleRequest, *, now: datetime) -> Slee
     Texts are read and compared before it, so that no post waits for that; and not at all where it
     is plain that no cycle starts.
 
-    Raises: InstanceNotFound, SettingsUnusable, BaseModelAbsent, SleepCycleActive, SleepNotDue,
-        NothingToConsolidate, IdempotencyKeyReused.
+    Raises: InstanceNotFound, SettingsUnusable, BaseModelUnnamed, BaseModelAbsent,
+        SleepCycleActive, SleepNotDue, NothingToConsolidate, IdempotencyKeyReused.
     """
     with db.read() as session:
         instance = load_effective(session, request.instance)
@@ -330,6 +334,12 @@ def _find_early_refusal(
     """What keeps a cycle from starting now whatever it would take; the same for a dry run."""
     if (unusable := find_unusable(instance)) is not None:
         return unusable
+    if instance.base_unnamed is not None:
+        return BaseModelUnnamed(
+            f"{request.instance} trains nothing: {instance.base_unnamed}. Exchanges are taken all "
+            "the same.",
+            instance=request.instance,
+        )
     if (fault := defaults_of(session).find_base_fault(instance.base_model)) is not None:
         return BaseModelAbsent(
             f"{fault[0].upper()}{fault[1:]}. Exchanges are taken all the same.",

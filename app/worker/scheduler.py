@@ -21,6 +21,7 @@ from app.log import get_logger
 from app.services import decisions, sleep
 from app.worker.clock_watch import ClockWatch
 from app.worker.damage_watch import DamageWatch
+from app.worker.model_watch import ModelWatch
 from app.worker.upkeep import Upkeep
 
 NUDGE_DELAY_SECONDS = 0.2
@@ -60,6 +61,7 @@ class SleepScheduler:
         on_queued: Callable[[], None],
         upkeep: Upkeep,
         upkeep_interval_seconds: float,
+        models: ModelWatch | None = None,
     ) -> None:
         self._db = db
         self._on_queued = on_queued
@@ -73,6 +75,8 @@ class SleepScheduler:
         self._scheduler.add_job(
             self.evaluate_all, Every(seconds=interval_seconds, timezone="UTC"), id="evaluate"
         )
+        if models is not None:
+            self._scheduler.add_job(models.look, "interval", seconds=interval_seconds, id="models")
         self._upkeep = upkeep
         self._damage_watch = DamageWatch(db)
         self._clock_watch = ClockWatch(interval_seconds=interval_seconds, on_jump=self._on_jump)

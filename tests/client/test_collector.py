@@ -155,9 +155,27 @@ def test_machine_and_model_name_an_instance_that_is_made_with_the_threshold(
     added = collector.add_exchange("p", "We noticed something.")
     assert added["stored"]
     assert collector.instance == "sprout-qwen2.5-0.5b"
-    assert client.get_instance(collector.instance).policy.min_salience == 0.1
+    instance = client.get_instance(collector.instance)
+    assert instance.policy.min_salience == 0.1
+    assert instance.base_model == instance.model_name == "Qwen/Qwen2.5-0.5B"
     kept = client.list_experiences(instance=collector.instance).data[0]
     assert kept.metadata == {"machine": "Sprout", "model": "Qwen/Qwen2.5-0.5B"}
+
+
+def test_model_of_another_runtime_is_never_trained_into_the_base_of_the_settings(
+    collect: Collect, url: str, client: SleepClient, tmp_path: Path
+) -> None:
+    default = client.get_instance("default").base_model
+    for model, base in (("phi4:14b", "microsoft/phi-4"), ("my-own:3b", None)):
+        spool = tmp_path / f"{len(model)}.db"
+        collector = collect(url, machine_name="legion", model_name=model, spool_path=spool)
+        add(collector, 1)
+        instance = client.get_instance(collector.instance)
+        assert instance.base_model == base != default
+        assert instance.model_name == model
+    decision = client.get_sleep_decision("legion-my-own-3b")
+    assert not decision.due
+    assert any("model use legion-my-own-3b" in reason.text for reason in decision.reasons)
 
 
 def test_without_a_daemon_a_session_runs_on_and_its_exchanges_arrive_later(

@@ -27,7 +27,8 @@ def instance_out(instance: instances.EffectiveInstance) -> InstanceOut:
     row = instance.row
     return InstanceOut(
         instance=row.slug,
-        base_model=instance.base_model,
+        base_model=None if instance.base_unnamed else instance.base_model,
+        model_name=row.model_name,
         system_prompt=instance.system_prompt,
         timezone=instance.timezone,
         policy=instance.policy,

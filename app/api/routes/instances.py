@@ -85,6 +85,7 @@ def put_instance(
     wanted = body or InstanceIn()
     values = {
         "base_model": wanted.base_model,
+        "model_name": wanted.model_name,
         "system_prompt": wanted.system_prompt,
         "timezone": wanted.timezone,
         "policy": wanted.policy.model_dump(mode="json", exclude_none=True),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated
 
-from pydantic import BaseModel, StringConstraints
+from pydantic import BaseModel, Field, StringConstraints
 
 from app.api.schemas.envelope import RequestModel, shown_as
 from app.domain.declared import open_fields_of, with_fields
@@ -18,7 +18,7 @@ from app.domain.recipe import Recipe
 HubId = Annotated[
     str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*$")
 ]
-"""`owner/name`; a path is a matter of SAGE_BASE_MODEL, never of a client."""
+"""`owner/name`; a path is a matter of who is on the machine, never of a client."""
 
 
 @with_fields(open_fields_of(SleepPolicy))
@@ -38,12 +38,20 @@ class InstanceIn(RequestModel):
 
     model_config = shown_as(
         base_model="Qwen/Qwen2.5-0.5B-Instruct",
+        model_name="qwen2.5:0.5b",
         timezone="America/Los_Angeles",
         policy={"mass_threshold": 12.0, "quiet_hours": "08:00-22:00", "promotion": "manual"},
         recipe={"preset": "standard", "epochs": 2},
     )
 
     base_model: HubId | None = None
+    model_name: Annotated[
+        Label | None,
+        Field(
+            description="What its runtime calls its model, such as an Ollama tag; its base follows "
+            "from that where none is named."
+        ),
+    ] = None
     system_prompt: Text | None = None
     timezone: ZoneName | None = None
     policy: PolicyIn = PolicyIn()
@@ -79,10 +87,15 @@ class InstanceOverrides(BaseModel):
 
 
 class InstanceOut(BaseModel):
-    """An instance with every default filled in, and what it overrides."""
+    """An instance with every default filled in, and what it overrides.
+
+    `base_model`: null where nobody named it and no table knows `model_name`; then nothing is
+    trained, and the sleep decision says how to name it.
+    """
 
     instance: str
-    base_model: str
+    base_model: str | None
+    model_name: str | None
     system_prompt: str
     timezone: str
     policy: SleepPolicy
