@@ -84,7 +84,7 @@ test: check  ## All checks and all tests, on two cores; the fast ones first, wit
 	$(BIN)/coverage report
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(FAST:%=--ignore=%)
 
-torture: $(STAMP)  ## Kill daemon and child 1,000 times, beside other faults, and 10 times in real cycles; an hour.
+torture: $(STAMP)  ## Kill daemon and child 1,000 times, beside other faults, and 10 times in real cycles; an hour or two.
 	$(BIN)/python -m tests.torture --kills 1000
 	$(BIN)/python -m tests.torture --kills 10 --rigs 1 --model embedded
 
