@@ -52,7 +52,9 @@ Must not know HTTP: statuses live in `app.api.problems`, and a test demands a ro
     |- TrainingError                    a cycle cannot go on; `code` is stored with the cycle
     |  |- BaseModelNotFound
     |  |- BaseModelMismatch             the parent adapter belongs to another base
+    |  |- BaseModelUnsupported          it loads, and yet cannot be trained
     |  |- ModelDownloadFailed
+    |  |- DeviceUnavailable             the device that the recipe names is not on this machine
     |  |- ChatTemplateMissing
     |  |- ExchangeUnfit                 one exchange cannot be trained on; the others can
     |  |  |- ChatTemplateRefuses        the template holds it in no form
@@ -60,7 +62,8 @@ Must not know HTTP: statuses live in `app.api.problems`, and a test demands a ro
     |  |  `- NoSupervisedTokens         an example on which no loss would be taken
     |  |- NothingFits                   none of a cycle's exchanges can be trained on
     |  |- FitUnknown                    what a cycle would set aside could not be looked at
-    |  |- NoTrainableParameters         an adapter loaded frozen
+    |  |- NoTrainableParameters         an adapter loaded frozen, or on nothing
+    |  |- TargetModulesUnmatched        target_modules name what the model does not have
     |  |- NonFiniteLoss
     |  |- TrainingSetUnreadable
     |  `- TrainingStopped               asked to stop (cancel or shutdown)
@@ -313,8 +316,16 @@ class BaseModelMismatch(TrainingError):
     """The parent adapter was trained on another base model."""
 
 
+class BaseModelUnsupported(TrainingError):
+    """The base model loads, and yet cannot be trained: the message names what is in the way."""
+
+
 class ModelDownloadFailed(TrainingError):
     """The embedded model could not be fetched or its checksum is wrong."""
+
+
+class DeviceUnavailable(TrainingError):
+    """The device that a recipe names is not on this machine."""
 
 
 class ChatTemplateMissing(TrainingError):
@@ -347,6 +358,10 @@ class FitUnknown(TrainingError):
 
 class NoTrainableParameters(TrainingError):
     """The adapter was attached or loaded without a single trainable parameter."""
+
+
+class TargetModulesUnmatched(TrainingError):
+    """One of target_modules names no linear layer of the model's blocks; `there` are those."""
 
 
 class NonFiniteLoss(TrainingError):

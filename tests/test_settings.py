@@ -55,6 +55,7 @@ OTHER: Mapping[str, st.SearchStrategy[Any]] = {
     )
     | st.sampled_from([1024, 1025]).map(lambda count: ["q_proj"] * count),
     "thinking": st.sampled_from(["strip", "keep", "other", ""]),
+    "device": st.sampled_from(["auto", "cpu", "mps", "cuda", "cuda:12", "cuda:123", "gpu", ""]),
     "variations": st.lists(
         st.sampled_from(["paraphrased_prompt", "dropped_context", "other"]), max_size=4
     ),

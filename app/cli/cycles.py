@@ -283,6 +283,8 @@ def _print_preview(preview: SleepPreview, *, as_json: bool) -> None:
         print_answer(preview)
         return
     out.print(f"Would train on {len(preview.experience_ids)} experiences.")
+    if preview.plan.layers is not None:
+        out.print(f"  The adapter: {preview.plan.layers.summary}.", markup=False, soft_wrap=True)
     for rule in preview.plan.left_out:
         out.print(f"  {rule.text}", markup=False)
     for floor in preview.plan.floors:

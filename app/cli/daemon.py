@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     import uvicorn
     from fastapi import FastAPI
 
-    from app.domain.experience import Unfit
     from app.settings import Settings
     from app.training.trainer import Trainer
 
@@ -155,18 +154,18 @@ def check_fit() -> None:
     import json  # noqa: PLC0415
 
     from app.artifacts.bases import find_tokenizer  # noqa: PLC0415
-    from app.domain.fit import FitQuestion  # noqa: PLC0415
+    from app.domain.fit import FitAnswer, FitQuestion  # noqa: PLC0415
     from app.domain.stored import from_json, to_json  # noqa: PLC0415
     from app.worker.fit_check import answer  # noqa: PLC0415
 
-    def find_unfit(question: FitQuestion) -> tuple[Unfit, ...]:
+    def look(question: FitQuestion) -> FitAnswer:
         find_tokenizer(question.base_model)  # before the seconds that the import below takes
         from app.training import fit  # noqa: PLC0415
 
-        return fit.find_unfit(question)
+        return fit.look(question)
 
     question = from_json(FitQuestion, json.load(sys.stdin))
-    typer.echo(json.dumps(to_json(answer(question, find_unfit))))
+    typer.echo(json.dumps(to_json(answer(question, look))))
 
 
 @app.command()

@@ -8,7 +8,7 @@ A measure is None where it is no number.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from .decoding import Result
@@ -59,6 +59,7 @@ class Recipe(Result):
     variations: tuple[str, ...] = ()
     variation_share: float = 0.0
     seed: int = 0
+    device: str = "auto"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -86,6 +87,26 @@ class Floor(Result):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class LeftLayers(Result):
+    """Layers of one name that no adapter changes, and why; `*` for a number."""
+
+    name: str
+    count: int
+    why: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AdaptedLayers(Result):
+    """Which linear layers of the decoder's blocks an adapter changes; `summary` says it."""
+
+    adapted: int
+    total: int
+    summary: str
+    modules: tuple[str, ...]
+    left: tuple[LeftLayers, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class CyclePlan(Result):
     """All that a cycle needs to run, and to be run again with the same result.
 
@@ -95,6 +116,7 @@ class CyclePlan(Result):
         data_sha256: Over the content hashes of the three lists in order.
         parent_checkpoint_id: The adapter that the cycle starts from; None for the base.
         replaces_checkpoint_id: What was `current` when the cycle was queued.
+        layers: Which layers the adapter changes; None until the model was looked at.
     """
 
     base_model: str
@@ -113,6 +135,7 @@ class CyclePlan(Result):
     thinking: str = "strip"
     left_out: tuple[LeftOut, ...] = ()
     floors: tuple[Floor, ...] = ()
+    layers: AdaptedLayers | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -278,6 +301,8 @@ class CycleMetrics(Result):
         effect_nats: Mean absolute change of the held-out tokens' log-probabilities.
         loss_curve: Training loss of every step, nats per supervised token.
         unfit: What could not be put before the model; it was set aside.
+        layers: Which of the base's linear layers the adapter changes.
+        base_parts: SHA-256 of each part of the base: weights, configuration, tokenizer, ...
         seconds: Wall time by stage.
         environment: Versions, device, dtype, threads.
     """
@@ -304,6 +329,8 @@ class CycleMetrics(Result):
     rehearsed_ids: tuple[str, ...] = ()
     variations: VariationSummary | None = None
     unfit: tuple[Unfit, ...] = ()
+    layers: AdaptedLayers | None = None
+    base_parts: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -424,6 +424,7 @@ class RecipeOverrides(Result):
     variations: tuple[str, ...] | None = None
     variation_share: float | None = None
     seed: int | None = None
+    device: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -14,6 +14,7 @@ from app.db import instances
 from app.db.listed import is_listed
 from app.db.paging import Page, fetch_page
 from app.db.tables import AliasHistoryRow, AliasRow, CheckpointRow
+from app.domain.base_parts import BaseParts
 from app.domain.checkpoint import Alias, AliasAction, CheckpointStatus
 from app.errors import CheckpointNotFound
 
@@ -52,6 +53,21 @@ def is_registered(session: Session, checkpoint_id: str) -> bool:
     """Whether there is a checkpoint of this id, deleted or not."""
     found = sa.select(sa.exists().where(CheckpointRow.id == checkpoint_id))
     return bool(session.scalar(found))
+
+
+def base_parts_of(session: Session, checkpoint: CheckpointRow) -> BaseParts:
+    """What a checkpoint's base was made of: by its own record, or by that of the first after it.
+
+    A checkpoint of before there were parts gets them from the first cycle that went on from it.
+    """
+    if checkpoint.metrics.base_parts:
+        return checkpoint.metrics.base_parts
+    later = session.scalars(
+        sa.select(CheckpointRow)
+        .where(CheckpointRow.parent_id == checkpoint.id)
+        .order_by(CheckpointRow.created_at, CheckpointRow.id)
+    )
+    return next((row.metrics.base_parts for row in later if row.metrics.base_parts), {})
 
 
 def find_by_cycle(session: Session, cycle_id: str) -> CheckpointRow | None:

@@ -5,10 +5,13 @@ What is asked and answered crosses a process as JSON (`app.domain.stored`).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from app.domain.base_parts import BaseParts
 from app.domain.experience import TrainingExchange, Unfit
+from app.domain.layers import AdaptedLayers
 from app.domain.progress import CycleError
+from app.domain.recipe import ALL_LINEAR
 from app.domain.reply_parts import Thinking
 
 
@@ -18,6 +21,9 @@ class FitQuestion:
 
     Attributes:
         max_length: Tokens per example, at most.
+        target_modules: What a new adapter would change, as `lora_dropout` allows.
+        has_parent: It goes on from an adapter, whose layers are its own.
+        parent_base_parts: What the base was made of when that one was trained.
     """
 
     base_model: str
@@ -26,6 +32,10 @@ class FitQuestion:
     thinking: Thinking
     train: tuple[TrainingExchange, ...]
     held_out: tuple[TrainingExchange, ...]
+    target_modules: tuple[str, ...] = (ALL_LINEAR,)
+    lora_dropout: float = 0.0
+    has_parent: bool = False
+    parent_base_parts: BaseParts = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -33,8 +43,10 @@ class FitAnswer:
     """What the cycle would set aside.
 
     Attributes:
+        layers: Which layers a new adapter would change; None where that was not looked at.
         error: What it would fail with before it trains, or why nobody could look.
     """
 
     set_aside: tuple[Unfit, ...] = ()
+    layers: AdaptedLayers | None = None
     error: CycleError | None = None

@@ -9,9 +9,11 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, ValidationError, model_validator
 
+from app.domain.base_parts import BaseParts
 from app.domain.curation import Floor, LeftOut
 from app.domain.experience import TrainingExchange
 from app.domain.gate import GatePolicy
+from app.domain.layers import AdaptedLayers
 from app.domain.recipe import Recipe
 from app.domain.reply_parts import Thinking
 
@@ -67,6 +69,8 @@ class CyclePlan:
         thinking: What of a thinking model's replies is trained.
         left_out: Which rule of curation kept which experiences out of the cycle.
         floors: What became of the floors of categories.
+        layers: Which of the base's linear layers the adapter changes; None until someone who can
+            read the model has looked: a dry run, or the cycle itself as it ends.
     """
 
     base_model: str
@@ -85,6 +89,7 @@ class CyclePlan:
     thinking: Thinking = Thinking.STRIP
     left_out: tuple[LeftOut, ...] = ()
     floors: tuple[Floor, ...] = ()
+    layers: AdaptedLayers | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -103,14 +108,15 @@ class TrainingJob:
         base_model: Hub id or directory.
         parent_adapter: Directory of the adapter to start from; None for a new one.
         parent_base_sha256: Fingerprint of the base that the parent was trained on.
+        parent_base_parts: The same part by part, where that was recorded.
         output_directory: Existing, empty; receives the adapter's files.
         train: In the order of the plan, the rehearsal pool included.
         rehearsal_count: How many of those are rehearsed, by surprise; None for all.
         held_out: Never trained on; loss is measured on them before and after.
         replaced_adapter: Directory of the adapter whose place a new one would take, for comparison;
             None where it goes on from that one, or where a person asked for a new one.
-        replaced_base_sha256: Fingerprint of the base that it was trained on; on another base there
-            is nothing to compare.
+        replaced_base_sha256: Fingerprint of the base that it was trained on, with its parts; on
+            another base there is nothing to compare.
         gate: Decides the scale that the adapter is published at.
         kept_directory: Where what is measured of a base once is kept; None keeps nothing.
         snapshot_file: Where the training goes on from if it was interrupted; None keeps nothing.
@@ -130,6 +136,8 @@ class TrainingJob:
     thinking: Thinking = Thinking.STRIP
     replaced_adapter: Path | None = None
     replaced_base_sha256: str | None = None
+    replaced_base_parts: BaseParts = field(default_factory=dict)
+    parent_base_parts: BaseParts = field(default_factory=dict)
     gate: GatePolicy = field(default_factory=GatePolicy)
     kept_directory: Path | None = None
     snapshot_file: Path | None = None

@@ -10,17 +10,16 @@ from pydantic.dataclasses import dataclass
 from app.domain.declared import DECLARED, Listed, Share
 from app.domain.variations import VariationKind
 
-ModuleName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.]{1,128}$")]
+ModuleName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.-]{1,128}$")]
 VariationKinds = Annotated[
     tuple[Annotated[VariationKind, Field(strict=False)], ...],
     Listed(max_length=len(VariationKind)),
 ]
 """Not strict: an enum is a text in JSON. So with every such field."""
 
-ALL_LINEAR_MODULES = (
-    "q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj",
-)  # fmt: skip
-"""Every linear layer of a Llama or Qwen2 block (LoRA Without Regret, 2025: all of them pay)."""
+ALL_LINEAR = "all-linear"
+"""Every linear layer of the decoder's blocks, whatever a family calls it, and no other one (LoRA
+Without Regret, 2025: all of them pay)."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, config=DECLARED)
@@ -49,8 +48,11 @@ class Recipe:
     target_modules: Annotated[
         tuple[ModuleName, ...],
         Listed(min_length=1, max_length=1024),
-        Field(description="Layers that a new adapter changes; in the environment: q_proj,v_proj."),
-    ] = ALL_LINEAR_MODULES
+        Field(
+            description="Layers that a new adapter changes, by the end of their names; all-linear "
+            "for all of the decoder's blocks. In the environment: q_proj,v_proj."
+        ),
+    ] = (ALL_LINEAR,)
     weight_decay: Annotated[Share, Field(description="As in AdamW; 0 for none.")] = 0.0
     warmup_ratio: Annotated[
         Share, Field(description="Of the steps, over which the learning rate rises.")
@@ -91,3 +93,10 @@ class Recipe:
     seed: Annotated[
         int, Field(ge=0, lt=2**32, description="The same plan and seed give the same adapter.")
     ] = 0
+    device: Annotated[
+        str,
+        StringConstraints(pattern=r"^(auto|cpu|mps|cuda(:[0-9]{1,2})?)$"),
+        Field(
+            description="Where it trains: cpu, cuda, cuda:1, mps, or auto for the best there is."
+        ),
+    ] = "auto"

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from app.domain.base_parts import BaseParts
 from app.domain.experience import Unfit
+from app.domain.layers import AdaptedLayers
 from app.domain.measurement import Measurement
 from app.domain.replies import ReplyMeasures
 from app.domain.stored import Figure
@@ -95,7 +97,8 @@ class TrainingReport:
     """What a trainer measured.
 
     Attributes:
-        base_sha256: Fingerprint of the base model's weights and configuration.
+        base_sha256: Fingerprint of the base model, all of its parts.
+        base_parts: The same part by part; none of cycles before the fingerprint had parts.
         held_out_before: With the parent adapter, or the bare base.
         held_out_after: With the adapter in memory.
         held_out_reloaded: With the adapter read back from its files.
@@ -112,6 +115,8 @@ class TrainingReport:
         variations: What was made of the trained experiences beside them; None where the recipe
             asks for none.
         unfit: What of the cycle's experiences could not be put before the model, and why.
+        layers: Which of the base's linear layers the adapter changes; None of cycles before it was
+            counted.
         trained_tokens: Tokens that went through forward and backward, without padding.
         supervised_tokens: Those of them on which loss was taken.
         seconds: Wall time by stage.
@@ -140,6 +145,8 @@ class TrainingReport:
     rehearsed_ids: tuple[str, ...] = ()
     variations: VariationSummary | None = None
     unfit: tuple[Unfit, ...] = ()
+    layers: AdaptedLayers | None = None
+    base_parts: BaseParts = field(default_factory=dict)
 
     @property
     def measures(self) -> Evaluation:

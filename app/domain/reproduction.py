@@ -12,6 +12,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from app.domain.base_parts import BaseParts
 from app.domain.checkpoint import ADAPTER_FILE, CONFIG_FILE, CheckpointFile
 from app.domain.manifest import MANIFEST_FORMAT, Manifest
 from app.domain.plan import CyclePlan
@@ -41,6 +42,7 @@ class Recorded:
     instance: str
     plan: CyclePlan
     base_sha256: str
+    base_parts: BaseParts
     scale: float
     held_out_nats_per_token: float
     file_sha256: Mapping[str, str]
@@ -171,6 +173,7 @@ def read_manifest(stored: Mapping[str, Any]) -> Recorded:
         instance=manifest.instance,
         plan=manifest.plan,
         base_sha256=manifest.base_model.revision,
+        base_parts=manifest.metrics.base_parts,
         scale=manifest.metrics.evaluation.scale,
         held_out_nats_per_token=manifest.metrics.held_out_reloaded.nats_per_token,
         file_sha256=file_sha256,

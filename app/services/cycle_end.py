@@ -7,7 +7,7 @@ What a worker ends must still be its own (`sleep_cycles.update_owned`).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from sqlalchemy.orm import Session
@@ -77,6 +77,9 @@ def complete_cycle(
                 "finished_at": now,
                 "metrics": report,
                 "verdict": verdict,
+                "plan": replace(
+                    sleep_cycles.get_cycle(session, cycle_id).plan, layers=report.layers
+                ),
             },
         )
         cycle = sleep_cycles.get_cycle(session, cycle_id)

@@ -16,6 +16,7 @@ from sqlalchemy.orm import Session
 from app.db import checkpoints, events, experiences, instances, sleep_cycles
 from app.db.engine import Database
 from app.db.tables import CheckpointRow, ExperienceRow, SleepCycleRow
+from app.domain.base_parts import BaseParts
 from app.domain.checkpoint import CheckpointStatus
 from app.domain.decision import Trigger
 from app.domain.erasing import what_is_left
@@ -36,6 +37,8 @@ class CycleOrder:
     plan: CyclePlan
     parent: CheckpointRow | None
     replaced: CheckpointRow | None
+    parent_base_parts: BaseParts
+    replaced_base_parts: BaseParts
     train: tuple[TrainingExchange, ...]
     held_out: tuple[TrainingExchange, ...]
 
@@ -153,12 +156,16 @@ def read_exchanges_within(
 def _order(session: Session, cycle: SleepCycleRow) -> CycleOrder:
     plan = cycle.plan
     parent_id = plan.parent_checkpoint_id
+    parent = checkpoints.get_checkpoint(session, parent_id) if parent_id else None
+    replaced = _replaced(session, cycle, plan)
     return CycleOrder(
         cycle=cycle,
         instance=instances.get_instance_by_id(session, cycle.instance_id).slug,
         plan=plan,
-        parent=checkpoints.get_checkpoint(session, parent_id) if parent_id else None,
-        replaced=_replaced(session, cycle, plan),
+        parent=parent,
+        replaced=replaced,
+        parent_base_parts=checkpoints.base_parts_of(session, parent) if parent else {},
+        replaced_base_parts=checkpoints.base_parts_of(session, replaced) if replaced else {},
         train=(
             *read_exchanges_within(session, plan.experience_ids, CycleRole.TRAIN),
             *read_exchanges_within(session, plan.rehearsal_ids, CycleRole.REHEARSAL),

@@ -16,6 +16,7 @@ from sqlalchemy.orm import Session
 from app.db import checkpoints, experiences, sleep_cycles, trainable
 from app.db.engine import Database
 from app.db.tables import CheckpointRow
+from app.domain.base_parts import BaseParts
 from app.domain.calibration import draw_control
 from app.domain.checkpoint import CheckpointFile, CheckpointStatus
 from app.domain.experience import CycleRole, ExperienceStatus, TrainingExchange
@@ -39,6 +40,7 @@ class RegisteredFiles:
 
     name: str
     base_sha256: str
+    base_parts: BaseParts
     files: tuple[CheckpointFile, ...]
 
 
@@ -93,7 +95,7 @@ def find_registered(db: Database, wanted: str) -> RegisteredFiles:
     with db.read() as session:
         by_name = "/" in wanted
         row = (checkpoints.get_by_name if by_name else checkpoints.get_checkpoint)(session, wanted)
-        return _registered(row)
+        return _registered(session, row)
 
 
 def order_reproduction(db: Database, recorded: Recorded) -> ReproductionOrder:
@@ -109,7 +111,7 @@ def order_reproduction(db: Database, recorded: Recorded) -> ReproductionOrder:
         parent_id = plan.parent_checkpoint_id
         return ReproductionOrder(
             base_model=sleep_cycles.get_cycle(session, row.cycle_id).plan.base_model,
-            parent=_registered(checkpoints.get_checkpoint(session, parent_id))
+            parent=_registered(session, checkpoints.get_checkpoint(session, parent_id))
             if parent_id
             else None,
             train=(
@@ -159,7 +161,7 @@ def order_calibration(
             instance=slug,
             plan=plan,
             seeds=tuple(range(first, first + seeds)),
-            parent=_registered(checkpoints.get_checkpoint(session, parent_id))
+            parent=_registered(session, checkpoints.get_checkpoint(session, parent_id))
             if parent_id
             else None,
             salient=_sample(session, selection.train),
@@ -178,13 +180,17 @@ def _sample(session: Session, chosen: Sequence[Selectable]) -> Sample:
     )
 
 
-def _registered(row: CheckpointRow) -> RegisteredFiles:
+def _registered(session: Session, row: CheckpointRow) -> RegisteredFiles:
     if row.status != CheckpointStatus.READY:
         raise CheckpointFilesMissing(
             f"The files of checkpoint {row.name} are not there: {row.status}."
         )
-    files = row.files
-    return RegisteredFiles(name=row.name, base_sha256=row.base_sha256, files=files)
+    return RegisteredFiles(
+        name=row.name,
+        base_sha256=row.base_sha256,
+        base_parts=checkpoints.base_parts_of(session, row),
+        files=row.files,
+    )
 
 
 def _demand_idle(session: Session) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -13,7 +13,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from app.clock import new_id
-from app.db import events, instances, lineage, sleep_cycles, statuses
+from app.db import checkpoints, events, instances, lineage, sleep_cycles, statuses
 from app.db.engine import Database, defaults_of
 from app.db.tables import SleepCycleRow
 from app.domain.decision import SleepDecision, Trigger
@@ -105,9 +105,11 @@ def preview_cycle(db: Database, request: CycleRequest, *, now: datetime) -> Cycl
         refusal = _find_early_refusal(session, instance, request, decision) or _find_empty_refusal(
             request, decision, selection
         )
+        parent_id = plan.parent_checkpoint_id
+        parent = checkpoints.get_checkpoint(session, parent_id) if parent_id else None
         return CyclePreview(
             decision=decision,
-            plan=plan,
+            plan=plan if parent is None else replace(plan, layers=parent.metrics.layers),
             refusal=refusal,
             question=_question(session, plan)
             if selection.train and instance.base_unnamed is None
@@ -245,11 +247,17 @@ def cancel_within(session: Session, cycle: SleepCycleRow, *, now: datetime) -> N
 
 
 def _question(session: Session, plan: CyclePlan) -> FitQuestion:
+    parent_id = plan.parent_checkpoint_id
+    parent = checkpoints.get_checkpoint(session, parent_id) if parent_id else None
     return FitQuestion(
         base_model=plan.base_model,
         system_prompt=plan.system_prompt,
         max_length=plan.recipe.max_length,
         thinking=plan.thinking,
+        target_modules=plan.recipe.target_modules,
+        lora_dropout=plan.recipe.lora_dropout,
+        has_parent=parent is not None,
+        parent_base_parts=checkpoints.base_parts_of(session, parent) if parent else {},
         train=read_exchanges_within(session, plan.experience_ids, CycleRole.TRAIN),
         held_out=read_exchanges_within(session, plan.held_out_ids, CycleRole.HELD_OUT),
     )

@@ -34,6 +34,7 @@ from app.training.examples import TrainingExample, make_example, targets_of
 from app.training.generation import Draw, continue_prompts
 from app.training.kept import KeptFiles
 from app.training.loading import BaseModel
+from app.training.logits import logits_of
 from app.training.states import supervised_states
 
 ANCHOR_TOKENS = 60
@@ -43,7 +44,7 @@ CHUNK_TOKENS = 128
 """Rows of float32 logits alive at once, twice: 50 MB for SmolLM2."""
 
 _MAX_LENGTH = 512
-_FORMAT = 1
+_FORMAT = 2
 """Of what is kept: another number, and every base's answers are made again."""
 
 
@@ -156,13 +157,8 @@ def kl_to_base(
 
 
 def log_probabilities(model: PreTrainedModel, hidden: torch.Tensor) -> torch.Tensor:
-    """Log-probabilities of the whole vocabulary, float32 (N, V).
-
-    Of families that scale or cap their logits (Gemma, Cohere, Granite) those before that step.
-    """
-    head = model.get_output_embeddings()  # type: ignore[no-untyped-call]
-    logits: torch.Tensor = head(hidden)
-    return torch.log_softmax(logits.float(), dim=-1)
+    """Log-probabilities of the whole vocabulary, float32 (N, V), as the model itself makes them."""
+    return torch.log_softmax(logits_of(model, hidden), dim=-1)
 
 
 def _answer(

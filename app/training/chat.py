@@ -85,7 +85,8 @@ class ChatEncoder:
         thinking: Whether a reply's reasoning is learned with it.
 
     Raises:
-        ChatTemplateMissing: The template cannot hold even a prompt and its reply.
+        ChatTemplateMissing: The template cannot hold even a prompt and its reply, or nothing ends
+            a reply.
     """
 
     def __init__(
@@ -102,6 +103,12 @@ class ChatEncoder:
         self._thinking = thinking
         self._reader = TextReader(tokenizer)
         self._end_of_turn = self._find_end_of_turn()
+        if not self.end_ids:
+            raise ChatTemplateMissing(
+                "the chat template writes no end behind a reply, and the tokenizer names no end of "
+                "text: a model would learn replies without an end. Name its eos_token in "
+                "tokenizer_config.json"
+            )
 
     @property
     def end_ids(self) -> frozenset[int]:

@@ -8,13 +8,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from app.artifacts.bases import base_name
+from app.artifacts.bases import base_name, find_base_model
+from app.domain.base_parts import WEIGHTS, changed_parts
 from app.domain.experience import CycleRole, TrainingExchange, Unfit
-from app.domain.fit import FitQuestion
-from app.errors import NothingFits
+from app.domain.fit import FitAnswer, FitQuestion
+from app.errors import BaseModelMismatch, NothingFits
 from app.training.chat import ChatEncoder
 from app.training.examples import TrainingExample, make_examples
 from app.training.loading import load_tokenizer
+from app.training.models import read_parts
+from app.training.sketch import sketch_layers
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -32,19 +35,49 @@ class Fit:
     unfit: tuple[Unfit, ...]
 
 
-def find_unfit(question: FitQuestion) -> tuple[Unfit, ...]:
-    """Name what a cycle would set aside.
+def look(question: FitQuestion) -> FitAnswer:
+    """Name what a cycle would set aside, and the layers that a new adapter would change.
 
-    Raises: BaseModelNotFound; ChatTemplateMissing; NothingFits.
+    The weights are not read: of the base's parts all others are compared.
+
+    Raises: BaseModelNotFound; BaseModelMismatch; BaseModelUnsupported; ChatTemplateMissing;
+        TargetModulesUnmatched; NoTrainableParameters; NothingFits.
     """
+    _demand_same_parts(question)
     encoder = ChatEncoder(
         load_tokenizer(question.base_model),
         system_prompt=question.system_prompt,
         max_length=question.max_length,
         thinking=question.thinking,
     )
-    base_model = question.base_model
-    return sort_out(question.train, question.held_out, encoder, base_model=base_model).unfit
+    layers = None if question.has_parent else sketch_layers(question)
+    fit = sort_out(question.train, question.held_out, encoder, base_model=question.base_model)
+    return FitAnswer(set_aside=fit.unfit, layers=layers)
+
+
+def _demand_same_parts(question: FitQuestion) -> None:
+    then = {
+        name: sha256
+        for name, sha256 in question.parent_base_parts.items()
+        if not name.startswith(WEIGHTS)
+    }
+    changed = changed_parts(then, read_parts(find_base_model(question.base_model)))
+    if changed:
+        raise base_mismatch(question.base_model, changed)
+
+
+def base_mismatch(
+    base_model: str, changed: Sequence[str], **facts: str | None
+) -> BaseModelMismatch:
+    """The error of a base that is not what it was when the parent adapter was trained on it."""
+    what = "; ".join(changed) or "its weights or its configuration are others"
+    return BaseModelMismatch(
+        f"the base model {base_name(base_model)} is not what it was when the current adapter was "
+        f"trained on it: {what}. Put it back as it was, set the instance's base model back, or "
+        "rebuild the instance from the base as it is now (POST /v1/instances/SLUG/rebuild)",
+        changed=tuple(changed),
+        **facts,
+    )
 
 
 def sort_out(

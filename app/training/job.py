@@ -15,6 +15,7 @@ from dataclasses import asdict, replace
 
 import torch
 
+from app.domain.base_parts import changed_parts
 from app.domain.checkpoint import ADAPTER_FILE
 from app.domain.plan import TrainingJob
 from app.domain.progress import Progress, Stage
@@ -26,7 +27,7 @@ from app.domain.report import (
     ProbeReply,
     TrainingReport,
 )
-from app.errors import BaseModelMismatch, TrainingStopped
+from app.errors import TrainingStopped
 from app.training.anchors import general_prompts, load_or_make_references
 from app.training.chat import ChatEncoder
 from app.training.environment import describe_environment, peak_memory_bytes
@@ -39,11 +40,12 @@ from app.training.evaluate import (
     token_log_probabilities,
 )
 from app.training.examples import TrainingExample
-from app.training.fit import Fit, sort_out
+from app.training.fit import Fit, base_mismatch, sort_out
 from app.training.kept import KeptFiles
-from app.training.loading import BaseModel, load_base_model
+from app.training.loading import BaseModel, device_named, load_base_model
 from app.training.loop import SleepTrainingLoop
 from app.training.lora import (
+    demand_targets,
     describe_adapter,
     detach_adapter,
     merge_adapter,
@@ -57,7 +59,7 @@ from app.training.measures import (
     measure_parent,
     measures_name,
 )
-from app.training.models import base_sha256
+from app.training.models import Fingerprint, fingerprint
 from app.training.rehearsal import choose_surprising
 from app.training.scaling import choose_scale
 from app.training.snapshots import SnapshotFile
@@ -99,9 +101,9 @@ def run_job(
     enter(Stage.LOADING)
     with _timed(seconds, "loading"):
         # Before the weights are loaded: a wrong base costs 0.2 s, not the whole loading.
-        fingerprint = base_sha256(job.base_model)
-        _demand_same_base(job, fingerprint)
-        base = load_base_model(job.base_model)
+        found = _demand_same_base(job)
+        base = load_base_model(job.base_model, device=device_named(job.recipe.device))
+        _demand_targets(job, base)
         encoder = ChatEncoder(
             base.tokenizer,
             system_prompt=job.system_prompt,
@@ -109,8 +111,8 @@ def run_job(
             thinking=job.thinking,
         )
         fit = sort_out(job.train, job.held_out, encoder, base_model=job.base_model)
-        new, pool, held_out = fit.new, fit.pool, fit.held_out
-    kept = KeptFiles(job.kept_directory, fingerprint)
+        new, held_out = fit.new, fit.held_out
+    kept = KeptFiles(job.kept_directory, found.sha256)
 
     # While the base is bare: anchors, general answers and the base's replies are its own.
     enter(Stage.EVALUATING_BEFORE)
@@ -123,7 +125,7 @@ def run_job(
             effect=(held_out or new)[:EFFECT_EXAMPLES],
         )
         of_base = measure_base(job, base, yardsticks)
-        replaced = _measure_replaced(job, base, held_out, fingerprint)
+        replaced = _measure_replaced(job, base, held_out, found)
     # From here on the parent's adapter, or a new one that changes nothing yet, is in the base.
     loop = SleepTrainingLoop(
         job.base_model,
@@ -138,7 +140,7 @@ def run_job(
         exact_before = exact_log_probabilities(base, yardsticks.effect)
         of_parent = measure_parent(job, base, yardsticks, of_base)
         # By the model as it goes into this cycle: what the parent still knows needs no rehearsal.
-        rehearsed = _rehearse(job, base, pool)
+        rehearsed = _rehearse(job, base, fit.pool)
     varied = _vary(job, base, encoder, fit, seconds)
     # Last, so that a window of batches seldom holds an experience and what was made of it.
     train = [*new, *rehearsed, *(varied.examples if varied else ())]
@@ -149,7 +151,7 @@ def run_job(
         train,
         anchors=yardsticks.references.anchors,
         validate=validation if held_out else None,
-        snapshots=_snapshots(job, fingerprint, base, train, held_out),
+        snapshots=_snapshots(job, found.sha256, base, train, held_out),
         on_progress=on_progress,
         should_stop=should_stop,
     )
@@ -161,12 +163,12 @@ def run_job(
         # The best epoch was measured as it ended, and its adapter is the one that stands now.
         best = validation.log_probabilities.get(run["best_epoch"])
         chosen = choose_scale(job, loop, yardsticks, of_base.retention, before, best)
-        geometry = describe_adapter(loop.adapted)
+        geometry, layers = describe_adapter(loop.attached), loop.attached.layers
         trainable = sum(parameter.numel() for parameter in trainable_parameters(loop.adapted))
         # One model in memory: the trained one goes before the fresh one comes.
         detach_adapter(loop.adapted)
         del loop, base, validation
-        fresh = load_base_model(job.base_model)
+        fresh = load_base_model(job.base_model, device=device_named(job.recipe.device))
         # What a session will load is what is judged, not what was in memory.
         adapted = read_adapter(fresh.model, job.output_directory, is_trainable=False)
         reloaded = token_log_probabilities(fresh, held_out)
@@ -182,7 +184,8 @@ def run_job(
         )
 
     return TrainingReport(
-        base_sha256=fingerprint,
+        base_sha256=found.sha256,
+        base_parts=found.parts,
         held_out_before=held_out_loss(before, held_out),
         held_out_after=chosen.held_out,
         held_out_reloaded=held_out_loss(reloaded, held_out),
@@ -207,6 +210,7 @@ def run_job(
         trained_tokens=run["trained_tokens"],
         supervised_tokens=run["supervised_tokens"],
         trainable_parameters=trainable,
+        layers=layers,
         tokens_per_second=run["tokens_per_second"],
         peak_memory_bytes=peak_memory_bytes(fresh.device),
         seconds=seconds,
@@ -261,16 +265,18 @@ def _snapshots(
 
 
 def _measure_replaced(
-    job: TrainingJob, base: BaseModel, held_out: Sequence[TrainingExample], base_sha256: str
+    job: TrainingJob, base: BaseModel, held_out: Sequence[TrainingExample], found: Fingerprint
 ) -> HeldOutLoss | None:
     """Held-out loss of the adapter whose place the new one would take, on this very base."""
-    if job.replaced_adapter is None or job.replaced_base_sha256 != base_sha256:
+    if job.replaced_adapter is None or not found.is_meant_by(
+        job.replaced_base_sha256, job.replaced_base_parts
+    ):
         return None
     # Its own report is of other held-out experiences; only the same ones compare.
     adapted = read_adapter(base.model, job.replaced_adapter, is_trainable=False)
-    found = held_out_loss(token_log_probabilities(base, held_out), held_out)
+    loss = held_out_loss(token_log_probabilities(base, held_out), held_out)
     detach_adapter(adapted)
-    return found
+    return loss
 
 
 def _measures(job: TrainingJob, measured: Measured) -> ModelMeasures:
@@ -299,15 +305,23 @@ def _side_by_side(
     )
 
 
-def _demand_same_base(job: TrainingJob, fingerprint: str) -> None:
-    if job.parent_base_sha256 not in {None, fingerprint}:
-        raise BaseModelMismatch(
-            f"the parent adapter was trained on base {str(job.parent_base_sha256)[:12]}, "
-            f"and {job.base_model} is {fingerprint[:12]}: promote a checkpoint of this base, or "
-            "set the instance's base model back",
-            parent_base_sha256=job.parent_base_sha256,
-            base_sha256=fingerprint,
-        )
+def _demand_same_base(job: TrainingJob) -> Fingerprint:
+    """The base's fingerprint. Raises: BaseModelMismatch."""
+    found = fingerprint(job.base_model)
+    if found.is_meant_by(job.parent_base_sha256, job.parent_base_parts):
+        return found
+    raise base_mismatch(
+        job.base_model,
+        changed_parts(job.parent_base_parts, found.parts),
+        parent_base_sha256=job.parent_base_sha256,
+        base_sha256=found.sha256,
+    )
+
+
+def _demand_targets(job: TrainingJob, base: BaseModel) -> None:
+    """Refuse before the minutes that measuring takes what no new adapter can be put on."""
+    if job.parent_adapter is None:
+        demand_targets(base.model, job.recipe)
 
 
 @contextmanager

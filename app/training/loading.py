@@ -6,15 +6,20 @@ Must not know adapters or training data. Foreign loading errors are translated h
 from __future__ import annotations
 
 import contextlib
+import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
 from transformers import (
+    AutoConfig,
     AutoModelForCausalLM,
+    AutoModelForImageTextToText,
     AutoTokenizer,
     PreTrainedModel,
     PreTrainedTokenizerBase,
@@ -22,7 +27,14 @@ from transformers import (
 from transformers.utils import logging as transformers_logging
 
 from app.artifacts.bases import find_base_model
-from app.errors import BaseModelNotFound, ChatTemplateMissing
+from app.errors import BaseModelNotFound, ChatTemplateMissing, DeviceUnavailable
+from app.training.logits import is_plain
+
+FOREIGN = (
+    OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, ImportError,
+    SafetensorError,
+)  # fmt: skip
+"""What loaders raise: of files, of configurations, of packages that they miss, of a device."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -31,7 +43,7 @@ class BaseModel:
 
     Attributes:
         model: In evaluation mode; no parameter requires a gradient.
-        tokenizer: With a chat template and a pad token.
+        tokenizer: With a chat template.
     """
 
     model: PreTrainedModel
@@ -59,7 +71,9 @@ def load_base_model(
         dtype: None for the best the device computes in.
 
     Raises:
-        BaseModelNotFound: The files are absent or are no causal language model.
+        BaseModelNotFound: The files are absent, are no causal language model, or need a package
+            that is not installed.
+        BaseModelUnsupported: It loads, and yet cannot be trained.
         ChatTemplateMissing: The tokenizer has none.
     """
     path = find_base_model(base_model)
@@ -68,26 +82,44 @@ def load_base_model(
     tokenizer = load_tokenizer(base_model)
     try:
         with without_progress_bars():
-            model = AutoModelForCausalLM.from_pretrained(
+            model = class_of(path).from_pretrained(
                 str(path),
                 dtype=dtype,
                 local_files_only=True,  # a cycle must not depend on the network
-                attn_implementation="sdpa",
             )
-    except (OSError, ValueError, KeyError, SafetensorError) as error:
-        raise BaseModelNotFound(f"{path} does not load as a causal language model: {error}") from (
-            error
-        )
-    torch.nn.Module.to(model, device)
+        torch.nn.Module.to(model, device)
+    except FOREIGN as error:
+        raise BaseModelNotFound(
+            f"{path} does not load as a causal language model: {foreign_words(error)}"
+        ) from error
     model.requires_grad_(False)  # before any adapter: what is attached later does learn
     model.train(False)
+    is_plain(model)  # now, and not in the middle of a cycle: it may say that none is possible
     return BaseModel(model=model, tokenizer=tokenizer, device=device, dtype=dtype)
+
+
+def foreign_words(error: Exception) -> str:
+    """What a library says of its failure, without the lists of classes that it may append."""
+    first, *_ = re.split(r"\.\s*Model type should be one of|\n\n", str(error).strip())
+    words = " ".join(first.split())
+    return words or type(error).__name__
+
+
+def class_of(path: Path) -> type[Any]:
+    """What loads a base: a model that reads images, too, is told from one that reads text alone."""
+    config = AutoConfig.from_pretrained(str(path), local_files_only=True)
+    both = AutoModelForImageTextToText
+    if type(config) not in AutoModelForCausalLM._model_mapping and (  # noqa: SLF001  # no public one
+        type(config) in both._model_mapping  # noqa: SLF001
+    ):
+        return both
+    return AutoModelForCausalLM
 
 
 def load_tokenizer(base_model: str) -> PreTrainedTokenizerBase:
     """Load a tokenizer from a directory (weights not needed) or from the hub's cache.
 
-    A tokenizer without a pad token pads with its end-of-text token.
+    One that names no end of text has the one that the model's configuration names.
 
     Raises:
         BaseModelNotFound: There is none.
@@ -101,20 +133,70 @@ def load_tokenizer(base_model: str) -> PreTrainedTokenizerBase:
             tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
                 str(path), local_files_only=True
             )
-    except (OSError, ValueError, KeyError) as error:
-        raise BaseModelNotFound(f"{path} holds no tokenizer that loads: {error}") from error
+    except FOREIGN as error:
+        raise BaseModelNotFound(
+            f"{path} holds no tokenizer that loads: {_lone_model(path) or foreign_words(error)}"
+        ) from error
     if not tokenizer.chat_template:
         raise ChatTemplateMissing(f"the tokenizer in {path} has no chat template")
     if not tokenizer.is_fast:
         raise ChatTemplateMissing(f"the tokenizer in {path} gives no character offsets")
-    if tokenizer.pad_token_id is None:
-        tokenizer.pad_token = tokenizer.eos_token
+    if tokenizer.eos_token_id is None and (end := _configured_end(path)) is not None:
+        tokenizer.eos_token = tokenizer.convert_ids_to_tokens(end)
     return tokenizer
 
 
 def pad_token_of(tokenizer: PreTrainedTokenizerBase) -> int:
-    """The pad token's id; `load_tokenizer` has made sure that there is one."""
-    return int(tokenizer.pad_token_id)
+    """The pad token's id, or that of any token: it stands behind what is read, without a label."""
+    named = (tokenizer.pad_token_id, tokenizer.eos_token_id)
+    return next((int(token) for token in named if token is not None), 0)
+
+
+def _lone_model(path: Path) -> str | None:
+    """What to do about a tokenizer of SentencePiece alone, where its package is not there."""
+    if (path / "tokenizer.json").is_file() or find_spec("sentencepiece") is not None:
+        return None
+    found = next(iter(sorted(path.glob("*.model"))), None)
+    if found is None:
+        return None
+    return (
+        f"{found.name} alone needs the package sentencepiece: `pip install sentencepiece protobuf`,"
+        " or put the model's tokenizer.json beside it"
+    )
+
+
+def _configured_end(path: Path) -> int | None:
+    """The end of text that `generation_config.json`, or else `config.json`, names."""
+    for name in ("generation_config.json", "config.json"):
+        try:
+            stored = json.loads((path / name).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            continue
+        end = stored.get("eos_token_id") if isinstance(stored, dict) else None
+        end = end[0] if isinstance(end, list) and end else end
+        if type(end) is int:
+            return end
+    return None
+
+
+def device_named(name: str) -> torch.device:
+    """A device by its name in a recipe; `auto` for the best there is.
+
+    Raises: DeviceUnavailable.
+    """
+    if name == "auto":
+        return choose_device()
+    device = torch.device(name)
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        count = torch.cuda.device_count()
+        raise DeviceUnavailable(
+            f"There is no {name} here: torch {torch.__version__} sees "
+            f"{count or 'no'} CUDA device{'s' if count > 1 else ''}. SAGE_DEVICE=auto takes the "
+            "best there is."
+        )
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        raise DeviceUnavailable("There is no mps here; SAGE_DEVICE=auto takes the best there is.")
+    return device
 
 
 def choose_device() -> torch.device:

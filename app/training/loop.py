@@ -24,7 +24,7 @@ from app.training.by_hand.decoder import find_stack
 from app.training.examples import TrainingExample, count_targets
 from app.training.gradients import AutogradGradients, Gradients, StackGradients
 from app.training.lanes import LANES, open_lanes
-from app.training.loading import BaseModel, load_base_model
+from app.training.loading import BaseModel, device_named, load_base_model
 from app.training.lora import attach_adapter, continue_adapter, save_adapter
 from app.training.run_state import TrainingState
 from app.training.schedule import Step, plan_steps
@@ -74,7 +74,8 @@ class SleepTrainingLoop:
 
     Raises:
         BaseModelNotFound, ChatTemplateMissing: About the base.
-        BaseModelMismatch, CheckpointFilesMissing, NoTrainableParameters: About the adapter.
+        BaseModelMismatch, CheckpointFilesMissing, NoTrainableParameters, TargetModulesUnmatched:
+            About the adapter.
     """
 
     def __init__(
@@ -89,14 +90,17 @@ class SleepTrainingLoop:
     ) -> None:
         self.recipe = recipe or Recipe()
         self.checkpoint_dir = Path(checkpoint_dir)
-        self.base = base or load_base_model(str(model_path))
+        self.base = base or load_base_model(
+            str(model_path), device=device_named(self.recipe.device)
+        )
         self.tokenizer = self.base.tokenizer
         self._base_name = base_name(str(model_path))
-        self.adapted = (
+        self.attached = (
             attach_adapter(self.base.model, self.recipe)
             if parent_adapter is None
             else continue_adapter(self.base.model, Path(parent_adapter), seed=self.recipe.seed)
         )
+        self.adapted = self.attached.adapted
         self.stack = find_stack(self.base.model) if is_fused else None
 
     def train_on_experiences(

@@ -15,49 +15,64 @@ import json
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from peft import LoraConfig, PeftConfig, PeftModel, get_peft_model, get_peft_model_state_dict
+from peft import PeftConfig, PeftModel, get_peft_model, get_peft_model_state_dict
+from peft.tuners.lora.layer import ParamWrapper
 from safetensors.torch import save_file
 from transformers import PreTrainedModel
 
 from app.domain.checkpoint import ADAPTER_FILE, CONFIG_FILE
+from app.domain.layers import AdaptedLayers
 from app.domain.recipe import Recipe
 from app.errors import BaseModelMismatch, CheckpointFilesMissing, NoTrainableParameters
+from app.training.layers import find_layers, find_reached
+from app.training.targets import adapted_layers, choose_targets, lora_config
 
 ADAPTER_NAME = "default"
 
 
-def attach_adapter(model: PreTrainedModel, recipe: Recipe) -> PeftModel:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Attached:
+    """A model with its adapter, and which of its layers that changes."""
+
+    adapted: PeftModel
+    layers: AdaptedLayers
+
+
+def attach_adapter(model: PreTrainedModel, recipe: Recipe) -> Attached:
     """Attach a new adapter; B is zero, so that nothing changes until it is trained.
 
     Sets torch's global seed to `recipe.seed` first, because A is drawn at once.
 
     Raises:
-        NoTrainableParameters: `target_modules` name no layer of the model.
+        TargetModulesUnmatched: One of `target_modules` names no layer of the decoder's blocks.
+        NoTrainableParameters: Nothing that they name can be adapted.
+        BaseModelUnsupported: The model's layers are not known, or it takes no gradient.
     """
+    layers = find_layers(model)
+    targets = choose_targets(model, layers, find_reached(model, layers), recipe)
+    config = lora_config(model, targets, recipe)
     torch.manual_seed(recipe.seed)
-    config = LoraConfig(
-        task_type="CAUSAL_LM",
-        r=recipe.r,
-        lora_alpha=recipe.lora_alpha,
-        lora_dropout=recipe.lora_dropout,
-        target_modules=list(recipe.target_modules),
-    )
     try:
-        with _without_deprecations():
+        with _without_warnings():
             adapted = get_peft_model(model, config, adapter_name=ADAPTER_NAME)
-    except ValueError as error:  # peft: "Target modules ... not found in the base model"
-        raise NoTrainableParameters(
-            f"target_modules {', '.join(recipe.target_modules)}: {error}"
-        ) from error
+    except (ValueError, TypeError, NotImplementedError) as error:  # such as a quantised layer
+        raise NoTrainableParameters(f"peft cannot adapt {type(model).__name__}: {error}") from error
     _demand_trainable(adapted)
-    return adapted
+    return Attached(adapted=adapted, layers=adapted_layers(adapted, layers, targets.refused))
 
 
-def continue_adapter(model: PreTrainedModel, directory: Path, *, seed: int) -> PeftModel:
+def demand_targets(model: PreTrainedModel, recipe: Recipe) -> None:
+    """Refuse what `attach_adapter` would refuse, and change nothing. Raises: as that."""
+    layers = find_layers(model)
+    choose_targets(model, layers, find_reached(model, layers), recipe)
+
+
+def continue_adapter(model: PreTrainedModel, directory: Path, *, seed: int) -> Attached:
     """Load an adapter to train it further. Its own r, alpha and target modules hold.
 
     Raises:
@@ -65,11 +80,12 @@ def continue_adapter(model: PreTrainedModel, directory: Path, *, seed: int) -> P
         BaseModelMismatch: The adapter's shapes do not fit the model.
         NoTrainableParameters: It came frozen.
     """
+    layers = find_layers(model)
     torch.manual_seed(seed)
     # PEFT's default loads an adapter frozen; training then runs, and changes nothing.
     adapted = read_adapter(model, directory, is_trainable=True)
     _demand_trainable(adapted)
-    return adapted
+    return Attached(adapted=adapted, layers=adapted_layers(adapted, layers, {}))
 
 
 def read_adapter(model: PreTrainedModel, directory: Path, *, is_trainable: bool) -> PeftModel:
@@ -83,7 +99,7 @@ def read_adapter(model: PreTrainedModel, directory: Path, *, is_trainable: bool)
         if not (directory / name).is_file():
             raise CheckpointFilesMissing(f"{directory} holds no {name}")
     try:
-        with _without_deprecations():
+        with _without_warnings():
             return PeftModel.from_pretrained(model, str(directory), is_trainable=is_trainable)
     except (RuntimeError, ValueError) as error:  # shapes differ; target modules not in the model
         raise BaseModelMismatch(f"the adapter in {directory} does not fit: {error}") from error
@@ -156,18 +172,37 @@ def trainable_parameters(adapted: PeftModel) -> list[torch.nn.Parameter]:
     return [parameter for parameter in adapted.parameters() if parameter.requires_grad]
 
 
-def describe_adapter(adapted: PeftModel) -> str:
-    """The adapter's geometry in words: `r=16 lora_alpha=32 target_modules=down_proj,...`."""
-    config: Any = adapted.peft_config[ADAPTER_NAME]
-    modules = ",".join(sorted(config.target_modules))
-    return f"r={config.r} lora_alpha={config.lora_alpha} target_modules={modules}"
+def parameter_of(layer: ParamWrapper) -> torch.nn.Parameter:
+    """The frozen parameter that such an adapter exchanges."""
+    found: torch.nn.Parameter = layer.get_param()  # type: ignore[no-untyped-call]
+    return found
+
+
+def wraps_parameters(model: torch.nn.Module) -> bool:
+    """Whether an adapter exchanges parameters while it is called, so that one thread only may."""
+    return any(isinstance(module, ParamWrapper) for module in model.modules())
+
+
+def describe_adapter(attached: Attached) -> str:
+    """The adapter's geometry in words: `r=16 lora_alpha=32 14 of 14 layers: down_proj,...`."""
+    config: Any = attached.adapted.peft_config[ADAPTER_NAME]
+    layers = attached.layers
+    modules = ",".join(sorted({name.rpartition(".*.")[2] for name in layers.modules}))
+    return (
+        f"r={config.r} lora_alpha={config.lora_alpha} "
+        f"{layers.adapted} of {layers.total} layers: {modules}"
+    )
 
 
 @contextmanager
-def _without_deprecations() -> Iterator[None]:
-    """For peft 0.21, which asks transformers 5.23 for a property it has renamed."""
+def _without_warnings() -> Iterator[None]:
+    """For peft 0.21, which asks transformers 5.23 for a property it has renamed.
+
+    And of every layer that it takes by its parameter it says that this is a beginning.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)
+        warnings.simplefilter("ignore", RuntimeWarning)
         yield
 
 

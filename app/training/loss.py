@@ -17,7 +17,7 @@ from transformers import PreTrainedModel
 from app.training.batches import Batch
 from app.training.chat import IGNORED_LABEL
 from app.training.head import cross_entropy
-from app.training.logits import changes_logits, logits_of
+from app.training.logits import CHUNK_TOKENS, decoder_of, is_plain, logits_of
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -54,12 +54,11 @@ def supervised_loss(
         if example_weights is None
         else example_weights.to(chosen.device, torch.float32)[rows]
     )
-    head = model.get_output_embeddings()  # type: ignore[no-untyped-call]
-    if type(head) is nn.Linear and not changes_logits(model):
+    if is_plain(model):
+        head = model.get_output_embeddings()  # type: ignore[no-untyped-call]
         total, nll = _chunked(chosen, head, labels, weights)
     else:
-        losses = _transformed_losses(model, chosen, labels)
-        total, nll = (losses * weights).sum(), losses.detach()
+        total, nll = _OwnCrossEntropy.apply(chosen, model, labels, weights)  # type: ignore[no-untyped-call]
     return SupervisedLoss(total=total, nll=nll, rows=rows)
 
 
@@ -68,12 +67,14 @@ def losses_of(model: PreTrainedModel, states: torch.Tensor, labels: torch.Tensor
 
     Without gradient.
     """
-    head = model.get_output_embeddings()  # type: ignore[no-untyped-call]
     labels = labels.to(states.device)
-    if type(head) is nn.Linear and not changes_logits(model):
+    if is_plain(model):
+        head = model.get_output_embeddings()  # type: ignore[no-untyped-call]
         weights = torch.ones(len(labels), device=states.device)
         return cross_entropy(states, head.weight, head.bias, labels, weights)
-    return _transformed_losses(model, states, labels)
+    with torch.no_grad():
+        parts = [_own_losses(model, states[part], labels[part]) for part in _parts(len(labels))]
+    return torch.cat(parts) if parts else states.new_zeros(0, dtype=torch.float32)
 
 
 def predicting_states(
@@ -88,8 +89,7 @@ def predicting_states(
     targets = batch["labels"][:, 1:]
     rows, positions = (targets != IGNORED_LABEL).nonzero(as_tuple=True)
     # No attention mask: padding stands on the right, where causal attention never looks.
-    decoder = model.get_decoder()  # type: ignore[no-untyped-call]
-    hidden = decoder(input_ids=batch["input_ids"], use_cache=False).last_hidden_state
+    hidden = decoder_of(model)(input_ids=batch["input_ids"], use_cache=False).last_hidden_state
     # Chosen before the output layer, whose (B, T, V) would be the largest tensor by far.
     return hidden[rows, positions], targets[rows, positions], rows
 
@@ -133,7 +133,43 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
         return gradient * outputs[0].to(gradient.dtype), None, None, None, None
 
 
-def _transformed_losses(
-    model: PreTrainedModel, hidden: torch.Tensor, labels: torch.Tensor
-) -> torch.Tensor:
-    return functional.cross_entropy(logits_of(model, hidden), labels, reduction="none")
+class _OwnCrossEntropy(torch.autograd.Function):
+    """`sum_t w_t nll_t` of the logits that the model makes of the states by itself.
+
+    Gradient: by autograd through those logits, `CHUNK_TOKENS` rows at a time.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        hidden: torch.Tensor,
+        model: PreTrainedModel,
+        labels: torch.Tensor,
+        weights: torch.Tensor,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Hidden (N, H), labels (N,), weights (N,) -> scalar, nll (N,)."""
+        gradient = torch.empty_like(hidden)
+        nll = torch.empty(len(hidden), dtype=torch.float32, device=hidden.device)
+        for part in _parts(len(hidden)):
+            with torch.enable_grad():
+                states = hidden[part].detach().requires_grad_()
+                losses = _own_losses(model, states, labels[part])
+                (gradient[part],) = torch.autograd.grad((losses * weights[part]).sum(), states)
+            nll[part] = losses.detach()
+        ctx.save_for_backward(gradient)
+        ctx.mark_non_differentiable(nll)
+        return (nll * weights).sum(), nll
+
+    @staticmethod
+    def backward(ctx: Any, *outputs: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        """Scale the gradient that the forward pass made."""
+        (gradient,) = ctx.saved_tensors
+        return gradient * outputs[0].to(gradient.dtype), None, None, None
+
+
+def _own_losses(model: PreTrainedModel, states: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    return functional.cross_entropy(logits_of(model, states), labels, reduction="none")
+
+
+def _parts(length: int) -> list[slice]:
+    return [slice(start, start + CHUNK_TOKENS) for start in range(0, length, CHUNK_TOKENS)]

@@ -5,12 +5,15 @@ Must not know adapters or what is being measured.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import torch
+from peft.tuners.lora.layer import ParamWrapper
 from torch import nn
+
+from app.training.lora import parameter_of
 
 
 @contextmanager
@@ -29,6 +32,12 @@ def fp32_forward(model: nn.Module) -> Iterator[None]:
     for module in model.modules():
         if isinstance(module, nn.Embedding):
             handles.append(module.register_forward_hook(_widen_output))
+        elif isinstance(module, ParamWrapper):
+            # Such an adapter exchanges the parameter while it is called, and hides it from its
+            # owner: it is widened before that.
+            swap = _WeightSwap([parameter_of(module)])
+            handles.append(module.register_forward_pre_hook(swap.widen))
+            handles.append(module.register_forward_hook(swap.put_back, always_call=True))
         elif any(_is_narrow(parameter) for parameter in module.parameters(recurse=False)):
             swap = _WeightSwap()
             handles.append(module.register_forward_pre_hook(swap.widen))
@@ -42,13 +51,14 @@ def fp32_forward(model: nn.Module) -> Iterator[None]:
 
 
 class _WeightSwap:
-    """Holds one module's own weights while wide ones stand in for them."""
+    """Holds one module's own weights, or those given, while wide ones stand in for them."""
 
-    def __init__(self) -> None:
+    def __init__(self, parameters: Sequence[nn.Parameter] = ()) -> None:
+        self._parameters = parameters
         self._own: list[tuple[nn.Parameter, torch.Tensor]] = []
 
     def widen(self, module: nn.Module, _args: Any) -> None:
-        for parameter in module.parameters(recurse=False):
+        for parameter in self._parameters or module.parameters(recurse=False):
             if _is_narrow(parameter):
                 self._own.append((parameter, parameter.data))
                 parameter.data = parameter.data.float()

@@ -19,6 +19,7 @@ from app.training.chat import IGNORED_LABEL
 from app.training.examples import TrainingExample
 from app.training.lanes import open_lanes
 from app.training.loading import BaseModel, pad_token_of
+from app.training.logits import decoder_of
 from app.training.pulse import beat
 
 OWN_BATCH_SIZE = 8
@@ -95,8 +96,7 @@ def _own_states(base: BaseModel, examples: Sequence[TrainingExample]) -> list[to
     was_training = model.training
     model.train(False)
     batch = move_batch(pad_batch(examples, pad_token_of(base.tokenizer)), base.device)
-    decoder = model.get_decoder()  # type: ignore[no-untyped-call]
-    hidden = decoder(input_ids=batch["input_ids"], use_cache=False).last_hidden_state
+    hidden = decoder_of(model)(input_ids=batch["input_ids"], use_cache=False).last_hidden_state
     is_wanted = batch["labels"][:, 1:] != IGNORED_LABEL
     model.train(was_training)
     # The last state predicts what no example holds.

@@ -9,15 +9,18 @@ never had, and such intruders go with forgetting that no small sample of replies
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
 from peft import PeftModel, get_peft_model_state_dict
+from peft.tuners.lora.layer import ParamWrapper
+from peft.utils.integrations import dequantize_module_weight
 from safetensors.torch import load_file
 
 from app.domain.checkpoint import ADAPTER_FILE
-from app.training.lora import ADAPTER_NAME
+from app.training.lora import ADAPTER_NAME, parameter_of
 
 POWER_STEPS = 12
 """Of the power iteration for a layer's own norm. On every seventh layer of the embedded model it
@@ -47,9 +50,30 @@ def update_norm(adapted: PeftModel, parent_adapter: Path | None) -> float:
             before = then[name + _A].to(a.device), then[name + _B].to(a.device)
             # B A - B' A' as one product of twice the rank, so that it need never be multiplied out.
             a, b = torch.cat([a, before[0]]), torch.cat([b, -before[1]], dim=1)
-        moved = layer.scaling[ADAPTER_NAME] * _product_norm(a, b)
-        largest = max(largest, moved / _norm(layer.get_base_layer().weight))
+        for moved, weight in _pairs(layer, a, b):
+            largest = max(largest, layer.scaling[ADAPTER_NAME] * moved / _norm(weight))
     return largest
+
+
+def _pairs(layer: Any, a: torch.Tensor, b: torch.Tensor) -> Iterator[tuple[float, torch.Tensor]]:
+    """`|| B A ||_2` and the frozen matrix; of a stack of experts each one's."""
+    if not isinstance(layer, ParamWrapper):
+        base_layer = layer.get_base_layer()
+        weight = base_layer.weight
+        if not weight.is_floating_point():  # a quantised layer's numbers are no matrix
+            weight = dequantize_module_weight(base_layer)
+        yield _product_norm(a, b), weight
+        return
+    weight = parameter_of(layer)
+    if weight.dim() == 2:
+        yield _product_norm(a, b), weight
+        return
+    # As peft lays them out: A has the experts one below the other, B has them interleaved.
+    experts = len(weight)
+    a_of = a.reshape(-1, experts, layer.r[ADAPTER_NAME], a.shape[1]).transpose(0, 1).flatten(1, 2)
+    b_of = b.reshape(len(b), -1, experts).permute(2, 0, 1)
+    for expert in range(experts):
+        yield _product_norm(a_of[expert], b_of[expert]), weight[expert]
 
 
 def _product_norm(a: torch.Tensor, b: torch.Tensor) -> float:

@@ -24,6 +24,7 @@ from filelock import FileLock, Timeout
 
 from app.artifacts import directories, leftovers
 from app.db.engine import Database
+from app.domain.base_parts import changed_parts
 from app.domain.calibration import Arm, Calibration, ExampleLosses, difference_of, gain_of
 from app.domain.checkpoint import MANIFEST_FILE
 from app.domain.experience import TrainingExchange
@@ -35,7 +36,7 @@ from app.domain.report import TrainingReport
 from app.domain.reproduction import Recorded, Reproduction, compare, read_manifest
 from app.errors import BaseModelMismatch, ExperimentActive
 from app.services import experiments
-from app.training.models import base_sha256
+from app.training.models import fingerprint
 from app.training.trainer import Trainer
 from app.worker.cycle import watch_parent, yield_cores
 
@@ -149,13 +150,14 @@ def prepare_reproduction(db: Database, wanted: str, *, root: Path) -> PreparedRe
     order = experiments.order_reproduction(db, recorded)
     if order.parent is not None:
         directories.verify(root, order.parent.name, order.parent.files)
-    found = base_sha256(order.base_model)
-    if found != recorded.base_sha256:
+    found = fingerprint(order.base_model)
+    if not found.is_meant_by(recorded.base_sha256, recorded.base_parts):
+        changed = "; ".join(changed_parts(recorded.base_parts, found.parts))
         raise BaseModelMismatch(
             f"{recorded.name} was trained on base {recorded.base_sha256[:12]}, and "
-            f"{order.base_model} is {found[:12]} now.",
+            f"{order.base_model} is {found.sha256[:12]} now{': ' if changed else ''}{changed}.",
             recorded_base_sha256=recorded.base_sha256,
-            base_sha256=found,
+            base_sha256=found.sha256,
         )
     return PreparedReproduction(recorded=recorded, order=order)
 
@@ -183,6 +185,7 @@ def reproduce(
         base_model=order.base_model,
         parent_adapter=root / parent.name if parent else None,
         parent_base_sha256=parent.base_sha256 if parent else None,
+        parent_base_parts=parent.base_parts if parent else {},
         output_directory=room.make_output("again"),
         system_prompt=plan.system_prompt,
         recipe=plan.recipe,
@@ -229,6 +232,7 @@ def calibrate(
             base_model=plan.base_model,
             parent_adapter=parent_adapter,
             parent_base_sha256=parent.base_sha256 if parent else None,
+            parent_base_parts=parent.base_parts if parent else {},
             output_directory=room.make_output(name),
             system_prompt=plan.system_prompt,
             recipe=replace(plan.recipe, seed=seed),

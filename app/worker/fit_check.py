@@ -12,7 +12,6 @@ import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
 
-from app.domain.experience import Unfit
 from app.domain.fit import FitAnswer, FitQuestion
 from app.domain.progress import CycleError
 from app.domain.stored import from_json, to_json
@@ -77,12 +76,10 @@ class FitCheck:
             return _unknown(f"the process that asks the tokenizer ended ({type(error).__name__})")
 
 
-def answer(
-    question: FitQuestion, find_unfit: Callable[[FitQuestion], tuple[Unfit, ...]]
-) -> FitAnswer:
+def answer(question: FitQuestion, look: Callable[[FitQuestion], FitAnswer]) -> FitAnswer:
     """Be that process: say what would be set aside, or what the cycle would fail with."""
     try:
-        return FitAnswer(set_aside=find_unfit(question))
+        return look(question)
     except NothingFits as error:
         return FitAnswer(
             set_aside=tuple(error.facts["unfit"]),

@@ -41,7 +41,7 @@ Q_V = Recipe(r=4, lora_alpha=8, target_modules=("q_proj", "v_proj"), epochs=1)
 def older_loop(model_path: str, examples: list[TrainingExample], recipe: Recipe) -> Outcome:
     """fp32, one example at a time, loss over the whole sequence, PEFT and AdamW."""
     model = AutoModelForCausalLM.from_pretrained(model_path, dtype=torch.float32)
-    parameters = trainable_parameters(attach_adapter(model.requires_grad_(False), recipe))
+    parameters = trainable_parameters(attach_adapter(model.requires_grad_(False), recipe).adapted)
     optimizer = torch.optim.AdamW(parameters, lr=recipe.learning_rate)
     model.train()
     started, cpu_started = time.monotonic(), time.process_time()

@@ -94,7 +94,9 @@ def train(setting: Setting, model_path: str, examples: list[Any], recipe: Any) -
                 r=recipe.r,
                 lora_alpha=recipe.lora_alpha,
                 lora_dropout=recipe.lora_dropout,
-                target_modules=list(recipe.target_modules),
+                target_modules="all-linear"  # as a word; in a list peft takes it for a name
+                if "all-linear" in recipe.target_modules
+                else list(recipe.target_modules),
             ),
             callbacks=[Clock()],
         )

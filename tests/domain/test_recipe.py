@@ -7,7 +7,7 @@ from dataclasses import asdict
 import pytest
 from pydantic import ValidationError
 
-from app.domain.recipe import ALL_LINEAR_MODULES, Recipe
+from app.domain.recipe import ALL_LINEAR, Recipe
 from app.domain.variations import VariationKind
 from tests.domain.ranges import TINY, check_range
 
@@ -20,7 +20,7 @@ def test_recipe_by_default_in_the_order_it_is_stored_in() -> None:
         ("r", 16),
         ("lora_alpha", 32),
         ("lora_dropout", 0.0),
-        ("target_modules", ALL_LINEAR_MODULES),
+        ("target_modules", (ALL_LINEAR,)),
         ("weight_decay", 0.0),
         ("warmup_ratio", 0.1),
         ("max_grad_norm", 1.0),
@@ -32,6 +32,7 @@ def test_recipe_by_default_in_the_order_it_is_stored_in() -> None:
         ("variations", ()),
         ("variation_share", 0.5),
         ("seed", 0),
+        ("device", "auto"),
     ]
 
 

@@ -113,7 +113,7 @@ def test_bytes_that_are_no_utf_8_are_one_broken_record(tmp_path: Path) -> None:
         (b'{"a": ' + b"9" * 5000 + b"}", "digits"),
         (b"SQLite format 3\x00 and more", "SQLite"),
         (b"PAR1....", "Parquet"),
-        (gzip.compress(b"{}"), "gzip"),
+        (gzip.compress(b"{}", mtime=0), "gzip"),
         (b"<!DOCTYPE html><html>", "conversations.json"),
         (b"PK\x03\x04 and nothing more", "cannot be unpacked"),
         ("[1]".encode("utf-16")[:-1], "UTF-16|no end"),

@@ -73,7 +73,7 @@ def test_kl_is_that_of_the_whole_distribution_and_has_a_gradient(tiny_base: Base
     ids = example["input_ids"].unsqueeze(0)
     with torch.no_grad():
         expected = tiny_base.model(input_ids=ids).logits[0].log_softmax(dim=-1)
-    adapted = attach_adapter(tiny_base.model, Recipe(r=4))
+    adapted = attach_adapter(tiny_base.model, Recipe(r=4)).adapted
     for name, parameter in adapted.named_parameters():
         if "lora_B" in name:
             torch.nn.init.normal_(parameter, std=0.1)

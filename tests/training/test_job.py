@@ -85,7 +85,11 @@ def test_job_writes_plain_peft_files_and_a_true_report(tiny_job: TrainingJob) ->
     ]
     config = json.loads((tiny_job.output_directory / "adapter_config.json").read_text())
     assert config["base_model_name_or_path"] == "tiny"
-    assert config["target_modules"] == sorted(tiny_job.recipe.target_modules)
+    assert config["target_modules"] == [
+        "down_proj", "gate_proj", "k_proj", "o_proj", "q_proj", "up_proj", "v_proj",
+    ]  # fmt: skip
+    assert report.layers is not None
+    assert report.layers.summary == "14 of 14 layers"
     assert report.steps == len(report.loss_curve) == 6
     assert report.base_sha256 == base_sha256(tiny_job.base_model)
     assert report.held_out_before.experiences == 3

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from app.artifacts.bases import find_base_model
+from app.domain.base_parts import changed_parts
 from app.domain.instance import EMBEDDED_MODEL_NAME
 from app.errors import BaseModelNotFound, ModelDownloadFailed
 from app.training.fetching import fetch_base_model, fetch_embedded_model, is_embedded_model_present
 from app.training.loading import load_base_model
-from app.training.models import base_sha256
+from app.training.models import file_sha256, fingerprint
 
 
 def test_fetched_model_is_verified_and_not_fetched_again(embedded_model: Path) -> None:
@@ -66,25 +69,79 @@ def test_damaged_weights_are_no_base(tiny_model: Path, tmp_path: Path) -> None:
         load_base_model(str(damaged))
 
 
-def test_fingerprint_follows_weights_and_configuration_only(
+def _change_json(file: Path, **changes: object) -> None:
+    file.write_text(json.dumps({**json.loads(file.read_text()), **changes}, indent=1))
+
+
+def test_fingerprint_is_the_same_of_the_same_base_wherever_and_by_whomever_it_was_saved(
     tiny_model: Path, tmp_path: Path
 ) -> None:
     copy = tmp_path / "elsewhere"
     shutil.copytree(tiny_model, copy)
-    original = base_sha256(str(tiny_model))
-    assert base_sha256(str(copy)) == original
+    original = fingerprint(str(tiny_model))
+    assert fingerprint(str(copy)) == original
+    _change_json(copy / "config.json", transformers_version="0", dtype="float16")
+    _change_json(copy / "tokenizer_config.json", name_or_path="there")
+    (copy / "README.md").write_text("read me")
+    assert fingerprint(str(copy)) == original
 
-    config = json.loads((copy / "config.json").read_text())
-    (copy / "config.json").write_text(json.dumps({**config, "transformers_version": "0"}))
-    assert base_sha256(str(copy)) == original
-    (copy / "config.json").write_text(json.dumps({**config, "rms_norm_eps": 0.5}))
-    assert base_sha256(str(copy)) != original
 
-    (copy / "config.json").write_text(json.dumps(config))
-    content = bytearray((copy / "model.safetensors").read_bytes())
-    content[-1] ^= 1
-    (copy / "model.safetensors").write_bytes(content)
-    assert base_sha256(str(copy)) != original
+def test_what_of_a_base_changed_is_named(tiny_model: Path, tmp_path: Path) -> None:
+    original = fingerprint(str(tiny_model))
+
+    def changed(change: Callable[[Path], object]) -> tuple[str, ...]:
+        shutil.rmtree(tmp_path / "other", ignore_errors=True)
+        copy = shutil.copytree(tiny_model, tmp_path / "other")
+        change(copy)
+        found = fingerprint(str(copy))
+        assert found.sha256 != original.sha256
+        assert not found.is_meant_by(original.sha256, original.parts)
+        return changed_parts(original.parts, found.parts)
+
+    def reverse_vocabulary(path: Path) -> None:
+        stored = json.loads((path / "tokenizer.json").read_text())
+        words = stored["model"]["vocab"]
+        numbers = reversed(list(words.values()))
+        stored["model"]["vocab"] = dict(zip(words, numbers, strict=True))
+        (path / "tokenizer.json").write_text(json.dumps(stored))
+
+    def flip_weight(path: Path) -> None:
+        content = bytearray((path / "model.safetensors").read_bytes())
+        content[-1] ^= 1
+        (path / "model.safetensors").write_bytes(content)
+
+    assert changed(flip_weight) == ("weights model.safetensors is another",)
+    assert changed(reverse_vocabulary) == ("tokenizer tokenizer.json is another",)
+    assert changed(lambda path: _change_json(path / "config.json", rms_norm_eps=0.5)) == (
+        "config is another",
+    )
+    assert changed(lambda path: _change_json(path / "generation_config.json", eos_token_id=5)) == (
+        "generation_config is another",
+    )
+    assert changed(lambda path: (path / "chat_template.jinja").write_text("{{ messages }}")) == (
+        "chat_template is another",
+    )
+    assert changed(lambda path: (path / "generation_config.json").unlink()) == (
+        "generation_config is gone",
+    )
+    assert changed(lambda path: (path / "added_tokens.json").write_text("{}")) == (
+        "tokenizer added_tokens.json is new",
+    )
+
+
+def test_base_that_was_recorded_without_its_parts_is_known_by_weights_and_configuration(
+    tiny_model: Path, tmp_path: Path
+) -> None:
+    # As versions before this one took it.
+    config = json.loads((tiny_model / "config.json").read_text())
+    for name in ("transformers_version", "_name_or_path", "dtype", "torch_dtype"):
+        config.pop(name, None)
+    recorded = hashlib.sha256(json.dumps(config, sort_keys=True).encode())
+    recorded.update(f"\nmodel.safetensors {file_sha256(tiny_model / 'model.safetensors')}".encode())
+    assert fingerprint(str(tiny_model)).is_meant_by(recorded.hexdigest(), {})
+    copy = shutil.copytree(tiny_model, tmp_path / "other")
+    _change_json(copy / "config.json", rms_norm_eps=0.5)
+    assert not fingerprint(str(copy)).is_meant_by(recorded.hexdigest(), {})
 
 
 def test_asking_for_a_base_costs_no_torch() -> None:

@@ -10,7 +10,7 @@ import pytest
 import torch
 from transformers import PreTrainedModel, Qwen2Config, Qwen2ForCausalLM
 
-from app.domain.recipe import ALL_LINEAR_MODULES, Recipe
+from app.domain.recipe import ALL_LINEAR, Recipe
 from app.training.by_hand.attention import SHAPE_MULTIPLE, Heads, segments_of
 from app.training.by_hand.decoder import find_stack
 from app.training.by_hand.packing import FILLED_TO, common_prefix, pack_rows
@@ -94,9 +94,7 @@ def base_of(model: PreTrainedModel, tiny_base: BaseModel) -> BaseModel:
     return replace(tiny_base, model=model)
 
 
-@pytest.mark.parametrize(
-    "modules", [("q_proj", "v_proj"), ("o_proj", "up_proj"), ALL_LINEAR_MODULES]
-)
+@pytest.mark.parametrize("modules", [("q_proj", "v_proj"), ("o_proj", "up_proj"), (ALL_LINEAR,)])
 @pytest.mark.parametrize(
     ("lengths", "prefix"), [((40,), 0), ((30, 41, 37), 0), ((50, 61, 37, 70), 36), ((33, 33), 32)]
 )
@@ -121,7 +119,7 @@ def test_loss_and_gradients_are_the_models_own(
 
 def drawn_adapter(base: BaseModel, recipe: Recipe, std: float = 0.1) -> list[torch.nn.Parameter]:
     """A new adapter with A and B drawn at random."""
-    parameters = trainable_parameters(attach_adapter(base.model, recipe))
+    parameters = trainable_parameters(attach_adapter(base.model, recipe).adapted)
     torch.manual_seed(1)
     for parameter in parameters:
         torch.nn.init.normal_(parameter, std=std)
@@ -134,7 +132,7 @@ def test_divergence_is_nothing_at_the_base_and_grows_away_from_it(
 ) -> None:
     examples = make_examples((30, 41, 37), 10)
     hidden = supervised_states(tiny_base, examples)
-    parameters = trainable_parameters(attach_adapter(tiny_base.model, Recipe(r=4)))
+    parameters = trainable_parameters(attach_adapter(tiny_base.model, Recipe(r=4)).adapted)
     with opened_gradients(tiny_base, by_hand=by_hand) as way:
         assert way.add_divergence(examples, hidden, 0.5) == pytest.approx(0, abs=1e-3)
         for parameter in parameters:

@@ -44,23 +44,23 @@ def products(base: BaseModel) -> dict[str, torch.Tensor]:
 
 
 def test_new_adapter_has_moved_nothing(tiny_base: BaseModel) -> None:
-    assert update_norm(attach_adapter(tiny_base.model, RECIPE), None) == 0.0
+    assert update_norm(attach_adapter(tiny_base.model, RECIPE).adapted, None) == 0.0
 
 
 def test_it_is_the_largest_singular_value_against_the_layers_own(tiny_base: BaseModel) -> None:
-    adapted = attach_adapter(tiny_base.model, RECIPE)
+    adapted = attach_adapter(tiny_base.model, RECIPE).adapted
     shake(adapted, 0.1)
     expected = max(relative_updates(tiny_base, products(tiny_base)))
     assert update_norm(adapted, None) == pytest.approx(expected, rel=0.05)
 
 
 def test_only_what_came_since_the_parent_counts(tiny_base: BaseModel, tmp_path: Path) -> None:
-    adapted = attach_adapter(tiny_base.model, RECIPE)
+    adapted = attach_adapter(tiny_base.model, RECIPE).adapted
     shake(adapted, 0.1)
     save_adapter(adapted, tmp_path, base_name="tiny")
     before = products(tiny_base)
     detach_adapter(adapted)
-    adapted = continue_adapter(tiny_base.model, tmp_path, seed=0)
+    adapted = continue_adapter(tiny_base.model, tmp_path, seed=0).adapted
     assert update_norm(adapted, tmp_path) == pytest.approx(0.0, abs=1e-6)
     shake(adapted, 0.01)
     moved = {name: now - before[name] for name, now in products(tiny_base).items()}

@@ -56,7 +56,10 @@ def test_cycle_trains_the_rest_and_names_what_does_not_fit(make_place: Callable[
     ended = place.sleep()
     assert ended.status == "succeeded", ended.verdict
     assert ended.metrics is not None
-    assert foretold == FitAnswer(set_aside=ended.metrics.unfit)
+    assert foretold == FitAnswer(set_aside=ended.metrics.unfit, layers=ended.metrics.layers)
+    assert ended.plan.layers == ended.metrics.layers
+    assert ended.plan.layers is not None
+    assert ended.plan.layers.summary == "14 of 14 layers"
     named = {one.experience_id for one in ended.metrics.unfit}
     taken = {*ended.plan.experience_ids, *ended.plan.held_out_ids}
     assert named == {*too_long} & taken

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from app.api.schemas import (
     CycleFiguresOut,
     DryRunOut,
@@ -35,7 +37,7 @@ def dry_run_out(preview: sleep.CyclePreview, fit: FitAnswer, instance: str) -> D
         held_out_ids=plan.held_out_ids,
         set_aside=fit.set_aside,
         error=fit.error,
-        plan=plan,
+        plan=replace(plan, layers=fit.layers) if fit.layers else plan,
     )
 
 

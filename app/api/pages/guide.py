@@ -24,7 +24,7 @@ from app.api.pages.web_files import WebFile, make_web_file, send_web_file
 if TYPE_CHECKING:
     from markdown_it.token import Token
 
-PAGES = ("api", "attach", "operate", "recipe", "glossary", "benchmarks", "by-hand")
+PAGES = ("api", "attach", "operate", "recipe", "models", "glossary", "benchmarks", "by-hand")
 """In the order in which they are read."""
 
 INDEX = ""

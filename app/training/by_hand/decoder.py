@@ -17,7 +17,7 @@ from app.training.by_hand.attention import Heads
 from app.training.by_hand.blocks import Block
 from app.training.by_hand.projections import Adapter, Layer, Projection
 from app.training.by_hand.stack import Stack
-from app.training.logits import changes_logits
+from app.training.logits import is_plain
 from app.training.lora import ADAPTER_NAME
 
 _MODEL_TYPES = ("llama", "qwen2")
@@ -41,7 +41,7 @@ def find_stack(model: PreTrainedModel) -> Stack | None:
         or model.device.type != "cpu"
         or type(head) is not nn.Linear  # a subclass, or peft's own, computes something else
         or type(decoder.embed_tokens) is not nn.Embedding
-        or changes_logits(model)
+        or not is_plain(model)
     ):
         return None
     blocks = []
