@@ -11,6 +11,7 @@ import torch
 from transformers import PreTrainedModel, Qwen2Config, Qwen2ForCausalLM
 
 from app.domain.recipe import ALL_LINEAR, Recipe
+from app.errors import TargetModulesUnmatched
 from app.training.by_hand.attention import SHAPE_MULTIPLE, Heads, segments_of
 from app.training.by_hand.decoder import find_stack
 from app.training.by_hand.packing import FILLED_TO, common_prefix, pack_rows
@@ -233,11 +234,10 @@ def test_dropout_and_other_families_keep_the_models_own_pass(
     assert find_stack(tiny_base.model) is None
 
 
-def test_adapter_of_the_embeddings_keeps_the_models_own_pass(tiny_base: BaseModel) -> None:
+def test_adapter_of_the_embeddings_is_refused(tiny_base: BaseModel) -> None:
     recipe = Recipe(r=4, target_modules=("embed_tokens", "q_proj"))
-    with pytest.warns(UserWarning, match="tie"):  # peft, about merging embeddings that are tied
+    with pytest.raises(TargetModulesUnmatched, match="embed_tokens"):
         attach_adapter(tiny_base.model, recipe)
-    assert find_stack(tiny_base.model) is None
 
 
 def test_other_devices_keep_the_models_own_pass(tiny_base: BaseModel) -> None:
