@@ -180,7 +180,7 @@ def print_table(listing: Listing, when_empty: str) -> None:
     if not len(listing):
         out.print(when_empty)
         return
-    is_seen = out.is_terminal or "COLUMNS" in os.environ
+    is_seen = out.is_terminal or os.environ.get("COLUMNS")
     width = out.width if is_seen else PIPE_WIDTH
     # A console limits what it prints to its own width, and what never yields may be wider.
     PlainConsole(width=PIPE_WIDTH).print(listing.table(width))

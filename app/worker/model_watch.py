@@ -16,8 +16,6 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import httpx
-
 from app.clock import utc_now
 from app.db.engine import Database
 from app.domain.model_names import HUB_ID, ModelTable
@@ -83,6 +81,8 @@ class ModelWatch:
 
     def _ask(self, name: str) -> str | None:
         """What Ollama knows of a name; None where none runs, or it does not know it either."""
+        import httpx  # noqa: PLC0415  # only who has such a name to ask for pays for it
+
         try:
             shown = show_model(f"{self._url}/api/show", name.removeprefix("ollama:"))
         except (httpx.HTTPError, ValueError) as error:
@@ -93,6 +93,8 @@ class ModelWatch:
 
 def show_model(url: str, name: str) -> Mapping[str, Any]:
     """Ask for what Ollama shows of a model. Raises: httpx.HTTPError, ValueError."""
+    import httpx  # noqa: PLC0415  # as above
+
     body = bytearray()
     with (
         httpx.Client(timeout=TIMEOUT_SECONDS, trust_env=False) as client,

@@ -234,7 +234,8 @@ def test_lists_have_one_line_a_row_at_80_columns_and_all_of_it_in_a_pipe(
     else:
         cycle = daemon.http.post("/v1/sleep-cycles", json={"force": True}).json()
         daemon.wait_for_cycle(cycle["id"])
-    environment = {"SAGE_PORT": str(daemon.http.base_url.port)}
+    # Where the tests themselves run in a known width, this is a pipe of none.
+    environment = {"SAGE_PORT": str(daemon.http.base_url.port), "COLUMNS": ""}
     piped = run_command(*arguments, environment=environment).stdout.splitlines()
     narrow = run_command(*arguments, environment={**environment, "COLUMNS": "80"}).stdout
     lines = narrow.splitlines()
