@@ -24,7 +24,7 @@ from app.errors import (
     CheckpointFilesMissing,
     NonFiniteLoss,
     NoSupervisedTokens,
-    NoTrainableParameters,
+    TargetModulesUnmatched,
     TrainingStopped,
 )
 from app.older import RaisingTrainingDataBuilder
@@ -245,7 +245,7 @@ def test_absent_parent_is_named(tiny_job: TrainingJob, tmp_path: Path) -> None:
 
 def test_target_modules_that_do_not_exist_are_an_error(tiny_job: TrainingJob) -> None:
     recipe = replace(tiny_job.recipe, target_modules=("no_such_layer",))
-    with pytest.raises(NoTrainableParameters):
+    with pytest.raises(TargetModulesUnmatched):
         run(replace(tiny_job, recipe=recipe))
 
 
