@@ -7,7 +7,6 @@ daemon does not take now is scored here, kept in the file, and delivered from th
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -149,8 +148,6 @@ class ExperienceCollector(DaemonCollector):
         }
 
     def _keep(self, record: dict[str, Any]) -> None:
-        if any(math.isnan(value) for value in record["salience"].values()):
-            return
         if self.buffer_path is None:
             self.experiences.append(record)
         else:

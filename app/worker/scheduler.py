@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from typing import Any
 
 from apscheduler.schedulers.background import BackgroundScheduler
 from apscheduler.triggers.interval import IntervalTrigger
@@ -72,20 +73,22 @@ class SleepScheduler:
             timezone="UTC",
             job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None},
         )
-        self._scheduler.add_job(
-            self.evaluate_all, Every(seconds=interval_seconds, timezone="UTC"), id="evaluate"
-        )
+        self._repeat("evaluate", self.evaluate_all, seconds=interval_seconds)
         if models is not None:
-            self._scheduler.add_job(models.look, "interval", seconds=interval_seconds, id="models")
+            self._repeat("models", models.look, seconds=interval_seconds)
         self._upkeep = upkeep
         self._damage_watch = DamageWatch(db)
         self._clock_watch = ClockWatch(interval_seconds=interval_seconds, on_jump=self._on_jump)
-        self._scheduler.add_job(
+        self._repeat(
+            "upkeep",
             upkeep.run,
-            Every(seconds=upkeep_interval_seconds, timezone="UTC"),
+            seconds=upkeep_interval_seconds,
             next_run_time=utc_now() + timedelta(seconds=UPKEEP_DELAY_SECONDS),
-            id="upkeep",
         )
+
+    def _repeat(self, name: str, job: Callable[[], None], *, seconds: float, **more: Any) -> None:
+        every = Every(seconds=seconds, timezone="UTC")
+        self._scheduler.add_job(job, every, id=name, **more)
 
     @property
     def is_alive(self) -> bool:

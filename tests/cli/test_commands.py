@@ -286,11 +286,14 @@ def test_settings_say_where_each_comes_from(tmp_path: Path) -> None:
     environment = {
         "SAGE_CONFIG_FILE": str(file),
         "SAGE_PORT": "9",
+        "SAGE_OLLAMA_URL": "http://user:secret@127.0.0.1:11434",
     }
     shown = run_command("settings", "--changed", "--json", environment=environment).stdout
     found = {row["name"]: (row["value"], row["from"]) for row in json.loads(shown)}
     assert found["SAGE_MASS_THRESHOLD"] == (7.0, "file")
     assert found["SAGE_PORT"] == (9, "environment")
+    assert "user" in found["SAGE_OLLAMA_URL"][0]
+    assert "secret" not in shown
     assert "SAGE_EPOCHS" in run_command("settings", "epoch", environment=environment).stdout
 
 

@@ -14,6 +14,7 @@ from app.clock import utc_now
 from app.db.engine import Database
 from app.services.file_guard import FileGuard
 from app.worker.clock_watch import MAX_DRIFT_SECONDS, ClockWatch
+from app.worker.model_watch import ModelWatch
 from app.worker.scheduler import Every, SleepScheduler
 from app.worker.upkeep import DataPaths, Upkeep
 
@@ -54,6 +55,21 @@ def test_an_interval_that_missed_nothing_keeps_its_pace() -> None:
     planned_at = datetime(2026, 1, 1, tzinfo=UTC)
     late = planned_at + timedelta(seconds=2)
     assert every.get_next_fire_time(planned_at, late) == planned_at + timedelta(seconds=30)
+
+
+def test_no_job_of_the_daemon_counts_up_what_it_missed(db: Database, data_dir: Path) -> None:
+    paths = DataPaths(checkpoints=data_dir, kept=data_dir, snapshots=data_dir, scratch=data_dir)
+    scheduler = SleepScheduler(
+        db,
+        interval_seconds=3600,
+        on_queued=lambda: None,
+        upkeep=Upkeep(db, guard=FileGuard(db, root=data_dir), paths=paths),
+        upkeep_interval_seconds=3600,
+        models=ModelWatch(db, url=None),
+    )
+    jobs = scheduler._scheduler.get_jobs()
+    assert {job.id for job in jobs} == {"evaluate", "models", "upkeep"}
+    assert all(isinstance(job.trigger, Every) for job in jobs)
 
 
 def test_jobs_planned_by_the_old_clock_run_now(db: Database, data_dir: Path) -> None:
