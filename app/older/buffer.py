@@ -18,9 +18,9 @@ from typing import Any
 import platformdirs
 from filelock import FileLock
 
-from app.buffer_file import read_records
 from app.domain.salience import COMPONENTS
 from app.errors import InvalidImportFile
+from app.older.buffer_file import read_records
 
 
 def default_buffer_path() -> Path:

@@ -29,8 +29,7 @@ from app.older.buffer import default_buffer_path
 from app.older.examples import RaisingTrainingDataBuilder
 from app.training.examples import TrainingExample
 from app.training.loading import BaseModel, load_base_model
-from app.training.loop import SleepTrainingLoop as TrainingLoop
-from app.training.loop import TrainingRun
+from app.training.loop import TrainingLoop, TrainingRun
 
 CYCLE_FILE = "sleep_cycle.json"
 """In every cycle's directory: what `run_sleep_cycle` returned, and what it trained on."""

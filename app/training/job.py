@@ -43,7 +43,7 @@ from app.training.examples import TrainingExample
 from app.training.fit import Fit, base_mismatch, sort_out
 from app.training.kept import KeptFiles
 from app.training.loading import BaseModel, device_named, load_base_model
-from app.training.loop import SleepTrainingLoop
+from app.training.loop import TrainingLoop
 from app.training.lora import (
     demand_targets,
     describe_adapter,
@@ -127,7 +127,7 @@ def run_job(
         of_base = measure_base(job, base, yardsticks)
         replaced = _measure_replaced(job, base, held_out, found)
     # From here on the parent's adapter, or a new one that changes nothing yet, is in the base.
-    loop = SleepTrainingLoop(
+    loop = TrainingLoop(
         job.base_model,
         job.output_directory,
         recipe=job.recipe,

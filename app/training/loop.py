@@ -1,7 +1,7 @@
 """The training loop: examples in, a trained and saved adapter out.
 
-`SleepTrainingLoop` is the older scripts' class and what the daemon's trainer drives. Must not know
-experiences, evaluation or the order of a cycle.
+`TrainingLoop` is what the daemon's trainer drives, and the older scripts' loop (`app.older`). Must
+not know experiences, evaluation or the order of a cycle.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class TrainingRun(TypedDict):
     save_seconds: float
 
 
-class SleepTrainingLoop:
+class TrainingLoop:
     """A base model with one adapter, trained on sets of examples and saved after each.
 
     Calling `train_on_experiences` again continues with the adapter as it is, and a fresh optimiser.

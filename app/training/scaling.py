@@ -15,7 +15,7 @@ from app.domain.gate import held_out_check, retention_checks, update_check
 from app.domain.plan import TrainingJob
 from app.domain.report import HeldOutLoss, Retention, ScaleTrial
 from app.training.evaluate import held_out_loss, measure_retention, token_log_probabilities
-from app.training.loop import SleepTrainingLoop
+from app.training.loop import TrainingLoop
 from app.training.lora import rescaling, save_adapter
 from app.training.measures import Yardsticks
 from app.training.update_norm import update_norm
@@ -34,7 +34,7 @@ class ChosenScale:
 
 def choose_scale(
     job: TrainingJob,
-    loop: SleepTrainingLoop,
+    loop: TrainingLoop,
     yardsticks: Yardsticks,
     base: Retention,
     before: torch.Tensor,

@@ -41,7 +41,7 @@ class Trainer(Protocol):
 
 
 class LoraTrainer:
-    """Trains LoRA adapters with `SleepTrainingLoop`, in this process.
+    """Trains LoRA adapters with `TrainingLoop`, in this process.
 
     Before torch is first imported, OpenMP is told to sleep instead of spin at its barriers, unless
     OMP_WAIT_POLICY says otherwise: with another busy process on 2 cores a bf16 product of

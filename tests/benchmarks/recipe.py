@@ -30,7 +30,7 @@ from app.training.evaluate import (
 from app.training.examples import TrainingExample
 from app.training.kept import KeptFiles
 from app.training.loading import BaseModel, load_base_model
-from app.training.loop import SleepTrainingLoop
+from app.training.loop import TrainingLoop
 from app.training.lora import detach_adapter
 from app.training.models import base_sha256
 from app.training.rehearsal import choose_surprising
@@ -110,7 +110,7 @@ def train_once(
     """Train a new adapter, two epochs or as the recipe says, and measure it."""
     yardstick = Yardstick.load(model, kept)
     before = token_log_probabilities(yardstick.base, held_out)
-    loop = SleepTrainingLoop(model, tempfile.mkdtemp(), recipe=recipe, base=yardstick.base)
+    loop = TrainingLoop(model, tempfile.mkdtemp(), recipe=recipe, base=yardstick.base)
     clock = Clock()
     loop.train_on_experiences(train, anchors=yardstick.references.anchors)
     return measure(yardstick, before, held_out, clock.read())
@@ -203,8 +203,8 @@ class Line:
         """How far the adapter is on the held-out parts of all slices together."""
         return self._measure(range(len(self._parts)), seconds)
 
-    def _new_loop(self) -> SleepTrainingLoop:
-        return SleepTrainingLoop(
+    def _new_loop(self) -> TrainingLoop:
+        return TrainingLoop(
             self._model, tempfile.mkdtemp(), recipe=self._recipe, base=self._yardstick.base
         )
 

@@ -21,7 +21,7 @@ from app.training.chat import ChatEncoder
 from app.training.examples import make_examples
 from app.training.generation import Draw, continue_prompts
 from app.training.loading import BaseModel
-from app.training.loop import SleepTrainingLoop
+from app.training.loop import TrainingLoop
 from app.training.lora import detach_adapter
 from tests.benchmarks.recipe import Yardstick
 from tests.fuzz.conversations import NONE
@@ -88,7 +88,7 @@ def test_replies_learned_without_a_full_stop_still_end(
     for name, taken in (("all taken for cut", as_cut), ("today's rule", exchanges)):
         train, unfit = make_examples(taken, encoder)
         assert not unfit
-        loop = SleepTrainingLoop(embedded_model, tmp_path / name, recipe=Recipe(), base=base)
+        loop = TrainingLoop(embedded_model, tmp_path / name, recipe=Recipe(), base=base)
         loop.train_on_experiences(train, anchors=yardstick.references.anchors)
         found[name] = lengths(base, encoder)
         detach_adapter(loop.adapted)

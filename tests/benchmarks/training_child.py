@@ -29,7 +29,7 @@ from app.training.batches import pad_batch
 from app.training.by_hand import attention, packing
 from app.training.examples import TrainingExample
 from app.training.loading import BaseModel, load_tokenizer
-from app.training.loop import SleepTrainingLoop
+from app.training.loop import TrainingLoop
 from app.training.lora import attach_adapter, trainable_parameters
 
 Outcome = tuple[float, float, Any]
@@ -76,7 +76,7 @@ def ours(switch: str, base: BaseModel | None = None) -> Callable[..., Outcome]:
     def train(model_path: str, examples: list[TrainingExample], recipe: Recipe) -> Outcome:
         if switch == "ours_batch_1":
             recipe = replace(recipe, batch_size=1)
-        trained = SleepTrainingLoop(
+        trained = TrainingLoop(
             model_path, tempfile.mkdtemp(), recipe=recipe, base=base,
             is_fused=switch != "blocks_of_transformers",
         )  # fmt: skip

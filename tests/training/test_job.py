@@ -28,7 +28,7 @@ from app.errors import (
     TrainingStopped,
 )
 from app.older import RaisingTrainingDataBuilder
-from app.training.loop import SleepTrainingLoop
+from app.training.loop import TrainingLoop
 from app.training.models import base_sha256
 from app.training.trainer import LoraTrainer
 
@@ -138,10 +138,10 @@ def test_another_process_gives_the_same_bytes(
     code = (
         "import sys\n"
         "from app.older import RaisingTrainingDataBuilder\n"
-        "from app.training.loop import SleepTrainingLoop\n"
+        "from app.training.loop import TrainingLoop\n"
         "buffer, model, output = sys.argv[1:]\n"
         "examples = RaisingTrainingDataBuilder(buffer, model).build_training_set(0.0)\n"
-        "SleepTrainingLoop(model, output).train_on_experiences(examples, epochs=1, lr=1e-3)\n"
+        "TrainingLoop(model, output).train_on_experiences(examples, epochs=1, lr=1e-3)\n"
     )
     for name, seed in (("first", "1"), ("second", "2")):
         subprocess.run(
@@ -291,7 +291,7 @@ def test_loop_of_the_older_scripts_trains_and_saves(
     tiny_model: Path, buffer_path: Path, tmp_path: Path
 ) -> None:
     examples = RaisingTrainingDataBuilder(buffer_path, tiny_model).build_training_set(0.0)
-    loop = SleepTrainingLoop(model_path=tiny_model, checkpoint_dir=tmp_path / "checkpoint")
+    loop = TrainingLoop(model_path=tiny_model, checkpoint_dir=tmp_path / "checkpoint")
     outcome = loop.train_on_experiences(training_data=examples, epochs=3, lr=5e-3)
     assert outcome["epochs"] == 3
     assert outcome["steps"] == 9

@@ -15,7 +15,7 @@ from app.domain.recipe import Recipe
 from app.errors import TrainingStopped
 from app.older import RaisingTrainingDataBuilder
 from app.training.examples import TrainingExample
-from app.training.loop import SleepTrainingLoop
+from app.training.loop import TrainingLoop
 from app.training.snapshots import Snapshot, SnapshotFile
 from app.training.trainer import LoraTrainer
 
@@ -44,7 +44,7 @@ class Line:
     ) -> list[float]:
         """Train for two epochs, the first of them the better one; returns the steps' losses."""
         recipe = Recipe(learning_rate=5e-3, r=4, lora_alpha=8, lora_dropout=dropout)
-        loop = SleepTrainingLoop(self.model, self.directory / name, recipe=recipe)
+        loop = TrainingLoop(self.model, self.directory / name, recipe=recipe)
         asked = count(1)
         run = loop.train_on_experiences(
             self.examples,

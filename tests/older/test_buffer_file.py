@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from app import buffer_file
-from app.buffer_file import MAX_BYTES, read_records
 from app.errors import InvalidImportFile
+from app.older import buffer_file
+from app.older.buffer_file import MAX_BYTES, read_records
 
 
 @pytest.mark.parametrize("device", ["/dev/zero", "/dev/urandom"])
