@@ -1,4 +1,4 @@
-"""Every setting of the daemon: name, default, range and what it means.
+"""Every setting of the daemon: name, default, range, meaning; one file, so that all are seen.
 
 Those of sleep, training and gate are declared in the domain, once, and stand here and in requests
 by what is declared there: `SleepPolicy`, `Recipe` and, with `gate_` before each name, `GatePolicy`.

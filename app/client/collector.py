@@ -20,26 +20,24 @@ What is different, and why:
 from __future__ import annotations
 
 import contextlib
-import itertools
 import math
 import os
 import re
-import threading
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future
-from concurrent.futures import TimeoutError as FutureTimeoutError
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import httpx
 
 from .background import SpoolSender
+from .collapse import RECENT_WINDOW, collapse_status
 from .errors import DaemonUnavailable, RequestRefused, SleepClientError
 from .exchange import Exchange
+from .one_wait import OneWait
 from .request import DEFAULT_URL, Verify
 from .results import BatchItem, Experience, Receipt
 from .spool import Spool
@@ -47,8 +45,6 @@ from .sync_client import SleepClient
 
 if TYPE_CHECKING:
     from typing_extensions import Self
-
-T = TypeVar("T")
 
 DIMENSIONS = ("surprise", "novelty", "arousal", "reward", "conflict")
 HIGH_SALIENCE = 0.7
@@ -61,11 +57,6 @@ NOT_COUNTED = frozenset({"filtered", "below_threshold", "set_aside", "erased"})
 
 RUNTIMES = ("ollama", "llamacpp", "llama.cpp", "vllm", "hf", "huggingface", "transformers")
 """Said before a model's name by those who run it (`ollama:qwen2.5:14b`); no part of the name."""
-
-SIMILARITY_THRESHOLD = 0.85
-RECENT_WINDOW = 10
-FEWEST_REPLIES = 3
-COLLAPSE_RATIO = 0.5
 
 
 class ExperienceCollector:
@@ -123,6 +114,7 @@ class ExperienceCollector:
         )
         self.spool = Spool(spool_path or _spool_path(buffer_path, url))
         self._sender = SpoolSender(self._client, self.spool)
+        self._daemon = OneWait(self._sender, url=url, wait_seconds=wait_seconds)
 
     def __enter__(self) -> Self:
         return self
@@ -139,7 +131,7 @@ class ExperienceCollector:
         """Deliver what can be delivered in a few seconds; the rest waits for the next session."""
         if not self._sender.is_away:
             with contextlib.suppress(SleepClientError):
-                self._ask(lambda: self._sender.flush(self._wait_seconds))
+                self._daemon.ask(lambda: self._sender.flush(self._wait_seconds))
         self._sender.close(self._wait_seconds)
         self._client.close()
         self.spool.close()
@@ -212,7 +204,7 @@ class ExperienceCollector:
             "reason": None,
         }
         try:
-            found = self._ask(
+            found = self._daemon.ask(
                 lambda: self._client.get_experience_summary(
                     self.instance, min_salience=HIGH_SALIENCE
                 )
@@ -244,7 +236,7 @@ class ExperienceCollector:
         Raises: SleepClientError when the daemon is away.
         """
         try:
-            every = self._ask(
+            every = self._daemon.ask(
                 lambda: list(
                     self._client.iterate_experiences(
                         instance=self.instance, min_salience=min_salience
@@ -270,7 +262,7 @@ class ExperienceCollector:
     def get_collapse_status(self) -> dict[str, Any]:
         """Judge the instance's newest replies; those of this session while the daemon is away."""
         try:
-            page = self._ask(
+            page = self._daemon.ask(
                 lambda: self._client.list_experiences(instance=self.instance, limit=RECENT_WINDOW)
             )
         except SleepClientError as error:
@@ -286,49 +278,10 @@ class ExperienceCollector:
 
         item = None
         with contextlib.suppress(SleepClientError):
-            item = self._ask(deliver)
+            item = self._daemon.ask(deliver)
         if item is None:
             self._sender.deliver_soon()
         return item
-
-    def _ask(self, question: Callable[[], T], *, max_seconds: float | None = None) -> T:
-        """Ask the daemon; one that does not answer in time is away from then on.
-
-        In a thread, since no timeout of a request bounds an answer that comes byte by byte. It is
-        a daemon thread: nobody waits for it at the end.
-
-        Args:
-            max_seconds: How long it may take; None for `wait_seconds`.
-
-        Raises: SleepClientError; DaemonUnavailable at once while the daemon is away.
-        """
-        if self._sender.is_away:
-            raise DaemonUnavailable(self._sender.last_error or "The daemon does not answer.")
-        max_seconds = self._wait_seconds if max_seconds is None else max_seconds
-        answer: Future[T] = Future()
-
-        def ask() -> None:
-            try:
-                answer.set_result(self._note_absence(question))
-            except BaseException as error:  # noqa: BLE001  # raised where it is waited for
-                answer.set_exception(error)
-
-        threading.Thread(target=ask, name="sage-sleep-ask", daemon=True).start()
-        try:
-            return answer.result(max_seconds)
-        except FutureTimeoutError:
-            if answer.done():
-                raise
-            reason = f"No answer from {self._client.url} within {max_seconds:g} s."
-            self._sender.note_away(reason)
-            raise DaemonUnavailable(reason) from None
-
-    def _note_absence(self, question: Callable[[], T]) -> T:
-        try:
-            return question()
-        except DaemonUnavailable as error:
-            self._sender.note_away(str(error))
-            raise
 
     def _ensure_instance(self) -> None:
         """Create the instance if it is missing; what else is wrong, posting will show.
@@ -357,34 +310,6 @@ class ExperienceCollector:
         except SleepClientError:
             return
         self._has_instance = True
-
-
-def collapse_status(responses: Sequence[str]) -> dict[str, Any]:
-    """Judge the newest replies of a model, at most `RECENT_WINDOW` of them.
-
-    Two replies are alike from a Jaccard index of 0.85 on: `|A & B| / |A | B|` over their sets of
-    lower-cased words. More than half of all pairs alike means collapse.
-    """
-    words = [frozenset(response.lower().split()) for response in responses[:RECENT_WINDOW]]
-    similarities = [_jaccard(first, second) for first, second in itertools.combinations(words, 2)]
-    alike = sum(similarity >= SIMILARITY_THRESHOLD for similarity in similarities)
-    ratio = alike / len(similarities) if similarities else 0.0
-    is_known = len(words) >= FEWEST_REPLIES
-    is_collapsed = is_known and ratio > COLLAPSE_RATIO
-    return {
-        "collapse_detected": is_collapsed,
-        "repetition_ratio": ratio,
-        "high_similarity_pairs": alike,
-        "total_pairs": len(similarities),
-        "recent_responses": len(words),
-        "recommendation": "disable_lora_and_investigate" if is_collapsed else "normal_operation",
-        "reason": None if is_known else "insufficient_data",
-    }
-
-
-def _jaccard(first: frozenset[str], second: frozenset[str]) -> float:
-    union = len(first | second)
-    return len(first & second) / union if union else 0.0
 
 
 def _answer(
