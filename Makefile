@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 BENCH_STAMP := $(VENV)/.installed-bench
 MUTATION_STAMP := $(VENV)/.installed-mutation
 
-.PHONY: help install model migrate run demo check lint types imports schema containers images test test-fast torture fuzz fuzz-api mutants bench client format clean
+.PHONY: help install model migrate run demo check lint types imports schema containers images test test-fast torture fuzz fuzz-api mutants bench loop client format clean
 
 help:  ## Show the targets.
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -99,6 +99,9 @@ mutants: $(MUTATION_STAMP)  ## Change the rules one bound, factor or operator at
 
 bench: $(BENCH_STAMP)  ## Measure speed and memory against baselines in the same run.
 	$(BIN)/pytest tests/benchmarks --override-ini=addopts= -s -p no:randomly
+
+loop: $(STAMP)  ## Talk, sleep and talk to what was learned, with real processes; prints figures.
+	$(BIN)/python -m tests.benchmarks.loop
 
 client: $(STAMP)  ## Write the client's blocking half from its asyncio half.
 	$(BIN)/python -m tests.client.write_sync

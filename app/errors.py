@@ -7,7 +7,9 @@ Must not know HTTP: statuses live in `app.api.problems`, and a test demands a ro
     |  |- InvalidSlug                   a name that cannot be an instance's
     |  |- InvalidPolicy                 policy or recipe values outside their ranges
     |  |- InvalidImportFile             a file to import that cannot be read at all
-    |  `- InvalidToken                  a token that cannot be made as asked
+    |  |- InvalidToken                  a token that cannot be made as asked
+    |  |- ChatRefused                   llama.cpp cannot answer what was sent
+    |  `- InvalidWebhook                a webhook that nothing could be sent to
     |- AccessDenied                     the caller may not do this
     |  |- TokenMissing                  a token is demanded and none was sent
     |  |- TokenRefused                  unknown, revoked or expired
@@ -23,6 +25,8 @@ Must not know HTTP: statuses live in `app.api.problems`, and a test demands a ro
     |  |- CheckpointNotFound
     |  |- CheckpointFileNotFound
     |  |- TokenNotFound
+    |  |- WebhookNotFound
+    |  |- WebhookDeliveryNotFound
     |  `- CursorNotFound
     |- Conflict                         the state of things does not allow it now
     |  |- SourceIdConflict              a client's id used again for another exchange
@@ -44,6 +48,21 @@ Must not know HTTP: statuses live in `app.api.problems`, and a test demands a ro
     |  |- ControlTooSmall               too few experiences to compare a selection with
     |  |- ExperimentActive              another reproduce or calibrate is running
     |  |- ExperienceInUse               a running cycle trains on it
+    |  |- AdapterNotExportable          another runtime's files cannot hold this adapter
+    |  |- BaseNotExportable             nor this base, or not from what is on this machine
+    |  |- ExportBaseChanged             the base here is not the one that was trained on
+    |  |- ExportNotReady                it is being made; ask again
+    |  |- MergeLosesLearning            so few bits would round away what was learned
+    |  |- RuntimeUnavailable            what a checkpoint is to be brought to does not answer
+    |  |- RuntimeRefuses                or refuses what it is asked
+    |  |- ChatNotInstalled              no llama.cpp is here to talk with
+    |  |- BaseGgufAbsent                nor the base in the form that it reads
+    |  |- WebhookDisabled               it is off, so nothing is sent to it
+    |  |- WebhooksTooMany
+    |  |- BaseDiffers                   what lies in the mirror was trained on another base
+    |  |- CheckpointHere                what lies in the mirror is on this machine already
+    |  |- NothingToJudgeBy              no exchange is here that a checkpoint could be judged by
+    |  |- TemplateNotTranslatable       the base's chat template has no form in a runtime's language
     |  |- AliasesChanged                If-Match did not match
     |  |- ClockDoubted                  nothing old may go by what the clock says now
     |  |- BackupTargetInUse             there is something where the backup should go
@@ -72,6 +91,8 @@ Must not know HTTP: statuses live in `app.api.problems`, and a test demands a ro
     |  |- CheckpointFilesAltered
     |  |- CheckpointFilesUnreadable     they may be whole, and cannot be looked at now
     |  |- CheckpointDamaged             found gone or altered before
+    |  |- ExportFailed                  the process that makes a file for another runtime ended
+    |  |- ChatEngineFailed              the process that answers did not start, or ended
     |  `- BackupUnusable                no backup, a damaged one, or one of a newer version
     |- StartRefused                     the daemon must not start with these settings
     |  |- AddressUnguarded              others could reach it and no token guards it
@@ -81,6 +102,7 @@ Must not know HTTP: statuses live in `app.api.problems`, and a test demands a ro
     `- StorageError                     the place where the daemon keeps its state
        |- IngestOverloaded              more exchanges wait to be written than are let in
        |- WritesOverloaded              more changes wait to be written than are let in
+       |- ChatOverloaded                more models are talked to at once than are loaded
        |- DatabaseUnavailable            it cannot be used, and none of these says why
        |  |- DatabaseLocked              another process, or another write, holds it for too long
        |  |- DatabaseReadOnly            it may not be written, or not even opened
@@ -140,6 +162,14 @@ class InvalidToken(InvalidInput):
     """A token that cannot be made as asked."""
 
 
+class ChatRefused(InvalidInput):
+    """llama.cpp cannot answer what was sent; the message has its words."""
+
+
+class InvalidWebhook(InvalidInput):
+    """A webhook that nothing could be sent to, or that would tell of no instance."""
+
+
 class AccessDenied(SageSleepError):
     """The caller may not do this."""
 
@@ -157,7 +187,7 @@ class ScopeMissing(AccessDenied):
 
 
 class InstanceForbidden(AccessDenied):
-    """The token is bound to other instances."""
+    """The token is bound to other instances, or to some where it must be to none."""
 
 
 class OriginForbidden(AccessDenied):
@@ -198,6 +228,14 @@ class CheckpointFileNotFound(NotFound):
 
 class TokenNotFound(NotFound):
     """No token has this id."""
+
+
+class WebhookNotFound(NotFound):
+    """No webhook has this id."""
+
+
+class WebhookDeliveryNotFound(NotFound):
+    """The webhook has no message of this id."""
 
 
 class CursorNotFound(NotFound):
@@ -286,6 +324,66 @@ class ExperimentActive(Conflict):
 
 class ExperienceInUse(Conflict):
     """A running cycle trains on the experience."""
+
+
+class AdapterNotExportable(Conflict):
+    """Another runtime's files cannot hold what this adapter is; the message names what."""
+
+
+class BaseNotExportable(Conflict):
+    """The base cannot be written for another runtime from what is on this machine."""
+
+
+class ExportBaseChanged(Conflict):
+    """The base on this machine is not the one that the checkpoint was trained on."""
+
+
+class ExportNotReady(Conflict):
+    """The file for another runtime is being made, which takes longer than an answer may."""
+
+
+class TemplateNotTranslatable(Conflict):
+    """The base's chat template has no form in another runtime's language."""
+
+
+class ChatNotInstalled(Conflict):
+    """No llama.cpp is installed here to talk with."""
+
+
+class BaseGgufAbsent(Conflict):
+    """The base is not on this machine in the form that llama.cpp reads."""
+
+
+class RuntimeUnavailable(Conflict):
+    """A runtime that a checkpoint is to be brought to does not answer."""
+
+
+class RuntimeRefuses(Conflict):
+    """A runtime refuses what a checkpoint needs of it; the message has its words."""
+
+
+class WebhookDisabled(Conflict):
+    """The webhook is off, so nothing is sent to it."""
+
+
+class WebhooksTooMany(Conflict):
+    """There are as many webhooks as may be."""
+
+
+class BaseDiffers(Conflict):
+    """What lies in the mirror was trained on another base than the instance's here."""
+
+
+class CheckpointHere(Conflict):
+    """What lies in the mirror is on this machine already; `checkpoint_id` says what it is here."""
+
+
+class NothingToJudgeBy(Conflict):
+    """The instance has no exchange that a checkpoint of another machine could be judged by."""
+
+
+class MergeLosesLearning(Conflict):
+    """Weights of so few bits would round away what the adapter learned."""
 
 
 class AliasesChanged(Conflict):
@@ -396,6 +494,14 @@ class CheckpointDamaged(ArtifactError):
     """Files of a checkpoint were found gone or altered, so it is not served."""
 
 
+class ExportFailed(ArtifactError):
+    """The process that makes a file for another runtime ended without one."""
+
+
+class ChatEngineFailed(ArtifactError):
+    """The process that answers a chat did not start, or ended before its answer did."""
+
+
 class BackupUnusable(ArtifactError):
     """It is no backup, or a damaged one, or one of a newer version."""
 
@@ -430,6 +536,10 @@ class IngestOverloaded(StorageError):
 
 class WritesOverloaded(StorageError):
     """More changes wait to be written than are let in."""
+
+
+class ChatOverloaded(StorageError):
+    """More models are talked to at once than are loaded."""
 
 
 class DatabaseUnavailable(StorageError):

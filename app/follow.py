@@ -1,63 +1,96 @@
-"""A running cycle as a progress bar with its loss, for the commands that wait for one."""
+"""A running cycle in words, for the commands that wait for one.
+
+On a terminal a bar that moves; in a log or a pipe a line whenever something changed.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TextColumn
 
 from app.client import Event, SleepClient, SleepCycle
 from app.client import Progress as CycleProgress
-
-PROGRESS_EVENT = "sleep_cycle.progress"
+from app.domain.decision import in_words
 
 _LEVELS = "▁▂▃▄▅▆▇█"
+
+_LINE_EVERY = 0.1
+"""Of a cycle, in a log, where its stage does not change."""
 
 
 def follow_cycle(console: Console, client: SleepClient, cycle_id: str) -> SleepCycle:
     """Show a cycle's progress live, as its events come, until it ends; returns the cycle."""
+    events = client.follow_sleep_cycle_events(cycle_id)
+    show = _show_bar if console.is_terminal else _print_lines
+    show(console, events)
+    return client.get_sleep_cycle(cycle_id)
+
+
+def how_far(progress: CycleProgress | None) -> str:
+    """How far a cycle is as a whole, and how long it will still take."""
+    if progress is None:
+        return ""
+    words = f"{progress.share:.0%}"
+    if progress.remaining_seconds is not None:
+        words += f", about {in_words(progress.remaining_seconds)} left"
+    return words
+
+
+def _show_bar(console: Console, events: Iterable[Event]) -> None:
     curve = LossCurve()
     columns = (
         TextColumn("{task.description}"),
-        BarColumn(),
+        BarColumn(bar_width=20),
         TextColumn("{task.fields[words]}", markup=False),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
     )
-    with Progress(*columns, console=console) as progress:
-        task = progress.add_task("Sleep cycle", total=None, words="queued")
-        for event in client.follow_sleep_cycle_events(cycle_id):
-            if not isinstance(event.data, CycleProgress):
-                progress.update(task, words=event.type.rpartition(".")[2])
+    with Progress(*columns, console=console) as bar:
+        task = bar.add_task("Sleep cycle", total=1.0, words="queued")
+        for event in events:
+            if isinstance(event.data, CycleProgress):
+                curve.take(event.data)
+                words = f"{how_far(event.data)}: {curve.words}"
+                bar.update(task, completed=event.data.share, words=words)
+            else:
+                bar.update(task, words=f"{_name(event)} {curve.picture()}".strip())
+
+
+def _print_lines(console: Console, events: Iterable[Event]) -> None:
+    curve = LossCurve()
+    last: CycleProgress | None = None
+    for event in events:
+        now = event.data
+        if not isinstance(now, CycleProgress):
+            words = _name(event)
+        else:
+            curve.take(now)
+            if last and last.stage == now.stage and now.share < last.share + _LINE_EVERY:
                 continue
-            curve.take(event)
-            total, step = event.data.total_steps or None, event.data.step
-            progress.update(task, total=total, completed=step, words=curve.words)
-        cycle = client.get_sleep_cycle(cycle_id)
-        if cycle.status in {"succeeded", "rejected"}:
-            progress.update(task, total=1, completed=1, words=f"{cycle.status} {curve.picture()}")
-    return cycle
+            last = now
+            words = f"{how_far(now)}: {curve.words}"
+        console.print(f"{event.at:%H:%M:%S} {words}", markup=False, soft_wrap=True)
+
+
+def _name(event: Event) -> str:
+    return event.type.rpartition(".")[2].replace("_", " ")
 
 
 class LossCurve:
-    """The loss of every step that progress events told of, and the last of them in words."""
+    """The losses of the steps that were told of, and what was told last in words."""
 
     def __init__(self) -> None:
         self._losses: list[float] = []
         self._step = 0
         self._last: CycleProgress | None = None
 
-    def take(self, event: Event) -> None:
-        """Take a progress event; the same step told twice counts once."""
-        if not isinstance(event.data, CycleProgress):
-            return
-        self._last = event.data
-        if self._last.loss is not None and self._last.step > self._step:
-            self._losses.append(self._last.loss)
-            self._step = self._last.step
+    def take(self, progress: CycleProgress) -> None:
+        """Take what is told; the same step told twice counts once."""
+        self._last = progress
+        if progress.loss is not None and progress.step > self._step:
+            self._losses.append(progress.loss)
+            self._step = progress.step
 
     def picture(self, width: int = 16) -> str:
         """The curve as a line of blocks."""
@@ -70,6 +103,8 @@ class LossCurve:
         if state is None:
             return "queued"
         words = [state.stage.replace("_", " ")]
+        if state.stage == "training" and state.total_steps:
+            words.append(f"step {state.step} of {state.total_steps}")
         if state.loss is not None:
             words.append(f"loss {state.loss:.3f} {self.picture()}")
         if state.tokens_per_second:

@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
 from functools import partial
 from importlib.metadata import version
+from ipaddress import ip_network
 
 from fastapi import FastAPI
 from starlette.concurrency import run_in_threadpool
@@ -28,7 +29,17 @@ from app.api.ingest_meter import IngestMeter
 from app.api.pages import console, guide
 from app.api.pages.docs import install_docs
 from app.api.problems import install_problem_handlers
-from app.api.routes import checkpoints, experiences, instances, metrics, operations, sleep_cycles
+from app.api.routes import (
+    chat,
+    checkpoints,
+    experiences,
+    instances,
+    metrics,
+    mirror,
+    operations,
+    sleep_cycles,
+    webhooks,
+)
 from app.api.tracing import install_tracing
 from app.artifacts.bases import find_fault
 from app.clock import utc_now
@@ -40,13 +51,22 @@ from app.services.file_guard import FileGuard
 from app.services.pairing import PairPlaces, settle_pair
 from app.services.sweeping import sweep_worker
 from app.settings import Settings
+from app.worker.chat_desk import ChatDesk
+from app.worker.chat_servers import ChatServers
+from app.worker.export_maker import ExportMaker
 from app.worker.fit_check import FitCheck
 from app.worker.ingest_writer import IngestWriter
+from app.worker.mirror_desk import MirrorDesk
+from app.worker.mirror_sender import MirrorSender
 from app.worker.model_watch import ModelWatch
+from app.worker.ollama_push import OllamaPush
+from app.worker.push_watch import PushWatch
 from app.worker.recovery import recover
 from app.worker.scheduler import SleepScheduler
 from app.worker.supervisor import CYCLE_COMMAND, Supervisor
 from app.worker.upkeep import DataPaths, Upkeep
+from app.worker.vllm_push import VllmPush
+from app.worker.webhook_sender import WebhookSender
 
 _log = get_logger(__name__)
 
@@ -86,6 +106,9 @@ def create_app(settings: Settings, *, child_command: Sequence[str] | None = None
         sleep_cycles,
         checkpoints,
         instances,
+        mirror,
+        chat,
+        webhooks,
         operations,
         console,
         guide,
@@ -155,6 +178,28 @@ def run_daemon(
             stop_grace_seconds=settings.stop_grace_seconds,
             stall_seconds=settings.stall_seconds,
         )
+        maker = ExportMaker(
+            root=settings.checkpoints_dir,
+            environment=child_environment,
+            max_bytes=settings.max_export_bytes,
+        )
+        ollama, vllm = settings.effective_ollama_url, settings.effective_vllm_url
+        root = settings.checkpoints_dir
+        pushes = {
+            "ollama": OllamaPush(db, url=ollama, root=root, guard=guard, get_export=maker.get).push,
+            "vllm": VllmPush(
+                db, url=vllm, directory=settings.effective_vllm_dir, root=root, guard=guard
+            ).push,
+        }
+        desk = ChatDesk(
+            db,
+            root=root,
+            guard=guard,
+            get_export=maker.get,
+            servers=ChatServers(context_tokens=settings.chat_context_tokens),
+            is_training=lambda: supervisor.is_training,
+            idle_seconds=settings.chat_idle_seconds,
+        )
         scheduler = SleepScheduler(
             db,
             interval_seconds=settings.scheduler_interval_seconds,
@@ -162,12 +207,23 @@ def run_daemon(
             upkeep=Upkeep(db, guard=guard, paths=paths),
             upkeep_interval_seconds=settings.upkeep_interval_seconds,
             models=ModelWatch(db, url=settings.effective_ollama_url),
+            pushes={
+                runtime: PushWatch(db, flag=f"push_to_{runtime}", push=push)
+                for runtime, push in pushes.items()
+            },
         )
         writer = IngestWriter(
             db,
             on_ingested=scheduler.nudge,
             max_queued=settings.max_queued_exchanges,
         )
+        hooks = WebhookSender(
+            db,
+            allowed=[ip_network(name, strict=False) for name in settings.webhook_networks],
+            user_agent=f"sage-sleep/{version('sage-sleep')}",
+        )
+        copies = MirrorSender(db, remote=settings.mirror, root=root, guard=guard)
+        shared = MirrorDesk(db, remote=settings.mirror, read_state=copies.read_state)
         admission = Admission(
             db,
             is_demanded=settings.demands_tokens,
@@ -176,6 +232,9 @@ def run_daemon(
         supervisor.start()
         scheduler.start()
         writer.start()
+        desk.start()
+        hooks.start()
+        copies.start()
         _log.info("daemon.started", data_dir=str(settings.data_dir))
         if not settings.is_loopback and settings.tls_certificate is None:
             _log.warning("daemon.without_tls", host=settings.host)
@@ -196,6 +255,12 @@ def run_daemon(
                 on_ingested=scheduler.nudge,
                 on_queued=supervisor.wake,
                 ask_fit=FitCheck(environment=child_environment).ask,
+                get_export=maker.get,
+                pushes=pushes,
+                read_mirror_state=copies.read_state,
+                look_at_mirror=shared.look,
+                pull_from_mirror=shared.pull,
+                take_answering=desk.take,
                 begin_stop=supervisor.begin_stop,
                 is_worker_alive=lambda: all(
                     part.is_alive for part in (scheduler, supervisor, writer)
@@ -205,6 +270,10 @@ def run_daemon(
                 ingest_meter=IngestMeter(),
             )
         finally:
+            desk.stop()
+            hooks.stop()
+            copies.stop()
+            maker.stop()
             writer.stop()
             scheduler.stop()
             supervisor.stop()

@@ -1,4 +1,4 @@
-"""Every setting of the daemon: name, default, range, meaning; one file, so that all are seen.
+"""Every setting of the daemon: name, default, range, meaning; long, so that all are seen.
 
 Those of sleep, training and gate are declared in the domain, once, and stand here and in requests
 by what is declared there: `SleepPolicy`, `Recipe` and, with `gate_` before each name, `GatePolicy`.
@@ -39,6 +39,7 @@ from app.domain.categories import check_floors
 from app.domain.declared import fields_of, with_fields
 from app.domain.gate import GatePolicy
 from app.domain.instance import EMBEDDED_MODEL_NAME, SAGE_SYSTEM_PROMPT, InstanceDefaults, ZoneName
+from app.domain.mirror import NO_REMOTE, is_remote
 from app.domain.model_names import HUB_ID, MAX_NAME_CHARACTERS, MAX_NAMES, ModelTable
 from app.domain.nearest import did_you_mean, nearest
 from app.domain.policy import SleepPolicy, check_reach, lay_over_policy
@@ -52,7 +53,7 @@ CLIENT_VARIABLES = ("SAGE_URL", "SAGE_TOKEN", "SAGE_CA_FILE", "SAGE_INSTANCE")
 """What the commands that ask a daemon and the client read, and the daemon itself does not."""
 
 GATE_PREFIX = "gate_"
-OLLAMA_OFF = "off"
+RUNTIME_OFF = "off"
 DAY_SECONDS = 24 * 3600
 
 REMOTE_REQUESTS_PER_MINUTE = 6000
@@ -125,11 +126,17 @@ class Settings(BaseSettings):
     trusted_proxies: Names = Field(
         default=(), description="Addresses whose X-Forwarded-For and -Proto are believed."
     )
+    webhook_networks: Names = Field(
+        default=(),
+        description="Networks beside the public ones that webhooks may go to: 192.168.0.0/16.",
+    )
     requests_per_minute: Annotated[int, Field(ge=0, le=10**9)] | None = Field(
         default=None,
         description="Per token, or address without one; 0: any; default: 6000, any on loopback.",
     )
-    max_connections: Annotated[int, Field(ge=1, le=1_000_000)] = 512
+    max_connections: Annotated[
+        int, Field(ge=1, le=1_000_000, description="At once; one more is answered 503.")
+    ] = 512
     header_timeout_seconds: Annotated[
         FiniteFloat,
         Field(ge=0.1, le=DAY_SECONDS, description="For a request's head, from its first byte."),
@@ -156,6 +163,18 @@ class Settings(BaseSettings):
         default="http://127.0.0.1:11434",
         description="Ollama to ask what a model is whose name no table knows; off: none is asked.",
     )
+    vllm_url: str = Field(
+        default=RUNTIME_OFF,
+        description="vLLM that what is live is brought into: http://127.0.0.1:8000, or off.",
+    )
+    vllm_dir: Path | None = Field(
+        default=None,
+        description="Where vLLM reads adapters from; none: vllm in the data directory.",
+    )
+    mirror: str | None = Field(
+        default=None,
+        description="Where checkpoints are shared: name:path of an rclone remote; none: nowhere.",
+    )
     system_prompt: str = Field(
         default=SAGE_SYSTEM_PROMPT, description="Identity prompt an instance starts with."
     )
@@ -164,7 +183,9 @@ class Settings(BaseSettings):
         description="Where each cycle leaves its curves for TensorBoard; none: nowhere.",
     )
     timezone: ZoneName = Field(default="UTC", description="IANA zone of the quiet hours.")
-    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="What is less is not written."
+    )
     log_format: Literal["auto", "pretty", "json"] = Field(
         default="auto", description="auto: pretty on a terminal, else json."
     )
@@ -174,7 +195,10 @@ class Settings(BaseSettings):
         default=("Who are you?",), description="Answered before and after each cycle."
     )
 
-    scheduler_interval_seconds: Annotated[FiniteFloat, Field(ge=0.01, le=DAY_SECONDS)] = 30.0
+    scheduler_interval_seconds: Annotated[
+        FiniteFloat,
+        Field(ge=0.01, le=DAY_SECONDS, description="Between looks at who should sleep."),
+    ] = 30.0
     upkeep_interval_seconds: Annotated[
         FiniteFloat,
         Field(
@@ -183,7 +207,9 @@ class Settings(BaseSettings):
             description="Between looks at files and at what may go by policy.",
         ),
     ] = DAY_SECONDS
-    max_body_bytes: Annotated[int, Field(ge=1024, le=1 << 40)] = 8 * 1024 * 1024
+    max_body_bytes: Annotated[
+        int, Field(ge=1024, le=1 << 40, description="Of one request's body; more is refused.")
+    ] = 8 * 1024 * 1024
     max_held_bytes: Annotated[
         int,
         Field(ge=1024, le=1 << 40, description="Of bodies whose requests are not answered yet."),
@@ -191,7 +217,28 @@ class Settings(BaseSettings):
     max_queued_exchanges: Annotated[
         int, Field(ge=1, le=10**6, description="Single posts that wait to be written.")
     ] = 4096
-    stop_grace_seconds: Annotated[FiniteFloat, Field(ge=0, le=3600)] = 8.0
+    max_export_bytes: Annotated[
+        int,
+        Field(
+            ge=0,
+            le=1 << 50,
+            description="Of files made for other runtimes that are kept; the least used go first.",
+        ),
+    ] = 8 * 1024**3
+    chat_idle_seconds: Annotated[
+        FiniteFloat,
+        Field(
+            ge=1, le=30 * DAY_SECONDS, description="Until a model that nobody talks to is unloaded."
+        ),
+    ] = 300.0
+    chat_context_tokens: Annotated[
+        int,
+        Field(ge=256, le=1 << 20, description="Of a conversation by chat, with its reply."),
+    ] = 4096
+    stop_grace_seconds: Annotated[
+        FiniteFloat,
+        Field(ge=0, le=3600, description="For a training process to stop; then it is killed."),
+    ] = 8.0
     child_niceness: Annotated[
         int, Field(ge=0, le=19, description="How far a training process lets all else go first.")
     ] = 10
@@ -244,7 +291,7 @@ class Settings(BaseSettings):
 
     @field_validator(
         "data_dir", "database_url", "host", "base_model", "tls_certificate", "tls_key",
-        "tensorboard_dir", "ollama_url", mode="before",
+        "tensorboard_dir", "ollama_url", "vllm_url", "vllm_dir", mode="before",
     )  # fmt: skip
     @classmethod
     def _refuse_blank(cls, value: Any) -> Any:
@@ -266,14 +313,21 @@ class Settings(BaseSettings):
             bases[name] = base if HUB_ID.fullmatch(base) else str(directory)
         return bases
 
-    @field_validator("ollama_url")
+    @field_validator("ollama_url", "vllm_url")
     @classmethod
-    def _check_ollama(cls, value: str) -> str:
-        if value != OLLAMA_OFF and not re.fullmatch(r"https?://[^/\s]+/?", value):
+    def _check_runtime(cls, value: str) -> str:
+        if value != RUNTIME_OFF and not re.fullmatch(r"https?://[^/\s]+/?", value):
             raise ValueError(
-                f"{value!r} is no address; write one as http://127.0.0.1:11434, or {OLLAMA_OFF}"
+                f"{value!r} is no address; write one as http://127.0.0.1:11434, or {RUNTIME_OFF}"
             )
         return value.rstrip("/")
+
+    @field_validator("mirror")
+    @classmethod
+    def _check_mirror(cls, value: str | None) -> str | None:
+        if value is not None and value.strip() and not is_remote(value):
+            raise ValueError(NO_REMOTE)  # without the value, which may hold a secret
+        return value if value and value.strip() else None
 
     @field_validator("host")
     @classmethod
@@ -308,7 +362,7 @@ class Settings(BaseSettings):
                 )
         return value
 
-    @field_validator("trusted_proxies")
+    @field_validator("trusted_proxies", "webhook_networks")
     @classmethod
     def _check_proxies(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         for name in value:
@@ -439,7 +493,17 @@ class Settings(BaseSettings):
     @property
     def effective_ollama_url(self) -> str | None:
         """Where Ollama is asked; None where it is not."""
-        return None if self.ollama_url == OLLAMA_OFF else self.ollama_url
+        return None if self.ollama_url == RUNTIME_OFF else self.ollama_url
+
+    @property
+    def effective_vllm_url(self) -> str | None:
+        """Where vLLM listens; None where there is none."""
+        return None if self.vllm_url == RUNTIME_OFF else self.vllm_url
+
+    @property
+    def effective_vllm_dir(self) -> Path:
+        """Where vLLM reads adapters from."""
+        return self.vllm_dir or self.data_dir / "vllm"
 
     def instance_defaults(self) -> InstanceDefaults:
         """What an instance has as long as it does not override it. Raises: InvalidPolicy."""

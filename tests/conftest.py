@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from app.db.engine import Database
 from app.settings import Settings
@@ -17,8 +18,31 @@ from tests.shared_daemons import SharedDaemons
 from tests.support import Reopen, RunningDaemon, StartDaemon, changed, end, launch
 
 REPOSITORY = Path(__file__).parent.parent
-LONG = frozenset({"torture", "fuzz", "worker", "training"})
+LONG = frozenset({"torture", "fuzz", "worker", "training", "exports"})
+LONGEST = (
+    *("worker/test_cycle.py", "exports/test_embedded.py", "torture/test_torture.py"),
+    *("training/test_job.py", "training/test_variations.py", "worker/test_interruption.py"),
+    *("fuzz/test_api.py", "worker/test_experiment.py", "worker/test_variations.py"),
+)
 SHARED_DATA = Path(os.environ.get("SAGE_SHARED_DATA", REPOSITORY.parent / "shared" / "data"))
+
+# Hypothesis takes a slow example for a fault, and so a busy machine.
+settings.register_profile(
+    "busy", settings.default, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("busy")
+
+
+def pytest_configure() -> None:
+    """Share the cores out among the workers, before torch is imported.
+
+    A pool of two threads beside a busy core spins at its barriers: two processes with tiny models
+    took 34.5 s of processor time each on two cores, 25.7 s with sleeping threads, and 22.1 s with
+    one thread. Daemons and children inherit it, so that all make the same bytes.
+    """
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // workers)))
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -30,8 +54,13 @@ def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the directories whose files take minutes, so that none is left for the end."""
-    items.sort(key=lambda item: item.path.parent.name not in LONG)
+    """Begin with the files that take minutes, so that none is left for one core at the end."""
+    items.sort(key=lambda item: (_place(item.path), item.path.parent.name not in LONG))
+
+
+def _place(file: Path) -> int:
+    ends = (place for place, name in enumerate(LONGEST) if file.as_posix().endswith(name))
+    return next(ends, len(LONGEST))
 
 
 @pytest.fixture(autouse=True)

@@ -18,7 +18,11 @@ def make_training_report(
     *, before: float, after: float, replies: tuple[ProbeReply, ...] = ()
 ) -> TrainingReport:
     """A report whose held-out loss went from `before` to `after`, and that forgot nothing."""
-    base = ModelMeasures(retention=make_retention(), replies=make_reply_measures())
+    base = ModelMeasures(
+        retention=make_retention(),
+        session_retention=make_retention(),
+        replies=make_reply_measures(),
+    )
     return TrainingReport(
         base_sha256="b" * 64,
         held_out_before=make_loss(before),

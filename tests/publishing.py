@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from app.domain.report import ProbeReply, TrainingReport
 from app.services import cycle_end, cycle_run, promotion, sleep
 from app.services.file_guard import FileGuard
 from app.services.ingest import Submission, ingest_many
+from app.training.models import fingerprint
 from tests.measured import make_training_report
 from tests.support import make_exchange
 
@@ -44,12 +46,21 @@ def publish(
     numbers: range,
     after: float = 2.5,
     adapter: Path | None = None,
+    base: Path | None = None,
 ) -> tuple[str, CycleStatus]:
-    """Take in exchanges and let a cycle end whose trainer wrote two small files, or an adapter."""
+    """Take in exchanges and let a cycle end whose trainer wrote two small files, or an adapter.
+
+    Args:
+        base: What the adapter was trained on, so that it is known by its fingerprint.
+    """
     fill(db, numbers)
     request = sleep.CycleRequest(instance="default", trigger=Trigger.REQUEST, is_forced=True)
     cycle = sleep.request_cycle(db, request, now=NOW)
-    return end(db, root, cycle, report(after), adapter=adapter)
+    measured = report(after)
+    if base is not None:
+        found = fingerprint(str(base))
+        measured = replace(measured, base_sha256=found.sha256, base_parts=found.parts)
+    return end(db, root, cycle, measured, adapter=adapter)
 
 
 def end(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -24,6 +25,7 @@ from tests.support import RunningDaemon, free_port, run_command, wait_until_up
 
 TARGET = Path(str(resources.files("app.api") / "examples.json"))
 SHOWN_MODELS = "/var/lib/sage-sleep/models"
+SHOWN_DIRECTORY = "/srv"
 MAX_TEXT, MAX_ITEMS, MAX_NUMBERS, MAX_LINES = 240, 2, 10, 12
 STREAM = "text/event-stream"
 
@@ -68,6 +70,15 @@ class Recorder:
                 if len(lines) >= MAX_LINES and not line:
                     break
         self.kept[f"{name} 200"][STREAM] = "\n".join(lines) + "\n"
+
+    def ask_chat_stream(self) -> None:
+        """Keep the first pieces and the last of a reply, as the document's own example asks."""
+        name = "POST /v1/chat/completions"
+        body = {**self.example(name), "record": False, "stream": True}
+        with self.http.stream("POST", "/v1/chat/completions", json=body) as answer:
+            lines = [line for line in answer.iter_lines() if line]
+        shown = [*lines[:2], *lines[-2:]]
+        self.kept[f"{name} 200"][STREAM] = "\n\n".join(shown) + "\n\n"
 
     def example(self, name: str) -> Any:
         """The document's own example of a body."""
@@ -120,7 +131,7 @@ def sleep(recorder: Recorder, **fields: Any) -> str:
     return checkpoint_id
 
 
-def record(http: httpx.Client) -> dict[str, dict[str, Any]]:
+def record(http: httpx.Client, mirror: Path) -> dict[str, dict[str, Any]]:
     """Ask for everything."""
     recorder = Recorder(http)
     session = json.loads((resources.files("app") / "demo_session.json").read_text())
@@ -132,6 +143,8 @@ def record(http: httpx.Client) -> dict[str, dict[str, Any]]:
     checkpoint_id = sleep(recorder, **recorder.example("POST /v1/sleep-cycles"))
     experience_id = record_after_sleep(recorder, checkpoint_id)
     record_overviews(recorder)
+    record_webhooks(recorder)
+    record_mirror(recorder, mirror)
     http.put("/v1/instances/default", json={"policy": {"promotion": "manual"}}).raise_for_status()
     http.post("/v1/experiences/batch", json=turns[24:]).raise_for_status()
     sleep(recorder, force=True)
@@ -176,11 +189,48 @@ def record_after_sleep(recorder: Recorder, checkpoint_id: str) -> str:
     recorder.ask("GET /v1/checkpoints/{checkpoint_id}/reports", **ids)
     recorder.ask_with_example("POST /v1/instances/{slug}/rollback", **ids)
     queued = recorder.ask_with_example("POST /v1/instances/{slug}/rebuild", **ids)["id"]
+    recorder.ask_with_example("POST /v1/instances/{slug}/wake", **ids)
     recorder.ask("POST /v1/sleep-cycles/{cycle_id}/cancel", cycle_id=queued)
     recorder.wait_for(queued)
     recorder.ask_with_example("POST /v1/checkpoints/{checkpoint_id}/promote", **ids)
     recorder.ask_with_example("PATCH /v1/checkpoints/{checkpoint_id}", **ids)
     return ids["experience_id"]
+
+
+def record_webhooks(recorder: Recorder) -> None:
+    """A webhook whose address the daemon has no leave to go to, so nothing leaves it."""
+    body = {**recorder.example("POST /v1/webhooks"), "url": "http://127.0.0.1:9/hooks/sage"}
+    made = recorder.ask("POST /v1/webhooks", body=body)
+    ids = {"webhook_id": made["id"]}
+    hook = "/v1/webhooks/{webhook_id}"
+    recorder.ask("GET /v1/webhooks")
+    recorder.ask(f"GET {hook}", **ids)
+    recorder.ask_with_example(f"PATCH {hook}", **ids)
+    recorder.ask(f"POST {hook}/rotate", **ids)
+    ids["delivery_id"] = recorder.ask(f"POST {hook}/test", **ids)["id"]
+    recorder.ask(f"POST {hook}/deliveries/{{delivery_id}}/retry", **ids)
+    recorder.ask(f"GET {hook}/deliveries", **ids)
+    recorder.ask(f"DELETE {hook}", **ids)
+
+
+def record_mirror(recorder: Recorder, mirror: Path) -> None:
+    """What lies in the mirror, one checkpoint of it made to look like another machine's."""
+    route = "/v1/instances/{slug}/mirror"
+    while recorder.http.get("/v1/instances/default/mirror").json()["waiting"]:
+        time.sleep(0.5)
+    (own,) = mirror.glob("default/*")
+    name = recorder.example(f"POST {route}/pull")["checkpoint"]
+    instance, _, last = name.partition("/")
+    number, _, checkpoint_id = last.partition("-")
+    shutil.copytree(own, mirror / name)
+    manifest = json.loads((own / "manifest.json").read_text())
+    manifest |= {"id": checkpoint_id, "name": name, "instance": instance}
+    manifest["cycle"]["number"] = int(number)
+    (mirror / name / "manifest.json").write_text(json.dumps(manifest))
+    recorder.ask(f"GET {route}", slug="default")
+    asked = recorder.ask_with_example(f"POST {route}/pull", slug="default")
+    recorder.http.post(f"/v1/sleep-cycles/{asked['id']}/cancel").raise_for_status()
+    recorder.wait_for(asked["id"])
 
 
 def record_overviews(recorder: Recorder) -> None:
@@ -193,6 +243,9 @@ def record_overviews(recorder: Recorder) -> None:
         recorder.ask(instance + part, slug="default")
     recorder.ask_stream(f"{instance}/events", slug="default")
     recorder.ask("GET /v1/sleep-cycles", params={"status": "succeeded"})
+    recorder.ask_with_example("POST /v1/chat/completions")
+    recorder.ask_chat_stream()
+    recorder.ask("GET /v1/models")
     for name in ("experiences", "checkpoints", "instances"):
         recorder.ask(f"GET /v1/{name}")
     for name in ("GET /stats", "GET /metrics"):
@@ -211,6 +264,9 @@ def main() -> None:
             "SAGE_BASE_MODEL": str(model),
             "SAGE_SCHEDULER_INTERVAL_SECONDS": "3600",
             "SAGE_CHILD_NICENESS": "0",
+            "SAGE_MIRROR": f"box:{directory}/mirror",
+            "SAGE_PUSH_TO_MIRROR": "true",
+            "RCLONE_CONFIG_BOX_TYPE": "local",
         }
         run_command("migrate", environment=environment)
         log_path = directory / "daemon.log"
@@ -226,11 +282,12 @@ def main() -> None:
             )
             wait_until_up(RunningDaemon(process, http, directory, log_path))
             try:
-                kept = record(http)
+                kept = record(http, directory / "mirror")
             finally:
                 process.terminate()
                 process.wait()
         text = json.dumps(kept, indent=1, ensure_ascii=False)
+    text = text.replace(str(directory), SHOWN_DIRECTORY)
     TARGET.write_text(text.replace(str(model.parent), SHOWN_MODELS) + "\n")
 
 

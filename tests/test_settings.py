@@ -56,6 +56,11 @@ OTHER: Mapping[str, st.SearchStrategy[Any]] = {
     | st.sampled_from([1024, 1025]).map(lambda count: ["q_proj"] * count),
     "thinking": st.sampled_from(["strip", "keep", "other", ""]),
     "device": st.sampled_from(["auto", "cpu", "mps", "cuda", "cuda:12", "cuda:123", "gpu", ""]),
+    "adaptive_threshold": st.booleans() | st.sampled_from([0.5, "maybe", 2, ""]),
+    "push_to_vllm": st.booleans() | st.sampled_from([0.5, "maybe", 2, ""]),
+    "push_to_mirror": st.booleans() | st.sampled_from([0.5, "maybe", 2, ""]),
+    "push_to_ollama": st.booleans() | st.sampled_from([0.5, "maybe", 2, ""]),
+    "wake_on_exchange": st.booleans() | st.sampled_from([0.5, "maybe", 2, ""]),
     "variations": st.lists(
         st.sampled_from(["paraphrased_prompt", "dropped_context", "other"]), max_size=4
     ),
@@ -164,6 +169,7 @@ def test_every_field_has_a_setting_of_its_name_and_words() -> None:
     for part, name in FIELDS:
         setting = Settings.model_fields[(GATE_PREFIX if part == "gate" else "") + name]
         assert setting.description
+    assert [name for name, one in Settings.model_fields.items() if not one.description] == []
 
 
 @pytest.mark.parametrize(

@@ -24,19 +24,20 @@ LOOSE = GatePolicy(
     disclaimers_rise=1.0,
     self_references_fall=1.0,
     ended_fall=1.0,
+    recall_fall=1.0,
     update_norm=100.0,
     broken_kl=100.0,
 )
 """A model of random weights knows nothing that it could forget, and speaks no language."""
 
 
-def make_tiny_model(path: Path, *, tokenizer_of: Path) -> Path:
+def make_tiny_model(path: Path, *, tokenizer_of: Path, hidden_size: int = 32) -> Path:
     """Write a Llama of two thin layers with random weights and another model's tokenizer."""
     tokenizer = AutoTokenizer.from_pretrained(str(tokenizer_of))
     torch.manual_seed(7)
     config = LlamaConfig(
         vocab_size=len(tokenizer),
-        hidden_size=32,
+        hidden_size=hidden_size,
         intermediate_size=64,
         num_hidden_layers=2,
         num_attention_heads=4,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
@@ -15,11 +15,18 @@ from app.api.event_watch import EventWatch
 from app.api.guards.admission import Admission
 from app.api.guards.write_slots import WriteSlots
 from app.api.ingest_meter import IngestMeter
+from app.artifacts.exports import MadeExport
 from app.db.engine import Database
+from app.db.tables import SleepCycleRow
+from app.domain.chat import ModelName
+from app.domain.export import ExportOrder
 from app.domain.fit import FitAnswer, FitQuestion
+from app.services.bringing import Brought
+from app.services.chatting import Answering
 from app.services.figures import FigureReader
 from app.services.file_guard import FileGuard
 from app.services.ingest import IngestResult, Submission
+from app.services.mirroring import MirrorState, MirrorView
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -38,6 +45,12 @@ class Daemon:
         on_ingested: To be called with the slugs that received exchanges.
         on_queued: To be called when a cycle was queued.
         ask_fit: Says what a cycle would set aside; takes seconds.
+        get_export: Makes of a checkpoint what another runtime reads, unless it was made before.
+        pushes: Bring what is live of an instance into a runtime, by its name; may take minutes.
+        read_mirror_state: Says how the copying to the mirror stands.
+        look_at_mirror: Says what lies in the mirror, as an instance sees it; takes seconds.
+        pull_from_mirror: Queues a cycle that adopts a checkpoint of it; takes seconds.
+        take_answering: Says who answers a chat now; loads it where it is not; may take seconds.
         begin_stop: Tells the running cycle's process to end; may be called in a signal handler.
         is_worker_alive: Whether scheduler, supervisor and ingest writer run.
         figures: What a scrape reads.
@@ -60,6 +73,12 @@ class Daemon:
     on_ingested: Callable[[set[str]], None]
     on_queued: Callable[[], None]
     ask_fit: Callable[[FitQuestion], FitAnswer]
+    get_export: Callable[[ExportOrder], MadeExport]
+    pushes: Mapping[str, Callable[[str], Brought]]
+    read_mirror_state: Callable[[], MirrorState]
+    look_at_mirror: Callable[..., MirrorView]
+    pull_from_mirror: Callable[..., SleepCycleRow]
+    take_answering: Callable[[ModelName], Answering]
     begin_stop: Callable[[], None]
     is_worker_alive: Callable[[], bool]
     figures: FigureReader

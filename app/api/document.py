@@ -56,11 +56,6 @@ def complete(schema: dict[str, Any]) -> None:
             shown = recorded.pop(f"{method.upper()} {path} {status}", {})
             for media_type, value in shown.items():
                 answer["content"][media_type]["examples"] = {"recorded": {"value": value}}
-        if method == "head":  # FastAPI gives GET and HEAD of one route the same id
-            name = operation["operationId"].removesuffix("_get").removesuffix("_head")
-            operation["operationId"] = f"{name}_head"
-        elif operation["operationId"].endswith("_head"):
-            operation["operationId"] = operation["operationId"].removesuffix("_head") + f"_{method}"
 
 
 def _operations(schema: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:

@@ -1,4 +1,6 @@
-"""One look at the event log for all streams: who listens is told what is new and concerns it.
+"""One look at what happens for all streams: who listens is told what is new and concerns it.
+
+That is what the log has, and how far the running cycles are, which only their rows have.
 
 Streams that looked for themselves, twice a second each, took a whole core as four hundred. While
 nobody listens nothing is looked at. Lives in the event loop alone.
@@ -9,12 +11,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
+from typing import Any
 
 from starlette.concurrency import run_in_threadpool
 
 from app.db.engine import Database
 from app.db.tables import EventRow
 from app.domain.access import Access
+from app.domain.events import EventType
 from app.errors import SageSleepError
 from app.log import get_logger
 from app.services import event_log
@@ -79,12 +83,15 @@ class EventWatch:
         self._listeners: set[Listener] = set()
         self._looking: asyncio.Task[None] | None = None
         self._position: asyncio.Future[int] | None = None
+        self._progress: dict[str | None, dict[str, Any]] = {}
 
     @asynccontextmanager
     async def listen(
         self, access: Access, concerns: Callable[[EventRow], bool]
     ) -> AsyncIterator[Listener]:
         """Be told of every event that is written from now on; earlier ones are for the database.
+
+        Between them, of running cycles' progress that no event tells of (`events.is_logged`).
 
         Raises: DatabaseUnavailable.
         """
@@ -109,6 +116,7 @@ class EventWatch:
         if self._looking is not None:
             self._looking.cancel()
         self._looking = self._position = None
+        self._progress = {}
 
     async def _look(self, position: int) -> None:
         try:
@@ -123,16 +131,25 @@ class EventWatch:
 
     async def _tell_after(self, position: int) -> int:
         try:
-            rows = await run_in_threadpool(event_log.list_after, self._db, position, ROWS_PER_POLL)
+            rows, running = await run_in_threadpool(
+                event_log.look, self._db, position, ROWS_PER_POLL
+            )
             await self._check_access()
         except SageSleepError as error:
             _log.debug("events.not_read", error=error.code)
             return position
-        if not rows:
-            return position
-        for listener in self._listeners:
-            listener.tell(rows)
-        return rows[-1].seq
+        if told := [*rows, *self._news(rows, running)]:
+            for listener in self._listeners:
+                listener.tell(told)
+        return rows[-1].seq if rows else position
+
+    def _news(self, rows: Sequence[EventRow], running: Sequence[EventRow]) -> list[EventRow]:
+        """Of the running cycles' progress, what neither the log tells nor was told before."""
+        known = self._progress | {
+            row.cycle_id: row.data for row in rows if row.type == EventType.CYCLE_PROGRESS
+        }
+        self._progress = {row.cycle_id: row.data for row in running}
+        return [row for row in running if known.get(row.cycle_id) != row.data]
 
     async def _check_access(self) -> None:
         """Ask once for each token that somebody listens with."""

@@ -22,6 +22,7 @@ from app import errors
 MEDIA_TYPE = "application/problem+json"
 TYPE_PREFIX = "urn:sage-sleep:problem:"
 RETRY_AFTER_SECONDS = 1
+CHAT_PATH = "/v1/chat/completions"
 BODYLESS_METHODS = frozenset({"GET", "HEAD", "DELETE"})
 
 STATUSES: Mapping[type[errors.SageSleepError], HTTPStatus] = {
@@ -29,6 +30,8 @@ STATUSES: Mapping[type[errors.SageSleepError], HTTPStatus] = {
     errors.InvalidPolicy: HTTPStatus.UNPROCESSABLE_ENTITY,
     errors.InvalidImportFile: HTTPStatus.UNPROCESSABLE_ENTITY,
     errors.InvalidToken: HTTPStatus.UNPROCESSABLE_ENTITY,
+    errors.ChatRefused: HTTPStatus.UNPROCESSABLE_ENTITY,
+    errors.InvalidWebhook: HTTPStatus.UNPROCESSABLE_ENTITY,
     errors.TokenMissing: HTTPStatus.UNAUTHORIZED,
     errors.TokenRefused: HTTPStatus.UNAUTHORIZED,
     errors.ScopeMissing: HTTPStatus.FORBIDDEN,
@@ -42,6 +45,10 @@ STATUSES: Mapping[type[errors.SageSleepError], HTTPStatus] = {
     errors.CheckpointNotFound: HTTPStatus.NOT_FOUND,
     errors.CheckpointFileNotFound: HTTPStatus.NOT_FOUND,
     errors.TokenNotFound: HTTPStatus.NOT_FOUND,
+    errors.WebhookNotFound: HTTPStatus.NOT_FOUND,
+    errors.WebhookDeliveryNotFound: HTTPStatus.NOT_FOUND,
+    errors.WebhookDisabled: HTTPStatus.CONFLICT,
+    errors.WebhooksTooMany: HTTPStatus.CONFLICT,
     errors.CursorNotFound: HTTPStatus.UNPROCESSABLE_ENTITY,
     errors.SourceIdConflict: HTTPStatus.CONFLICT,
     errors.ReportIdConflict: HTTPStatus.CONFLICT,
@@ -62,6 +69,22 @@ STATUSES: Mapping[type[errors.SageSleepError], HTTPStatus] = {
     errors.ControlTooSmall: HTTPStatus.CONFLICT,
     errors.ExperimentActive: HTTPStatus.CONFLICT,
     errors.ExperienceInUse: HTTPStatus.CONFLICT,
+    errors.AdapterNotExportable: HTTPStatus.CONFLICT,
+    errors.BaseNotExportable: HTTPStatus.CONFLICT,
+    errors.ExportBaseChanged: HTTPStatus.CONFLICT,
+    errors.ExportNotReady: HTTPStatus.SERVICE_UNAVAILABLE,
+    errors.ExportFailed: HTTPStatus.INTERNAL_SERVER_ERROR,
+    errors.MergeLosesLearning: HTTPStatus.CONFLICT,
+    errors.ChatNotInstalled: HTTPStatus.CONFLICT,
+    errors.BaseGgufAbsent: HTTPStatus.CONFLICT,
+    errors.ChatEngineFailed: HTTPStatus.SERVICE_UNAVAILABLE,
+    errors.ChatOverloaded: HTTPStatus.SERVICE_UNAVAILABLE,
+    errors.RuntimeRefuses: HTTPStatus.CONFLICT,
+    errors.RuntimeUnavailable: HTTPStatus.CONFLICT,
+    errors.BaseDiffers: HTTPStatus.CONFLICT,
+    errors.CheckpointHere: HTTPStatus.CONFLICT,
+    errors.NothingToJudgeBy: HTTPStatus.CONFLICT,
+    errors.TemplateNotTranslatable: HTTPStatus.CONFLICT,
     errors.AliasesChanged: HTTPStatus.PRECONDITION_FAILED,
     errors.ClockDoubted: HTTPStatus.CONFLICT,
     errors.BackupTargetInUse: HTTPStatus.CONFLICT,
@@ -262,7 +285,15 @@ def _on_sage_sleep_error(request: Request, error: Exception) -> JSONResponse:
     if request.method in BODYLESS_METHODS and error.pointer is not None:
         parameter = error.pointer.removeprefix("/")
         problem["errors"] = [{"detail": error.message, "parameter": parameter}]
-    return _respond(problem, _headers_of(error))
+    return _respond(_as_its_clients_read(request, problem), _headers_of(error))
+
+
+def _as_its_clients_read(request: Request, problem: dict[str, Any]) -> dict[str, Any]:
+    """With what OpenAI's clients show of an error, where they ask."""
+    if request.url.path != CHAT_PATH:
+        return problem
+    code = problem["type"].removeprefix(TYPE_PREFIX)
+    return {**problem, "error": {"message": problem["detail"], "type": code, "code": code}}
 
 
 def _on_validation_error(request: Request, error: Exception) -> JSONResponse:
@@ -277,7 +308,7 @@ def _on_validation_error(request: Request, error: Exception) -> JSONResponse:
     content_type = request.headers.get("content-type", "")
     if "json" not in content_type and any(item["loc"] == ("body",) for item in details):
         return respond_plainly(HTTPStatus.UNSUPPORTED_MEDIA_TYPE)
-    return _respond(validation_problem(details))
+    return _respond(_as_its_clients_read(request, validation_problem(details)))
 
 
 def _on_http_exception(request: Request, error: Exception) -> JSONResponse:

@@ -16,6 +16,8 @@ from app.errors import BaseModelNotFound
 WEIGHT_PATTERNS = ("*.safetensors", "*.bin")
 TOKENIZER_PATTERNS = ("tokenizer*", "vocab*", "*.model", "*.tiktoken")
 CONFIG_FILE = "config.json"
+FETCHED_MARKER = "sage_model.json"
+"""Beside a base that was fetched and converted here: what its own files are."""
 HINT = "run `sage-sleep model fetch` or set SAGE_BASE_MODEL to a directory or a hub id"
 
 
@@ -84,6 +86,12 @@ def weight_files(path: Path) -> list[Path]:
         if files := sorted(path.glob(pattern)):
             return files
     return []
+
+
+def find_base_gguf(path: Path) -> Path | None:
+    """The base's own GGUF file, where one alone lies beside its configuration."""
+    found = sorted(path.glob("*.gguf"))
+    return found[0] if len(found) == 1 else None
 
 
 def hub_cache(environment: Mapping[str, str]) -> Path:

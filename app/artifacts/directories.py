@@ -36,6 +36,8 @@ from app.errors import (
 
 STAGING_DIRECTORY = ".staging"
 REMOVED_PREFIX = "removed-"
+EXPORTS_DIRECTORY = ".exports"
+"""Below the root: what was made of checkpoints for other runtimes (`app.artifacts.exports`)."""
 
 
 Verify = Callable[[Path, str, Sequence[CheckpointFile]], None]
@@ -142,6 +144,8 @@ class VerifiedFiles:
 def remove(root: Path, name: str) -> None:
     """Delete a published checkpoint's files; renamed away first, so that no half is ever seen.
 
+    What was made of them for other runtimes goes too.
+
     Raises: DiskFull, DirectoryReadOnly.
     """
     directory = root / name
@@ -151,6 +155,9 @@ def remove(root: Path, name: str) -> None:
             doomed.parent.mkdir(parents=True, exist_ok=True)
             directory.rename(doomed)
             shutil.rmtree(doomed)
+        made = root / EXPORTS_DIRECTORY / name
+        if made.exists():
+            shutil.rmtree(made)
 
 
 def _check_size(path: Path, name: str, expected: CheckpointFile) -> os.stat_result:

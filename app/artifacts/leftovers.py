@@ -15,7 +15,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from app.artifacts.directories import REMOVED_PREFIX, STAGING_DIRECTORY
+from app.artifacts.directories import EXPORTS_DIRECTORY, REMOVED_PREFIX, STAGING_DIRECTORY
 from app.domain.checkpoint import MANIFEST_FILE
 
 ORPHANS_DIRECTORY = ".orphans"
@@ -36,11 +36,11 @@ def snapshot_path(directory: Path, cycle_id: str) -> Path:
 
 
 def forget_replies(kept: Path) -> int:
-    """Delete what was kept of adapters' replies, which may repeat what was erased.
+    """Delete what was kept of replies and system prompts, which may repeat what was erased.
 
     The next cycle that needs them makes them again. Returns how many files went.
     """
-    files = list(kept.glob("*/measures-*.json"))
+    files = [*kept.glob("*/measures-*.json"), *kept.glob("*/session-references-*.safetensors")]
     for file in files:
         file.unlink(missing_ok=True)
     return len(files)
@@ -192,7 +192,7 @@ def list_leftovers(root: Path, known_names: Collection[str]) -> list[str]:
     return [
         name
         for parent in sorted(path for path in root.iterdir() if path.is_dir())
-        if parent.name != ORPHANS_DIRECTORY
+        if parent.name not in {ORPHANS_DIRECTORY, EXPORTS_DIRECTORY}
         for directory in sorted(path for path in parent.iterdir() if path.is_dir())
         if (name := f"{parent.name}/{directory.name}") not in known_names
     ]

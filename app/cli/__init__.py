@@ -41,20 +41,25 @@ GROUPS = {
     "Sleep": {
         "sleep": "cycles",
         "cancel": "cycles",
+        "wake": "cycles",
         "rebuild": "cycles",
     },
     "What is live": {
+        "chat": "chatting",
         "promote": "checkpoints",
         "rollback": "checkpoints",
         "dismiss": "checkpoints",
         "pin": "checkpoints",
         "download": "checkpoints",
+        "push": "pushing",
+        "mirror": "mirror:app",
     },
     "Instances and exchanges": {
         "instances": "instances:instances_app",
         "tokens": "tokens:app",
+        "webhooks": "webhooks:app",
         "import": "exchanges",
-        "export": "export",
+        "export": "export_checkpoint:app",
         "erase": "experiences",
     },
     "Look after it": {
@@ -73,6 +78,7 @@ GROUPS = {
     "For the daemon": {
         "run-cycle": "daemon",
         "check-fit": "daemon",
+        "make-export": "daemon",
     },
 }
 """Every command with its file, and the Typer in it where that is not `app`, as help groups them."""

@@ -34,6 +34,7 @@ from app.domain.decision import in_words
 from app.domain.policy import SleepPolicy
 from app.domain.presets import Preset
 from app.domain.recipe import Recipe
+from app.follow import follow_cycle, how_far
 
 app = typer.Typer()
 
@@ -123,6 +124,32 @@ def cancel(
 
 
 @app.command()
+def wake(
+    instance: Instance = "default",
+    url: Url = None,
+    token: Token = None,
+    ca_file: CaFile = None,
+    as_json: Json = False,
+) -> None:
+    """Let an instance's cycle make way until the instance is idle again."""
+    with daemon(url, token, ca_file) as client:
+        woken = client.wake(instance, actor="sage-sleep wake")
+    if as_json:
+        print_answer(woken)
+        return
+    if woken.sleep_cycle_id is None:
+        out.print(f"{instance} is awake: no cycle of it runs or waits.", markup=False)
+        return
+    stops = "stops within seconds" if woken.was_running else "does not start"
+    out.print(
+        f"The cycle of {instance} {stops}; it goes on once no exchange has come for "
+        f"{in_words(woken.idle_seconds)}.",
+        markup=False,
+        soft_wrap=True,
+    )
+
+
+@app.command()
 def cycles(
     instance: AnyInstance = None,
     url: Url = None,
@@ -202,8 +229,6 @@ def rebuild(
 
 
 def _follow(client: SleepClient, cycle: SleepCycle, *, as_json: bool) -> SleepCycle:
-    from app.follow import follow_cycle  # noqa: PLC0415
-
     try:
         return follow_cycle(err if as_json else out, client, cycle.id)
     except KeyboardInterrupt:
@@ -230,7 +255,9 @@ def _in_a_sentence(cycle: SleepCycle) -> str:
 
 
 def _result(cycle: SleepCycle) -> str:
-    """In a list: why it failed or was rejected, else its losses."""
+    """In a list: how far it is, why it failed or was rejected, else its losses."""
+    if not cycle.is_ended:
+        return how_far(cycle.progress)
     if cycle.error is not None:
         return cycle.error.message
     if cycle.verdict is not None and cycle.status == "rejected":

@@ -117,18 +117,19 @@ def run_cycle(cycle_id: str) -> None:
 
 def run_child(cycle_id: str, make_trainer: Callable[[], Trainer]) -> None:
     """Be the daemon's child: run one queued cycle with a trainer."""
-    from app.worker import cycle as worker  # noqa: PLC0415  # its imports take a second
+    from app.worker.child import stop_on_signal, watch_parent, yield_cores  # noqa: PLC0415
 
-    worker.watch_parent()
-    stop = worker.stop_on_signal()
+    watch_parent()
+    stop = stop_on_signal()
 
     from app.cli.database import open_database  # noqa: PLC0415
     from app.domain.worker_end import DISK_FULL_EXIT  # noqa: PLC0415
     from app.errors import DatabaseFull, DiskFull  # noqa: PLC0415
+    from app.worker import cycle as worker  # noqa: PLC0415  # its imports take a second
 
     with explained():
         settings = read_settings()
-        worker.yield_cores(settings.child_niceness)
+        yield_cores(settings.child_niceness)
         configure_logging(level=settings.log_level, log_format=settings.log_format)
         try:
             with open_database(settings, is_migrated=False) as db:
@@ -166,6 +167,34 @@ def check_fit() -> None:
 
     question = from_json(FitQuestion, json.load(sys.stdin))
     typer.echo(json.dumps(to_json(answer(question, look))))
+
+
+@app.command("make-export", hidden=True)
+def make_export() -> None:
+    """Make of a checkpoint what another runtime reads; the daemon starts this."""
+    import json  # noqa: PLC0415
+
+    from app.artifacts.exports import key_of, making  # noqa: PLC0415
+    from app.cli.exporting import find_same_base  # noqa: PLC0415
+    from app.domain.export import Export, ExportOrder  # noqa: PLC0415
+    from app.worker.child import watch_parent, yield_cores  # noqa: PLC0415
+    from app.worker.export_maker import answer  # noqa: PLC0415
+
+    def make(order: ExportOrder) -> None:
+        if order.export is not Export.ADAPTER_GGUF:  # that is a fifth of a second
+            yield_cores(read_settings().child_niceness)
+        from app.exports import making as writing  # noqa: PLC0415  # numpy and gguf
+
+        base = find_same_base(order)
+        with making(order, key_of(order)) as directory:
+            is_many = order.export is Export.MERGED_SAFETENSORS
+            target = directory if is_many else directory / order.export.value
+            adapter = order.root / order.checkpoint
+            writing.make(order.export, adapter, base, target, base_gguf=order.base_gguf)
+
+    line = sys.stdin.readline()
+    watch_parent()
+    typer.echo(json.dumps(answer(line, make)))
 
 
 @app.command()

@@ -8,7 +8,16 @@ from typing import Annotated
 import typer
 
 from app.cli.asking import CaFile, Token, Url, daemon, print_answer
-from app.cli.terminal import Instance, Json, Listing, out, print_json, print_table, shown_time
+from app.cli.terminal import (
+    Instance,
+    Json,
+    Limit,
+    Listing,
+    out,
+    print_json,
+    print_table,
+    shown_time,
+)
 from app.client import Event
 
 app = typer.Typer()
@@ -23,7 +32,7 @@ def events(
     progress: Annotated[
         bool, typer.Option("--progress", help="Running cycles' progress, too.")
     ] = False,
-    limit: Annotated[int, typer.Option(min=1, max=500, help="The newest so many.")] = 20,
+    limit: Limit = 20,
     url: Url = None,
     token: Token = None,
     ca_file: CaFile = None,

@@ -7,7 +7,17 @@ from typing import Annotated
 import typer
 
 from app.cli.asking import CaFile, Token, Url, daemon, print_answer, short_ids, whole_id
-from app.cli.terminal import AnyInstance, Json, Listing, err, fail, out, print_table, shown_time
+from app.cli.terminal import (
+    AnyInstance,
+    Json,
+    Limit,
+    Listing,
+    err,
+    fail,
+    out,
+    print_table,
+    shown_time,
+)
 from app.client import Erasure
 
 app = typer.Typer()
@@ -26,7 +36,7 @@ def search(
     min_salience: Annotated[
         float | None, typer.Option(min=0, max=1, help="Only of this total or more.")
     ] = None,
-    limit: Annotated[int, typer.Option(min=1, max=500, help="Rows, the newest.")] = 20,
+    limit: Limit = 20,
     url: Url = None,
     token: Token = None,
     ca_file: CaFile = None,

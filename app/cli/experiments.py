@@ -31,7 +31,7 @@ def reproduce(
     """
     from app.cli.database import open_pair  # noqa: PLC0415
     from app.worker import experiment  # noqa: PLC0415
-    from app.worker.cycle import stop_on_signal  # noqa: PLC0415
+    from app.worker.child import stop_on_signal  # noqa: PLC0415
 
     with _experiment() as settings, open_pair(settings) as db:
         prepared = experiment.prepare_reproduction(db, checkpoint, root=settings.checkpoints_dir)
@@ -79,7 +79,7 @@ def calibrate(
     from app.cli.database import open_pair  # noqa: PLC0415
     from app.services.experiments import order_calibration  # noqa: PLC0415
     from app.worker import experiment  # noqa: PLC0415
-    from app.worker.cycle import stop_on_signal  # noqa: PLC0415
+    from app.worker.child import stop_on_signal  # noqa: PLC0415
 
     with _experiment() as settings:
         with open_pair(settings) as db:

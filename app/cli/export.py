@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import IO, Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from app.cli.asking import CaFile, Token, Url, daemon
 from app.cli.terminal import AnyInstance, err, fail
@@ -23,7 +24,25 @@ from app.client import Experience
 from app.domain.experience import ExperienceStatus
 from app.log import escaped_json
 
-app = typer.Typer()
+EXPERIENCES = "experiences"
+
+
+class _ExperiencesUnlessNamed(TyperGroup):
+    """Exports experiences where no other thing is named: `sage-sleep export kept.jsonl`."""
+
+    unnamed = EXPERIENCES
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Put the name before the arguments where it is left out."""
+        if not args or args[0] not in {*self.commands, "--help"}:
+            args = [self.unnamed, *args]
+        return super().parse_args(ctx, args)
+
+
+app = typer.Typer(
+    cls=_ExperiencesUnlessNamed,
+    help="Write what is here for other tools: experiences, or a checkpoint for another runtime.",
+)
 
 STANDARD_OUTPUT = Path("-")
 DATASET_FILE = "train.parquet"
@@ -36,7 +55,7 @@ class ExportFormat(StrEnum):
     DATASET = "dataset"
 
 
-@app.command()
+@app.command(EXPERIENCES)
 def export(
     to: Annotated[
         Path, typer.Argument(help="File, or - for standard output; for a dataset a directory.")
@@ -58,7 +77,7 @@ def export(
     token: Token = None,
     ca_file: CaFile = None,
 ) -> None:
-    """Write experiences to a file, newest first; erased ones are left out."""
+    """Write experiences to a file, newest first; erased ones are left out. The name may be, too."""
     is_dataset = format_ is ExportFormat.DATASET
     if is_dataset and to == STANDARD_OUTPUT:
         raise typer.BadParameter("a dataset needs a directory to go to", param_hint="TO")

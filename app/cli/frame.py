@@ -12,7 +12,7 @@ from rich.text import Text
 
 from app.client import Event, InstanceStats
 from app.domain.decision import in_words
-from app.follow import LossCurve
+from app.follow import LossCurve, how_far
 
 ROWS_AROUND = 6
 """Lines of a frame besides instances, cycles and events."""
@@ -52,7 +52,7 @@ def draw(frame: Frame, *, height: int | None) -> RenderableType:
     """
     title = Text(
         f"SAGE Sleep {frame.version} at {frame.url}, up {in_words(frame.uptime_seconds)}, "
-        f"{len(frame.instances)} instances",
+        f"{len(frame.instances)} instance{'' if len(frame.instances) == 1 else 's'}",
         style="bold",
     )
     shown = list(frame.instances)
@@ -107,12 +107,13 @@ def _state(item: InstanceStats) -> str:
 
 def _cycle_words(item: InstanceStats, frame: Frame) -> str:
     cycle = item.running_cycle
-    curve = frame.curves.get(cycle.id) if cycle else None
-    if cycle is None or curve is None or cycle.status == "queued":
+    if cycle is None or cycle.progress is None or cycle.status == "queued":
         return "queued"
-    state = cycle.progress
-    steps = f", step {state.step} of {state.total_steps}" if state and state.total_steps else ""
-    return curve.words + steps
+    curve = frame.curves.get(cycle.id)
+    if curve is None:
+        curve = LossCurve()
+        curve.take(cycle.progress)
+    return f"{how_far(cycle.progress)}: {curve.words}"
 
 
 def _event(line: EventLine) -> Text:

@@ -64,6 +64,11 @@ err = PlainConsole(stderr=True)
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 Instance = Annotated[str, typer.Option("--instance", "-i", help="Slug of the instance.")]
 AnyInstance = Annotated[str | None, typer.Option("--instance", "-i", help="Only this instance.")]
+SomeInstances = Annotated[
+    list[str] | None,
+    typer.Option("--instance", "-i", help="For this one alone; may be given several times."),
+]
+Limit = Annotated[int, typer.Option(min=1, max=500, help="The newest so many.")]
 
 
 def described(declared: type[Any], field: str) -> Any:

@@ -14,6 +14,7 @@ import typer
 from app.cli.terminal import (
     Json,
     Listing,
+    SomeInstances,
     address_of,
     err,
     explained,
@@ -59,10 +60,7 @@ def create(
             "erase, delete, settings.",
         ),
     ],
-    instance: Annotated[
-        list[str] | None,
-        typer.Option("--instance", "-i", help="Bind it to this one; may be given several times."),
-    ] = None,
+    instance: SomeInstances = None,
     expires_in: Annotated[
         str | None, typer.Option(help="Such as 12h, 30d or 8w; default: never.")
     ] = None,

@@ -14,8 +14,8 @@ from rich.live import Live
 from app.cli.asking import CaFile, Token, Url, daemon
 from app.cli.frame import EventLine, Frame, draw
 from app.cli.terminal import AnyInstance, out
-from app.client import DaemonUnavailable, Event, InstanceStats, SleepClient, Stats
-from app.follow import PROGRESS_EVENT, LossCurve
+from app.client import DaemonUnavailable, Event, InstanceStats, Progress, SleepClient, Stats
+from app.follow import LossCurve
 
 app = typer.Typer()
 
@@ -72,11 +72,13 @@ class View:
         """Ask the daemon, and return what it says."""
         stats = self._stats()
         found = sorted(stats.instances, key=_rank)
-        running = [item.running_cycle.id for item in found if item.running_cycle]
-        for ended in self._curves.keys() - set(running):
+        running = [item.running_cycle for item in found if item.running_cycle]
+        for ended in self._curves.keys() - {cycle.id for cycle in running}:
             del self._curves[ended], self._read_up_to[ended]
-        for cycle_id in running[:INSTANCES_WITH_EVENTS]:
-            self._read_curve(cycle_id)
+        for cycle in running[:INSTANCES_WITH_EVENTS]:
+            self._read_curve(cycle.id)
+            if cycle.progress is not None:  # newer than the last that the log has
+                self._curves[cycle.id].take(cycle.progress)
         self._read_events(found[:INSTANCES_WITH_EVENTS])
         return Frame(
             url=self._client.url,
@@ -99,8 +101,8 @@ class View:
             page = self._client.list_sleep_cycle_events(cycle_id, after=after, limit=CURVE_EVENTS)
             for event in page.data:
                 after = event.id
-                if event.type == PROGRESS_EVENT:
-                    curve.take(event)
+                if isinstance(event.data, Progress):
+                    curve.take(event.data)
             if not page.has_more:
                 break
         self._read_up_to[cycle_id] = after

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from .async_client import AsyncSleepClient
 from .background import AsyncSpoolSender, SpoolSender
+from .chat import AnsweredBy, ChatCompletion, ChatPiece
 from .collector import ExperienceCollector
 from .cycles import (
     ENDED_STATUSES,
@@ -60,12 +61,19 @@ from .results import (
     Instance,
     InstanceStats,
     LiveReport,
+    Mirror,
+    MirroredCheckpoint,
+    NewWebhook,
     Problem,
+    Push,
     Readiness,
     Receipt,
     Salience,
     SleepPolicy,
     Stats,
+    Wake,
+    Webhook,
+    WebhookDelivery,
 )
 from .spool import Rejected, Spool, Waiting
 from .sync_client import SleepClient
@@ -76,11 +84,14 @@ __all__ = [
     "AliasMove",
     "Aliases",
     "AnswerNotUnderstood",
+    "AnsweredBy",
     "AsyncSleepClient",
     "AsyncSpoolSender",
     "AuthorityUnusable",
     "BatchItem",
     "BatchReceipt",
+    "ChatCompletion",
+    "ChatPiece",
     "Check",
     "Checkpoint",
     "CheckpointFile",
@@ -103,9 +114,13 @@ __all__ = [
     "Instance",
     "InstanceStats",
     "LiveReport",
+    "Mirror",
+    "MirroredCheckpoint",
+    "NewWebhook",
     "Page",
     "Problem",
     "Progress",
+    "Push",
     "Readiness",
     "Receipt",
     "Recipe",
@@ -125,4 +140,7 @@ __all__ = [
     "Stats",
     "Verdict",
     "Waiting",
+    "Wake",
+    "Webhook",
+    "WebhookDelivery",
 ]

@@ -17,7 +17,8 @@ import httpx
 from .decoding import Page, Result, decode, decode_page
 from .downloads import Staging
 from .errors import DaemonUnavailable, SleepClientError
-from .events import EVENT_STREAM, Event, EventParser
+from .events import EVENT_STREAM, PROGRESS_EVENT, Event, EventParser
+from .exports import ExportDownload
 from .pairs import asleep, awork
 from .request import (
     LONGEST_PAUSE_SECONDS,
@@ -141,8 +142,8 @@ class AsyncConnection:
             raise unreachable(self.url, error) from error
         raise refusal(response)
 
-    async def fetch(self, staging: Staging) -> None:
-        """Stream a checkpoint's archive; a connection that breaks is taken up where it broke.
+    async def fetch(self, staging: Staging | ExportDownload) -> None:
+        """Stream an archive or an export; a connection that breaks is taken up where it broke.
 
         Raises: DaemonUnavailable, RequestRefused, DownloadCorrupt, OSError.
         """
@@ -157,13 +158,12 @@ class AsyncConnection:
                 pause = backoff_seconds(attempt)
                 if time.monotonic() + pause > gives_up_at:
                     raise DaemonUnavailable(
-                        f"The download of checkpoint {staging.checkpoint.id} from {self.url} "
-                        f"broke off: {error}"
+                        f"The download of {staging.what} from {self.url} broke off: {error}"
                     ) from error
                 await asleep(pause)
                 attempt += 1
 
-    async def _fetch_on(self, staging: Staging) -> None:
+    async def _fetch_on(self, staging: Staging | ExportDownload) -> None:
         """Stream what is still to come."""
         response = await self.open(staging.request())
         try:
@@ -295,8 +295,12 @@ class AsyncEvents:
                 return last
 
     def _is_new(self, event: Event) -> bool:
-        """Whether an event is no repetition; it is the last one then."""
-        if self._last is not None and event.id <= self._last:
+        """Whether an event is no repetition; it is the last one then.
+
+        Progress that the log does not keep has the number of the event before it.
+        """
+        is_live = self.is_live and event.type == PROGRESS_EVENT
+        if self._last is not None and event.id <= self._last - is_live:
             return False
         self._last, self._openings = event.id, 0
         return True

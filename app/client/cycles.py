@@ -56,6 +56,8 @@ class Recipe(Result):
     anchor_weight: float = 0.0
     anchors_per_batch: int = 0
     anchor_interval: int = 0
+    anchor_identity_share: float = 0.0
+    dreams: int = 0
     variations: tuple[str, ...] = ()
     variation_share: float = 0.0
     seed: int = 0
@@ -107,6 +109,21 @@ class AdaptedLayers(Result):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class AdoptedFrom(Result):
+    """Where an adopted checkpoint comes from: the words of its maker's manifest."""
+
+    mirror: str
+    instance: str
+    name: str
+    checkpoint_id: str
+    manifest_sha256: str
+    adapter_sha256: str
+    base_sha256: str
+    verdict: str
+    created_at: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class CyclePlan(Result):
     """All that a cycle needs to run, and to be run again with the same result.
 
@@ -117,6 +134,7 @@ class CyclePlan(Result):
         parent_checkpoint_id: The adapter that the cycle starts from; None for the base.
         replaces_checkpoint_id: What was `current` when the cycle was queued.
         layers: Which layers the adapter changes; None until the model was looked at.
+        adopted_from: What is judged in place of a training; None for a cycle that trains.
     """
 
     base_model: str
@@ -136,11 +154,17 @@ class CyclePlan(Result):
     left_out: tuple[LeftOut, ...] = ()
     floors: tuple[Floor, ...] = ()
     layers: AdaptedLayers | None = None
+    adopted_from: AdoptedFrom | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Progress(Result):
-    """How far a cycle is; `loss` in nats per supervised token, of the last step."""
+    """How far a cycle is; `loss` in nats per supervised token, of the last step.
+
+    Attributes:
+        share: Of the whole cycle, 0 to 1; it never falls while an attempt runs.
+        remaining_seconds: Of the whole cycle; None until it can be told.
+    """
 
     stage: str
     step: int = 0
@@ -148,6 +172,8 @@ class Progress(Result):
     epoch: int = 0
     loss: float | None = None
     tokens_per_second: float | None = None
+    share: float = 0.0
+    remaining_seconds: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -207,10 +233,11 @@ class ReplyMeasures(Result):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ModelMeasures(Result):
-    """One model's general knowledge and replies."""
+    """One model's general knowledge and replies; `session_retention` as sessions ask for it."""
 
     retention: Retention
     replies: ReplyMeasures
+    session_retention: Retention | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -221,6 +248,7 @@ class ScaleTrial(Result):
     held_out: HeldOutLoss
     retention: Retention
     failed: tuple[str, ...]
+    session_retention: Retention | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -282,6 +310,34 @@ class VariationSummary(Result):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class DreamCount(Result):
+    """How many dreams of a kind were trained on: `quote`, or `denial`."""
+
+    kind: str
+    trained: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Recalled(Result):
+    """One statement: whether a question that was not trained recalled it before, and does after."""
+
+    experience_id: str
+    role: str
+    before: bool
+    after: bool
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RecallReport(Result):
+    """What a cycle's dreams came to; nats are the median over the answers' tokens."""
+
+    counts: tuple[DreamCount, ...]
+    statements: tuple[Recalled, ...]
+    nats_before: float | None
+    nats_after: float | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Unfit(Result):
     """An experience that a cycle could not put before its model, and why."""
 
@@ -327,6 +383,7 @@ class CycleMetrics(Result):
     validation_curve: tuple[float | None, ...] = ()
     best_epoch: int = 0
     rehearsed_ids: tuple[str, ...] = ()
+    recall: RecallReport | None = None
     variations: VariationSummary | None = None
     unfit: tuple[Unfit, ...] = ()
     layers: AdaptedLayers | None = None
@@ -376,6 +433,7 @@ class SleepCycle(Result):
     heartbeat_at: datetime | None
     finished_at: datetime | None
     cancel_requested_at: datetime | None
+    woken_at: datetime | None = None
 
     @property
     def is_ended(self) -> bool:
@@ -483,6 +541,7 @@ class CycleReport(Result):
     tainted_at: datetime | None = None
     regressed_at: datetime | None = None
     variations: tuple[VariationCount, ...] = ()
+    recall: RecallReport | None = None
     experiences: tuple[UsedExperience, ...] = ()
     set_aside: tuple[Unfit, ...] = ()
     left_out: tuple[LeftOut, ...] = ()

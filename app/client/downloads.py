@@ -60,6 +60,7 @@ class Staging:
         self._archive: BinaryIO = (self._root / "archive.tar").open("w+b")
         self._etag = f'"{checkpoint.archive.sha256}"'
         self.size_bytes = 0
+        self.what = f"checkpoint {checkpoint.id}"
 
     def request(self) -> Request:
         """What asks for the archive, or for what is still to come of it."""
@@ -98,7 +99,7 @@ class Staging:
     def finish(self, target: Path) -> None:
         """Verify, unpack, sync, and give the checkpoint its place. Raises: DownloadCorrupt."""
         self._archive.seek(0)
-        digest = _sha256(self._archive)
+        digest = sha256_of(self._archive)
         if digest != self.checkpoint.archive.sha256:
             raise DownloadCorrupt(
                 f"The archive of checkpoint {self.checkpoint.id} has SHA-256 {digest}, not "
@@ -164,12 +165,13 @@ def _matches(path: Path, file: CheckpointFile) -> bool:
         if path.is_symlink() or path.stat().st_size != file.size_bytes:
             return False
         with path.open("rb") as opened:
-            return _sha256(opened) == file.sha256
+            return sha256_of(opened) == file.sha256
     except OSError:
         return False
 
 
-def _sha256(opened: BinaryIO) -> str:
+def sha256_of(opened: BinaryIO) -> str:
+    """SHA-256 of what is still to be read, hex."""
     digest = hashlib.sha256()
     while chunk := opened.read(CHUNK_BYTES):
         digest.update(chunk)

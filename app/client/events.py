@@ -18,6 +18,7 @@ from .decoding import Result, decode
 from .errors import AnswerNotUnderstood
 
 EVENT_STREAM = "text/event-stream"
+PROGRESS_EVENT = "sleep_cycle.progress"
 
 _LINE_END = re.compile(r"\r\n|\n|\r(?!\Z)")
 """A carriage return at the very end may be half of a pair: the next piece tells."""
@@ -85,6 +86,14 @@ class CycleStarted(Result):
     """A worker took a cycle; `attempt` counts from 1."""
 
     attempt: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CycleWoken(Result):
+    """Its instance is wanted: the cycle stops, and goes on once no exchange came for so long."""
+
+    actor: str
+    idle_seconds: float
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -178,6 +187,21 @@ class CheckpointDeleted(Result):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class CheckpointMirrored(Result):
+    """A copy lies in the mirror, whole; `remote` is the mirror's name and path."""
+
+    remote: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CheckpointUnmirrored(Result):
+    """The copy is gone from the mirror; `reason`: deleted here, or it learned what was erased."""
+
+    remote: str
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class ExperienceErased(Result):
     """An experience's text is gone; so many checkpoints learned from it, where it is told.
 
@@ -222,7 +246,8 @@ FACTS: Mapping[str, type[Result]] = {
     "experiences.set_aside": ExperiencesSetAside,
     "sleep_cycle.queued": CycleQueued,
     "sleep_cycle.started": CycleStarted,
-    "sleep_cycle.progress": Progress,
+    PROGRESS_EVENT: Progress,
+    "sleep_cycle.woken": CycleWoken,
     "sleep_cycle.requeued": CycleRequeued,
     "sleep_cycle.replanned": CycleReplanned,
     "sleep_cycle.succeeded": CycleJudged,
@@ -240,6 +265,8 @@ FACTS: Mapping[str, type[Result]] = {
     "checkpoint.damaged": CheckpointDamaged,
     "checkpoint.tainted": CheckpointTainted,
     "checkpoint.deleted": CheckpointDeleted,
+    "checkpoint.mirrored": CheckpointMirrored,
+    "checkpoint.unmirrored": CheckpointUnmirrored,
     "experience.erased": ExperienceErased,
     "experience.expired": TextsExpired,
     "instance.rebuild_requested": RebuildRequested,
@@ -250,6 +277,9 @@ FACTS: Mapping[str, type[Result]] = {
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Event(Result):
     """One fact; `id` is what a stream resumes after.
+
+    A stream tells of a running cycle's progress oftener than the log keeps it: then `id` is that of
+    the event before it.
 
     Attributes:
         data: What it says, typed by `type` as in `FACTS`; of a type that this client does not know,

@@ -339,6 +339,26 @@ class AliasMove(Result):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Push(Result):
+    """What a runtime calls what is live now; None where that is the bare base."""
+
+    instance: str
+    runtime: str
+    model: str | None
+    checkpoint_id: str | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Wake(Result):
+    """The cycle that makes way, None where none is active; it goes on after `idle_seconds`."""
+
+    instance: str
+    sleep_cycle_id: str | None
+    was_running: bool
+    idle_seconds: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class SleepPolicy(Result):
     """When an instance sleeps, on what, and what becomes of a checkpoint.
 
@@ -353,6 +373,8 @@ class SleepPolicy(Result):
     max_experiences: int
     failure_backoff_seconds: float = 0.0
     cancel_pause_seconds: float = 0.0
+    adaptive_threshold: bool = False
+    wake_on_exchange: bool = False
     thinking: str = "keep"
     quiet_hours: str | None = None
     max_prompt_share: float = 1.0
@@ -362,6 +384,10 @@ class SleepPolicy(Result):
     category_floors: Mapping[str, float] = field(default_factory=dict)
     categories: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     promotion: str = "automatic"
+    push_to_ollama: bool = False
+    push_to_vllm: bool = False
+    push_to_mirror: bool = False
+    ollama_models_kept: int = 2
     rebuild_every_cycles: int = 0
     regression_reports: int = 0
     regression_window: int = 0
@@ -376,6 +402,7 @@ class PolicyOverrides(Result):
     """What an instance sets of its policy; None is the daemon's."""
 
     mass_threshold: float | None = None
+    adaptive_threshold: bool | None = None
     min_salience: float | None = None
     min_experiences: int | None = None
     min_interval_seconds: float | None = None
@@ -383,6 +410,7 @@ class PolicyOverrides(Result):
     cancel_pause_seconds: float | None = None
     thinking: str | None = None
     idle_seconds: float | None = None
+    wake_on_exchange: bool | None = None
     quiet_hours: str | None = None
     max_experiences: int | None = None
     max_prompt_share: float | None = None
@@ -393,6 +421,10 @@ class PolicyOverrides(Result):
     categories: Mapping[str, tuple[str, ...]] | None = None
     promotion: str | None = None
     rebuild_every_cycles: int | None = None
+    push_to_ollama: bool | None = None
+    push_to_vllm: bool | None = None
+    push_to_mirror: bool | None = None
+    ollama_models_kept: int | None = None
     regression_reports: int | None = None
     regression_window: int | None = None
     max_repetition_ratio: float | None = None
@@ -421,6 +453,8 @@ class RecipeOverrides(Result):
     anchor_weight: float | None = None
     anchors_per_batch: int | None = None
     anchor_interval: int | None = None
+    anchor_identity_share: float | None = None
+    dreams: int | None = None
     variations: tuple[str, ...] | None = None
     variation_share: float | None = None
     seed: int | None = None
@@ -481,12 +515,39 @@ class InstanceStats(Result):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Readiness(Result):
+    """Whether the daemon can do its job: ready, degraded or unavailable, and each check."""
+
+    status: str
+    checks: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ActiveCycle(CycleSummary):
+    """A queued or running cycle, and whose it is."""
+
+    instance: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Disk(Result):
+    """The disk that the data directory lies on, and what of it the data take; None: unknown."""
+
+    free_bytes: int | None
+    total_bytes: int | None
+    database_bytes: int | None
+    checkpoints_bytes: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Stats(Result):
     """The daemon at a glance; `next` is the cursor of the instances that follow.
 
     Attributes:
         refuses_writes: Why nothing is stored until someone acts; None: it is.
         clock_doubt: Why nothing is removed for its age at present; None where it is believed.
+        active: Queued and running cycles of all instances, the running one first.
+        instance_count: Of those asked for, on all pages.
     """
 
     version: str
@@ -497,14 +558,10 @@ class Stats(Result):
     has_more: bool = False
     next: str | None = None
     clock_doubt: str | None = None
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Readiness(Result):
-    """Whether the daemon can do its job: ready, degraded or unavailable, and each check."""
-
-    status: str
-    checks: Mapping[str, str] = field(default_factory=dict)
+    health: Readiness | None = None
+    disk: Disk | None = None
+    active: tuple[ActiveCycle, ...] = ()
+    instance_count: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -524,3 +581,116 @@ class Current:
     def is_base(self) -> bool:
         """Whether it is the bare base model, without an adapter."""
         return self.checkpoint is None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MirroredCheckpoint(Result):
+    """A checkpoint in the mirror, as its own manifest tells it.
+
+    Attributes:
+        fault: Why that cannot be used; what it would tell is None then.
+        is_same_base: Whether it is for the instance's base; None where that is not there.
+        verdict: What the gate said where it was made.
+        adopted_from: What it was adopted from there; None where it was trained there.
+        checkpoint_id: What it is on the daemon's machine; None where it is not there.
+    """
+
+    name: str
+    instance: str
+    id: str
+    fault: str | None
+    base_model: str | None
+    base_sha256: str | None
+    is_same_base: bool | None
+    created_at: datetime | None
+    verdict: str | None
+    size_bytes: int | None
+    adopted_from: str | None
+    checkpoint_id: str | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Mirror(Result):
+    """The mirror as one instance sees it, the newest checkpoint first.
+
+    Attributes:
+        pushed: The instance's checkpoints are copied there.
+        waiting: Checkpoints, of all the daemon's instances, that the mirror lacks.
+        fault: What kept the last of them from it.
+        has_more: More lie there than are shown.
+    """
+
+    instance: str
+    remote: str
+    pushed: bool
+    waiting: int
+    fault: str | None
+    failed_at: datetime | None
+    checkpoints: tuple[MirroredCheckpoint, ...]
+    has_more: bool
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Webhook(Result):
+    """Where what happens is told; None instances or types are all of them."""
+
+    id: str
+    url: str
+    name: str
+    instances: tuple[str, ...] | None
+    types: tuple[str, ...] | None
+    is_enabled: bool
+    disabled_reason: str | None
+    older_secret_until: datetime | None
+    created_at: datetime
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NewWebhook(Webhook):
+    """A webhook with the secret that it signs with, which is shown this once."""
+
+    secret: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WebhookData(Result):
+    """What a message says: ids, and what goes with its type.
+
+    Attributes:
+        checkpoint: What is live after a move, None for the bare base; else what it is about.
+    """
+
+    instance: str | None
+    cycle: str | None
+    checkpoint: str | None
+    previous_checkpoint: str | None = None
+    actor: str | None = None
+    reason: str | None = None
+    aliases: tuple[str, ...] | None = None
+    bad_reports: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WebhookMessage(Result):
+    """What is sent, as Standard Webhooks has it."""
+
+    type: str
+    timestamp: datetime
+    data: WebhookData
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WebhookDelivery(Result):
+    """A message to a webhook; `id` is its `webhook-id`, the same at each attempt."""
+
+    id: str
+    webhook_id: str
+    type: str
+    message: WebhookMessage
+    status: str
+    attempts: int
+    next_attempt_at: datetime | None
+    last_status_code: int | None
+    last_error: str | None
+    created_at: datetime
+    ended_at: datetime | None

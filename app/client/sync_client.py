@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import httpx
 
+from .chat import ChatCompletion, ChatPiece, PieceParser, chat_request
 from .cycles import CycleReport, Decision, SleepCycle, SleepPreview
 from .decoding import Page, Result, decode
 from .delivery import BATCH, REFUSING_STATUSES, Delivery, refused_alone, settle
@@ -22,6 +23,7 @@ from .downloads import Staging, check_names, is_there
 from .errors import DaemonUnavailable, DownloadCorrupt, RequestRefused, SleepClientError
 from .events import Event
 from .exchange import MAX_BATCH_BYTES, Exchange, batch_request, in_batches, to_wire
+from .exports import ExportDownload, ask_for, is_being_made
 from .pairs import sleep, work
 from .request import (
     DEFAULT_URL,
@@ -47,9 +49,15 @@ from .results import (
     ExperienceSummary,
     Instance,
     LiveReport,
+    Mirror,
+    NewWebhook,
+    Push,
     Readiness,
     Receipt,
     Stats,
+    Wake,
+    Webhook,
+    WebhookDelivery,
 )
 from .spool import Spool
 from .sync_connection import Connection, Events
@@ -447,6 +455,35 @@ class SleepClient:
             staging.discard()
         return target
 
+    def download_export(
+        self, checkpoint_id: str, name: str, target: Path | str, *, wait_seconds: float = 3600.0
+    ) -> Path:
+        """Have a checkpoint made into another runtime's file, and bring that here.
+
+        Args:
+            name: `adapter.gguf`, `merged-f16.gguf`, `merged-q8_0.gguf`, `merged-safetensors.tar`.
+            target: The file that it becomes; one that is there is replaced.
+            wait_seconds: How long it may take to make it.
+
+        Raises: DownloadCorrupt, DaemonUnavailable, RequestRefused, OSError.
+        """
+        gives_up_at = time.monotonic() + wait_seconds
+        while True:
+            try:
+                answer = self._daemon.send(ask_for(checkpoint_id, name))
+                break
+            except DaemonUnavailable as error:
+                if not is_being_made(error) or time.monotonic() > gives_up_at:
+                    raise
+            sleep(1.0)
+        download = work(ExportDownload, checkpoint_id, name, Path(target), answer)
+        try:
+            self._daemon.fetch(download)
+            work(download.finish)
+        finally:
+            download.discard()
+        return Path(target)
+
     def promote(
         self,
         checkpoint_id: str,
@@ -632,6 +669,83 @@ class SleepClient:
             headers={"Idempotency-Key": uuid.uuid4().hex},
         )
 
+    def push(self, instance: str = "default", *, runtime: str = "ollama") -> Push:
+        """Bring what is live into a runtime beside the daemon, as `<instance>:latest`.
+
+        Raises: RequestRefused, also while the model is being made (503): ask again.
+        """
+        path = f"/v1/instances/{segment(instance)}/push"
+        return self._daemon.ask(Push, "POST", path, body={"runtime": runtime})
+
+    def get_mirror(self, instance: str = "default") -> Mirror:
+        """What lies in the mirror, as an instance sees it."""
+        return self._daemon.ask(Mirror, "GET", f"/v1/instances/{segment(instance)}/mirror")
+
+    def pull_from_mirror(self, checkpoint: str, instance: str = "default") -> SleepCycle:
+        """Queue a cycle that judges a checkpoint of another machine; it trains nothing.
+
+        Args:
+            checkpoint: Its name in the mirror.
+        """
+        return self._daemon.ask(
+            SleepCycle,
+            "POST",
+            f"/v1/instances/{segment(instance)}/mirror/pull",
+            body={"checkpoint": checkpoint},
+            headers={"Idempotency-Key": uuid.uuid4().hex},
+        )
+
+    def wake(self, instance: str = "default", *, actor: str = "client") -> Wake:
+        """Let the instance's cycle make way until no exchange has come for a while.
+
+        A running one gives its memory back within seconds, and goes on from a snapshot.
+        """
+        path = f"/v1/instances/{segment(instance)}/wake"
+        return self._daemon.ask(Wake, "POST", path, body={"actor": actor})
+
+    def chat(
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        *,
+        model: str = "default",
+        record: bool = False,
+        **wishes: Any,
+    ) -> ChatCompletion:
+        """Return the reply of what is live of an instance to a conversation.
+
+        Args:
+            messages: `{"role": ..., "content": ...}`, the user's last.
+            model: An instance, or `INSTANCE@base`, `@previous`, `@candidate`, `@CHECKPOINT`.
+            record: Keep the exchange as an experience.
+            wishes: Further fields, such as `temperature`, `max_tokens`, `stop` and `session`.
+        """
+        request = chat_request(messages, model, {**wishes, "record": record})
+        return decode(ChatCompletion, json_of(self._daemon.send(request)))
+
+    def stream_chat(
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        *,
+        model: str = "default",
+        record: bool = False,
+        **wishes: Any,
+    ) -> Iterator[ChatPiece]:
+        """Yield the same reply in pieces as it is written; it is kept before the last one comes.
+
+        Raises: DaemonUnavailable, also where the reply breaks off; RequestRefused.
+        """
+        request = chat_request(messages, model, {**wishes, "record": record, "stream": True})
+        response = self._daemon.open(request)
+        parser = PieceParser()
+        try:
+            for chunk in response.iter_bytes():
+                yield from parser.feed(chunk)
+        except httpx.TransportError as error:
+            raise DaemonUnavailable(f"The reply broke off: {error}") from error
+        finally:
+            response.close()
+        parser.end()
+
     def get_sleep_decision(self, instance: str = "default") -> Decision:
         """Return whether the instance should sleep now, and every reason with its numbers."""
         path = f"/v1/instances/{segment(instance)}/sleep-decision"
@@ -651,7 +765,7 @@ class SleepClient:
 
         Args:
             subject: Only events about this, such as `checkpoint`.
-            progress: Whether running cycles' progress, once a second, is among them.
+            progress: Whether running cycles' progress is among them: each stage, and some steps.
             newest_first: Begin with the last event instead of the first.
         """
         params = {
@@ -733,6 +847,68 @@ class SleepClient:
             sleep(pause_seconds + events.pause_seconds)
 
     # ---- The daemon
+
+    def create_webhook(
+        self,
+        url: str,
+        *,
+        name: str = "webhook",
+        instances: Iterable[str] | None = None,
+        types: Iterable[str] | None = None,
+    ) -> NewWebhook:
+        """Tell an address what happens from now on; the answer alone has its secret."""
+        body = {
+            "url": url,
+            "name": name,
+            "instances": None if instances is None else list(instances),
+            "types": None if types is None else list(types),
+        }
+        return self._daemon.ask(NewWebhook, "POST", "/v1/webhooks", body=body, is_repeatable=False)
+
+    def list_webhooks(self) -> Page[Webhook]:
+        """Return all webhooks, oldest first."""
+        return self._daemon.get_page(Webhook, "/v1/webhooks")
+
+    def get_webhook(self, webhook_id: str) -> Webhook:
+        """Return one webhook."""
+        return self._daemon.get(Webhook, f"/v1/webhooks/{segment(webhook_id)}")
+
+    def patch_webhook(self, webhook_id: str, **changes: Any) -> Webhook:
+        """Change url, name, instances, types or is_enabled; what is left out stays."""
+        path = f"/v1/webhooks/{segment(webhook_id)}"
+        return self._daemon.ask(Webhook, "PATCH", path, body=changes)
+
+    def delete_webhook(self, webhook_id: str) -> None:
+        """Delete a webhook, and all that was to be sent to it."""
+        self._daemon.send(Request("DELETE", f"/v1/webhooks/{segment(webhook_id)}"))
+
+    def rotate_webhook(self, webhook_id: str) -> NewWebhook:
+        """Make a new secret; the one before signs beside it for a day."""
+        path = f"/v1/webhooks/{segment(webhook_id)}/rotate"
+        return self._daemon.ask(NewWebhook, "POST", path, is_repeatable=False)
+
+    def test_webhook(self, webhook_id: str) -> WebhookDelivery:
+        """Send a message of type `webhook.test`."""
+        path = f"/v1/webhooks/{segment(webhook_id)}/test"
+        return self._daemon.ask(WebhookDelivery, "POST", path, is_repeatable=False)
+
+    def list_webhook_deliveries(
+        self,
+        webhook_id: str,
+        *,
+        status: str | None = None,
+        cursor: str | None = None,
+        limit: int | None = None,
+    ) -> Page[WebhookDelivery]:
+        """Return one page of the messages to a webhook, newest first."""
+        path = f"/v1/webhooks/{segment(webhook_id)}/deliveries"
+        params = {"status": status, "cursor": cursor, "limit": limit}
+        return self._daemon.get_page(WebhookDelivery, path, params)
+
+    def retry_webhook_delivery(self, webhook_id: str, delivery_id: str) -> WebhookDelivery:
+        """Send a message again, now, under its own id."""
+        path = f"/v1/webhooks/{segment(webhook_id)}/deliveries/{segment(delivery_id)}/retry"
+        return self._daemon.ask(WebhookDelivery, "POST", path)
 
     def get_stats(
         self, instance: str | None = None, *, cursor: str | None = None, limit: int | None = None

@@ -13,9 +13,10 @@ from sqlalchemy.orm import Session
 from app.db import instances
 from app.db.listed import is_listed
 from app.db.paging import Page, fetch_page
-from app.db.tables import AliasHistoryRow, AliasRow, CheckpointRow
+from app.db.tables import AliasHistoryRow, AliasRow, CheckpointRow, InstanceRow, SleepCycleRow
 from app.domain.base_parts import BaseParts
 from app.domain.checkpoint import Alias, AliasAction, CheckpointStatus
+from app.domain.decision import Trigger
 from app.errors import CheckpointNotFound
 
 _IN_FILE_CHECK = [
@@ -108,6 +109,29 @@ def list_checkpoints(
     )
 
 
+def list_by_ids(session: Session, ids: Collection[str]) -> Sequence[CheckpointRow]:
+    """The checkpoints of these ids, those that are there."""
+    return session.scalars(sa.select(CheckpointRow).where(is_listed(CheckpointRow.id, ids))).all()
+
+
+def list_adopted(
+    session: Session, instance_id: int, origins: Collection[str]
+) -> dict[str, CheckpointRow]:
+    """What an instance made of adopted checkpoints, by their maker's ids; of each the newest."""
+    origin = SleepCycleRow.plan["adopted_from"]["checkpoint_id"].as_string()
+    rows = session.execute(
+        sa.select(CheckpointRow, origin)
+        .join(SleepCycleRow, SleepCycleRow.id == CheckpointRow.cycle_id)
+        .where(
+            SleepCycleRow.instance_id == instance_id,
+            SleepCycleRow.trigger == Trigger.ADOPT,
+            is_listed(origin, origins),
+        )
+        .order_by(CheckpointRow.seq)
+    )
+    return {made_by: row for row, made_by in rows}
+
+
 def list_names(session: Session) -> frozenset[str]:
     """Directory names of all checkpoints whose files should be there."""
     return frozenset(
@@ -140,6 +164,17 @@ def list_named(session: Session) -> Sequence[CheckpointRow]:
         .options(*_IN_FILE_CHECK)
         .order_by(CheckpointRow.seq)
     ).all()
+
+
+def sum_sizes(session: Session, *, within: Collection[str] | None) -> int:
+    """Bytes of the checkpoints whose files are there, of all instances or those within."""
+    query = sa.select(sa.func.coalesce(sa.func.sum(CheckpointRow.archive_size_bytes), 0)).where(
+        CheckpointRow.status != CheckpointStatus.DELETED
+    )
+    if within is not None:
+        own = sa.select(InstanceRow.id).where(InstanceRow.slug.in_(within))
+        query = query.where(CheckpointRow.instance_id.in_(own))
+    return session.execute(query).scalar_one()
 
 
 def update_checkpoint(session: Session, checkpoint_id: str, values: Mapping[str, Any]) -> None:

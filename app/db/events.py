@@ -9,8 +9,10 @@ from datetime import datetime
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from app.db.tables import EventRow
+from app.db.sleep_cycles import IS_ACTIVE
+from app.db.tables import EventRow, SleepCycleRow
 from app.domain.events import EVENTS, EventFacts, EventType, NoFacts
+from app.domain.progress import RUNNING_STATUSES
 from app.domain.stored import to_json
 
 
@@ -41,13 +43,39 @@ def append_event(
     session.flush()
 
 
+def list_progress(session: Session) -> Sequence[EventRow]:
+    """How far the running cycles are, as events that are in no log: the cycles' rows have it."""
+    cycle = SleepCycleRow
+    found = session.execute(
+        sa.select(cycle.id, cycle.instance_id, cycle.progress, cycle.heartbeat_at).where(
+            IS_ACTIVE, cycle.status.in_(RUNNING_STATUSES), cycle.progress.is_not(None)
+        )
+    )
+    return [
+        EventRow(
+            type=EventType.CYCLE_PROGRESS,
+            instance_id=instance_id,
+            cycle_id=cycle_id,
+            checkpoint_id=None,
+            data=to_json(progress),
+            at=heartbeat_at,
+        )
+        for cycle_id, instance_id, progress, heartbeat_at in found
+    ]
+
+
+def is_logged(row: EventRow) -> bool:
+    """Whether an event has a number: those of `list_progress` have none."""
+    return not sa.inspect(row).transient
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EventFilter:
     """Which events of an instance are wanted.
 
     Attributes:
         subject: What stands before the type's dot, such as `checkpoint`; None for any.
-        has_progress: Whether the progress of running cycles is: one event a second.
+        has_progress: Whether the progress of running cycles is.
     """
 
     subject: str | None = None

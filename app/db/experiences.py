@@ -45,6 +45,16 @@ def get_experience(session: Session, experience_id: str) -> ExperienceRow:
     return row
 
 
+def find_by_key(session: Session, instance_id: int, idempotency_key: str) -> ExperienceRow | None:
+    """The instance's experience that came with this key, or None."""
+    return session.scalar(
+        sa.select(ExperienceRow).where(
+            ExperienceRow.instance_id == instance_id,
+            ExperienceRow.idempotency_key == idempotency_key,
+        )
+    )
+
+
 def list_experiences(
     session: Session, wanted: ExperienceFilter, *, cursor: str | None, limit: int
 ) -> Page[ExperienceRow]:

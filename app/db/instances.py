@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -13,6 +13,7 @@ from app.db.engine import defaults_of
 from app.db.listed import is_listed
 from app.db.tables import CheckpointRow, ExperienceRow, InstanceRow, SleepCycleRow, StatusTotalsRow
 from app.domain.experience import ExperienceStatus
+from app.domain.threshold import LEAST_FACTOR
 from app.errors import InstanceNotFound
 
 
@@ -27,7 +28,10 @@ _HEAVY = (
     .join(StatusTotalsRow, StatusTotalsRow.instance_id == InstanceRow.id)
     .where(
         StatusTotalsRow.status == ExperienceStatus.BUFFERED.value,
-        StatusTotalsRow.total >= _own_or("mass_threshold"),
+        StatusTotalsRow.total
+        >= _own_or("mass_threshold")
+        # An adapted threshold may be as low as this; what it is, the decision says.
+        * sa.case((_own_or("adaptive_threshold") > 0, LEAST_FACTOR), else_=1.0),
         StatusTotalsRow.count >= _own_or("min_experiences"),
     )
     .order_by(InstanceRow.slug)
@@ -65,14 +69,27 @@ def list_instances(
     limit: int | None = None,
 ) -> Sequence[InstanceRow]:
     """Instances by slug: all or those within or named so, or so many of those after one."""
-    query = sa.select(InstanceRow).order_by(InstanceRow.slug).limit(limit)
-    if within is not None:
-        query = query.where(InstanceRow.slug.in_(within))
-    if name_part is not None:
-        query = query.where(InstanceRow.slug.icontains(name_part, autoescape=True))
+    query = sa.select(InstanceRow).where(*_named(within, name_part)).order_by(InstanceRow.slug)
     if after is not None:
         query = query.where(InstanceRow.slug > after)
-    return session.scalars(query).all()
+    return session.scalars(query.limit(limit)).all()
+
+
+def count_instances(
+    session: Session, *, within: Collection[str] | None, name_part: str | None
+) -> int:
+    """How many there are, of those within and named so."""
+    query = sa.select(sa.func.count()).select_from(InstanceRow).where(*_named(within, name_part))
+    return session.execute(query).scalar_one()
+
+
+def _named(
+    within: Collection[str] | None, name_part: str | None
+) -> Iterator[sa.ColumnElement[bool]]:
+    if within is not None:
+        yield InstanceRow.slug.in_(within)
+    if name_part is not None:
+        yield InstanceRow.slug.icontains(name_part, autoescape=True)
 
 
 def list_with_model_name(session: Session) -> Sequence[InstanceRow]:
@@ -94,8 +111,19 @@ def list_heavy(session: Session, *, slugs: Collection[str] | None) -> Sequence[I
     query = _HEAVY if slugs is None else _HEAVY.where(is_listed(InstanceRow.slug, slugs))
     return session.scalars(
         query,
-        {"mass_threshold": policy.mass_threshold, "min_experiences": policy.min_experiences},
+        {
+            "mass_threshold": policy.mass_threshold,
+            "adaptive_threshold": float(policy.adaptive_threshold),
+            "min_experiences": policy.min_experiences,
+        },
     ).all()
+
+
+def list_with(session: Session, flag: str, *, default: bool) -> Sequence[str]:
+    """Slugs of the instances whose policy has a flag set, by themselves or as the default."""
+    own = sa.func.coalesce(sa.func.json_extract(InstanceRow.policy, f"$.{flag}"), int(default))
+    query = sa.select(InstanceRow.slug).where(own == 1).order_by(InstanceRow.slug)
+    return session.scalars(query).all()
 
 
 def is_within(

@@ -9,10 +9,18 @@ from typing import Any, Generic, TypeVar
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from app.db.tables import CheckpointReportRow, CheckpointRow, ExperienceRow, SleepCycleRow
+from app.db.tables import (
+    CheckpointReportRow,
+    CheckpointRow,
+    ExperienceRow,
+    SleepCycleRow,
+    WebhookDeliveryRow,
+)
 from app.errors import CursorNotFound
 
-Row = TypeVar("Row", ExperienceRow, SleepCycleRow, CheckpointRow, CheckpointReportRow)
+Row = TypeVar(
+    "Row", ExperienceRow, SleepCycleRow, CheckpointRow, CheckpointReportRow, WebhookDeliveryRow
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

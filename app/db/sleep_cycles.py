@@ -13,14 +13,21 @@ from sqlalchemy.orm import Session, aliased
 from app.db import instances
 from app.db.listed import is_listed, listed
 from app.db.paging import Page, fetch_page
-from app.db.tables import SleepCycleRow
+from app.db.tables import InstanceRow, SleepCycleRow
+from app.domain.decision import SLEEPS, Trigger
 from app.domain.progress import ACTIVE_STATUSES, RUNNING_STATUSES, CycleStatus
 from app.errors import CycleOwnershipLost, SleepCycleNotFound
 
 # Spelled as the partial index spells it: with bound values SQLite does not see that it fits, and
 # reads every cycle there ever was.
-_IS_ACTIVE = sa.text(
+IS_ACTIVE = sa.text(
     f"sleep_cycles.status IN ({', '.join(repr(status.value) for status in ACTIVE_STATUSES)})"
+)
+# The + keeps SQLite on the index: in the order of the rows it would read all that ended.
+_QUEUED = (
+    sa.select(SleepCycleRow)
+    .where(IS_ACTIVE, SleepCycleRow.status == CycleStatus.QUEUED)
+    .order_by(sa.text("+sleep_cycles.seq"))
 )
 _IN_SUMMARY = [
     sa.orm.defer(column, raiseload=True)
@@ -63,28 +70,50 @@ def find_by_idempotency_key(session: Session, instance_id: int, key: str) -> Sle
 def find_active(session: Session, instance_id: int) -> SleepCycleRow | None:
     """The queued or running cycle of an instance, or None."""
     return session.scalar(
-        sa.select(SleepCycleRow).where(SleepCycleRow.instance_id == instance_id, _IS_ACTIVE)
+        sa.select(SleepCycleRow).where(SleepCycleRow.instance_id == instance_id, IS_ACTIVE)
     )
+
+
+def list_active(session: Session, *, within: Collection[str] | None) -> Sequence[SleepCycleRow]:
+    """Queued and running cycles of all instances, or those within, in summary; running first."""
+    query = (
+        sa.select(SleepCycleRow)
+        .where(IS_ACTIVE)
+        .order_by(SleepCycleRow.status == CycleStatus.QUEUED, SleepCycleRow.seq)
+        .options(*_IN_SUMMARY)
+    )
+    if within is not None:
+        own = sa.select(InstanceRow.id).where(InstanceRow.slug.in_(within))
+        query = query.where(SleepCycleRow.instance_id.in_(own))
+    return session.scalars(query).all()
 
 
 def active_by_instance(session: Session, instance_ids: Collection[int]) -> dict[int, SleepCycleRow]:
     """The queued or running cycle of those of the instances that have one, in summary."""
     rows = session.scalars(
         sa.select(SleepCycleRow)
-        .where(is_listed(SleepCycleRow.instance_id, instance_ids), _IS_ACTIVE)
+        .where(is_listed(SleepCycleRow.instance_id, instance_ids), IS_ACTIVE)
         .options(*_IN_SUMMARY)
     )
     return {row.instance_id: row for row in rows}
 
 
 def last_ended_by_instance(
-    session: Session, instance_ids: Collection[int], statuses: Collection[CycleStatus]
+    session: Session,
+    instance_ids: Collection[int],
+    statuses: Collection[CycleStatus],
+    *,
+    triggers: Collection[Trigger] = tuple(Trigger),
 ) -> dict[int, SleepCycleRow]:
     """The newest cycle of each instance that ended in one of these states, in summary."""
     wanted = listed(instance_ids)
     newest = (
         sa.select(SleepCycleRow.seq)
-        .where(SleepCycleRow.instance_id == wanted.c.value, SleepCycleRow.status.in_(statuses))
+        .where(
+            SleepCycleRow.instance_id == wanted.c.value,
+            SleepCycleRow.status.in_(statuses),
+            SleepCycleRow.trigger.in_(triggers),
+        )
         .order_by(SleepCycleRow.number.desc())
         .limit(1)
         .correlate(wanted)
@@ -99,21 +128,32 @@ def last_ended_by_instance(
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Failures:
-    """Cycles of an instance that failed one after the other, and when the last did."""
+class InARow:
+    """Cycles of an instance that ended alike one after the other, and when the last did."""
 
     count: int
     last_at: datetime
 
 
-def failures_by_instance(
-    session: Session, instance_ids: Collection[int], *, since: Collection[CycleStatus]
-) -> dict[int, Failures]:
-    """The cycles of each instance that failed after its last in one of these states, if any."""
+def in_a_row_by_instance(
+    session: Session,
+    instance_ids: Collection[int],
+    status: CycleStatus,
+    *,
+    since: Collection[CycleStatus],
+) -> dict[int, InARow]:
+    """The cycles of each instance in a state after its last in one of these others, if any.
+
+    Only those that sleep count.
+    """
     cycle, other = aliased(SleepCycleRow), aliased(SleepCycleRow)
     last_number = (
         sa.select(sa.func.max(other.number))
-        .where(other.instance_id == cycle.instance_id, other.status.in_(since))
+        .where(
+            other.instance_id == cycle.instance_id,
+            other.status.in_(since),
+            other.trigger.in_(SLEEPS),
+        )
         .correlate(cycle)
         .scalar_subquery()
     )
@@ -121,13 +161,14 @@ def failures_by_instance(
         sa.select(cycle.instance_id, sa.func.count(), sa.func.max(cycle.finished_at))
         .where(
             is_listed(cycle.instance_id, instance_ids),
-            cycle.status == CycleStatus.FAILED,
+            cycle.status == status,
+            cycle.trigger.in_(SLEEPS),
             cycle.number > sa.func.coalesce(last_number, 0),
         )
         .group_by(cycle.instance_id)
     )
     return {
-        instance_id: Failures(count=count, last_at=last_at)
+        instance_id: InARow(count=count, last_at=last_at)
         for instance_id, count, last_at in rows
         if last_at is not None
     }
@@ -144,6 +185,7 @@ def count_since_rejected_start(session: Session, instance_id: int) -> int | None
         sa.select(sa.func.max(number)).where(
             own,
             SleepCycleRow.status == CycleStatus.REJECTED,
+            SleepCycleRow.trigger.in_(SLEEPS),
             plan["parent_checkpoint_id"].as_string().is_(None),
             plan["replaces_checkpoint_id"].as_string().is_not(None),
         )
@@ -154,26 +196,51 @@ def count_since_rejected_start(session: Session, instance_id: int) -> int | None
 
 
 def find_next_queued(session: Session) -> SleepCycleRow | None:
-    """The cycle that waits longest, or None."""
-    return session.scalar(
-        sa.select(SleepCycleRow)
-        .where(_IS_ACTIVE, SleepCycleRow.status == CycleStatus.QUEUED)
-        # The + keeps SQLite on the index: in the order of the rows it would read all that ended.
-        .order_by(sa.text("+sleep_cycles.seq"))
-        .limit(1)
-    )
+    """The cycle that waits longest and was not woken, or None."""
+    return session.scalar(_QUEUED.where(SleepCycleRow.woken_at.is_(None)).limit(1))
+
+
+def list_woken(session: Session) -> Sequence[SleepCycleRow]:
+    """Queued cycles whose instances were woken, the one that waits longest first."""
+    return session.scalars(_QUEUED.where(SleepCycleRow.woken_at.is_not(None))).all()
 
 
 def list_running(session: Session) -> Sequence[SleepCycleRow]:
     """Cycles in training or evaluation."""
     return session.scalars(
-        sa.select(SleepCycleRow).where(_IS_ACTIVE, SleepCycleRow.status.in_(RUNNING_STATUSES))
+        sa.select(SleepCycleRow).where(IS_ACTIVE, SleepCycleRow.status.in_(RUNNING_STATUSES))
     ).all()
+
+
+def list_measured(
+    session: Session, *, instance_id: int | None, limit: int
+) -> Sequence[SleepCycleRow]:
+    """The newest cycles that trained and have a report, newest first; of all instances for None."""
+    query = (
+        sa.select(SleepCycleRow)
+        .where(SleepCycleRow.metrics.is_not(None), SleepCycleRow.trigger.in_(SLEEPS))
+        .limit(limit)
+    )
+    if instance_id is None:
+        return session.scalars(query.order_by(SleepCycleRow.seq.desc())).all()
+    own = query.where(SleepCycleRow.instance_id == instance_id)
+    return session.scalars(own.order_by(SleepCycleRow.number.desc())).all()
+
+
+def list_asleep(session: Session, slugs: Collection[str]) -> list[str]:
+    """Those of the instances that have a queued or running cycle which was not woken."""
+    return list(
+        session.scalars(
+            sa.select(InstanceRow.slug)
+            .join(SleepCycleRow, SleepCycleRow.instance_id == InstanceRow.id)
+            .where(IS_ACTIVE, SleepCycleRow.woken_at.is_(None), is_listed(InstanceRow.slug, slugs))
+        )
+    )
 
 
 def list_active_ids(session: Session) -> list[str]:
     """Ids of queued and running cycles."""
-    return list(session.scalars(sa.select(SleepCycleRow.id).where(_IS_ACTIVE)))
+    return list(session.scalars(sa.select(SleepCycleRow.id).where(IS_ACTIVE)))
 
 
 def list_cycles(
@@ -237,6 +304,11 @@ def count_start(session: Session, cycle_id: str) -> bool:
         {"attempts": SleepCycleRow.attempts + 1},
         from_statuses=(CycleStatus.QUEUED,),
     )
+
+
+def mark_woken(session: Session, cycle_id: str, *, now: datetime) -> bool:
+    """Note that an active cycle's instance was woken; False when the cycle has ended."""
+    return update_cycle(session, cycle_id, {"woken_at": now}, from_statuses=ACTIVE_STATUSES)
 
 
 def request_cancel(session: Session, cycle_id: str, *, now: datetime) -> bool:

@@ -1,4 +1,4 @@
-"""The tables, in one file so that the schema is seen whole; of a file a row holds name and sha256.
+"""The tables; long, so that the schema is seen whole; of a file a row holds name and sha256.
 
 `status_totals` and its triggers (in the migration) keep counts and salience sums by status, so
 that mass and statistics cost the same at a million experiences as at ten. JSON becomes a value of
@@ -258,6 +258,7 @@ class SleepCycleRow(Table):
     started_at: Mapped[datetime | None]
     heartbeat_at: Mapped[datetime | None]
     cancel_requested_at: Mapped[datetime | None]
+    woken_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
 
 
@@ -454,3 +455,69 @@ class TokenRow(Table):
     expires_at: Mapped[datetime | None]
     revoked_at: Mapped[datetime | None]
     last_used_at: Mapped[datetime | None]
+
+
+class MirroredRow(Table):
+    """A checkpoint's copy in a mirror; `remote` is `name:path`.
+
+    The row is there before the first byte, with `mirrored_at` null, and goes after the last one:
+    what may lie in a mirror is always known. `mirrored_at`: when every byte was last read back.
+    """
+
+    __tablename__ = "mirrored"
+
+    checkpoint_id: Mapped[str] = mapped_column(sa.ForeignKey("checkpoints.id"), primary_key=True)
+    remote: Mapped[str] = mapped_column(primary_key=True)
+    begun_at: Mapped[datetime]
+    mirrored_at: Mapped[datetime | None]
+
+
+class WebhookRow(Table):
+    """Where messages go. Null instances and types: all of them.
+
+    `secret` signs, so it is kept as it is; `older_secret` signs beside it until its end.
+    `last_event_seq`: up to where messages were made of the event log.
+    """
+
+    __tablename__ = "webhooks"
+
+    id: Mapped[str] = mapped_column(sa.String(26), primary_key=True)
+    url: Mapped[str]
+    name: Mapped[str]
+    instances: Mapped[list[Any] | None]
+    types: Mapped[list[Any] | None]
+    secret: Mapped[str]
+    older_secret: Mapped[str | None]
+    older_secret_until: Mapped[datetime | None]
+    is_enabled: Mapped[bool]
+    disabled_reason: Mapped[str | None]
+    last_event_seq: Mapped[int]
+    created_at: Mapped[datetime]
+
+
+class WebhookDeliveryRow(Table):
+    """One message to one webhook; `id` is its webhook-id, the same at each attempt.
+
+    `event_seq` is null for a test. An event makes one message at most for each webhook.
+    """
+
+    __tablename__ = "webhook_deliveries"
+    __table_args__ = (
+        sa.UniqueConstraint("webhook_id", "event_seq"),
+        sa.Index("ix_webhook_deliveries_status", "status", "next_attempt_at"),
+        {"sqlite_autoincrement": True},
+    )
+
+    seq: Mapped[int] = mapped_column(primary_key=True)
+    id: Mapped[str] = mapped_column(sa.String(26), unique=True)
+    webhook_id: Mapped[str] = mapped_column(sa.ForeignKey("webhooks.id", ondelete="CASCADE"))
+    event_seq: Mapped[int | None]
+    type: Mapped[str]
+    message: Mapped[dict[str, Any]]
+    status: Mapped[str]
+    attempts: Mapped[int] = mapped_column(server_default="0")
+    next_attempt_at: Mapped[datetime | None]
+    last_status_code: Mapped[int | None]
+    last_error: Mapped[str | None]
+    created_at: Mapped[datetime]
+    ended_at: Mapped[datetime | None]

@@ -51,6 +51,13 @@ class Access:
         """Whether the caller may touch this instance."""
         return self.instances is None or slug in self.instances
 
+    def require_unbound(self) -> None:
+        """Raise InstanceForbidden where it is bound to instances, whichever they are."""
+        if self.instances is not None:
+            raise InstanceForbidden(
+                "This token is bound to instances, and this concerns the daemon as a whole."
+            )
+
     def require_instance(self, slug: str) -> None:
         """Raise InstanceForbidden unless the caller may touch it, whether or not it exists."""
         if not self.covers(slug):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from typing import Annotated
 
@@ -23,6 +23,7 @@ from app.domain.measurement import Measurement
 from app.domain.plan import CyclePlan
 from app.domain.progress import CycleError, CycleStatus, Progress
 from app.domain.provenance import UsedExperience
+from app.domain.recall import RecallReport
 from app.domain.recipe import Recipe
 from app.domain.replies import ReplyMeasures
 from app.domain.report import Evaluation, ProbeReply, Retention, TrainingReport
@@ -80,6 +81,7 @@ class CycleFindings:
     replies: tuple[ProbeReply, ...]
     loss_curve: tuple[float | None, ...]
     variations: tuple[VariationCount, ...]
+    recall: RecallReport | None
     scale: float | None
 
 
@@ -134,6 +136,7 @@ def find(metrics: TrainingReport | None, verdict: Verdict | None) -> CycleFindin
         replies=metrics.replies if metrics else (),
         loss_curve=tuple(map(_finite, metrics.loss_curve)) if metrics else (),
         variations=metrics.variations.counts if metrics and metrics.variations else (),
+        recall=metrics.recall if metrics else None,
         scale=metrics.evaluation.scale if metrics and metrics.evaluation else None,
     )
 
@@ -164,25 +167,21 @@ def summarise(
     progress: Progress | None,
 ) -> str:
     """What became of a cycle, in a sentence or two."""
-    fate = (
-        "Its experiences stay consolidated."
-        if trigger == Trigger.REBUILD
-        else "Its experiences went back to the buffer, and nothing went live."
-    )
+    fate = _FATES.get(trigger, "Its experiences went back to the buffer, and nothing went live.")
     match status:
         case CycleStatus.QUEUED:
             return f"Cycle {number} waits for its turn; nothing was trained yet."
         case CycleStatus.TRAINING | CycleStatus.EVALUATING:
             stage = (progress.stage if progress else status).replace("_", " ")
-            step, steps = (progress.step, progress.total_steps) if progress else (0, 0)
-            return (
-                f"Cycle {number} is running: {stage}, step {step} of {steps}. "
-                "This report grows with it."
-            )
+            share = f", {progress.share:.0%}" if progress else ""
+            return f"Cycle {number} is running: {stage}{share}. This report grows with it."
         case CycleStatus.SUCCEEDED:
-            return f"Cycle {number} learned from {trained} experiences. " + _place(
-                aliases, is_regressed=is_regressed
+            what = (
+                "adopted a checkpoint of another machine"
+                if trigger == Trigger.ADOPT
+                else f"learned from {trained} experiences"
             )
+            return f"Cycle {number} {what}. " + _place(aliases, is_regressed=is_regressed)
         case CycleStatus.REJECTED:
             why = "; ".join(failed_checks) or "the verdict names no check"
             return f"The gate rejected cycle {number}: {why}. {fate}"
@@ -190,6 +189,12 @@ def summarise(
             return f"Cycle {number} failed: {error.message if error else 'no reason'} {fate}"
         case CycleStatus.CANCELLED:
             return f"Cycle {number} was cancelled. {fate}"
+
+
+_FATES = {
+    Trigger.REBUILD.value: "Its experiences stay consolidated.",
+    Trigger.ADOPT.value: "Nothing went live.",
+}
 
 
 def _place(aliases: Sequence[str], *, is_regressed: bool) -> str:
@@ -212,6 +217,16 @@ def _learned(metrics: TrainingReport) -> Iterator[Comparison]:
         after=_finite(after.nats_per_token),
         standard_error=_finite(after.standard_error),
     )
+    if metrics.recall is not None and metrics.recall.statements:
+        told = metrics.recall.statements
+        yield Comparison(
+            name="recall",
+            words=f"of {len(told)} statements, recalled by a question that was not trained",
+            base=None,
+            before=sum(one.before for one in told) / len(told),
+            after=sum(one.after for one in told) / len(told),
+            standard_error=None,
+        )
     curve = [loss for loss in metrics.loss_curve if math.isfinite(loss)]
     if curve:
         yield Comparison(
@@ -227,6 +242,14 @@ def _learned(metrics: TrainingReport) -> Iterator[Comparison]:
 def _kept(evaluation: Evaluation) -> Iterator[Comparison]:
     sides = (evaluation.base, evaluation.before, evaluation.after)
     yield from _compare(*(side.retention for side in sides))
+    base, before, after = (side.session_retention for side in sides)
+    if base is not None and before is not None and after is not None:
+        for asked_bare in _compare(base, before, after):
+            yield replace(
+                asked_bare,
+                name=f"session_{asked_bare.name}",
+                words=f"{asked_bare.words}, asked as sessions ask",
+            )
     yield from _compare(*(side.replies for side in sides))
 
 

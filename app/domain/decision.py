@@ -10,6 +10,7 @@ from typing import Annotated
 from pydantic import Field
 
 from app.domain.policy import Promotion, SleepPolicy
+from app.domain.threshold import Threshold, adapt
 
 MAX_BACKOFF_SECONDS = 24 * 3600.0
 MAX_DOUBLINGS = 40
@@ -22,6 +23,11 @@ class Trigger(StrEnum):
     SCHEDULE = "schedule"
     REQUEST = "request"
     REBUILD = "rebuild"
+    ADOPT = "adopt"
+
+
+SLEEPS = (Trigger.SCHEDULE, Trigger.REQUEST, Trigger.REBUILD)
+"""Cycles that sleep: one that adopts trains nothing, and no rule of waiting counts it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -31,6 +37,9 @@ class SleepState:
     Attributes:
         now: Aware UTC.
         local_time: The same instant as a wall clock at the instance's place shows it.
+        timezone: The place, as an IANA zone.
+        waits_since: End of the last cycle that came to its verdict, or else the instance's making.
+        rejections: Cycles in a row that the gate rejected.
         mass: Sum of `total` over buffered experiences that a cycle would train: without near
             copies, and without more of one prompt than it takes.
         count: How many those are.
@@ -56,6 +65,9 @@ class SleepState:
     has_candidate: bool = False
     faults: tuple[str, ...] = ()
     base_fault: str | None = None
+    timezone: str = "UTC"
+    waits_since: datetime | None = None
+    rejections: int = 0
     failures: int = 0
     last_failed_at: datetime | None = None
     cancelled_at: datetime | None = None
@@ -83,6 +95,7 @@ class SleepDecision:
 
 def decide(state: SleepState, policy: SleepPolicy) -> SleepDecision:
     """Decide whether an instance should sleep now."""
+    threshold = threshold_of(state, policy)
     reasons = (
         Reason(
             rule="no_active_cycle",
@@ -91,8 +104,9 @@ def decide(state: SleepState, policy: SleepPolicy) -> SleepDecision:
         ),
         Reason(
             rule="mass",
-            is_met=state.mass >= policy.mass_threshold,
-            text=f"mass {state.mass:.1f} of {policy.mass_threshold:.1f}",
+            is_met=state.mass >= threshold.mass,
+            text=f"mass {state.mass:.1f} of {threshold.mass:.1f}"
+            + (f" ({threshold.why})" if threshold.why else ""),
         ),
         Reason(
             rule="experiences",
@@ -111,10 +125,18 @@ def decide(state: SleepState, policy: SleepPolicy) -> SleepDecision:
     return SleepDecision(
         is_due=all(reason.is_met for reason in reasons),
         mass=state.mass,
-        mass_threshold=policy.mass_threshold,
+        mass_threshold=threshold.mass,
         count=state.count,
         reasons=reasons,
     )
+
+
+def threshold_of(state: SleepState, policy: SleepPolicy) -> Threshold:
+    """The mass at which sleep is due, with what adapted it."""
+    if not policy.adaptive_threshold:
+        return Threshold(mass=policy.mass_threshold)
+    waited = (state.now - state.waits_since).total_seconds() if state.waits_since else 0.0
+    return adapt(policy.mass_threshold, waited_seconds=waited, rejections=state.rejections)
 
 
 def _interval_reason(state: SleepState, policy: SleepPolicy) -> Reason:
@@ -176,7 +198,8 @@ def _quiet_reason(state: SleepState, policy: SleepPolicy) -> Reason:
     return Reason(
         rule="quiet_hours",
         is_met=not is_quiet,
-        text=f"{state.local_time:%H:%M} is {where} quiet hours {policy.quiet_hours}",
+        text=f"{state.local_time:%H:%M} {state.timezone} is {where} quiet hours "
+        f"{policy.quiet_hours}",
     )
 
 

@@ -14,6 +14,7 @@ from typing import Annotated, Any, ClassVar
 from pydantic import ConfigDict, Field
 
 from app.domain.decision import Trigger
+from app.domain.mirror import UnmirrorReason
 from app.domain.progress import CycleError, Progress
 from app.domain.stored import from_json
 
@@ -27,6 +28,7 @@ class EventType(StrEnum):
     CYCLE_QUEUED = "sleep_cycle.queued"
     CYCLE_STARTED = "sleep_cycle.started"
     CYCLE_PROGRESS = "sleep_cycle.progress"
+    CYCLE_WOKEN = "sleep_cycle.woken"
     CYCLE_REQUEUED = "sleep_cycle.requeued"
     CYCLE_REPLANNED = "sleep_cycle.replanned"
     CYCLE_SUCCEEDED = "sleep_cycle.succeeded"
@@ -46,6 +48,8 @@ class EventType(StrEnum):
     CHECKPOINT_REPAIRED = "checkpoint.repaired"
     CHECKPOINT_TAINTED = "checkpoint.tainted"
     CHECKPOINT_DELETED = "checkpoint.deleted"
+    CHECKPOINT_MIRRORED = "checkpoint.mirrored"
+    CHECKPOINT_UNMIRRORED = "checkpoint.unmirrored"
     EXPERIENCE_ERASED = "experience.erased"
     EXPERIENCE_EXPIRED = "experience.expired"
     EXPERIENCES_SET_ASIDE = "experiences.set_aside"
@@ -74,6 +78,14 @@ class CycleStarted:
     """A worker took a cycle; `attempt` counts from 1."""
 
     attempt: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CycleWoken:
+    """Its instance is wanted: the cycle stops, and goes on once no exchange came for so long."""
+
+    actor: str
+    idle_seconds: float
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -167,6 +179,21 @@ class CheckpointDeleted:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class CheckpointMirrored:
+    """A copy lies in the mirror, whole; `remote` is the mirror's name and path."""
+
+    remote: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CheckpointUnmirrored:
+    """The copy is gone from the mirror; `reason`: deleted here, or it learned what was erased."""
+
+    remote: str
+    reason: UnmirrorReason
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class ExperienceErased:
     """An experience's text is gone; so many checkpoints learned from it, where it is told.
 
@@ -211,6 +238,7 @@ EventFacts = (
     CycleQueued
     | CycleStarted
     | Progress
+    | CycleWoken
     | CycleRequeued
     | CycleReplanned
     | CycleJudged
@@ -222,6 +250,8 @@ EventFacts = (
     | CheckpointDamaged
     | CheckpointTainted
     | CheckpointDeleted
+    | CheckpointMirrored
+    | CheckpointUnmirrored
     | ExperienceErased
     | TextsExpired
     | ExperiencesSetAside
@@ -233,6 +263,7 @@ EVENTS: Mapping[EventType, type[EventFacts]] = {
     EventType.CYCLE_QUEUED: CycleQueued,
     EventType.CYCLE_STARTED: CycleStarted,
     EventType.CYCLE_PROGRESS: Progress,
+    EventType.CYCLE_WOKEN: CycleWoken,
     EventType.CYCLE_REQUEUED: CycleRequeued,
     EventType.CYCLE_REPLANNED: CycleReplanned,
     EventType.CYCLE_SUCCEEDED: CycleJudged,
@@ -252,6 +283,8 @@ EVENTS: Mapping[EventType, type[EventFacts]] = {
     EventType.CHECKPOINT_REPAIRED: NoFacts,
     EventType.CHECKPOINT_TAINTED: CheckpointTainted,
     EventType.CHECKPOINT_DELETED: CheckpointDeleted,
+    EventType.CHECKPOINT_MIRRORED: CheckpointMirrored,
+    EventType.CHECKPOINT_UNMIRRORED: CheckpointUnmirrored,
     EventType.EXPERIENCE_ERASED: ExperienceErased,
     EventType.EXPERIENCE_EXPIRED: TextsExpired,
     EventType.EXPERIENCES_SET_ASIDE: ExperiencesSetAside,

@@ -22,6 +22,7 @@ class FitQuestion:
     Attributes:
         max_length: Tokens per example, at most.
         target_modules: What a new adapter would change, as `lora_dropout` allows.
+        device: Where it would train.
         has_parent: It goes on from an adapter, whose layers are its own.
         parent_base_parts: What the base was made of when that one was trained.
     """
@@ -34,6 +35,7 @@ class FitQuestion:
     held_out: tuple[TrainingExchange, ...]
     target_modules: tuple[str, ...] = (ALL_LINEAR,)
     lora_dropout: float = 0.0
+    device: str = "auto"
     has_parent: bool = False
     parent_base_parts: BaseParts = field(default_factory=dict)
 

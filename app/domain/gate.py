@@ -1,12 +1,13 @@
-"""The gate between training and promotion: a pure function of a cycle's report.
+"""The gate between training and promotion: a pure function of a report; long by words of limits.
 
-The verdict names every check with its value and its limit, so that a refusal explains itself.
+The verdict names every check with its value and its limit, so that a rejection explains itself.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass as plain_dataclass
+from dataclasses import replace
 from enum import StrEnum
 from typing import Annotated
 
@@ -14,10 +15,15 @@ from pydantic import Field, FiniteFloat
 from pydantic.dataclasses import dataclass
 
 from app.domain.declared import DECLARED, Listed, Share
+from app.domain.experience import CycleRole
 from app.domain.measurement import Measurement
+from app.domain.recall import RecallReport
 from app.domain.replies import ReplyMeasures
 from app.domain.report import HeldOutLoss, Retention, TrainingReport
 from app.domain.stored import Figure
+
+MIN_EARLIER = 4
+"""Statements of earlier cycles: of fewer, one more or less is as much as the limit."""
 
 Nats = Annotated[FiniteFloat, Field(ge=0)]
 
@@ -102,10 +108,17 @@ class GatePolicy:
             "40 tokens."
         ),
     ] = 0.2
+    recall_fall: Annotated[
+        Share,
+        Field(
+            description="Of what earlier cycles were told and this one rehearses: how much less of "
+            "it may be recalled than before. Judged where 4 or more of it are asked for."
+        ),
+    ] = 0.34
     scales: Annotated[
         tuple[Annotated[FiniteFloat, Field(gt=0, le=1)], ...],
         Listed(min_length=1),
-        Field(description="Of the adapter, tried in turn before it is refused for forgetting."),
+        Field(description="Of the adapter, tried in turn before it is rejected for forgetting."),
     ] = (1.0, 0.75, 0.5, 0.25)
     update_norm: Annotated[
         FiniteFloat,
@@ -184,7 +197,11 @@ def judge(report: TrainingReport, policy: GatePolicy) -> Verdict:
         ),
         update_check(evaluation.update_norm, policy),
         *retention_checks(evaluation.base.retention, evaluation.after.retention, policy),
+        *session_retention_checks(
+            evaluation.base.session_retention, evaluation.after.session_retention, policy
+        ),
         *reply_checks(evaluation.base.replies, evaluation.after.replies, policy),
+        *_recall(report.recall, policy),
     )
     is_accepted = all(check.is_passed for check in checks)
     status = VerdictStatus.ACCEPTED if is_accepted else VerdictStatus.REJECTED
@@ -240,6 +257,22 @@ def retention_checks(base: Retention, after: Retention, policy: GatePolicy) -> t
             baseline=0.0,
             text=f"KL to the base on anchors {_shown(after.anchor_kl)} nats per token",
         ),
+    )
+
+
+def session_retention_checks(
+    base: Retention | None, after: Retention | None, policy: GatePolicy
+) -> tuple[Check, ...]:
+    """The same where the model lives: asked as the instance's sessions ask; none where it was not.
+
+    An adapter that keeps the bare base's knowledge may lose it under the prompt that it was trained
+    under.
+    """
+    if base is None or after is None:
+        return ()
+    return tuple(
+        replace(check, name=f"session_{check.name}", text=f"asked as sessions ask: {check.text}")
+        for check in retention_checks(base, after, policy)
     )
 
 
@@ -325,6 +358,25 @@ def _replaced(report: TrainingReport, policy: GatePolicy) -> tuple[Check, ...]:
             baseline=replaced,
             text=f"held-out loss {replaced:.3f} with the adapter it takes the place of, "
             f"{after:.3f} now",
+        ),
+    )
+
+
+def _recall(recall: RecallReport | None, policy: GatePolicy) -> tuple[Check, ...]:
+    """What earlier cycles were told must not be lost over what this one is told."""
+    earlier = recall.of(CycleRole.REHEARSAL) if recall else ()
+    if len(earlier) < MIN_EARLIER:
+        return ()
+    before = sum(one.before for one in earlier) / len(earlier)
+    after = sum(one.after for one in earlier) / len(earlier)
+    return (
+        _at_least(
+            name="earlier_recall",
+            value=after,
+            limit=before - policy.recall_fall,
+            baseline=before,
+            text=f"of {len(earlier)} statements of earlier cycles {before:.2f} recalled before, "
+            f"{after:.2f} now",
         ),
     )
 

@@ -5,7 +5,9 @@ rules apply to a reply only where another script carries most of it, or where wo
 does not have outnumber those that it does. So what is told is `en`, one of the languages that the
 scorer has terms of (`app.domain.terms`), or `und`, as BCP 47 calls a language that is not told.
 
-The lists hold words that nearly every sentence holds. Must not know what the language is for.
+The lists hold words that nearly every sentence holds; `-Latn` are languages of other scripts as
+people type them in Latin letters, whose terms nobody spells alike, so that they are not told; what
+English has, too (`women`, `net`), is left out of those. Must not know what the language is for.
 """
 
 from __future__ import annotations
@@ -134,6 +136,40 @@ _COMMON_WORDS: Mapping[str, str] = {
     "zu": "ukuthi futhi kodwa ngoba mina wena thina lokhu kakhulu nje uma noma yini kanjani",
     "la": "et in est non ad cum sed quod ut qui quae si ex de per ab esse sunt nos ego tu",
     "is": "og að er ekki það sem í á en við ég þú hann hún með til um var af fyrir þetta mjög",
+    "hi-Latn": (
+        "hai hain hoon hu mein ka ki ke ko se aur nahi nahin kya yeh woh aap hum tum mujhe tha thi "
+        "raha rahe rahi kar karna karte bahut lekin kuch sab apne toh bhi hota mera tera ek iska "
+        "uska kyon kyun yahan wahan agar phir liye sakte"
+    ),
+    "ar-Latn": (
+        "ana enta inta enti mish msh el fi 3ala 3la ma3 bas ya3ni dah leh wala lazem ehna "
+        "e7na howa heya kol kda keda kont 3ashan momken enni enno elli illi hena shu mafi hayda"
+    ),
+    "ru-Latn": (
+        "ya ty vy ona eto chto kak ne na ot po dlya tak ili yest byl bylo budet mne menya tebya "
+        "ochen esli kogda uzhe tolko nego mozhno i o v"
+    ),
+    "el-Latn": (
+        "kai tis tou den einai mou sou na tha gia apo oti pou ti poly mas sas esy alla mia "
+        "sto stin auto edo ena mporoume"
+    ),
+    "zh-Latn": (
+        "wo ni ta nimen tamen de shi bu zai le zhe shenme zenme yige dou hui neng keyi hao "
+        "dao yi zhege meiyou"
+    ),
+    "ja-Latn": (
+        "watashi wa desu masu kara ni wo ga kono sono nani deshita masen anata kore dakara "
+        "mashita shimasu imasu arimasu koto mashou"
+    ),
+    "bn-Latn": "ami tumi apni ki na kore ekta ache hobe amar tomar amra kintu ar khub je ebong",
+    "uk-Latn": "ya ty vy tse shcho ne na yak ale abo dlya bulo duzhe mene razom yakshcho koly vzhe",
+    "fa-Latn": "shoma ast va ke az ra baraye nist mikonam kheyli khub chera chetor hast bood mishe",
+    "he-Latn": "ani ata anachnu aval gam shel ze lo ken yesh ein rak tov toda lama eich efshar",
+    "ta-Latn": "naan nee enna illai ungal enakku irukku indha oru adhu idhu romba naanga aanal",
+    "ko-Latn": (
+        "jeoneun naneun jega uri urineun geu jeongmal gachi hamnida imnida seumnida ieyo yeyo "
+        "haeyo isseoyo eopseoyo mwo wae geurigo hajiman jom neomu"
+    ),
 }  # fmt: skip
 
 
@@ -218,6 +254,11 @@ def find_language(text: str) -> str:
         if other and (found := _find_by_script(sample, other)) is not None:
             return found
     return _find_by_words(sample)
+
+
+def common_words(language: str) -> frozenset[str]:
+    """Words that nearly every text of a language holds, folded; none of one without a list."""
+    return _words(fold(_COMMON_WORDS.get(language, "")))
 
 
 def signs_per_word(text: str, language: str) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -14,13 +15,21 @@ from app.domain.curation import Floor, LeftOut
 from app.domain.experience import TrainingExchange
 from app.domain.gate import GatePolicy
 from app.domain.layers import AdaptedLayers
+from app.domain.mirror import AdoptedFrom
 from app.domain.recipe import Recipe
 from app.domain.reply_parts import Thinking
 
-HELD_BEFORE_TOLD: Mapping[str, Any] = {"anchor_weight": 0.0, "anchor_interval": 1}
+HELD_BEFORE_TOLD: Mapping[str, Any] = {
+    "anchor_weight": 0.0,
+    "anchor_interval": 1,
+    "anchor_identity_share": 0.0,
+}
 """Hyper-parameters that an older plan does not tell, and what a cycle did then: it trained without
-anchors, and later with some beside every batch."""
+anchors, later with some beside every batch, and with all of them asked bare."""
 
+
+MAX_SESSION_PROMPTS = 4
+"""Of a cycle, that general knowledge is asked under."""
 
 OF_RANGES = frozenset({
     "greater_than", "greater_than_equal", "less_than", "less_than_equal", "finite_number",
@@ -71,6 +80,8 @@ class CyclePlan:
         floors: What became of the floors of categories.
         layers: Which of the base's linear layers the adapter changes; None until someone who can
             read the model has looked: a dry run, or the cycle itself as it ends.
+        adopted_from: The checkpoint of another machine that is measured and judged here in place of
+            a training; None for a cycle that trains.
     """
 
     base_model: str
@@ -90,6 +101,14 @@ class CyclePlan:
     left_out: tuple[LeftOut, ...] = ()
     floors: tuple[Floor, ...] = ()
     layers: AdaptedLayers | None = None
+    adopted_from: AdoptedFrom | None = None
+
+    @property
+    def example_count(self) -> int:
+        """Examples that are trained on, over all epochs; without those that may be made."""
+        pool = len(self.rehearsal_ids)
+        rehearsed = pool if self.rehearsal_count is None else min(pool, self.rehearsal_count)
+        return (len(self.experience_ids) + rehearsed) * self.recipe.epochs
 
     @model_validator(mode="before")
     @classmethod
@@ -117,6 +136,8 @@ class TrainingJob:
             None where it goes on from that one, or where a person asked for a new one.
         replaced_base_sha256: Fingerprint of the base that it was trained on, with its parts; on
             another base there is nothing to compare.
+        adopted_adapter: Directory of an adapter that was trained elsewhere, to be measured and not
+            trained; None for a training.
         gate: Decides the scale that the adapter is published at.
         kept_directory: Where what is measured of a base once is kept; None keeps nothing.
         snapshot_file: Where the training goes on from if it was interrupted; None keeps nothing.
@@ -138,7 +159,27 @@ class TrainingJob:
     replaced_base_sha256: str | None = None
     replaced_base_parts: BaseParts = field(default_factory=dict)
     parent_base_parts: BaseParts = field(default_factory=dict)
+    adopted_adapter: Path | None = None
     gate: GatePolicy = field(default_factory=GatePolicy)
     kept_directory: Path | None = None
     snapshot_file: Path | None = None
     snapshot_interval_seconds: float = 30.0
+
+    @property
+    def session_prompts(self) -> tuple[str, ...]:
+        """The system prompts that sessions speak under, the commonest first.
+
+        Those of a quarter of the exchanges at least; the instance's own where an exchange tells
+        none. Never none.
+        """
+        found = Counter(_system_prompt(exchange, self.system_prompt) for exchange in self.train)
+        enough = len(self.train) / MAX_SESSION_PROMPTS
+        common = tuple(text for text, count in found.most_common() if count >= enough)
+        return common or (self.system_prompt,)
+
+
+def _system_prompt(exchange: TrainingExchange, of_instance: str) -> str:
+    first = exchange.history[0] if exchange.history else None
+    told = first.content if first is not None and first.role == "system" else None
+    own = exchange.system_prompt if exchange.system_prompt is not None else told
+    return of_instance if own is None else own

@@ -102,6 +102,10 @@ class SleepPolicy:
     mass_threshold: Annotated[
         FiniteFloat, Field(gt=0, description="Salience that must wait, as a sum.")
     ] = 20.0
+    adaptive_threshold: Annotated[
+        bool,
+        Field(description="mass_threshold falls while an instance waits, rises with rejections."),
+    ] = False
     min_salience: Annotated[
         Share, Field(description="An experience of less is kept and not trained on.")
     ] = 0.5
@@ -120,6 +124,9 @@ class SleepPolicy:
     idle_seconds: Annotated[
         FiniteFloat, Field(ge=0, description="Without an exchange, before a cycle starts.")
     ] = 60.0
+    wake_on_exchange: Annotated[
+        bool, Field(description="An exchange stops a cycle until the instance is idle again.")
+    ] = False
     quiet_hours: Annotated[
         WrittenQuietHours | None,
         Field(
@@ -183,6 +190,18 @@ class SleepPolicy:
             description="Stacked updates before a new start from the base; 0: never.",
         ),
     ] = 10
+    push_to_ollama: Annotated[
+        bool, Field(description="Ollama's <instance>:latest becomes what is live here.")
+    ] = False
+    push_to_vllm: Annotated[
+        bool, Field(description="vLLM serves what is live here, as <instance>@<cycle>.")
+    ] = False
+    push_to_mirror: Annotated[
+        bool, Field(description="Published checkpoints are copied to the mirror.")
+    ] = False
+    ollama_models_kept: Annotated[
+        int, Field(ge=0, le=1000, description="Of an instance's older models in Ollama.")
+    ] = 2
     regression_reports: Annotated[
         int, Field(ge=0, le=1000, description="Sessions whose bad reports roll back; 0: never.")
     ] = 3

@@ -47,9 +47,20 @@ class Stage(StrEnum):
     PUBLISHING = "publishing"
 
 
+_TOLD_STEPS = 20
+"""How often a training's steps are told of in the event log; the row and the stream tell more."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Progress:
-    """How far a cycle is; `loss` in nats per supervised token, of the last step."""
+    """How far a cycle is.
+
+    Attributes:
+        step: Of the training, of `total_steps`, 0 before it.
+        loss: Nats per supervised token, of the last step.
+        share: Of the whole cycle, 0 to 1, by time; it never falls while an attempt runs.
+        remaining_seconds: Of the whole cycle; None until it can be told.
+    """
 
     stage: Stage
     step: int = 0
@@ -57,6 +68,14 @@ class Progress:
     epoch: int = 0
     loss: float | None = None
     tokens_per_second: float | None = None
+    share: float = 0.0
+    remaining_seconds: float | None = None
+
+    def is_news_after(self, last: Progress | None) -> bool:
+        """Whether the event log should tell of it: another stage, or a twentieth of the steps."""
+        if last is None or self.stage is not last.stage:
+            return True
+        return 0 < self.total_steps <= _TOLD_STEPS * (self.step - last.step)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -79,6 +79,18 @@ class Recipe:
             description="After the first batches, anchors stand beside one of so many.",
         ),
     ] = 3
+    anchor_identity_share: Annotated[
+        Share, Field(description="Of the anchors, asked under the identity prompt; the rest bare.")
+    ] = 0.5
+    dreams: Annotated[
+        int,
+        Field(
+            ge=0,
+            le=64,
+            description="Questions that each told statement is asked by and answered with; 0 for "
+            "none.",
+        ),
+    ] = 0
     variations: Annotated[
         VariationKinds,
         Field(

@@ -9,6 +9,7 @@ from app.domain.base_parts import BaseParts
 from app.domain.experience import Unfit
 from app.domain.layers import AdaptedLayers
 from app.domain.measurement import Measurement
+from app.domain.recall import RecallReport
 from app.domain.replies import ReplyMeasures
 from app.domain.stored import Figure
 from app.domain.variations import VariationSummary
@@ -26,7 +27,7 @@ class HeldOutLoss:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Retention:
-    """What is left of the base model's general knowledge, nats per token.
+    """What is left of the base model's general knowledge, nats per token, asked in one way.
 
     Attributes:
         anchor_loss: On the base's own replies to everyday prompts; training may rehearse them.
@@ -43,10 +44,17 @@ class Retention:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ModelMeasures:
-    """One model's general knowledge and replies."""
+    """One model's general knowledge and replies.
+
+    Attributes:
+        retention: Asked bare, without a system prompt.
+        session_retention: The same asked in session: under the sessions' own system prompts, half
+            of it after an earlier exchange. None of cycles before it was measured.
+    """
 
     retention: Retention
     replies: ReplyMeasures
+    session_retention: Retention | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -57,6 +65,7 @@ class ScaleTrial:
     held_out: HeldOutLoss
     retention: Retention
     failed: tuple[str, ...]
+    session_retention: Retention | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -112,6 +121,8 @@ class TrainingReport:
         validation_curve: Held-out loss after every epoch.
         best_epoch: The epoch whose adapter was kept, counted from 1.
         rehearsed_ids: What of the rehearsal pool was trained on.
+        recall: What was dreamt of and what is recalled of it; None where the recipe asks for no
+            dreams.
         variations: What was made of the trained experiences beside them; None where the recipe
             asks for none.
         unfit: What of the cycle's experiences could not be put before the model, and why.
@@ -143,6 +154,7 @@ class TrainingReport:
     validation_curve: tuple[float, ...] = ()
     best_epoch: int = 0
     rehearsed_ids: tuple[str, ...] = ()
+    recall: RecallReport | None = None
     variations: VariationSummary | None = None
     unfit: tuple[Unfit, ...] = ()
     layers: AdaptedLayers | None = None

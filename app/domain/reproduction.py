@@ -165,6 +165,11 @@ def read_manifest(stored: Mapping[str, Any]) -> Recorded:
         raise CheckpointNotReproducible(
             f"The manifest names {', '.join(unknown)}, which this version does not know."
         )
+    if (adopted := manifest.plan.adopted_from) is not None:
+        raise CheckpointNotReproducible(
+            f"{manifest.name} was not trained here: it was adopted from {adopted.name} "
+            f"({adopted.mirror}), and its maker has what it takes to make it again."
+        )
     if manifest.metrics.evaluation is None:
         raise _lacking("metrics.evaluation")
     return Recorded(

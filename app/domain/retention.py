@@ -45,7 +45,7 @@ def choose_expired(
     """Which checkpoints' files may go, oldest first.
 
     Kept are those in use, the pinned, the accepted one with the largest held-out gain, the newest
-    accepted and, among the newest of all, the refused; and the parent of each of these, without
+    accepted and, among the newest of all, the rejected; and the parent of each of these, without
     which it could not be reproduced.
 
     Args:

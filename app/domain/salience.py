@@ -94,8 +94,13 @@ def scorer_of(response: str) -> str:
 
 
 def distinct_words(response: str) -> frozenset[str]:
-    """The distinct words of a response, as they are written; see `app.domain.scripts.split`."""
-    return frozenset(split(response))
+    """The distinct words of a response, as they are written.
+
+    Of English what white space divides, as ever, whatever names stand in it; see
+    `app.domain.scripts.split` for others.
+    """
+    is_english = find_language(response) == ENGLISH
+    return frozenset(response.split() if is_english else split(response))
 
 
 def score(

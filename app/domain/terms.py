@@ -1,4 +1,4 @@
-"""The scorer's terms in other languages: each English term with what says the same. Data alone.
+"""The scorer's terms in other languages: what says the same as an English one; long, being data.
 
 Parts are divided by `|`. A part is the beginning of a word; with a full stop at its end, all of the
 word or its end; with a hyphen before it, it may stand within a word. Of languages that put no

@@ -12,8 +12,10 @@ from app.imports.turns import Call, Unreadable
 
 _TEXT_PARTS = frozenset({"text", "input_text", "output_text", "refusal"})
 _REASONING_PARTS = frozenset({"thinking", "reasoning"})
-_HERMES_CALL = re.compile(r"<tool_call>\s*(\{.*?\})\s*</tool_call>", re.DOTALL)
-_HERMES_RESULT = re.compile(r"\A\s*<tool_response>\s*(.*?)\s*</tool_response>\s*\Z", re.DOTALL)
+_HERMES_CALL = re.compile(r"<tool_call>((?:(?!</?tool_call>).)*+)</tool_call>", re.DOTALL)
+"""No pattern here may look again, at the next tag, at what it passed over: a reply may be long."""
+
+_HERMES_RESULT = ("<tool_response>", "</tool_response>")
 
 
 @dataclass(kw_only=True, slots=True)
@@ -100,7 +102,9 @@ def read_result(written: Any) -> Any:
     """What a tool gave back: JSON within text as the JSON that it is."""
     if not isinstance(written, str):
         return written
-    text = found.group(1) if (found := _HERMES_RESULT.match(written)) else written
+    text, (begin, end) = written.strip(), _HERMES_RESULT
+    is_marked = text.startswith(begin) and text.endswith(end)
+    text = text[len(begin) : -len(end)].strip() if is_marked else written
     if text[:1] not in {"{", "["}:
         return text
     try:

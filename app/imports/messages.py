@@ -36,8 +36,10 @@ _FINISH_REASONS = frozenset({"stop", "length", "tool_calls", "function_call", "c
 
 
 def is_message(value: Any) -> bool:
-    """Whether a value is one message of this form."""
-    return isinstance(value, dict) and isinstance(value.get("role"), str) and "content" in value
+    """Whether a value is one message of this form; one that only calls tools may lack content."""
+    if not isinstance(value, dict) or not isinstance(value.get("role"), str):
+        return False
+    return any(name in value for name in ("content", "tool_calls", "function_call"))
 
 
 def fits(record: Any) -> bool:

@@ -13,8 +13,13 @@ from app.imports.messages import ROLES
 from app.imports.trees import branch_of
 from app.imports.turns import Call, Draft, Missing, Role, Turn, Unreadable, exchanges_of
 
-_DETAILS = re.compile(r"<details\s+type=\"(\w+)\"([^>]*)>(.*?)</details>\n*", re.DOTALL)
-_ATTRIBUTE = re.compile(r"(\w+)=\"([^\"]*)\"")
+_DETAILS = re.compile(
+    r"<details\s+type=\"(\w+)\"([^<>]*+)>((?:(?!<details\s+type=|</details>).)*+)</details>\n*",
+    re.DOTALL,
+)
+"""A box within a box goes by itself. No box may be looked through again from the next one."""
+
+_ATTRIBUTE = re.compile(r"\b(\w++)=\"([^\"]*)\"")
 _SUMMARY = re.compile(r"\A\s*<summary>.*?</summary>", re.DOTALL)
 
 

@@ -7,6 +7,7 @@ a list that breaks off cannot be read on, so it is an error. Must not know what 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, TextIO
@@ -22,6 +23,7 @@ LOOKED_AT_LINES = 20
 """How many lines are tried, where the first one is no JSON."""
 
 _SPACE = " \t\r\n\ufeff"  # a mark may stand between files that were put together
+_SPACES = re.compile(f"[{_SPACE}]*")
 _JSON = json.JSONDecoder()
 
 
@@ -46,12 +48,13 @@ def read_values(text: TextIO, name: str, *, is_lines: bool = False) -> Iterator[
 
     Args:
         name: Of the file, for messages.
-        is_lines: Whether each line is known to stand for itself; else it is seen.
+        is_lines: Whether its name says that each line stands for itself; else it is seen.
 
     Raises: InvalidImportFile: It is no JSON, or breaks off.
     """
     reader = _Reader(text, name)
-    if is_lines or _stands_by_lines(reader.look_ahead()):
+    head = reader.look_ahead()
+    if (is_lines and not _is_spread(head)) or _stands_by_lines(head):
         yield from _read_lines(reader)
     else:
         yield from _read_document(reader)
@@ -69,6 +72,11 @@ def _stands_by_lines(head: str) -> bool:
     if begins.startswith("["):  # a list, whose last element may stand alone on a line
         return False
     return any(line.startswith("{") and _is_value(line) for line in whole[1:])
+
+
+def _is_spread(head: str) -> bool:
+    """Whether a text's first value goes on in the next line, as programs print it for people."""
+    return head.lstrip(_SPACE).partition("\n")[0].rstrip(_SPACE) in {"{", "["}
 
 
 def _is_value(line: str) -> bool:
@@ -183,10 +191,10 @@ class _Reader:
     def next_char(self) -> str | None:
         """The next character that is no white space; None at the end."""
         while True:
-            while self._at < len(self._held):
-                if self._held[self._at] not in _SPACE:
-                    return self._held[self._at]
-                self._at += 1
+            if (spaces := _SPACES.match(self._held, self._at)) is not None:
+                self._at = spaces.end()
+            if self._at < len(self._held):
+                return self._held[self._at]
             if not self._fill():
                 return None
 

@@ -18,6 +18,9 @@ from app.imports.messages import common_of, time_of
 from app.imports.turns import Draft, Missing, Role, Turn, Unreadable, exchanges_of
 
 LISTS = ("conversation", "turns", "transcript", "dialogue", "dialog", "messages", "exchanges")
+PLURAL = "conversations"
+"""May hold the turns of one conversation, and in other files whole records."""
+
 EXERCISES = ("exercises", "results", "probes")
 SPEAKERS = ("speaker", "sender", "role", "from", "author")
 TEXTS = ("text", "content", "message", "value")
@@ -52,7 +55,7 @@ def fits(record: Any) -> bool:
     """Whether a record is a session in one of these shapes."""
     if not isinstance(record, dict):
         return False
-    turns = _list_of(record, LISTS)
+    turns = _turns_of(record)
     if turns is not None and all(is_line(turn) or is_pair(turn) for turn in turns):
         return True
     return any(_read_exercise(item) for item in _list_of(record, EXERCISES) or ())
@@ -62,7 +65,7 @@ def read(record: Any, models: Collection[str] = ()) -> Iterator[Draft | Missing]
     """The exchanges of one session. Raises: Unreadable."""
     common, at = _common(record), time_of(record)
     known = set()
-    for found in exchanges_of(read_turns(_list_of(record, LISTS) or [], models), common, at=at):
+    for found in exchanges_of(read_turns(_turns_of(record) or [], models), common, at=at):
         if isinstance(found, Draft):
             known.add((found.values["prompt"], found.values["response"]))
         yield found
@@ -143,6 +146,16 @@ def _named_texts(turn: Mapping[str, Any], models: Collection[str] = ()) -> list[
     if not questions or not answers:
         return []
     return [(questions[0], turn[questions[0]]), ("sage", turn[answers[0]])]
+
+
+def _turns_of(record: Mapping[str, Any]) -> list[Any] | None:
+    """The turns of a session, under one of the names that there are for them."""
+    if (turns := _list_of(record, LISTS)) is not None:
+        return turns
+    turns = _list_of(record, (PLURAL,))
+    # A question with its answer is a record by itself, and each may be of another conversation.
+    is_turns = turns and all(isinstance(t, dict) and not set(QUESTIONS) & t.keys() for t in turns)
+    return turns if is_turns else None
 
 
 def _list_of(record: Mapping[str, Any], names: tuple[str, ...]) -> list[Any] | None:

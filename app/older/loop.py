@@ -24,9 +24,9 @@ from app.clock import utc_now
 from app.domain.instance import SAGE_SYSTEM_PROMPT
 from app.domain.presets import PRESET_FIELD, Preset, lay_over
 from app.domain.recipe import Recipe
-from app.errors import InvalidPolicy
 from app.older.buffer import default_buffer_path
 from app.older.examples import RaisingTrainingDataBuilder
+from app.older.mirroring import copy_all, find_remote
 from app.training.examples import TrainingExample
 from app.training.loading import BaseModel, load_base_model
 from app.training.loop import TrainingLoop, TrainingRun
@@ -45,13 +45,14 @@ class SleepTrainingLoop:
         experience_buffer_path: None for `default_buffer_path()`.
         checkpoint_dir: Receives `cycle_001`, `cycle_002`, ..., each a plain PEFT adapter; None for
             `sleep_checkpoints` beside the buffer.
-        dropbox_sync: Not there yet; refused.
+        dropbox_sync: Copy every sleep to the rclone remote that SAGE_MIRROR names; where it names
+            none, a warning says so. `synced` in a result says whether all of them are there.
         device: `cpu`, `cuda`, `cuda:1`, ...; None for the best there is.
         system_prompt: Identity prompt in front of every exchange.
         recipe: Hyper-parameters beside those that `run_sleep_cycle` takes.
 
     Raises:
-        InvalidPolicy: `dropbox_sync` was asked for.
+        InvalidPolicy: `dropbox_sync`, and SAGE_MIRROR is no `name:path`.
     """
 
     def __init__(
@@ -65,17 +66,14 @@ class SleepTrainingLoop:
         system_prompt: str = SAGE_SYSTEM_PROMPT,
         recipe: Recipe | None = None,
     ) -> None:
-        if dropbox_sync:
-            raise InvalidPolicy(
-                "dropbox_sync is not there: nothing is copied to other machines by itself. Leave "
-                "it out, and copy the cycle directories in checkpoint_dir."
-            )
         self.model_path = model_path
         self.experience_buffer_path = Path(experience_buffer_path or default_buffer_path())
         self.checkpoint_dir = Path(
             checkpoint_dir or self.experience_buffer_path.parent / "sleep_checkpoints"
         )
         self.dropbox_sync = dropbox_sync
+        self._remote = find_remote() if dropbox_sync else None
+        self._synced: set[str] = set()
         self.device = None if device is None else torch.device(device)
         self.system_prompt = system_prompt
         self.recipe = recipe or lay_over(Recipe(), {PRESET_FIELD: Preset.GENTLE.value})
@@ -144,6 +142,8 @@ class SleepTrainingLoop:
                 (staged / CYCLE_FILE).write_text(json.dumps(record, indent=1), encoding="utf-8")
                 publish(self.checkpoint_dir, staged, cycle_name)
         self.training_history.append(record)
+        if self.dropbox_sync:
+            result["synced"] = self._sync()
         return result
 
     def train_on_experiences(
@@ -173,6 +173,17 @@ class SleepTrainingLoop:
             "checkpoint_dir": str(self.checkpoint_dir),
         }
         return summary if history else {"status": "no sleep yet", **summary}
+
+    def _sync(self) -> bool:
+        """Copy what is not in the mirror, also what an outage kept from it; whether all is there.
+
+        What earlier processes copied is read back once.
+        """
+        names = [path.name for _, path in self._cycles()]
+        if self._remote is not None:
+            missing = [name for name in names if name not in self._synced]
+            self._synced.update(copy_all(self._remote, self.checkpoint_dir, missing))
+        return self._synced.issuperset(names)
 
     def _train(
         self, examples: Sequence[TrainingExample], recipe: Recipe, target: Path

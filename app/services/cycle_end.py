@@ -27,7 +27,7 @@ from app.domain.events import (
 from app.domain.experience import Unfit
 from app.domain.gate import Verdict
 from app.domain.policy import Promotion
-from app.domain.progress import RUNNING_STATUSES, CycleError, CycleStatus
+from app.domain.progress import RUNNING_STATUSES, CycleError, CycleStatus, Progress, Stage
 from app.domain.report import TrainingReport
 from app.domain.worker_end import WorkerEnd
 from app.services.alias_moves import promote_within, propose_within
@@ -68,6 +68,8 @@ def complete_cycle(
     """
     status = CycleStatus.SUCCEEDED if verdict.is_accepted else CycleStatus.REJECTED
     with db.write() as session:
+        running = sleep_cycles.get_cycle(session, cycle_id)
+        last = running.progress or Progress(stage=Stage.PUBLISHING)
         sleep_cycles.update_owned(
             session,
             cycle_id,
@@ -75,11 +77,10 @@ def complete_cycle(
             {
                 "status": status,
                 "finished_at": now,
+                "progress": replace(last, share=1.0, remaining_seconds=0.0),
                 "metrics": report,
                 "verdict": verdict,
-                "plan": replace(
-                    sleep_cycles.get_cycle(session, cycle_id).plan, layers=report.layers
-                ),
+                "plan": replace(running.plan, layers=report.layers),
             },
         )
         cycle = sleep_cycles.get_cycle(session, cycle_id)
@@ -139,12 +140,16 @@ def stop_cycle(db: Database, cycle_id: str, *, worker_id: str | None, now: datet
 def settle_dead_worker(db: Database, cycle_id: str, *, end: WorkerEnd, now: datetime) -> int:
     """After a worker is known to be dead: requeue its cycle, or fail it at the third death.
 
-    A worker that died before it took the cycle counts too.
+    A worker that died before it took the cycle counts too; one that was to stop, since its
+    instance was woken, does not.
 
     Returns:
         How often the cycle was started and waits again; 0 when it is over.
     """
     with db.write() as session:
+        if sleep_cycles.get_cycle(session, cycle_id).woken_at is not None:
+            _settle(session, cycle_id, worker_id=None, is_crash=False, now=now)
+            return 0
         if sleep_cycles.count_start(session, cycle_id):
             sleep_cycles.update_cycle(
                 session,

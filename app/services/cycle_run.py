@@ -22,15 +22,20 @@ from app.domain.decision import Trigger
 from app.domain.erasing import what_is_left
 from app.domain.events import CycleStarted, EventType
 from app.domain.experience import CycleRole, ExperienceStatus, TrainingExchange, Turn
+from app.domain.pace import Expected, expect, expect_first
 from app.domain.plan import CyclePlan
 from app.domain.progress import CycleStatus, Progress, Stage
 from app.domain.salience import COMPONENTS, Salience
 from app.errors import CycleOwnershipLost
+from app.services.instances import load_policy
+
+_LOOKED_AT = 5
+"""Measured cycles of any instance, of which one may be of the same base."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CycleOrder:
-    """All that a worker needs to run one cycle."""
+    """All that a worker needs to run one cycle, and what its stages should take."""
 
     cycle: SleepCycleRow
     instance: str
@@ -41,21 +46,44 @@ class CycleOrder:
     replaced_base_parts: BaseParts
     train: tuple[TrainingExchange, ...]
     held_out: tuple[TrainingExchange, ...]
+    expected: Expected
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NextCycle:
+    """What a worker takes next, or when there will be something to take, as far as is known."""
+
+    cycle_id: str | None = None
+    in_seconds: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CycleSigns:
     """What the supervisor looks at while a worker runs."""
 
-    is_cancel_requested: bool
+    is_stop_requested: bool
     heartbeat_at: datetime | None
 
 
-def find_next_queued(db: Database) -> str | None:
-    """Id of the cycle that waits longest, or None."""
+def find_next_queued(db: Database, *, now: datetime) -> NextCycle:
+    """The cycle that waits longest; one that was woken waits until its instance is idle, too."""
     with db.read() as session:
-        cycle = sleep_cycles.find_next_queued(session)
-        return cycle.id if cycle else None
+        first = sleep_cycles.find_next_queued(session)
+        waits = [(row, _idle_in(session, row, now)) for row in sleep_cycles.list_woken(session)]
+        ready = [*([first] if first else []), *(row for row, seconds in waits if not seconds)]
+        if ready:
+            return NextCycle(cycle_id=min(ready, key=lambda row: row.seq).id)
+        return NextCycle(in_seconds=min((seconds for _, seconds in waits), default=None))
+
+
+def _idle_in(session: Session, cycle: SleepCycleRow, now: datetime) -> float:
+    """After how many seconds nobody will have wanted a woken cycle's instance for long enough."""
+    instance = instances.get_instance_by_id(session, cycle.instance_id)
+    wanted = [at for at in (cycle.woken_at, instance.last_exchange_at) if at is not None]
+    elapsed = (now - max(wanted)).total_seconds()
+    # A clock that jumped back must not hold the cycle off for longer than that.
+    idle_seconds = load_policy(session, instance.id).idle_seconds
+    return 0.0 if elapsed < 0 else max(0.0, idle_seconds - elapsed)
 
 
 def start_cycle(db: Database, cycle_id: str, *, worker_id: str, now: datetime) -> CycleOrder:
@@ -75,6 +103,7 @@ def start_cycle(db: Database, cycle_id: str, *, worker_id: str, now: datetime) -
                 "attempts": attempt,
                 "started_at": now,
                 "heartbeat_at": now,
+                "woken_at": None,
                 "progress": Progress(stage=Stage.LOADING),
             },
             from_statuses=(CycleStatus.QUEUED,),
@@ -98,12 +127,14 @@ def record_progress(
     *,
     worker_id: str,
     progress: Progress,
+    is_news: bool,
     heartbeat_at: datetime,
     now: datetime,
 ) -> bool:
-    """Store how far a cycle is; returns whether someone asked for its cancel.
+    """Store how far a cycle is; returns whether someone asked it to stop.
 
     Args:
+        is_news: The event log tells of it, too.
         heartbeat_at: When the thread that does the work last gave a sign.
 
     Raises: CycleOwnershipLost.
@@ -121,15 +152,16 @@ def record_progress(
             },
         )
         cycle = sleep_cycles.get_cycle(session, cycle_id)
-        events.append_event(
-            session,
-            type_=EventType.CYCLE_PROGRESS,
-            instance_id=cycle.instance_id,
-            cycle_id=cycle_id,
-            now=now,
-            facts=progress,
-        )
-        return cycle.cancel_requested_at is not None
+        if is_news:
+            events.append_event(
+                session,
+                type_=EventType.CYCLE_PROGRESS,
+                instance_id=cycle.instance_id,
+                cycle_id=cycle_id,
+                now=now,
+                facts=progress,
+            )
+        return _is_stop_requested(cycle)
 
 
 def read_signs(db: Database, cycle_id: str) -> CycleSigns:
@@ -137,9 +169,13 @@ def read_signs(db: Database, cycle_id: str) -> CycleSigns:
     with db.read() as session:
         cycle = sleep_cycles.get_cycle(session, cycle_id)
         return CycleSigns(
-            is_cancel_requested=cycle.cancel_requested_at is not None,
-            heartbeat_at=cycle.heartbeat_at,
+            is_stop_requested=_is_stop_requested(cycle), heartbeat_at=cycle.heartbeat_at
         )
+
+
+def _is_stop_requested(cycle: SleepCycleRow) -> bool:
+    """For good, or because its instance is wanted."""
+    return cycle.cancel_requested_at is not None or cycle.woken_at is not None
 
 
 def read_exchanges_within(
@@ -171,7 +207,21 @@ def _order(session: Session, cycle: SleepCycleRow) -> CycleOrder:
             *read_exchanges_within(session, plan.rehearsal_ids, CycleRole.REHEARSAL),
         ),
         held_out=read_exchanges_within(session, plan.held_out_ids, CycleRole.HELD_OUT),
+        expected=_expected(session, cycle),
     )
+
+
+def _expected(session: Session, cycle: SleepCycleRow) -> Expected:
+    """By the newest cycle that was measured on this base; this instance's, if it has one."""
+    rows = (
+        *sleep_cycles.list_measured(session, instance_id=cycle.instance_id, limit=1),
+        *sleep_cycles.list_measured(session, instance_id=None, limit=_LOOKED_AT),
+    )
+    for row in rows:
+        if row.plan.base_model == cycle.plan.base_model and row.metrics is not None:
+            ratio = cycle.plan.example_count / max(row.plan.example_count, 1)
+            return expect(row.metrics.seconds, examples_ratio=ratio)
+    return expect_first(cycle.plan.example_count)
 
 
 def _replaced(session: Session, cycle: SleepCycleRow, plan: CyclePlan) -> CheckpointRow | None:

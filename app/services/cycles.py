@@ -105,6 +105,7 @@ def get_report(db: Database, cycle_id: str) -> CycleReport:
             replies=found.replies,
             loss_curve=found.loss_curve,
             variations=found.variations,
+            recall=found.recall,
             experiences=tuple(uses),
             set_aside=cycle.metrics.unfit if cycle.metrics else (),
             left_out=cycle.plan.left_out,

@@ -20,7 +20,7 @@ from app.db import checkpoints, instances, sleep_cycles
 from app.db.engine import Database, defaults_of, idle_memory_of, translated_errors
 from app.db.tables import StatusTotalsRow
 from app.domain.checkpoint import Alias
-from app.domain.decision import SleepDecision, SleepState, decide
+from app.domain.decision import SLEEPS, SleepDecision, SleepState, decide, threshold_of
 from app.domain.experience import ExperienceStatus
 from app.domain.policy import Promotion
 from app.domain.progress import CycleStatus
@@ -141,6 +141,20 @@ def weigh_many_within(
     return [mass for _, mass in _weigh(session, [_pool(item, totals) for item in wanted])]
 
 
+def list_thresholds_within(
+    session: Session, wanted: Sequence[EffectiveInstance], *, now: datetime
+) -> list[float]:
+    """The mass at which each would sleep; nothing is asked of those that keep to their policy's."""
+    adaptive = [item for item in wanted if item.policy.adaptive_threshold]
+    looked = {each.instance.row.id: each.state for each in _look(session, adaptive, now=now)}
+    return [
+        threshold_of(looked[item.row.id], item.policy).mass
+        if item.policy.adaptive_threshold
+        else item.policy.mass_threshold
+        for item in wanted
+    ]
+
+
 def _weigh(session: Session, pools: Sequence[_Pool]) -> list[tuple[int, float]]:
     left = MAX_COMPARED
     found: list[tuple[int, float]] = []
@@ -201,9 +215,19 @@ def _look(
     """
     ids = [instance.row.id for instance in wanted]
     totals = instances.totals_by_status(session, ids)
-    slept = sleep_cycles.last_ended_by_instance(session, ids, ENDED_BY_A_VERDICT)
-    ended = sleep_cycles.last_ended_by_instance(session, ids, ENDED)
-    failures = sleep_cycles.failures_by_instance(session, ids, since=ENDED_BY_A_VERDICT)
+    slept = sleep_cycles.last_ended_by_instance(session, ids, ENDED_BY_A_VERDICT, triggers=SLEEPS)
+    ended = sleep_cycles.last_ended_by_instance(session, ids, ENDED, triggers=SLEEPS)
+    failures = sleep_cycles.in_a_row_by_instance(
+        session, ids, CycleStatus.FAILED, since=ENDED_BY_A_VERDICT
+    )
+    adaptive = [item.row.id for item in wanted if item.policy.adaptive_threshold]
+    rejected = (
+        sleep_cycles.in_a_row_by_instance(
+            session, adaptive, CycleStatus.REJECTED, since=[CycleStatus.SUCCEEDED]
+        )
+        if adaptive
+        else {}
+    )
     active = sleep_cycles.active_by_instance(session, ids)
     manual = [item.row.id for item in wanted if item.policy.promotion is Promotion.MANUAL]
     proposed = (
@@ -214,11 +238,14 @@ def _look(
     for instance in wanted:
         pool = _pool(instance, totals)
         last, newest = slept.get(instance.row.id), ended.get(instance.row.id)
-        failed = failures.get(instance.row.id)
+        failed, refused = failures.get(instance.row.id), rejected.get(instance.row.id)
         was_cancelled = newest is not None and newest.status == CycleStatus.CANCELLED
         state = SleepState(
             now=now,
             local_time=now.astimezone(ZoneInfo(instance.timezone)).time(),
+            timezone=instance.timezone,
+            waits_since=last.finished_at if last else instance.row.created_at,
+            rejections=refused.count if refused else 0,
             mass=pool.mass,
             count=pool.count,
             last_cycle_ended_at=last.finished_at if last else None,

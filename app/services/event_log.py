@@ -1,4 +1,4 @@
-"""The event log of all instances, for the one who tells all listeners what is new."""
+"""What happens in all instances, for the one who tells all listeners what is new."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ def find_position(db: Database) -> int:
         return events.find_newest_seq(session)
 
 
-def list_after(db: Database, seq: int, limit: int) -> Sequence[EventRow]:
-    """Events of any instance after a number, oldest first."""
+def look(db: Database, seq: int, limit: int) -> tuple[Sequence[EventRow], Sequence[EventRow]]:
+    """Events of any instance after a number, oldest first, and how far the running cycles are.
+
+    The latter as events that are in no log; see `events.is_logged`.
+    """
     with db.read() as session:
-        return events.list_events_after(session, seq, limit)
+        return events.list_events_after(session, seq, limit), events.list_progress(session)

@@ -16,12 +16,13 @@ from threading import Lock
 
 from sqlalchemy.orm import Session
 
+from app.clock import utc_now
 from app.db import instances, scrape, sleep_cycles
 from app.db.engine import Database
 from app.domain.gate import Verdict
 from app.domain.progress import CycleStatus, Progress
 from app.domain.report import TrainingReport
-from app.services.decisions import weigh_many_within
+from app.services.decisions import list_thresholds_within, weigh_many_within
 from app.services.instances import effective
 
 OUTCOMES = tuple(status.value for status in CycleStatus if not status.is_active)
@@ -104,8 +105,9 @@ class FigureReader:
             self._read_judged(session, ids)
             settled = [effective(session, row) for row in rows]
             masses = weigh_many_within(session, settled, totals)
+            thresholds = list_thresholds_within(session, settled, now=utc_now())
             found = []
-            for row, instance, mass in zip(rows, settled, masses, strict=True):
+            for row, mass, threshold in zip(rows, masses, thresholds, strict=True):
                 events = self._events.get(row.id, Counter())
                 cycle, success = active.get(row.id), succeeded.get(row.id)
                 found.append(
@@ -113,7 +115,7 @@ class FigureReader:
                         instance=row.slug,
                         counts={status: total.count for status, total in totals[row.id].items()},
                         mass=mass,
-                        mass_threshold=instance.policy.mass_threshold,
+                        mass_threshold=threshold,
                         has_active_cycle=cycle is not None,
                         progress=cycle.progress if cycle else None,
                         last_cycle=self._judged.get(row.id),

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -42,6 +43,36 @@ def judge(checks: Mapping[str, str]) -> Literal["ready", "degraded", "unavailabl
     if failing - DEGRADING:
         return "unavailable"
     return "degraded" if failing else "ready"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DiskSpace:
+    """Bytes of the disk that the data directory lies on, and of the database; None: unknown."""
+
+    free_bytes: int | None
+    total_bytes: int | None
+    database_bytes: int | None
+
+
+def measure_disk(db: Database, *, data_dir: Path) -> DiskSpace:
+    """How much room there is, and what the database takes with what is not yet merged into it."""
+    try:
+        disk = shutil.disk_usage(data_dir)
+    except OSError:
+        free = total = None
+    else:
+        free, total = disk.free, disk.total
+    return DiskSpace(free_bytes=free, total_bytes=total, database_bytes=_database_bytes(db.path))
+
+
+def _database_bytes(path: Path | None) -> int | None:
+    if path is None:
+        return None
+    log = path.with_name(f"{path.name}-wal")
+    try:
+        return path.stat().st_size + (log.stat().st_size if log.exists() else 0)
+    except OSError:
+        return None
 
 
 def _check_database(db: Database) -> str:

@@ -19,6 +19,7 @@ from app.db.tables import CheckpointRow
 from app.domain.checkpoint import Alias, CheckpointFile, CheckpointStatus
 from app.domain.events import CheckpointDeleted, EventType
 from app.domain.experience import CycleRole
+from app.domain.export import OF_CHECKPOINTS
 from app.domain.provenance import LineageUse, Provenance
 from app.errors import CheckpointDamaged, CheckpointFileNotFound, CheckpointInUse
 
@@ -36,7 +37,12 @@ class CheckpointView:
 def get_checkpoint(db: Database, checkpoint_id: str) -> CheckpointView:
     """Return one checkpoint. Raises: CheckpointNotFound."""
     with db.read() as session:
-        return _view(session, checkpoints.get_checkpoint(session, checkpoint_id))
+        return view_within(session, checkpoint_id)
+
+
+def view_within(session: Session, checkpoint_id: str) -> CheckpointView:
+    """The same within a transaction. Raises: CheckpointNotFound."""
+    return _view(session, checkpoints.get_checkpoint(session, checkpoint_id))
 
 
 def list_provenance(db: Database, checkpoint_id: str) -> list[Provenance]:
@@ -125,7 +131,7 @@ def find_file(view: CheckpointView, name: str) -> CheckpointFile:
             return file
     raise CheckpointFileNotFound(
         f"Checkpoint {view.row.id} ({view.row.status}) has no file {name!r}.",
-        files=[file.name for file in view.row.files],
+        files=[*(file.name for file in view.row.files), *(name.value for name in OF_CHECKPOINTS)],
     )
 
 

@@ -1,7 +1,7 @@
 """Keeping only as long as the policy says: texts of old experiences, files of old checkpoints.
 
 What goes is written down as an event; hashes, scores, provenance and the rows themselves stay. The
-progress of cycles that ended a day ago, once a second, goes without one: the loss of every step
+progress of cycles that ended a day ago goes without one: the loss of every step
 stands in the report, and every other event stays.
 """
 

@@ -49,6 +49,7 @@ class CycleRequest:
     Attributes:
         is_forced: Skip the waiting rules; never the gate, and never the want of experiences.
         recipe: Hyper-parameters that replace the instance's, and perhaps a `preset` below them.
+        adopts: Name of the checkpoint in the mirror that is adopted (`app.services.adopting`).
     """
 
     instance: str
@@ -58,6 +59,7 @@ class CycleRequest:
     max_experiences: int | None = None
     min_salience: float | None = None
     idempotency_key: str | None = None
+    adopts: str | None = None
 
     @property
     def sha256(self) -> str:
@@ -71,6 +73,8 @@ class CycleRequest:
         ]
         if self.trigger is Trigger.REBUILD:
             asked.append(self.trigger.value)
+        if self.adopts is not None:
+            asked.append(self.adopts)
         return hashlib.sha256(json.dumps(asked, default=list).encode()).hexdigest()
 
 
@@ -102,7 +106,7 @@ def preview_cycle(db: Database, request: CycleRequest, *, now: datetime) -> Cycl
             max_experiences=request.max_experiences,
             min_salience=request.min_salience,
         )
-        refusal = _find_early_refusal(session, instance, request, decision) or _find_empty_refusal(
+        refusal = find_refusal_within(session, instance, request, decision) or _find_empty_refusal(
             request, decision, selection
         )
         parent_id = plan.parent_checkpoint_id
@@ -128,11 +132,11 @@ def request_cycle(db: Database, request: CycleRequest, *, now: datetime) -> Slee
     """
     with db.read() as session:
         instance = load_effective(session, request.instance)
-        earlier = _find_earlier(session, instance, request)
+        earlier = find_earlier_within(session, instance, request)
         if earlier is not None:
             return earlier
         at_most = decide_at_most_within(session, instance, now=now)
-        refusal = _find_early_refusal(session, instance, request, at_most)
+        refusal = find_refusal_within(session, instance, request, at_most)
         if refusal is not None:
             raise refusal
         glance = glance_within(
@@ -161,11 +165,11 @@ def request_cycle_within(
     Raises: as `request_cycle`; NothingToRebuildFrom for a rebuild.
     """
     instance = load_effective(session, request.instance)
-    earlier = _find_earlier(session, instance, request)
+    earlier = find_earlier_within(session, instance, request)
     if earlier is not None:
         return earlier, False
     decision = decide_within(session, instance, now=now)
-    refusal = _find_early_refusal(session, instance, request, decision)
+    refusal = find_refusal_within(session, instance, request, decision)
     if refusal is not None:
         raise refusal
     selection, plan = plan_within(
@@ -180,7 +184,7 @@ def request_cycle_within(
     refusal = _find_empty_refusal(request, decision, selection)
     if refusal is not None:
         raise refusal
-    cycle = _insert_cycle(session, instance, request, decision, selection, plan, now=now)
+    cycle = insert_cycle_within(session, instance, request, decision, selection, plan, now=now)
     return cycle, True
 
 
@@ -256,6 +260,7 @@ def _question(session: Session, plan: CyclePlan) -> FitQuestion:
         thinking=plan.thinking,
         target_modules=plan.recipe.target_modules,
         lora_dropout=plan.recipe.lora_dropout,
+        device=plan.recipe.device,
         has_parent=parent is not None,
         parent_base_parts=checkpoints.base_parts_of(session, parent) if parent else {},
         train=read_exchanges_within(session, plan.experience_ids, CycleRole.TRAIN),
@@ -263,7 +268,7 @@ def _question(session: Session, plan: CyclePlan) -> FitQuestion:
     )
 
 
-def _insert_cycle(
+def insert_cycle_within(
     session: Session,
     instance: EffectiveInstance,
     request: CycleRequest,
@@ -273,6 +278,7 @@ def _insert_cycle(
     *,
     now: datetime,
 ) -> SleepCycleRow:
+    """Within a transaction: queue a plan and claim what it trains on. Raises: SleepCycleActive."""
     number = instances.take_cycle_number(session, instance.row.id)
     try:
         cycle = sleep_cycles.insert_cycle(
@@ -316,7 +322,7 @@ def _insert_cycle(
     return cycle
 
 
-def _find_earlier(
+def find_earlier_within(
     session: Session, instance: EffectiveInstance, request: CycleRequest
 ) -> SleepCycleRow | None:
     """The cycle that this key has asked for before. Raises: IdempotencyKeyReused."""
@@ -333,7 +339,7 @@ def _find_earlier(
     return earlier
 
 
-def _find_early_refusal(
+def find_refusal_within(
     session: Session,
     instance: EffectiveInstance,
     request: CycleRequest,

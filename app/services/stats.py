@@ -39,6 +39,38 @@ class InstanceStats:
     current_checkpoint: CheckpointRow | None
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Overview:
+    """What of all instances stands beside a page of them.
+
+    `active`: queued and running cycles with the slugs of their instances, the running one first.
+    """
+
+    instance_count: int
+    active: Sequence[tuple[str, SleepCycleRow]]
+    checkpoints_bytes: int
+
+
+def overlook(
+    db: Database,
+    *,
+    instance: str | None = None,
+    within: Collection[str] | None = None,
+    name_part: str | None = None,
+) -> Overview:
+    """What runs and waits in all instances within, and how many have that name."""
+    with db.read() as session:
+        active = sleep_cycles.list_active(session, within=within)
+        slugs = instances.slugs_of(session, {row.instance_id for row in active})
+        return Overview(
+            instance_count=1
+            if instance
+            else instances.count_instances(session, within=within, name_part=name_part),
+            active=[(slugs[row.instance_id], row) for row in active],
+            checkpoints_bytes=checkpoints.sum_sizes(session, within=within),
+        )
+
+
 def collect_stats(
     db: Database,
     *,

@@ -1,10 +1,15 @@
 """General prompts with the base model's own answers, and how far a model has moved from them.
 
-Two sets, both without the instance's identity prompt, so that they belong to the base alone:
+Two sets:
 
 - anchors: everyday prompts, each answered once by the bare base, greedily. For rehearsal, for the
   KL term of training, and for measuring.
 - general pairs: other everyday prompts with written answers. Only ever measured on.
+
+Both are asked twice: bare, without a system prompt, so that they belong to the base alone; and
+in session, under the system prompts of the instance's sessions and half of them after an earlier
+exchange, since that is where the model lives, and what an adapter changes there the bare question
+does not show.
 
 Kept with each set are the base's last hidden states at the answers' positions, from which its
 whole distribution comes back with one product: KL needs no second forward pass of the base, and no
@@ -27,7 +32,7 @@ from importlib.resources import files
 import torch
 from transformers import PreTrainedModel
 
-from app.domain.experience import TrainingExchange
+from app.domain.experience import TrainingExchange, Turn
 from app.domain.salience import COMPONENTS, Salience
 from app.training.chat import IGNORED_LABEL, ChatEncoder
 from app.training.examples import TrainingExample, make_example, targets_of
@@ -43,7 +48,13 @@ ANCHOR_TOKENS = 60
 CHUNK_TOKENS = 128
 """Rows of float32 logits alive at once, twice: 50 MB for SmolLM2."""
 
-_MAX_LENGTH = 512
+SYSTEM_TOKENS = 512
+"""Of a session's system prompt; what a longer one ends with is not asked under. A guess."""
+
+_MAX_LENGTH = 512 + SYSTEM_TOKENS
+_HISTORY_AHEAD = 5
+"""So that no general pair is measured behind itself."""
+
 _FORMAT = 2
 """Of what is kept: another number, and every base's answers are made again."""
 
@@ -56,6 +67,29 @@ class GeneralPrompts:
     general: tuple[tuple[str, str], ...]
     probes: tuple[str, ...]
     endings: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """How the prompt of a number is asked; bare where sessions have no system prompts."""
+
+    number: int
+    system_prompts: tuple[str, ...]
+
+    @property
+    def system_prompt(self) -> str:
+        """The sessions' in turn."""
+        prompts = self.system_prompts
+        return prompts[self.number % len(prompts)] if prompts else ""
+
+    @property
+    def history(self) -> tuple[Turn, ...]:
+        """Every other two prompts come after an everyday exchange; no loss is taken on that."""
+        if not self.system_prompts or self.number // 2 % 2 == 0:
+            return ()
+        pairs = general_prompts().general
+        prompt, answer = pairs[(self.number + _HISTORY_AHEAD) % len(pairs)]
+        return (Turn(role="user", content=prompt), Turn(role="assistant", content=answer))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -89,10 +123,26 @@ class ReferenceSet:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class References:
-    """Both sets of one base."""
+    """Both sets of one base, asked in one way."""
 
     anchors: ReferenceSet
     general: ReferenceSet
+
+
+def mixed(bare: ReferenceSet, in_session: ReferenceSet, share: float) -> ReferenceSet:
+    """Each prompt once: so large a share of them asked in session, evenly spread, the rest bare.
+
+    Args:
+        bare: As many examples as in `in_session`, of the same prompts.
+        share: 0..1.
+    """
+    count = len(bare.examples)
+    of = [in_session if int((n + 1) * share) > int(n * share) else bare for n in range(count)]
+    return ReferenceSet(
+        examples=tuple(asked.examples[n] for n, asked in enumerate(of)),
+        hidden=tuple(asked.hidden[n] for n, asked in enumerate(of)),
+        nll=tuple(asked.nll[n] for n, asked in enumerate(of)),
+    )
 
 
 @lru_cache(maxsize=1)
@@ -108,19 +158,32 @@ def general_prompts() -> GeneralPrompts:
     )
 
 
-def load_or_make_references(base: BaseModel, kept: KeptFiles) -> References:
+def load_or_make_references(
+    base: BaseModel, kept: KeptFiles, system_prompts: Sequence[str] = ()
+) -> References:
     """Read both sets of a base, or make and keep them.
 
     Args:
-        base: Bare: with an adapter attached, its answers would be the adapter's.
+        base: Without an adapter: with one attached, its answers would be the adapter's.
         kept: The base's files.
+        system_prompts: Of the instance's sessions, to ask as they do; none asks bare.
     """
+    cut = tuple(_shorten(prompt, base) for prompt in system_prompts)
+    asked = [_Asked(number, cut) for number in range(len(general_prompts().anchors))]
     encoder = ChatEncoder(base.tokenizer, system_prompt="", max_length=_MAX_LENGTH)
-    prompts = [tuple(encoder.encode_prompt(prompt)) for prompt in general_prompts().anchors]
-    general = [_general_example(pair, encoder) for pair in general_prompts().general]
+    prompts = [
+        tuple(encoder.encode_prompt(prompt, system_prompt=how.system_prompt, history=how.history))
+        for how, prompt in zip(asked, general_prompts().anchors, strict=True)
+    ]
+    general = [
+        _general_example(pair, encoder, how)
+        for how, pair in zip(asked, general_prompts().general, strict=False)
+    ]
     # Past the end of its turn a base goes on to invent the next one, and would be trained to.
     end_ids = base.end_ids | encoder.end_ids
-    name = f"references-{_key(base, prompts, general, end_ids)}.safetensors"
+    # Those of sessions hold their system prompts, and go with what is erased.
+    kind = "session-references" if system_prompts else "references"
+    name = f"{kind}-{_key(base, prompts, general, end_ids)}.safetensors"
     stored = kept.find_tensors(name)
     if stored is not None:
         found = _unpack(stored, len(prompts), general)
@@ -131,6 +194,12 @@ def load_or_make_references(base: BaseModel, kept: KeptFiles) -> References:
     )
     kept.keep_tensors(name, _pack(made))
     return made
+
+
+def _shorten(system_prompt: str, base: BaseModel) -> str:
+    encoded = base.tokenizer(system_prompt, add_special_tokens=False, return_offsets_mapping=True)
+    offsets = encoded["offset_mapping"][:SYSTEM_TOKENS]
+    return system_prompt[: offsets[-1][1]] if offsets else system_prompt
 
 
 def kl_to_base(
@@ -193,10 +262,15 @@ def _example(name: str, ids: Sequence[int], prompt_length: int) -> TrainingExamp
     )
 
 
-def _general_example(pair: tuple[str, str], encoder: ChatEncoder) -> TrainingExample:
+def _general_example(pair: tuple[str, str], encoder: ChatEncoder, how: _Asked) -> TrainingExample:
     prompt, answer = pair
     exchange = TrainingExchange(
-        experience_id="general", prompt=prompt, response=answer, salience=_no_salience()
+        experience_id="general",
+        prompt=prompt,
+        response=answer,
+        salience=_no_salience(),
+        system_prompt=how.system_prompt,
+        history=how.history,
     )
     return make_example(exchange, encoder)
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 
 from transformers import PreTrainedTokenizerBase
 
-from app.domain.experience import TrainingExchange
+from app.domain.experience import TrainingExchange, Turn
 from app.domain.reply_parts import ReplyParts, Thinking, part_reply
 from app.errors import (
     ChatTemplateMissing,
@@ -145,14 +145,17 @@ class ChatEncoder:
             )
         return EncodedExchange(input_ids=ids, labels=labels)
 
-    def encode_prompt(self, prompt: str, *, system_prompt: str | None = None) -> list[int]:
-        """Token ids of a prompt, up to where the assistant's reply begins.
+    def encode_prompt(
+        self, prompt: str, *, system_prompt: str | None = None, history: Sequence[Turn] = ()
+    ) -> list[int]:
+        """Token ids of a prompt behind its history, up to where the assistant's reply begins.
 
         Raises: ChatTemplateRefuses.
         """
         system = self._system_prompt if system_prompt is None else system_prompt
+        turns = [(turn.role, turn.content) for turn in history]
         refusal: TemplateRefuses | None = None
-        for form in forms(system, (), prompt):
+        for form in forms(system, turns, prompt):
             try:
                 layout = lay_out(self._tokenizer, form.messages(), is_prompt=True)
             except TemplateRefuses as error:

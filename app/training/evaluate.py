@@ -91,7 +91,10 @@ def effect_nats(before: torch.Tensor, after: torch.Tensor) -> float:
 
 
 def measure_retention(base: BaseModel, references: References) -> Retention:
-    """Measure what the model, adapter attached or not, still has of its base's knowledge."""
+    """Measure what the model, adapter attached or not, still has of its base's knowledge.
+
+    Asked as the references were: bare, or in session.
+    """
     anchor_loss, anchor_kl = _compare(base, references.anchors.first(MEASURED_ANCHORS))
     general_loss, general_kl = _compare(base, references.general)
     return Retention(

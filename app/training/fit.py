@@ -15,7 +15,7 @@ from app.domain.fit import FitAnswer, FitQuestion
 from app.errors import BaseModelMismatch, NothingFits
 from app.training.chat import ChatEncoder
 from app.training.examples import TrainingExample, make_examples
-from app.training.loading import load_tokenizer
+from app.training.loading import device_named, load_tokenizer
 from app.training.models import read_parts
 from app.training.sketch import sketch_layers
 
@@ -26,11 +26,13 @@ class Fit:
 
     Attributes:
         pool: What may be rehearsed; of it nothing is named, it was learned once already.
+        earlier: The exchanges of the pool.
     """
 
     exchanges: list[TrainingExchange]
     new: list[TrainingExample]
     pool: list[TrainingExample]
+    earlier: list[TrainingExchange]
     held_out: list[TrainingExample]
     unfit: tuple[Unfit, ...]
 
@@ -40,9 +42,10 @@ def look(question: FitQuestion) -> FitAnswer:
 
     The weights are not read: of the base's parts all others are compared.
 
-    Raises: BaseModelNotFound; BaseModelMismatch; BaseModelUnsupported; ChatTemplateMissing;
-        TargetModulesUnmatched; NoTrainableParameters; NothingFits.
+    Raises: DeviceUnavailable; BaseModelNotFound; BaseModelMismatch; BaseModelUnsupported;
+        ChatTemplateMissing; TargetModulesUnmatched; NoTrainableParameters; NothingFits.
     """
+    device_named(question.device)
     _demand_same_parts(question)
     encoder = ChatEncoder(
         load_tokenizer(question.base_model),
@@ -109,6 +112,7 @@ def sort_out(
         exchanges=[one for one in wanted if one.experience_id not in names],
         new=new,
         pool=pool,
+        earlier=earlier,
         held_out=measured,
         unfit=tuple(unfit),
     )

@@ -11,7 +11,7 @@ import json
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 
 import torch
 
@@ -28,8 +28,9 @@ from app.domain.report import (
     TrainingReport,
 )
 from app.errors import TrainingStopped
-from app.training.anchors import general_prompts, load_or_make_references
+from app.training.anchors import general_prompts, load_or_make_references, mixed
 from app.training.chat import ChatEncoder
+from app.training.dreams import Dreams, interleave
 from app.training.environment import describe_environment, peak_memory_bytes
 from app.training.evaluate import (
     effect_nats,
@@ -70,17 +71,30 @@ EFFECT_EXAMPLES = 2
 
 
 class _Validation:
-    """Held-out loss after an epoch; remembers what it was made of, which is needed again."""
+    """Held-out loss after an epoch; remembers what it was made of, which is needed again.
 
-    def __init__(self, base: BaseModel, held_out: Sequence[TrainingExample]) -> None:
+    Of a cycle that dreams it is the mean over the answers to what was never asked, too: else the
+    epoch that ends the training is the one at which the replies alone were at their best.
+    """
+
+    def __init__(
+        self,
+        base: BaseModel,
+        held_out: Sequence[TrainingExample],
+        unasked: Sequence[TrainingExample],
+    ) -> None:
         self._base = base
         self._held_out = held_out
+        self._unasked = unasked
         self.log_probabilities: dict[int, torch.Tensor] = {}
 
     def __call__(self, epoch: int) -> float:
         found = token_log_probabilities(self._base, self._held_out)
         self.log_probabilities[epoch] = found
-        return held_out_loss(found, self._held_out).nats_per_token
+        if not self._unasked:
+            return held_out_loss(found, self._held_out).nats_per_token
+        told = token_log_probabilities(self._base, self._unasked)
+        return -float(torch.cat((found, told)).double().mean())
 
 
 def run_job(
@@ -99,7 +113,7 @@ def run_job(
         on_progress(Progress(stage=stage))
 
     enter(Stage.LOADING)
-    with _timed(seconds, "loading"):
+    with timed(seconds, "loading"):
         # Before the weights are loaded: a wrong base costs 0.2 s, not the whole loading.
         found = _demand_same_base(job)
         base = load_base_model(job.base_model, device=device_named(job.recipe.device))
@@ -116,16 +130,17 @@ def run_job(
 
     # While the base is bare: anchors, general answers and the base's replies are its own.
     enter(Stage.EVALUATING_BEFORE)
-    with _timed(seconds, "references"):
+    with timed(seconds, "references"):
         yardsticks = Yardsticks(
             encoder=encoder,
-            references=load_or_make_references(base, kept),
+            bare=load_or_make_references(base, kept),
+            in_session=load_or_make_references(base, kept, job.session_prompts),
             kept=kept,
             held_out=held_out,
             effect=(held_out or new)[:EFFECT_EXAMPLES],
         )
         of_base = measure_base(job, base, yardsticks)
-        replaced = _measure_replaced(job, base, held_out, found)
+        replaced = measure_replaced(job, base, held_out, found)
     # From here on the parent's adapter, or a new one that changes nothing yet, is in the base.
     loop = TrainingLoop(
         job.base_model,
@@ -134,22 +149,23 @@ def run_job(
         parent_adapter=job.parent_adapter,
         base=base,
     )
-    with _timed(seconds, "evaluating_before"):
+    with timed(seconds, "evaluating_before"):
         before = token_log_probabilities(base, held_out)
         # In fp32, since bf16's rounding alone is larger than what a weak adapter does.
         exact_before = exact_log_probabilities(base, yardsticks.effect)
         of_parent = measure_parent(job, base, yardsticks, of_base)
         # By the model as it goes into this cycle: what the parent still knows needs no rehearsal.
         rehearsed = _rehearse(job, base, fit.pool)
-    varied = _vary(job, base, encoder, fit, seconds)
-    # Last, so that a window of batches seldom holds an experience and what was made of it.
-    train = [*new, *rehearsed, *(varied.examples if varied else ())]
+    made = _make(job, base, encoder, fit, rehearsed, seconds)
+    train = made.beside([*new, *rehearsed])
 
     enter(Stage.TRAINING)
-    validation = _Validation(base, held_out)
+    validation = _Validation(base, held_out, made.dreams.unasked if made.dreams else ())
     run = loop.train_on_experiences(
         train,
-        anchors=yardsticks.references.anchors,
+        anchors=mixed(
+            yardsticks.bare.anchors, yardsticks.in_session.anchors, job.recipe.anchor_identity_share
+        ),
         validate=validation if held_out else None,
         snapshots=_snapshots(job, found.sha256, base, train, held_out),
         on_progress=on_progress,
@@ -159,10 +175,10 @@ def run_job(
     seconds["saving"] = run["save_seconds"]
 
     enter(Stage.EVALUATING_AFTER)
-    with _timed(seconds, "evaluating_after"):
+    with timed(seconds, "evaluating_after"):
         # The best epoch was measured as it ended, and its adapter is the one that stands now.
         best = validation.log_probabilities.get(run["best_epoch"])
-        chosen = choose_scale(job, loop, yardsticks, of_base.retention, before, best)
+        chosen = choose_scale(job, loop, yardsticks, of_base, before, best)
         geometry, layers = describe_adapter(loop.attached), loop.attached.layers
         trainable = sum(parameter.numel() for parameter in trainable_parameters(loop.adapted))
         # One model in memory: the trained one goes before the fresh one comes.
@@ -173,11 +189,13 @@ def run_job(
         adapted = read_adapter(fresh.model, job.output_directory, is_trainable=False)
         reloaded = token_log_probabilities(fresh, held_out)
         effect = effect_nats(exact_before, exact_log_probabilities(fresh, yardsticks.effect))
-    with _timed(seconds, "replies"):
+    with timed(seconds, "replies"):
         # Last, since it changes the fresh base's own weights.
         merged = replace(fresh, model=merge_adapter(adapted))
         replies = probe_replies(merged, encoder, job.probe_prompts)
-        of_adapter = Measured(retention=chosen.retention, replies=replies)
+        of_adapter = Measured(
+            retention=chosen.retention, in_session=chosen.in_session, replies=replies
+        )
         # The next cycle finds these as its parent's, and need not measure them again.
         kept.keep_json(
             measures_name(job, yardsticks, fresh, job.output_directory), asdict(of_adapter)
@@ -192,9 +210,9 @@ def run_job(
         held_out_replaced=replaced,
         effect_nats=effect,
         evaluation=Evaluation(
-            base=_measures(job, of_base),
-            before=_measures(job, of_parent),
-            after=_measures(job, of_adapter),
+            base=measures_of(job, of_base),
+            before=measures_of(job, of_parent),
+            after=measures_of(job, of_adapter),
             held_out_gain=held_out_gain(before, reloaded, held_out),
             update_norm=chosen.update_norm,
             scale=chosen.scale,
@@ -205,7 +223,8 @@ def run_job(
         best_epoch=run["best_epoch"],
         unfit=fit.unfit,
         rehearsed_ids=tuple(example["experience_id"] for example in rehearsed),
-        variations=varied.summary if varied else None,
+        recall=made.dreams.report(merged) if made.dreams else None,
+        variations=made.varied.summary if made.varied else None,
         steps=run["steps"],
         trained_tokens=run["trained_tokens"],
         supervised_tokens=run["supervised_tokens"],
@@ -215,7 +234,7 @@ def run_job(
         peak_memory_bytes=peak_memory_bytes(fresh.device),
         seconds=seconds,
         environment=describe_environment(fresh, geometry),
-        replies=_side_by_side(of_parent.replies, replies),
+        replies=side_by_side(of_parent.replies, replies),
     )
 
 
@@ -226,18 +245,38 @@ def _rehearse(
     return choose_surprising(base, pool, wanted)
 
 
-def _vary(
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Made:
+    """What is trained on besides exchanges; None where the recipe asks for nothing."""
+
+    varied: Variations | None
+    dreams: Dreams | None
+
+    def beside(self, exchanges: list[TrainingExample]) -> list[TrainingExample]:
+        """The training set, in its order."""
+        # Last, so that a window of batches seldom holds an experience and what was made of it.
+        told = [*exchanges, *(self.varied.examples if self.varied else ())]
+        return interleave(told, self.dreams.examples) if self.dreams else told
+
+
+def _make(
     job: TrainingJob,
     base: BaseModel,
     encoder: ChatEncoder,
     fit: Fit,
+    rehearsed: Sequence[TrainingExample],
     seconds: dict[str, float],
-) -> Variations | None:
-    """What is trained on beside the new experiences; None where the recipe asks for nothing."""
-    if not job.recipe.variations:
-        return None
-    with _timed(seconds, "variations"):
-        return make_variations(base, encoder, fit.exchanges, fit.new, job.recipe)
+) -> _Made:
+    varied, dreams = None, None
+    if job.recipe.variations:
+        with timed(seconds, "variations"):
+            varied = make_variations(base, encoder, fit.exchanges, fit.new, job.recipe)
+    if job.recipe.dreams:
+        with timed(seconds, "dreams"):
+            ids = {example["experience_id"] for example in rehearsed}
+            earlier = [one for one in fit.earlier if one.experience_id in ids]
+            dreams = Dreams(base, encoder, [*fit.exchanges, *earlier], job.recipe)
+    return _Made(varied=varied, dreams=dreams)
 
 
 def _snapshots(
@@ -264,7 +303,7 @@ def _snapshots(
     return SnapshotFile(job.snapshot_file, key=key, interval_seconds=job.snapshot_interval_seconds)
 
 
-def _measure_replaced(
+def measure_replaced(
     job: TrainingJob, base: BaseModel, held_out: Sequence[TrainingExample], found: Fingerprint
 ) -> HeldOutLoss | None:
     """Held-out loss of the adapter whose place the new one would take, on this very base."""
@@ -279,12 +318,16 @@ def _measure_replaced(
     return loss
 
 
-def _measures(job: TrainingJob, measured: Measured) -> ModelMeasures:
-    """Only replies to fixed prompts are measured: the instance's own may be one or twenty."""
+def measures_of(job: TrainingJob, measured: Measured) -> ModelMeasures:
+    """One model's measures, of raw values.
+
+    Only replies to fixed prompts are measured: the instance's own may be one or twenty.
+    """
     endings = frozenset(general_prompts().endings)
     fixed = [reply for reply in measured.replies if reply.seed is not None]
     return ModelMeasures(
         retention=measured.retention,
+        session_retention=measured.in_session,
         replies=measure_replies(
             [reply for reply in fixed if reply.prompt not in endings],
             endings=[reply for reply in fixed if reply.prompt in endings],
@@ -294,7 +337,7 @@ def _measures(job: TrainingJob, measured: Measured) -> ModelMeasures:
     )
 
 
-def _side_by_side(
+def side_by_side(
     before: Sequence[SeededReply], after: Sequence[SeededReply]
 ) -> tuple[ProbeReply, ...]:
     """The greedy replies to the instance's own prompts."""
@@ -325,7 +368,8 @@ def _demand_targets(job: TrainingJob, base: BaseModel) -> None:
 
 
 @contextmanager
-def _timed(seconds: dict[str, float], name: str) -> Iterator[None]:
+def timed(seconds: dict[str, float], name: str) -> Iterator[None]:
+    """Add what a block takes to the seconds of a part."""
     started = time.monotonic()
     try:
         yield

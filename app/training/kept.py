@@ -21,7 +21,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
 KEPT_FILES = 64
-"""Of one base; the oldest go first. An adapter's measures take about 10 KB. A guess."""
+"""Measures of one base; the oldest go first. An adapter's take about 10 KB. A guess."""
+
+KEPT_OF_SESSIONS = 8
+"""References asked as sessions ask, some 7 MB each; prompts that hold the date have new ones each
+night. What is read counts as new. A guess."""
 
 
 class KeptFiles:
@@ -57,6 +61,8 @@ class KeptFiles:
             stored = load_file(str(self._directory / name))
         except (OSError, SafetensorError):
             return None
+        with contextlib.suppress(OSError):
+            os.utime(self._directory / name)
         # Copied: in the file they begin anywhere, and products of such rows may round differently
         # from those of the rows that were kept.
         return {key: tensor.clone() for key, tensor in stored.items()}
@@ -91,7 +97,8 @@ class KeptFiles:
     def _drop_oldest(self) -> None:
         if self._directory is None:
             return
-        # Measures alone: the references are one file of a base, and dear to make again.
-        files = sorted(self._directory.glob("*.json"), key=lambda file: file.stat().st_mtime_ns)
-        for file in files[:-KEPT_FILES]:
-            file.unlink(missing_ok=True)
+        # Not the references that are asked bare: one file of a base, and dear to make again.
+        for names, most in (("*.json", KEPT_FILES), ("session-*.safetensors", KEPT_OF_SESSIONS)):
+            files = sorted(self._directory.glob(names), key=lambda file: file.stat().st_mtime_ns)
+            for file in files[:-most]:
+                file.unlink(missing_ok=True)

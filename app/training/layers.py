@@ -34,10 +34,12 @@ class BlockLayers:
     Attributes:
         linear: Full names of the linear layers.
         stacks: Full names of parameters that hold several matrices, one for each expert mostly.
+        routed: Those of the linear layers that a router sends only some tokens to.
     """
 
     linear: tuple[str, ...]
     stacks: tuple[str, ...]
+    routed: frozenset[str] = frozenset()
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -51,19 +53,22 @@ def find_layers(model: PreTrainedModel) -> BlockLayers:
     prefix = next(name for name, module in model.named_modules() if module is decoder)
     linear: list[str] = []
     stacks: list[str] = []
+    routed: set[str] = set()
     for name, block in _blocks(decoder, prefix):
-        routers = _routers(block)
+        routers, experts = _routers(block), _routed(block)
         for inner, module in _within(block, name):
             if _is_linear(module):
                 if not any(module is router for router in routers):
                     linear.append(inner)
+                if any(module is expert for expert in experts):
+                    routed.add(inner)
             else:
                 stacks += [f"{inner}.{own}" for own in _stacks(module)]
     if not linear and not stacks:
         raise BaseModelUnsupported(
             f"{type(model).__name__} has no blocks with linear layers that are known"
         )
-    return BlockLayers(linear=tuple(linear), stacks=tuple(stacks))
+    return BlockLayers(linear=tuple(linear), stacks=tuple(stacks), routed=frozenset(routed))
 
 
 def find_reached(model: PreTrainedModel, layers: BlockLayers) -> frozenset[str]:
@@ -81,13 +86,19 @@ def find_reached(model: PreTrainedModel, layers: BlockLayers) -> frozenset[str]:
             for name in {*layers.linear, *(name.rpartition(".")[0] for name in layers.stacks)}
         ]
         _run(model)
+        _run(model)  # as a second batch would: one that keeps states of the first has no gradient
     finally:
         for handle in handles:
             handle.remove()
-    alike = {plain_name(name) for name, mark in marks.items() if mark.grad is not None}
+    reached = {name for name, mark in marks.items() if mark.grad is not None}
+    alike = {plain_name(name) for name in reached}
     return frozenset(
-        [name for name in layers.linear if plain_name(name) in alike]
-        + [name for name in layers.stacks if plain_name(name.rpartition(".")[0]) in alike]
+        [
+            name
+            for name in layers.linear
+            if name in reached or (name in layers.routed and plain_name(name) in alike)
+        ]
+        + [name for name in layers.stacks if name.rpartition(".")[0] in reached]
     )
 
 
@@ -152,7 +163,7 @@ def _routers(block: nn.Module) -> list[nn.Module]:
     """
     found: list[nn.Module] = []
     for module in block.modules():
-        counts = {_experts_in(child) for child in module.children()} - {0}
+        counts = {count for child in module.children() for count in _expert_counts(child)}
         if not counts:
             continue
         for child in module.modules():
@@ -163,21 +174,41 @@ def _routers(block: nn.Module) -> list[nn.Module]:
     return found
 
 
-def _experts_in(module: nn.Module) -> int:
-    """How many experts a module holds, 0 where it is no mixture's."""
+def _routed(block: nn.Module) -> list[nn.Module]:
+    """The linear layers of experts that something in the block has an output for, each.
+
+    A list of layers that are alike, with nothing that chooses among them, is no mixture.
+    """
+    found: list[nn.Module] = []
+    for module in block.modules():
+        if not isinstance(module, nn.ModuleList | nn.ModuleDict):
+            continue
+        layers = [child for child in module.modules() if _is_linear(child)]
+        own = {id(weight) for layer in layers for weight in layer.parameters()}
+        sizes = {len(p) for p in block.parameters() if p.dim() == 2 and id(p) not in own}
+        if _expert_counts(module) & sizes:
+            found += layers
+    return found
+
+
+def _expert_counts(module: nn.Module) -> frozenset[int]:
+    """How many experts a module holds; none where it is no mixture's.
+
+    Its stacks may differ: experts that give back what they get have no matrix in some of them.
+    """
     if isinstance(module, nn.ModuleList | nn.ModuleDict):
         members = list(module.children())
         is_alike = len({type(member) for member in members}) == 1
         has_layers = all(any(map(_is_linear, member.modules())) for member in members)
-        return len(members) if len(members) > 1 and is_alike and has_layers else 0
-    sizes = {len(module.get_parameter(name)) for name in _stacks(module)}
-    return sizes.pop() if len(sizes) == 1 else 0
+        is_mixture = len(members) > 1 and is_alike and has_layers
+        return frozenset([len(members)]) if is_mixture else frozenset()
+    return frozenset(len(module.get_parameter(name)) for name in _stacks(module))
 
 
 def _is_expert(mixture: nn.Module, layer: nn.Module) -> bool:
     """Whether a layer is within one of the mixture's experts."""
     return any(
-        _experts_in(child) and any(layer is one for one in child.modules())
+        _expert_counts(child) and any(layer is one for one in child.modules())
         for child in mixture.children()
     )
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -20,6 +20,7 @@ from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
     AutoModelForImageTextToText,
+    AutoModelForMultimodalLM,
     AutoTokenizer,
     PreTrainedModel,
     PreTrainedTokenizerBase,
@@ -27,7 +28,13 @@ from transformers import (
 from transformers.utils import logging as transformers_logging
 
 from app.artifacts.bases import find_base_model
-from app.errors import BaseModelNotFound, ChatTemplateMissing, DeviceUnavailable
+from app.errors import (
+    BaseModelNotFound,
+    BaseModelUnsupported,
+    ChatTemplateMissing,
+    DeviceUnavailable,
+)
+from app.training.causality import demand_causal
 from app.training.logits import is_plain
 
 FOREIGN = (
@@ -82,20 +89,34 @@ def load_base_model(
     tokenizer = load_tokenizer(base_model)
     try:
         with without_progress_bars():
-            model = class_of(path).from_pretrained(
+            model, loaded = class_of(path).from_pretrained(
                 str(path),
                 dtype=dtype,
                 local_files_only=True,  # a cycle must not depend on the network
+                output_loading_info=True,
             )
         torch.nn.Module.to(model, device)
     except FOREIGN as error:
         raise BaseModelNotFound(
             f"{path} does not load as a causal language model: {foreign_words(error)}"
         ) from error
+    _demand_weights(path, model, loaded["missing_keys"])
     model.requires_grad_(False)  # before any adapter: what is attached later does learn
     model.train(False)
     is_plain(model)  # now, and not in the middle of a cycle: it may say that none is possible
+    demand_causal(model)
     return BaseModel(model=model, tokenizer=tokenizer, device=device, dtype=dtype)
+
+
+def _demand_weights(path: Path, model: PreTrainedModel, missing: Collection[str]) -> None:
+    """Refuse a model that transformers has filled up with random numbers."""
+    if missing:
+        first, *others = sorted(missing)
+        raise BaseModelNotFound(
+            f"{path} is no whole {type(model).__name__}: its weight {first} is missing"
+            + (f", and {len(others)} more" if others else "")
+            + ". Fetch it again, or name another base"
+        )
 
 
 def foreign_words(error: Exception) -> str:
@@ -106,14 +127,19 @@ def foreign_words(error: Exception) -> str:
 
 
 def class_of(path: Path) -> type[Any]:
-    """What loads a base: a model that reads images, too, is told from one that reads text alone."""
+    """What loads a base: a model that reads images, too, is told from one that reads text alone.
+
+    Raises: BaseModelUnsupported: It has an encoder, of which a decoder alone would be loaded.
+    """
     config = AutoConfig.from_pretrained(str(path), local_files_only=True)
-    both = AutoModelForImageTextToText
-    if type(config) not in AutoModelForCausalLM._model_mapping and (  # noqa: SLF001  # no public one
-        type(config) in both._model_mapping  # noqa: SLF001
-    ):
-        return both
-    return AutoModelForCausalLM
+    if config.is_encoder_decoder:
+        raise BaseModelUnsupported(
+            f"{path} is an encoder with a decoder ({config.model_type}): it does not go on with a "
+            "text, which is what is trained here. Name a causal language model as the base"
+        )
+    known = (AutoModelForCausalLM, AutoModelForImageTextToText, AutoModelForMultimodalLM)
+    loaders = (one for one in known if type(config) in one._model_mapping)  # noqa: SLF001  # no public one
+    return next(loaders, AutoModelForCausalLM)
 
 
 def load_tokenizer(base_model: str) -> PreTrainedTokenizerBase:

@@ -7,7 +7,7 @@ model was trained or what is concluded from the values.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -26,10 +26,16 @@ from app.training.loading import BaseModel
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Yardsticks:
-    """What a cycle is measured with, the same before and after."""
+    """What a cycle is measured with, the same before and after.
+
+    Attributes:
+        bare: General knowledge asked without a system prompt.
+        in_session: The same asked as the instance's sessions ask.
+    """
 
     encoder: ChatEncoder
-    references: References
+    bare: References
+    in_session: References
     kept: KeptFiles
     held_out: Sequence[TrainingExample]
     effect: Sequence[TrainingExample]
@@ -37,20 +43,27 @@ class Yardsticks:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Measured:
-    """Raw values of one model: what is kept of an adapter for the cycle after."""
+    """Raw values of one model: what is kept of an adapter for the cycle after.
+
+    Attributes:
+        retention: Asked bare; `in_session` as the instance's sessions ask.
+    """
 
     retention: Retention
+    in_session: Retention
     replies: tuple[SeededReply, ...]
 
 
 def measure_base(job: TrainingJob, base: BaseModel, yardsticks: Yardsticks) -> Measured:
     """The bare base's values; its replies are made once for all cycles that ask the same."""
-    retention = base_retention(yardsticks.references)
+    retention, in_session = base_retention(yardsticks.bare), base_retention(yardsticks.in_session)
     name = measures_name(job, yardsticks, base, None)
     if (found := _find_measured(yardsticks.kept, name)) is not None:
-        return Measured(retention=retention, replies=found.replies)
+        return Measured(retention=retention, in_session=in_session, replies=found.replies)
     made = Measured(
-        retention=retention, replies=probe_replies(base, yardsticks.encoder, job.probe_prompts)
+        retention=retention,
+        in_session=in_session,
+        replies=probe_replies(base, yardsticks.encoder, job.probe_prompts),
     )
     yardsticks.kept.keep_json(name, asdict(made))
     return made
@@ -70,7 +83,8 @@ def measure_parent(
     if (found := _find_measured(yardsticks.kept, name)) is not None:
         return found
     made = Measured(
-        retention=measure_retention(base, yardsticks.references),
+        retention=measure_retention(base, yardsticks.bare),
+        in_session=measure_retention(base, yardsticks.in_session),
         replies=probe_replies(base, yardsticks.encoder, job.probe_prompts),
     )
     yardsticks.kept.keep_json(name, asdict(made))
@@ -85,9 +99,15 @@ def measures_name(
     if adapter is None:
         return f"measures-base-{key}.json"
     digest = hashlib.sha256((adapter / ADAPTER_FILE).read_bytes())
+    for example in yardsticks.in_session.general.examples:  # of other sessions, other values
+        digest.update(example["input_ids"].numpy().tobytes())
     # The same A and B are another adapter at another lora_alpha.
     digest.update((adapter / CONFIG_FILE).read_bytes())
     return f"measures-{digest.hexdigest()[:32]}-{key}.json"
+
+
+def _read_retention(stored: Mapping[str, Mapping[str, float]]) -> Retention:
+    return Retention(**{name: Measurement(**value) for name, value in stored.items()})
 
 
 def _find_measured(kept: KeptFiles, name: str) -> Measured | None:
@@ -96,9 +116,8 @@ def _find_measured(kept: KeptFiles, name: str) -> Measured | None:
         return None
     try:
         return Measured(
-            retention=Retention(
-                **{name: Measurement(**value) for name, value in stored["retention"].items()}
-            ),
+            retention=_read_retention(stored["retention"]),
+            in_session=_read_retention(stored["in_session"]),
             replies=tuple(SeededReply(**reply) for reply in stored["replies"]),
         )
     except (KeyError, TypeError, AttributeError):  # written by another version

@@ -11,13 +11,18 @@ from dataclasses import dataclass
 import torch
 
 from app.artifacts.bases import base_name
-from app.domain.gate import held_out_check, retention_checks, update_check
+from app.domain.gate import (
+    held_out_check,
+    retention_checks,
+    session_retention_checks,
+    update_check,
+)
 from app.domain.plan import TrainingJob
 from app.domain.report import HeldOutLoss, Retention, ScaleTrial
 from app.training.evaluate import held_out_loss, measure_retention, token_log_probabilities
 from app.training.loop import TrainingLoop
 from app.training.lora import rescaling, save_adapter
-from app.training.measures import Yardsticks
+from app.training.measures import Measured, Yardsticks
 from app.training.update_norm import update_norm
 
 
@@ -28,6 +33,7 @@ class ChosenScale:
     scale: float
     held_out: HeldOutLoss
     retention: Retention
+    in_session: Retention
     trials: tuple[ScaleTrial, ...]
     update_norm: float
 
@@ -36,7 +42,7 @@ def choose_scale(
     job: TrainingJob,
     loop: TrainingLoop,
     yardsticks: Yardsticks,
-    base: Retention,
+    base: Measured,
     before: torch.Tensor,
     trained: torch.Tensor | None,
 ) -> ChosenScale:
@@ -54,6 +60,7 @@ def choose_scale(
     is_sound = update_check(moved, job.gate).is_passed
     started_at = held_out_loss(before, yardsticks.held_out)
     trials: list[ScaleTrial] = []
+    measured: dict[float, Retention] = {}
     with rescaling(loop.adapted) as rescale:
         for scale in job.gate.scales:
             rescale(scale)
@@ -63,14 +70,22 @@ def choose_scale(
                 else token_log_probabilities(loop.base, yardsticks.held_out)
             )
             held_out = held_out_loss(after, yardsticks.held_out)
-            retention = measure_retention(loop.base, yardsticks.references)
+            retention = measure_retention(loop.base, yardsticks.bare)
+            measured[scale] = in_session = measure_retention(loop.base, yardsticks.in_session)
             checks = (
                 held_out_check(started_at, held_out, job.gate),
-                *retention_checks(base, retention, job.gate),
+                *retention_checks(base.retention, retention, job.gate),
+                *session_retention_checks(base.in_session, in_session, job.gate),
             )
             failed = tuple(check.name for check in checks if not check.is_passed)
             trials.append(
-                ScaleTrial(scale=scale, held_out=held_out, retention=retention, failed=failed)
+                ScaleTrial(
+                    scale=scale,
+                    held_out=held_out,
+                    retention=retention,
+                    session_retention=in_session,
+                    failed=failed,
+                )
             )
             # Not `>`: a KL that is NaN is broken, too.
             is_broken = not retention.general_kl.value <= job.gate.broken_kl
@@ -84,6 +99,7 @@ def choose_scale(
         scale=chosen.scale,
         held_out=chosen.held_out,
         retention=chosen.retention,
+        in_session=measured[chosen.scale],
         trials=tuple(trials),
         update_norm=moved,
     )

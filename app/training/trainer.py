@@ -57,6 +57,8 @@ class LoraTrainer:
     ) -> TrainingReport:
         """Train one adapter into `job.output_directory` and measure what it does.
 
+        One that was trained elsewhere (`job.adopted_adapter`) is only measured.
+
         A parent adapter keeps its own r, lora_alpha and target_modules, whatever the recipe says:
         a changed default must not stop an instance from sleeping. `environment["adapter"]` tells
         the geometry that was trained.
@@ -75,6 +77,8 @@ class LoraTrainer:
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
         started = time.monotonic()
         run_job = _import_job().run_job
+        if job.adopted_adapter is not None:
+            run_job = import_module("app.training.adoption").measure_adopted
         imports_seconds = time.monotonic() - started
         spoken = _Spoken(on_progress, should_stop)
         with heard_by(spoken.repeat):

@@ -8,10 +8,7 @@ end of this process's standard input, which closes however the daemon ends.
 from __future__ import annotations
 
 import errno
-import os
 import shutil
-import signal
-import sys
 import threading
 import traceback
 from contextlib import suppress
@@ -40,37 +37,6 @@ from app.training.trainer import Trainer
 from app.worker.progress import ProgressWriter
 
 _log = get_logger(__name__)
-
-
-def watch_parent() -> None:
-    """End this process at once when standard input closes, that is, when the daemon is gone."""
-
-    def wait_for_end() -> None:
-        # Not through sys.stdin.buffer: its lock, held here, aborts the interpreter at a normal end.
-        while os.read(sys.stdin.fileno(), 1):
-            pass
-        os._exit(70)
-
-    threading.Thread(target=wait_for_end, name="watch-parent", daemon=True).start()
-
-
-def stop_on_signal() -> threading.Event:
-    """Return an event that SIGTERM and SIGINT set; the trainer looks at it every step."""
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
-    return stop
-
-
-def yield_cores(niceness: int) -> None:
-    """Lower this process's priority below the session's and the API's.
-
-    Where Linux schedules by session (autogroup), a process that began a session of its own is
-    weighed by that session's niceness alone: without the second line the first does nothing.
-    """
-    os.nice(niceness)
-    with suppress(OSError):  # no autogroups here
-        Path("/proc/self/autogroup").write_text(str(niceness))
 
 
 def run_cycle(
@@ -117,6 +83,7 @@ def run_cycle(
         replaced_adapter=root / order.replaced.name if order.replaced else None,
         replaced_base_sha256=order.replaced.base_sha256 if order.replaced else None,
         replaced_base_parts=order.replaced_base_parts,
+        adopted_adapter=staged if order.plan.adopted_from else None,
         gate=db.defaults.gate,
         kept_directory=kept_directory,
         snapshot_file=leftovers.snapshot_path(snapshots_directory, cycle_id)
@@ -128,7 +95,19 @@ def run_cycle(
         # Inside: a disk that is away, or has no room for a directory, must end the cycle as well.
         guard.require_place()
         directories.stage(root, checkpoint_id)
-        with ProgressWriter(db, cycle_id, worker_id=worker_id, stop=stop) as on_progress:
+        with ProgressWriter(
+            db, cycle_id, worker_id=worker_id, expected=order.expected, stop=stop
+        ) as on_progress:
+            if order.plan.adopted_from is not None:
+                from app.worker.adoption import bring  # noqa: PLC0415  # numpy, for who adopts
+
+                bring(
+                    order.plan.adopted_from,
+                    staged,
+                    base_model=order.plan.base_model,
+                    on_progress=on_progress,
+                    stop=stop,
+                )
             report = trainer.run(job, on_progress=on_progress, should_stop=stop.is_set)
             on_progress(Progress(stage=Stage.PUBLISHING))
             verdict = judge(report, db.defaults.gate)

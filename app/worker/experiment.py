@@ -38,7 +38,7 @@ from app.errors import BaseModelMismatch, ExperimentActive
 from app.services import experiments
 from app.training.models import fingerprint
 from app.training.trainer import Trainer
-from app.worker.cycle import watch_parent, yield_cores
+from app.worker.child import watch_parent, yield_cores
 
 
 class MeasureAdapters(Protocol):

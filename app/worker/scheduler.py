@@ -7,8 +7,9 @@ cycle is `app.services.sleep.request_cycle`, the same as for a person with curl.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
+from types import MappingProxyType
 from typing import Any
 
 from apscheduler.schedulers.background import BackgroundScheduler
@@ -19,10 +20,11 @@ from app.db.engine import Database
 from app.domain.decision import Trigger
 from app.errors import Conflict, InstanceNotFound, SettingsUnusable, StorageError
 from app.log import get_logger
-from app.services import decisions, sleep
+from app.services import decisions, sleep, waking
 from app.worker.clock_watch import ClockWatch
 from app.worker.damage_watch import DamageWatch
 from app.worker.model_watch import ModelWatch
+from app.worker.push_watch import PushWatch
 from app.worker.upkeep import Upkeep
 
 NUDGE_DELAY_SECONDS = 0.2
@@ -63,6 +65,7 @@ class SleepScheduler:
         upkeep: Upkeep,
         upkeep_interval_seconds: float,
         models: ModelWatch | None = None,
+        pushes: Mapping[str, PushWatch] = MappingProxyType({}),
     ) -> None:
         self._db = db
         self._on_queued = on_queued
@@ -76,6 +79,8 @@ class SleepScheduler:
         self._repeat("evaluate", self.evaluate_all, seconds=interval_seconds)
         if models is not None:
             self._repeat("models", models.look, seconds=interval_seconds)
+        for name, push in pushes.items():
+            self._repeat(name, push.look, seconds=interval_seconds)
         self._upkeep = upkeep
         self._damage_watch = DamageWatch(db)
         self._clock_watch = ClockWatch(interval_seconds=interval_seconds, on_jump=self._on_jump)
@@ -143,6 +148,10 @@ class SleepScheduler:
     def _evaluate_nudged(self) -> None:
         with self._lock:
             slugs, self._nudged = self._nudged, set()
+        try:
+            waking.wake_for_exchanges(self._db, slugs, now=utc_now())
+        except StorageError as error:
+            _log.warning("scheduler.storage_unavailable", error=error.message)
         self._evaluate(slugs)
 
     def _evaluate(self, slugs: set[str] | None) -> None:

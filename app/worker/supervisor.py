@@ -90,11 +90,17 @@ class Supervisor:
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="supervisor")
         self._unsettled: tuple[str, WorkerEnd] | None = None
+        self._is_training = False
 
     @property
     def is_alive(self) -> bool:
         """Whether the worker slot is served."""
         return self._thread.is_alive()
+
+    @property
+    def is_training(self) -> bool:
+        """Whether a cycle's process runs now."""
+        return self._is_training
 
     def start(self) -> None:
         """Start serving the queue."""
@@ -119,7 +125,7 @@ class Supervisor:
             self._wake.clear()
             try:
                 self._settle()
-                cycle_id = cycle_run.find_next_queued(self._db)
+                waiting = cycle_run.find_next_queued(self._db, now=utc_now())
             except SageSleepError as error:
                 _log.warning("supervisor.storage_unavailable", error=error.message)
                 if self._stopping.wait(POLL_SECONDS):
@@ -127,13 +133,13 @@ class Supervisor:
                 continue
             if self._stopping.is_set():
                 return
-            if cycle_id is None:
-                self._wake.wait(IDLE_SECONDS)
+            if waiting.cycle_id is None:
+                self._wake.wait(min(IDLE_SECONDS, waiting.in_seconds or IDLE_SECONDS))
                 continue
             try:
-                self._run_child(cycle_id)
+                self._run_child(waiting.cycle_id)
             except OSError as error:  # no memory or no process slot for a child
-                _log.warning("worker.not_started", cycle_id=cycle_id, error=error.strerror)
+                _log.warning("worker.not_started", cycle_id=waiting.cycle_id, error=error.strerror)
                 self._stopping.wait(IDLE_SECONDS)
 
     def _run_child(self, cycle_id: str) -> None:
@@ -145,8 +151,10 @@ class Supervisor:
             start_new_session=True,
         )
         _log.info("worker.started", cycle_id=cycle_id, pid=child.pid)
+        self._is_training = True
         with child:
             end = self._wait(child, cycle_id)
+        self._is_training = False
         _log.info("worker.ended", cycle_id=cycle_id, exit_code=end.exit_code)
         self._unsettled = (cycle_id, end)
 
@@ -176,7 +184,7 @@ class Supervisor:
 
     def _wait(self, child: subprocess.Popen[bytes], cycle_id: str) -> WorkerEnd:
         """Wait for the child's end, and bring it about where a stop, a cancel or silence asks."""
-        silence, cancel, write = Stopwatch(), Stopwatch(), Stopwatch()
+        silence, asked, write = Stopwatch(), Stopwatch(), Stopwatch()
         while True:
             try:
                 return WorkerEnd(exit_code=child.wait(timeout=POLL_SECONDS))
@@ -194,9 +202,9 @@ class Supervisor:
                 signs = cycle_run.read_signs(self._db, cycle_id)
             except SageSleepError:
                 continue  # looked at again in a moment
-            overdue_seconds = cancel.look(signs.is_cancel_requested)
-            if signs.is_cancel_requested and overdue_seconds > self._stop_grace_seconds:
-                _log.warning("worker.cancel_overdue", cycle_id=cycle_id)
+            overdue_seconds = asked.look(signs.is_stop_requested)
+            if signs.is_stop_requested and overdue_seconds > self._stop_grace_seconds:
+                _log.warning("worker.stop_overdue", cycle_id=cycle_id)
                 return WorkerEnd(exit_code=self._end(child))
             silent_seconds = silence.look(signs.heartbeat_at)
             if silent_seconds > self._stall_seconds:

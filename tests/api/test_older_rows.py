@@ -20,9 +20,6 @@ from tests.support import RunningDaemon, StartDaemon
 
 __all__ = ["document"]
 
-# As in tests.api.test_document, where the fixture is.
-pytestmark = pytest.mark.filterwarnings("ignore:Duplicate Operation ID:UserWarning")
-
 COLUMNS = ("decision", "plan", "progress", "metrics", "verdict", "error")
 
 

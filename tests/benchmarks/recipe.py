@@ -15,11 +15,16 @@ from pathlib import Path
 
 import torch
 
+from app.domain.instance import SAGE_SYSTEM_PROMPT
 from app.domain.policy import SleepPolicy
 from app.domain.recipe import Recipe
-from app.domain.report import Retention
 from app.older import RaisingTrainingDataBuilder
-from app.training.anchors import References, load_or_make_references
+from app.training.anchors import (
+    References,
+    ReferenceSet,
+    load_or_make_references,
+    mixed,
+)
 from app.training.evaluate import (
     base_retention,
     held_out_gain,
@@ -59,6 +64,8 @@ class Measured:
     general: float
     general_kl: float
     anchor_kl: float
+    session_general: float
+    session_kl: float
     seconds: float
     cpu_seconds: float
 
@@ -68,15 +75,21 @@ class Yardstick:
     """The bare base, its references, and what it makes of the held-out examples."""
 
     base: BaseModel
-    references: References
-    of_base: Retention
+    bare: References
+    in_session: References
 
     @classmethod
     def load(cls, model: Path, kept: Path) -> Yardstick:
         """Load a base, and make its references where none are kept."""
         base = load_base_model(str(model))
-        references = load_or_make_references(base, KeptFiles(kept, base_sha256(str(model))))
-        return cls(base=base, references=references, of_base=base_retention(references))
+        files = KeptFiles(kept, base_sha256(str(model)))
+        bare = load_or_make_references(base, files)
+        in_session = load_or_make_references(base, files, (SAGE_SYSTEM_PROMPT,))
+        return cls(base=base, bare=bare, in_session=in_session)
+
+    def anchors(self, recipe: Recipe) -> ReferenceSet:
+        """What a cycle trains beside."""
+        return mixed(self.bare.anchors, self.in_session.anchors, recipe.anchor_identity_share)
 
 
 def read_by_time(files: Sequence[Path], model: Path) -> list[TrainingExample]:
@@ -112,7 +125,7 @@ def train_once(
     before = token_log_probabilities(yardstick.base, held_out)
     loop = TrainingLoop(model, tempfile.mkdtemp(), recipe=recipe, base=yardstick.base)
     clock = Clock()
-    loop.train_on_experiences(train, anchors=yardstick.references.anchors)
+    loop.train_on_experiences(train, anchors=yardstick.anchors(recipe))
     return measure(yardstick, before, held_out, clock.read())
 
 
@@ -125,14 +138,18 @@ def measure(
     """Measure the adapter that is attached to a yardstick's base."""
     after = token_log_probabilities(yardstick.base, held_out)
     gain = held_out_gain(before, after, held_out)
-    now = measure_retention(yardstick.base, yardstick.references)
+    now = measure_retention(yardstick.base, yardstick.bare)
+    in_session = measure_retention(yardstick.base, yardstick.in_session)
     return Measured(
         before=held_out_loss(before, held_out).nats_per_token,
         gain=gain.value,
         gain_error=gain.standard_error,
-        general=now.general_loss.value - yardstick.of_base.general_loss.value,
+        general=now.general_loss.value - base_retention(yardstick.bare).general_loss.value,
         general_kl=now.general_kl.value,
         anchor_kl=now.anchor_kl.value,
+        session_general=in_session.general_loss.value
+        - base_retention(yardstick.in_session).general_loss.value,
+        session_kl=in_session.general_kl.value,
         seconds=seconds[0],
         cpu_seconds=seconds[1],
     )
@@ -209,7 +226,9 @@ class Line:
         )
 
     def _train(self, examples: Sequence[TrainingExample]) -> None:
-        self._loop.train_on_experiences(examples, anchors=self._yardstick.references.anchors)
+        self._loop.train_on_experiences(
+            examples, anchors=self._yardstick.anchors(self._loop.recipe)
+        )
 
     def _measure(self, numbers: Sequence[int], seconds: tuple[float, float]) -> Measured:
         before = torch.cat([self._before[number] for number in numbers])

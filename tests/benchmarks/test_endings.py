@@ -89,7 +89,7 @@ def test_replies_learned_without_a_full_stop_still_end(
         train, unfit = make_examples(taken, encoder)
         assert not unfit
         loop = TrainingLoop(embedded_model, tmp_path / name, recipe=Recipe(), base=base)
-        loop.train_on_experiences(train, anchors=yardstick.references.anchors)
+        loop.train_on_experiences(train, anchors=yardstick.anchors(loop.recipe))
         found[name] = lengths(base, encoder)
         detach_adapter(loop.adapted)
     print(f"\n  {len(found['the base'])} replies of at most {NEW_TOKENS} tokens")

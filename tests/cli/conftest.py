@@ -6,15 +6,24 @@ from collections.abc import Callable
 
 import pytest
 
+from app.clock import utc_now
+from app.db.engine import Database
+from app.domain.exchange import Exchange
+from app.services.ingest import Submission, ingest_many
 from tests.support import RunningDaemon, make_exchange, run_command
 
 Command = Callable[..., str]
 
 
 @pytest.fixture
-def daemon(shared_daemon: RunningDaemon) -> RunningDaemon:
-    """A daemon that never sleeps by itself, whose base model is not there, with 20 exchanges."""
-    shared_daemon.http.post("/v1/experiences/batch", json=[make_exchange(n) for n in range(20)])
+def daemon(shared_daemon: RunningDaemon, db: Database) -> RunningDaemon:
+    """A daemon that never sleeps by itself, whose base model is not there, with 20 exchanges.
+
+    They are not posted: a daemon looks at who should sleep soon after a post, when a test may have
+    made its exchanges old.
+    """
+    made = [Submission(exchange=Exchange(**make_exchange(n))) for n in range(20)]
+    ingest_many(db, made, now=utc_now())
     return shared_daemon
 
 

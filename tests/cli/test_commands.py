@@ -66,7 +66,7 @@ def test_importing_loads_nothing_heavy_and_serving_nothing_unused(
     [
         ("stats",), ("watch", "--once"), ("instances",), ("instances", "put", "a"), ("export",),
         ("sleep",), ("cycles",), ("cancel", "ID"), ("checkpoints",), ("promote", "ID"),
-        ("rollback",), ("dismiss",),
+        ("rollback",), ("dismiss",), ("chat", "default", "Hello."),
     ],
 )  # fmt: skip
 def test_without_a_daemon_the_exit_code_is_3(arguments: tuple[str, ...]) -> None:

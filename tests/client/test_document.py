@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from app.client import results
+from app.client import chat, results
 from app.client.cycles import CycleReport, Decision, SleepCycle, SleepPreview
 from app.client.decoding import Result, decode
 from app.client.events import FACTS, Event
@@ -21,12 +21,10 @@ from app.domain.events import EVENTS
 from app.main import create_app
 from app.settings import Settings
 
-# FastAPI gives GET and HEAD of one route the same id, which app.api.document mends.
-pytestmark = pytest.mark.filterwarnings("ignore:Duplicate Operation ID:UserWarning")
-
 ANSWERS: Mapping[str, tuple[type[Result], ...]] = {
     "GET /readyz": (results.Readiness,),
     "GET /stats": (results.Stats,),
+    "POST /v1/chat/completions": (chat.ChatCompletion,),
     "DELETE /v1/experiences/{experience_id}": (results.Erasure,),
     "GET /v1/checkpoints": (results.Checkpoint,),
     "GET /v1/checkpoints/{checkpoint_id}": (results.Checkpoint,),
@@ -49,8 +47,20 @@ ANSWERS: Mapping[str, tuple[type[Result], ...]] = {
     "GET /v1/instances/{slug}/events": (Event,),
     "GET /v1/instances/{slug}/experience-summary": (results.ExperienceSummary,),
     "POST /v1/instances/{slug}/rebuild": (SleepCycle,),
+    "POST /v1/instances/{slug}/push": (results.Push,),
+    "GET /v1/instances/{slug}/mirror": (results.Mirror,),
+    "POST /v1/instances/{slug}/mirror/pull": (SleepCycle,),
+    "POST /v1/instances/{slug}/wake": (results.Wake,),
     "POST /v1/instances/{slug}/rollback": (results.Aliases,),
     "GET /v1/instances/{slug}/sleep-decision": (Decision,),
+    "GET /v1/webhooks": (results.Webhook,),
+    "POST /v1/webhooks": (results.NewWebhook,),
+    "GET /v1/webhooks/{webhook_id}": (results.Webhook,),
+    "PATCH /v1/webhooks/{webhook_id}": (results.Webhook,),
+    "POST /v1/webhooks/{webhook_id}/rotate": (results.NewWebhook,),
+    "POST /v1/webhooks/{webhook_id}/test": (results.WebhookDelivery,),
+    "GET /v1/webhooks/{webhook_id}/deliveries": (results.WebhookDelivery,),
+    "POST /v1/webhooks/{webhook_id}/deliveries/{delivery_id}/retry": (results.WebhookDelivery,),
     "GET /v1/sleep-cycles": (SleepCycle,),
     "POST /v1/sleep-cycles": (SleepCycle, SleepPreview),
     "GET /v1/sleep-cycles/{cycle_id}": (SleepCycle,),
@@ -62,6 +72,7 @@ ANSWERS: Mapping[str, tuple[type[Result], ...]] = {
 
 NO_METHOD = {
     "GET /healthz",
+    "GET /v1/models",
     "GET /v1/instances/{slug}/cycle-figures",
     "GET /v1/instances/{slug}/salience-distribution",
 }

@@ -1,4 +1,4 @@
-"""Curation: what a cycle takes keeps every rule, and what it leaves out is named with numbers."""
+"""Curation keeps its rules and names what it leaves out; long, since any two rules can meet."""
 
 from __future__ import annotations
 

@@ -72,7 +72,7 @@ def test_quiet_hours_hold_sleep_off(moment: time, is_due: bool) -> None:
     decision = decide(replace(DUE, local_time=moment), policy)
     assert decision.is_due is is_due
     where = "outside" if is_due else "within"
-    assert decision.reasons[-1].text == f"{moment:%H:%M} is {where} quiet hours 22:00-07:00"
+    assert decision.reasons[-1].text == f"{moment:%H:%M} UTC is {where} quiet hours 22:00-07:00"
 
 
 def test_young_instance_without_history_may_sleep() -> None:

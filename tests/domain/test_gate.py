@@ -47,6 +47,18 @@ def with_retention(**changes: float) -> TrainingReport:
     return _with_after(replace(evaluation, after=replace(evaluation.after, retention=retention)))
 
 
+def with_session_retention(**changes: float) -> TrainingReport:
+    evaluation = GOOD.measures
+    assert evaluation.after.session_retention is not None
+    retention = replace(
+        evaluation.after.session_retention,
+        **{name: exactly(value) for name, value in changes.items()},
+    )
+    return _with_after(
+        replace(evaluation, after=replace(evaluation.after, session_retention=retention))
+    )
+
+
 def with_replies(**changes: float) -> TrainingReport:
     evaluation = GOOD.measures
     measures: dict[str, Any] = {name: exactly(value) for name, value in changes.items()}
@@ -62,6 +74,29 @@ def test_cycle_that_learned_is_accepted() -> None:
     assert judge(GOOD, POLICY).status is VerdictStatus.ACCEPTED
     assert judge(GOOD, POLICY).is_accepted is True
     assert failed(GOOD) == []
+
+
+@pytest.mark.parametrize("name", ["general_kl", "anchor_kl"])
+def test_what_is_lost_where_sessions_ask_is_lost(name: str) -> None:
+    limit = getattr(POLICY, name)
+    assert failed(with_session_retention(**{name: limit})) == []
+    assert failed(with_session_retention(**{name: above(limit)})) == [f"session_{name}"]
+
+
+def test_loss_is_compared_with_the_bases_own_where_sessions_ask() -> None:
+    base = GOOD.measures.base.session_retention
+    assert base is not None
+    limit = base.general_loss.value + POLICY.general_loss_rise
+    assert failed(with_session_retention(general_loss=limit)) == []
+    assert failed(with_session_retention(general_loss=above(limit))) == ["session_general_loss"]
+
+
+def test_cycle_that_was_not_asked_as_sessions_ask_has_no_such_check() -> None:
+    older = replace(GOOD.measures, after=replace(GOOD.measures.after, session_retention=None))
+    report = replace(GOOD, evaluation=older)
+    assert not [
+        check for check in judge(report, POLICY).checks if check.name.startswith("session_")
+    ]
 
 
 def test_nothing_to_measure_on_is_nothing_to_accept() -> None:
@@ -222,6 +257,9 @@ def test_verdict_names_value_limit_and_baseline_of_every_check() -> None:
         ("general_kl", 0, 0.1, 0),
         ("general_loss", 1.4, 1.4 + 0.05, 1.4),
         ("anchor_kl", 0, 0.1, 0),
+        ("session_general_kl", 0, 0.1, 0),
+        ("session_general_loss", 1.4, 1.4 + 0.05, 1.4),
+        ("session_anchor_kl", 0, 0.1, 0),
         ("repetition", 0.01, 0.01 + 0.06, 0.01),
         ("looping", 0, 0.1, 0),
         ("similar_pairs", 0, 0.1, 0),
@@ -266,6 +304,7 @@ def test_every_measure_of_replies_is_a_measurement() -> None:
         ("disclaimers_rise", 0.0, 1.0),
         ("self_references_fall", 0.0, 1.0),
         ("ended_fall", 0.0, 1.0),
+        ("recall_fall", 0.0, 1.0),
         ("update_norm", 0.0, None),
         ("broken_kl", 0.0, None),
     ],

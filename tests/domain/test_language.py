@@ -32,6 +32,37 @@ def test_english_is_what_nothing_speaks_against(text: str) -> None:
     assert find_language(text) == "en"
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Main aapke sawaal ke baare mein soch raha tha, aur mujhe yakeen nahin hai.",
+        "Kont bafakkar fi so2alak w lahazt enni mesh mota2aked.",
+        "Skeftomoun tin erotisi sou kai paratiro oti den eimai sigouros.",
+        "Ya dumal o tvoyom voprose i zamechayu, chto ne uveren.",
+        "Wo yizhi zai sikao ni de wenti, women keyi yiqi kankan.",
+        "Watashi wa anata no shitsumon ni tsuite kangaete imasu.",
+        "Ya dumayu, shcho tse duzhe tsikavo, i my mozhemo rozibratysia razom.",
+        "Ani hoshev she ze meanyen, ve anachnu yecholim lachshov al ze beyachad.",
+        "Jeoneun i jilmuni jeongmal jaemiitdago saenggakhaeyo, gachi saenggakhae bopsida.",
+    ],
+)
+def test_other_scripts_in_latin_letters_are_unknown(text: str) -> None:
+    assert find_language(text) == UNKNOWN
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Women rule. My net worth grew.",
+        "my $fh = shift; net->open;",
+        "Wi-Fi mesh routers extend coverage.",
+        "Sore ego? No way.",
+    ],
+)
+def test_words_that_english_has_too_are_no_signs_of_those(text: str) -> None:
+    assert find_language(text) == "en"
+
+
 @pytest.mark.parametrize("name", ["said_alike", "said_alike_held_out"])
 def test_languages_are_told(name: str) -> None:
     said = read_said(name)

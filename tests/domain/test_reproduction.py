@@ -102,8 +102,8 @@ def test_manifest_of_another_format_or_without_a_part_is_no_manifest() -> None:
     with pytest.raises(CheckpointNotReproducible, match="versions"):
         read_manifest({name: value for name, value in manifest().items() if name != "versions"})
     odd = manifest()
-    odd["plan"]["recipe"]["dreams"] = 3
-    with pytest.raises(CheckpointNotReproducible, match="dreams"):
+    odd["plan"]["recipe"]["omens"] = 3
+    with pytest.raises(CheckpointNotReproducible, match="omens"):
         read_manifest(odd)
 
 

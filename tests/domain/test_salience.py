@@ -8,7 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.domain.salience import COMPONENTS, Salience, ToolUse, count_bins, score
+from app.domain.salience import (
+    COMPONENTS,
+    Salience,
+    ToolUse,
+    count_bins,
+    distinct_words,
+    score,
+)
 
 FAILED = ToolUse(name="search", is_success=False)
 FOUND = ToolUse(name="search", is_success=True)
@@ -214,3 +221,9 @@ def test_what_rounding_took_from_a_value_changes_no_bin() -> None:
 @given(st.lists(st.floats(0, 1)))
 def test_every_value_counts_once(values: list[float]) -> None:
     assert sum(count_bins(values)) == len(values)
+
+
+def test_words_of_english_are_what_white_space_divides() -> None:
+    said = "Tokyo (東京) is the capital of Japan, and 習近平 is a name."
+    assert distinct_words(said) == frozenset(said.split())
+    assert "東京" in distinct_words("東京は日本の首都です。")

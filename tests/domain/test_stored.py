@@ -1,7 +1,7 @@
 """Stored values are read back as they were written, whatever version wrote them.
 
 `tests/stored/` holds a row of every shape that was ever stored, as the code of its time wrote it;
-`14-layers.json` is what is written today, to the byte.
+`19-adopted.json` is what is written today, to the byte.
 """
 
 from __future__ import annotations

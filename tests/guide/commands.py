@@ -8,6 +8,7 @@ import shlex
 import subprocess
 import tomllib
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import typer
@@ -46,7 +47,12 @@ def check_sage_sleep(words: list[str]) -> None:
     """Commands and options exist, and no more words stand beside them than the command takes."""
     command = SAGE_SLEEP
     options: set[str] = {"--help", "--install-completion"}
-    while hasattr(command, "commands") and words and not words[0].startswith("-"):
+    while hasattr(command, "commands"):
+        unnamed = getattr(command, "unnamed", None)
+        if unnamed is not None and (not words or words[0] not in command.commands):
+            words.insert(0, unnamed)
+        if not words or words[0].startswith("-"):
+            break
         command = command.commands[words.pop(0)]
     options |= {name for item in command.params for name in item.opts}
     flags = {
@@ -98,7 +104,7 @@ def check_python(words: list[str]) -> None:
     assert found is not None, words
     assert found.origin is not None
     for option in words[2:]:
-        assert option in open(found.origin).read(), option  # noqa: SIM115, PTH123
+        assert option in Path(found.origin).read_text(), option
 
 
 def check_pip(words: list[str]) -> None:

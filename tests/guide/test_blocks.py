@@ -32,6 +32,7 @@ RUN = {"sh", "python"}
 NOT_COMMANDS = {
     "": "a table of figures",
     "nginx": "another program's settings",
+    "json": "what is sent",
 }
 """Languages of blocks that nobody types, with what they are."""
 
@@ -40,6 +41,15 @@ NOT_RUN = {
     "make install ": "as above",
     "pip install ./app/client": "would install where the tests run; Python blocks find the same "
     "wheel, and tests/client/test_distribution.py installs it into an environment of its own",
+    ".venv/bin/sage-sleep chat default": "needs the base as GGUF, which the small one here is not; "
+    "tests/api/routes/test_chat.py runs it with the embedded model",
+    ".venv/bin/sage-sleep push ollama": "needs an Ollama; tests/worker/test_ollama_push.py has one "
+    "that speaks its routes",
+    ".venv/bin/sage-sleep push vllm": "needs a vLLM, likewise",
+    ".venv/bin/sage-sleep mirror list": "needs a mirror; tests/cli/test_mirror.py has one",
+    ".venv/bin/sage-sleep mirror pull": "as above",
+    ".venv/bin/sage-sleep webhooks add": "would post to a stranger; tests/worker/"
+    "test_webhook_sender.py has a receiver",
     "docker compose -f docker/compose.yaml --profile cpu up": "needs Docker, and never ends",
     "docker compose -f docker/compose.yaml --profile cpu --profile observability up": "as above",
 }
@@ -111,6 +121,7 @@ def lived(
         settings.checkpoints_dir,
         range(40),
         adapter=directory / "adapter",
+        base=tiny_model,
     )
     cycle_id = registry.get_checkpoint(db, checkpoint_id).row.cycle_id
     db.close()
@@ -125,6 +136,8 @@ EXPECTED_OUTPUT = {
                   r"0\.\d\d (True|False) None\n[01] insufficient_data\n", r"sage_\w+_[\w-]+"],
     "operate.md": [r"up to date", r"12 inserted", r"sage_\w+_[\w-]+", r"revoked",
                    r"What was there lies in"],
+    "sharing.md": [r"push_to_mirror"],
+    "runtimes.md": [r"night\.gguf\n", r"model-q8_0\.gguf\n", r"model\n"],
 }  # fmt: skip
 """What a document's blocks print, among other things, in this order."""
 
@@ -158,6 +171,7 @@ def test_every_block_runs_word_by_word(
         DEFAULT_MODEL: str(tiny_model),
         "/CYCLE/": f"/{cycle_id}/",
         "/CHECKPOINT/": f"/{checkpoint_id}/",
+        " CHECKPOINT ": f" {checkpoint_id} ",
         "tokens revoke ID": 'tokens revoke "$(token-id)"',
         "/mnt/usb": str(tmp_path / "usb"),
     }

@@ -1,4 +1,4 @@
-"""Each format from a file that people have, with what comes out of it, and what does not."""
+"""Each format from a file that people have; long, for there are many, and each can be broken."""
 
 from __future__ import annotations
 
@@ -206,6 +206,121 @@ def test_times_are_read_and_those_without_a_zone_counted() -> None:
     assert at.astimezone(UTC) == datetime(2026, 7, 18, 7, 10, 43, 92734, tzinfo=UTC)
     assert clock.naive == 2
     assert exchanges("chat_history.jsonl")[0]["occurred_at"].year == 2026
+
+
+@pytest.mark.parametrize(
+    ("written", "instant"),
+    [
+        ("Sun, 18 Jan 2026 00:10:43 +0100", "2026-01-17T23:10:43+00:00"),
+        ("Sun, 18 Jan 2026 00:10:43 GMT", "2026-01-18T00:10:43+00:00"),
+        ("Sun Jan 18 00:10:43 2026", "2026-01-18T08:10:43+00:00"),
+        ("2026/01/18 00:10:43", "2026-01-18T08:10:43+00:00"),
+        ("20260118001043", "2026-01-18T08:10:43+00:00"),
+        ("20260118-001043", "2026-01-18T08:10:43+00:00"),
+        ("Sun, 18 Jan 2026 00:10:43 -0000 (UTC)", "2026-01-18T00:10:43+00:00"),
+        ("18 Jan 2026 00:10 EST", "2026-01-18T05:10:00+00:00"),
+        ("1768695043000", "2026-01-18T00:10:43+00:00"),
+        (1768695043000, "2026-01-18T00:10:43+00:00"),
+        (20260118001043, "2026-01-18T08:10:43+00:00"),
+        (20260118, "2026-01-18T08:00:00+00:00"),
+    ],
+)
+def test_times_of_mail_of_c_and_in_digits_are_read(written: str | int, instant: str) -> None:
+    read = Clock(ZoneInfo("America/Los_Angeles")).read(written)
+    assert read is not None
+    assert read.astimezone(UTC).isoformat() == instant
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "January 18, 2026 3:04 PM", "01/02/2026", "18.01.2026 00:10",
+        "Sun, 18 Jan 2026 00:10:43 CET", "20261318", 20261318,
+    ],
+)  # fmt: skip
+def test_time_that_would_be_guessed_at_is_refused(written: str | int) -> None:
+    with pytest.raises(ValueError, match="write ISO 8601"):
+        Clock(UTC).read(written)
+
+
+def read_text(tmp_path: Path, name: str, text: str) -> list[Found]:
+    (tmp_path / name).write_text(text)
+    found = list(read_file(tmp_path / name, Wanted(), Clock(UTC)))
+    assert all(isinstance(one, Found) for one in found), found
+    return [one for one in found if isinstance(one, Found)]
+
+
+@pytest.mark.parametrize("shape", ["a list", "lists in a list", "a message a line"])
+def test_message_that_only_calls_a_tool_may_lack_content(tmp_path: Path, shape: str) -> None:
+    call = {"id": "c", "type": "function", "function": {"name": "weather", "arguments": "{}"}}
+    messages = [
+        {"role": "user", "content": "How warm is it?"},
+        {"role": "assistant", "tool_calls": [call]},
+        {"role": "tool", "tool_call_id": "c", "content": "3"},
+        {"role": "assistant", "content": "Three degrees."},
+    ]
+    text = {
+        "a list": json.dumps(messages),
+        "lists in a list": json.dumps([messages]),
+        "a message a line": "\n".join(map(json.dumps, messages)),
+    }[shape]
+    (found,) = read_text(tmp_path, "messages.jsonl" if "line" in shape else "messages.json", text)
+    assert (found.values["prompt"], found.values["response"]) == (
+        "How warm is it?",
+        "Three degrees.",
+    )
+    assert [(call["name"], call["result"]) for call in found.values["tool_calls"]] == [
+        ("weather", "3")
+    ]
+
+
+@pytest.mark.parametrize(
+    "turns",
+    [
+        [{"user": "Hi?", "assistant": "Hello."}, {"user": "And?", "assistant": "More."}],
+        [
+            {"role": "user", "value": "Hi?"},
+            {"role": "assistant", "value": "Hello."},
+            {"role": "user", "value": "And?"},
+            {"role": "assistant", "value": "More."},
+        ],
+    ],
+)
+def test_conversations_may_have_their_turns_in_other_words(
+    tmp_path: Path, turns: list[dict[str, str]]
+) -> None:
+    for text in (json.dumps([{"conversations": turns}]), json.dumps({"conversations": turns})):
+        found = read_text(tmp_path, "turns.json", text)
+        assert [one.values["prompt"] for one in found] == ["Hi?", "And?"]
+        assert len(found[1].values["history"]) == 2
+
+
+def test_conversations_that_are_records_of_their_own_have_no_history(tmp_path: Path) -> None:
+    records = [{"prompt": "One?", "response": "1"}, {"prompt": "Two?", "response": "2"}]
+    found = read_text(tmp_path, "records.json", json.dumps({"conversations": records}))
+    assert [one.values.get("history") for one in found] == [None, None]
+
+
+@pytest.mark.parametrize(
+    ("begins", "ends"),
+    [
+        ('<details type="reasoning">', "</details>"),
+        ('<details type="reasoning" ', ""),
+        ('<details type="tool_calls" ' + "a" * 80_000 + "></details>", ""),
+        ("<tool_call>{", "}</tool_call>"),
+        ("<tool_call>", ""),
+    ],
+)
+def test_marks_are_looked_through_once(tmp_path: Path, begins: str, ends: str) -> None:
+    """Ten thousands without an end, each looked through to the text's, took minutes."""
+    reply = begins * max(1, 1_000_000 // len(begins)) + "Done."
+    message = {"id": "a", "parentId": "u", "childrenIds": [], "role": "assistant", "content": reply}
+    asked = {"id": "u", "parentId": None, "childrenIds": ["a"], "role": "user", "content": "Q?"}
+    chat = {"history": {"currentId": "a", "messages": {"u": asked, "a": message}}}
+    turns = [{"role": "user", "content": "Q?"}, {"role": "assistant", "content": reply + ends}]
+    records = [{"chat": chat}, {"messages": turns}]
+    found = read_text(tmp_path, "marks.json", json.dumps(records))
+    assert ["Done." in one.values["response"] for one in found] == [True, True]
 
 
 def test_long_conversation_keeps_the_turns_nearest_to_each_reply(tmp_path: Path) -> None:

@@ -78,6 +78,11 @@ def test_shape_of_a_file_is_seen(tmp_path: Path, text: str, count: int) -> None:
     assert len(prompts(made(tmp_path, text))) == count
 
 
+def test_values_that_were_printed_for_people_are_read_whatever_the_name(tmp_path: Path) -> None:
+    text = "\n".join(json.dumps(one, indent=2) for one in (ONE, TWO))
+    assert prompts(made(tmp_path, text, "a.jsonl")) == [ONE["prompt"], TWO["prompt"]]
+
+
 def test_line_that_is_no_json_is_named_and_the_next_are_read(tmp_path: Path) -> None:
     good = json.dumps(TWO)
     lines = ['{"prompt": "secret words"', good, "", "nonsense", '"text"', good[:-1] + ', "n": 1}']

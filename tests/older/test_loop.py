@@ -11,8 +11,9 @@ from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
 from app.domain.policy import SleepPolicy
-from app.errors import BaseModelNotFound, InvalidPolicy
+from app.errors import BaseModelNotFound, InvalidPolicy, RuntimeUnavailable
 from app.older import SleepScheduler, SleepTrainingLoop
+from app.runtimes.rclone import find_rclone
 
 KEYS = {
     "sleep_cycle", "num_experiences", "epochs", "final_loss", "avg_salience", "timestamp",
@@ -21,6 +22,15 @@ SUMMARY_KEYS = {
     "total_cycles", "total_experiences", "latest_loss", "latest_cycle", "training_history",
     "checkpoint_dir",
 }  # fmt: skip
+
+
+def has_rclone() -> bool:
+    """Whether there is one."""
+    try:
+        find_rclone()
+    except RuntimeUnavailable:
+        return False
+    return True
 
 
 @pytest.fixture
@@ -91,9 +101,7 @@ def test_sleep_without_a_checkpoint_writes_none(loop: SleepTrainingLoop, tmp_pat
     assert loop.get_training_summary()["total_cycles"] == 1
 
 
-def test_what_cannot_be_is_said(tiny_model: Path, buffer_path: Path, tmp_path: Path) -> None:
-    with pytest.raises(InvalidPolicy, match="dropbox_sync"):
-        SleepTrainingLoop(tiny_model, dropbox_sync=True)
+def test_what_cannot_be_is_said(buffer_path: Path, tmp_path: Path) -> None:
     with pytest.raises(BaseModelNotFound):
         SleepTrainingLoop(tmp_path / "none", buffer_path).run_sleep_cycle()
 
@@ -113,3 +121,32 @@ def test_scheduler_checks_runs_and_forces(loop: SleepTrainingLoop) -> None:
     # All of it is trained: nothing new, nothing due; by force it sleeps all the same.
     assert (eager.check()["due"], eager.check()["count"]) == (False, 0)
     assert eager.force(epochs=1)["sleep_cycle"] == 2
+
+
+@pytest.mark.skipif(not has_rclone(), reason="a real rclone is the point")
+def test_dropbox_sync_copies_every_sleep_to_the_mirror_and_catches_up(
+    tiny_model: Path, buffer_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SAGE_MIRROR", f"box:{tmp_path}/mirror")
+    place = tmp_path / "checkpoints"
+    loop = SleepTrainingLoop(tiny_model, buffer_path, place, dropbox_sync=True, device="cpu")
+    assert loop.run_sleep_cycle(0.5, max_experiences=1, epochs=1)["synced"] is False  # no such box
+    monkeypatch.setenv("RCLONE_CONFIG_BOX_TYPE", "local")
+    assert loop.run_sleep_cycle(0.5, max_experiences=1, epochs=1)["synced"] is True
+    (mirrored,) = (tmp_path / "mirror").iterdir()
+    for name in ("cycle_001", "cycle_002"):
+        assert {path.name: path.read_bytes() for path in (mirrored / name).iterdir()} == {
+            path.name: path.read_bytes() for path in (place / name).iterdir()
+        }
+
+
+def test_dropbox_sync_without_a_mirror_warns_and_one_with_secrets_is_refused(
+    tiny_model: Path, buffer_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("SAGE_MIRROR", raising=False)
+    with pytest.warns(UserWarning, match="SAGE_MIRROR"):
+        SleepTrainingLoop(tiny_model, buffer_path, tmp_path, dropbox_sync=True)
+    monkeypatch.setenv("SAGE_MIRROR", ":dropbox,token=hidden:sage")
+    with pytest.raises(InvalidPolicy, match="name:path") as refused:
+        SleepTrainingLoop(tiny_model, buffer_path, tmp_path, dropbox_sync=True)
+    assert "hidden" not in str(refused.value)

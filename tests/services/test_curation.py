@@ -1,4 +1,4 @@
-"""Floods and copies: a cycle takes its share, says so, and the rest starts no other cycle."""
+"""Floods and copies: a cycle takes its share and says so; long, for cycles go on from cycles."""
 
 from __future__ import annotations
 

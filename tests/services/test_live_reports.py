@@ -177,7 +177,7 @@ def test_running_cycle_from_a_taken_back_checkpoint_is_asked_to_stop_and_never_g
     cycle = sleep.request_cycle(db, request, now=NOW)
     cycle_run.start_cycle(db, cycle.id, worker_id="early", now=NOW)
     tell_often(db, first, 3)
-    assert cycle_run.read_signs(db, cycle.id).is_cancel_requested
+    assert cycle_run.read_signs(db, cycle.id).is_stop_requested
     assert current(db) is None
 
 

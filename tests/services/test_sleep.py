@@ -26,7 +26,7 @@ from app.errors import (
     SleepCycleEnded,
     SleepNotDue,
 )
-from app.services import cycle_end, cycle_run, cycles, decisions, sleep
+from app.services import cycle_end, cycle_run, cycles, decisions, event_log, sleep
 from app.services.erasure import erase_experience
 from app.services.experiences import get_experience
 from app.services.ingest import Submission, ingest_many
@@ -116,11 +116,16 @@ def test_same_idempotency_key_gives_the_same_cycle(db: Database) -> None:
 
 def test_dry_run_says_what_would_be_done_and_does_nothing(db: Database) -> None:
     request = sleep.CycleRequest(
-        instance="default", trigger=Trigger.REQUEST, max_experiences=5, recipe={"epochs": 7}
+        instance="default",
+        trigger=Trigger.REQUEST,
+        max_experiences=5,
+        recipe={"epochs": 7, "device": "cuda:1"},
     )
     preview = sleep.preview_cycle(db, request, now=NOW)
     assert len(preview.plan.experience_ids) == 5
     assert preview.plan.recipe.epochs == 7
+    assert preview.question is not None
+    assert preview.question.device == "cuda:1"
     assert isinstance(preview.refusal, SleepNotDue)
     assert "claimed" not in counts(db)
 
@@ -174,12 +179,16 @@ def test_running_cycle_learns_of_its_cancel_from_its_progress(db: Database) -> N
     cycle_run.start_cycle(db, cycle.id, worker_id="w", now=LATER)
     step = Progress(stage=Stage.TRAINING, step=1, total_steps=9, loss=3.0)
     arguments: dict[str, Any] = {"worker_id": "w", "progress": step}
-    arguments |= {"heartbeat_at": LATER, "now": LATER}
+    arguments |= {"heartbeat_at": LATER, "now": LATER, "is_news": False}
     assert not cycle_run.record_progress(db, cycle.id, **arguments)
+    rows, _ = cycles.list_events(db, cycle.id, after_seq=0, limit=10)
+    assert "sleep_cycle.progress" not in {row.type for row in rows}
+    assert [row.facts for row in event_log.look(db, 0, 1)[1]] == [step]
     sleep.cancel_cycle(db, cycle.id, now=LATER)
     assert cycle_run.record_progress(db, cycle.id, **arguments)
     cycle_end.stop_cycle(db, cycle.id, worker_id="w", now=LATER)
     assert cycles.get_cycle(db, cycle.id)[0].status == CycleStatus.CANCELLED
+    assert event_log.look(db, 0, 1)[1] == []
 
 
 def test_cancelled_cycle_cannot_start(db: Database) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
@@ -11,10 +12,12 @@ from app.db.engine import Database
 from app.db.tables import InstanceRow
 from app.domain.decision import Trigger
 from app.domain.exchange import Exchange
-from app.services import decisions, sleep
+from app.domain.progress import CycleStatus
+from app.services import cycle_run, decisions, sleep
 from app.services.ingest import Submission, ingest_many
 from app.services.instances import put_instance
-from app.services.stats import collect_stats
+from app.services.stats import collect_stats, overlook
+from tests.publishing import publish
 from tests.support import make_exchange
 
 NOW = datetime(2026, 1, 18, 12, tzinfo=UTC)
@@ -73,3 +76,23 @@ def test_pages_of_statistics_are_the_statistics_of_each(db: Database) -> None:
     assert by_slug["asleep"].last_cycle is not None
     assert by_slug["asleep"].last_cycle.number == 1
     assert by_slug["heavy"].running_cycle is by_slug["heavy"].last_cycle is None
+
+
+def test_overview_names_what_runs_of_all_that_may_be_seen_and_runs_first(
+    db: Database, data_dir: Path
+) -> None:
+    request = sleep.CycleRequest(instance="heavy", trigger=Trigger.REQUEST, is_forced=True)
+    running = sleep.request_cycle(db, request, now=LATER)
+    cycle_run.start_cycle(db, running.id, worker_id="w", now=LATER)
+    publish(db, data_dir / "checkpoints", range(20))
+    found = overlook(db)
+    assert [(slug, row.status) for slug, row in found.active] == [
+        ("heavy", CycleStatus.TRAINING),
+        ("asleep", CycleStatus.QUEUED),
+    ]
+    assert found.instance_count == len(COUNTS) + 1
+    assert found.checkpoints_bytes > 0
+    bound = overlook(db, within={"asleep", "light"}, name_part="L")
+    assert [slug for slug, _ in bound.active] == ["asleep"]
+    assert (bound.instance_count, bound.checkpoints_bytes) == (2, 0)
+    assert overlook(db, within=(), name_part=None).active == []

@@ -9,25 +9,14 @@ import torch
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from app.domain.experience import TrainingExchange
-from app.domain.gate import GatePolicy
-from app.domain.instance import SAGE_SYSTEM_PROMPT
 from app.domain.plan import TrainingJob
-from app.domain.recipe import Recipe
 from app.older.buffer import read_experience_buffer
 from app.older.examples import read_exchange
 from app.training.loading import BaseModel, load_base_model
 from tests.tiny import make_tiny_model
+from tests.training.tiny_jobs import make_tiny_job
 
 HERE = Path(__file__).parent
-
-LOOSE = GatePolicy(
-    general_kl=100.0,
-    general_loss_rise=100.0,
-    anchor_kl=100.0,
-    update_norm=100.0,
-    broken_kl=100.0,
-)
-"""A model of random weights knows nothing that it could forget."""
 
 
 @pytest.fixture(scope="session")
@@ -74,19 +63,7 @@ def tiny_job(
     kept_directory: Path,
     tmp_path: Path,
 ) -> TrainingJob:
-    """A whole job on the tiny model: nine exchanges to train on, three held out."""
+    """A job of the test's own."""
     output = tmp_path / "adapter"
     output.mkdir()
-    return TrainingJob(
-        base_model=str(tiny_model),
-        parent_adapter=None,
-        parent_base_sha256=None,
-        output_directory=output,
-        system_prompt=SAGE_SYSTEM_PROMPT,
-        recipe=Recipe(learning_rate=5e-3, r=4, lora_alpha=8),
-        train=exchanges[:9],
-        held_out=exchanges[9:],
-        probe_prompts=("Who are you?",),
-        gate=LOOSE,
-        kept_directory=kept_directory,
-    )
+    return make_tiny_job(tiny_model, exchanges, kept_directory, output)

@@ -10,10 +10,12 @@ import torch
 from app.domain.recipe import Recipe
 from app.training.anchors import (
     ANCHOR_TOKENS,
+    SYSTEM_TOKENS,
     general_prompts,
     kl_to_base,
     load_or_make_references,
     log_probabilities,
+    mixed,
 )
 from app.training.evaluate import base_retention, measure_retention
 from app.training.examples import targets_of
@@ -39,9 +41,9 @@ def test_anchors_are_the_bases_own_words_and_kept(tiny_base: BaseModel, tmp_path
     states = supervised_states(tiny_base, [example])[0]
     assert log_probabilities(tiny_base.model, states).argmax(dim=-1).tolist() == targets.tolist()
     (file,) = (tmp_path / "a").iterdir()
-    written = file.stat().st_mtime_ns
+    written = file.stat().st_ino
     again = load_or_make_references(tiny_base, kept).anchors
-    assert file.stat().st_mtime_ns == written
+    assert file.stat().st_ino == written  # a file that is made again has another
     for first, second in zip(made.anchors.examples, again.examples, strict=True):
         assert torch.equal(first["input_ids"], second["input_ids"])
         assert torch.equal(first["labels"], second["labels"])
@@ -65,6 +67,54 @@ def test_base_has_no_kl_to_itself_and_its_own_loss(tiny_base: BaseModel) -> None
     assert measured.general_kl.value == pytest.approx(0.0, abs=1e-6)
     assert measured.general_loss.value == pytest.approx(kept.general_loss.value)
     assert measured.anchor_loss.value == pytest.approx(kept.anchor_loss.value)
+
+
+def test_live_references_are_asked_as_sessions_ask(tiny_base: BaseModel, tmp_path: Path) -> None:
+    kept = KeptFiles(tmp_path, "a")
+    bare = load_or_make_references(tiny_base, kept)
+    in_session = load_or_make_references(tiny_base, kept, ("You are Sprout.", "You are Willow."))
+    asked = [
+        str(tiny_base.tokenizer.decode(example["input_ids"]))
+        for example in (*in_session.anchors.examples, *in_session.general.examples)
+    ]
+    assert all("You are Sprout." in text for text in asked[::2])
+    assert all("You are Willow." in text for text in asked[1::2])
+    turns = [text.count("<|im_start|>user") for text in asked]
+    assert sorted(turns) == [1] * 26 + [2] * 26
+    for text, (prompt, answer) in zip(asked[40:], general_prompts().general, strict=True):
+        assert text.count(prompt) == text.count(answer) == 1  # no pair is its own history
+    for one, other in zip(bare.general.examples, in_session.general.examples, strict=True):
+        assert torch.equal(targets_of(one), targets_of(other))
+    assert len(list((tmp_path / "a").iterdir())) == 2
+    measured = measure_retention(tiny_base, in_session)
+    assert measured.general_kl.value == pytest.approx(0.0, abs=1e-6)
+
+
+def test_long_system_prompt_is_asked_under_in_part(tiny_base: BaseModel) -> None:
+    in_session = load_or_make_references(tiny_base, KeptFiles(None, "a"), ("word " * 3000,))
+    lengths = [len(one["input_ids"]) for one in in_session.anchors.examples]
+    assert min(lengths) > SYSTEM_TOKENS
+    assert max(lengths) < 2 * SYSTEM_TOKENS
+
+
+@pytest.mark.parametrize(("share", "count"), [(0.0, 0), (0.5, 20), (0.25, 10), (1.0, 40)])
+def test_share_of_anchors_is_asked_so_and_evenly_spread(
+    share: float, count: int, tiny_base: BaseModel
+) -> None:
+    kept = KeptFiles(None, "a")
+    bare = load_or_make_references(tiny_base, kept).anchors
+    in_session = load_or_make_references(tiny_base, kept, ("You are Sprout.",)).anchors
+    anchors = mixed(bare, in_session, share)
+    is_asked_so = [
+        one is other for one, other in zip(anchors.examples, in_session.examples, strict=True)
+    ]
+    assert sum(is_asked_so) == sum(is_asked_so[:20]) * 2 == count
+    assert all(
+        one is (other if taken else of_bare)
+        for one, other, of_bare, taken in zip(
+            anchors.hidden, in_session.hidden, bare.hidden, is_asked_so, strict=True
+        )
+    )
 
 
 def test_kl_is_that_of_the_whole_distribution_and_has_a_gradient(tiny_base: BaseModel) -> None:

@@ -6,7 +6,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -31,6 +31,8 @@ from app.older import RaisingTrainingDataBuilder
 from app.training.loop import TrainingLoop
 from app.training.models import base_sha256
 from app.training.trainer import LoraTrainer
+from tests.tiny import make_tiny_model
+from tests.training.tiny_jobs import make_tiny_job
 
 
 def run(
@@ -42,29 +44,47 @@ def run(
     return LoraTrainer().run(job, on_progress=on_progress, should_stop=should_stop)
 
 
-def follow_up(job: TrainingJob, name: str) -> TrainingJob:
-    """The next job of the line, into a directory of its own."""
-    output = job.output_directory.parent / name
-    output.mkdir()
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A job that was run once for all tests that read what it left, or go on from it."""
+
+    job: TrainingJob
+    report: TrainingReport
+    seen: tuple[Progress, ...]
+
+
+@pytest.fixture(scope="module")
+def ended(
+    tiny_model: Path,
+    exchanges: tuple[TrainingExchange, ...],
+    kept_directory: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Ended:
+    output = tmp_path_factory.mktemp("ended")
+    job = make_tiny_job(tiny_model, exchanges, kept_directory, output)
+    seen: list[Progress] = []
+    return Ended(job, run(job, on_progress=seen.append), tuple(seen))
+
+
+@pytest.fixture
+def following(ended: Ended, tiny_job: TrainingJob) -> TrainingJob:
+    """The job after that, into a directory of its own."""
     return replace(
-        job,
-        parent_adapter=job.output_directory,
-        parent_base_sha256=base_sha256(job.base_model),
-        output_directory=output,
+        tiny_job,
+        parent_adapter=ended.job.output_directory,
+        parent_base_sha256=ended.report.base_sha256,
     )
 
 
 @pytest.mark.parametrize("is_same_base", [True, False])
 def test_new_start_is_measured_beside_the_adapter_it_replaces(
-    tiny_job: TrainingJob, is_same_base: bool
+    ended: Ended, tiny_job: TrainingJob, is_same_base: bool
 ) -> None:
-    first = run(tiny_job)
+    first = ended.report
     assert first.held_out_replaced is None
     anew = replace(
-        follow_up(tiny_job, "anew"),
-        parent_adapter=None,
-        parent_base_sha256=None,
-        replaced_adapter=tiny_job.output_directory,
+        tiny_job,
+        replaced_adapter=ended.job.output_directory,
         replaced_base_sha256=first.base_sha256 if is_same_base else "of another base",
         recipe=replace(tiny_job.recipe, learning_rate=1e-7),
     )
@@ -76,14 +96,13 @@ def test_new_start_is_measured_beside_the_adapter_it_replaces(
     assert ("replaced_held_out_loss" in failed) is is_same_base
 
 
-def test_job_writes_plain_peft_files_and_a_true_report(tiny_job: TrainingJob) -> None:
-    seen: list[Progress] = []
-    report = run(tiny_job, on_progress=seen.append)
-    assert sorted(path.name for path in tiny_job.output_directory.iterdir()) == [
+def test_job_writes_plain_peft_files_and_a_true_report(ended: Ended) -> None:
+    report, seen = ended.report, ended.seen
+    assert sorted(path.name for path in ended.job.output_directory.iterdir()) == [
         "adapter_config.json",
         "adapter_model.safetensors",
     ]
-    config = json.loads((tiny_job.output_directory / "adapter_config.json").read_text())
+    config = json.loads((ended.job.output_directory / "adapter_config.json").read_text())
     assert config["base_model_name_or_path"] == "tiny"
     assert config["target_modules"] == [
         "down_proj", "gate_proj", "k_proj", "o_proj", "q_proj", "up_proj", "v_proj",
@@ -91,7 +110,7 @@ def test_job_writes_plain_peft_files_and_a_true_report(tiny_job: TrainingJob) ->
     assert report.layers is not None
     assert report.layers.summary == "14 of 14 layers"
     assert report.steps == len(report.loss_curve) == 6
-    assert report.base_sha256 == base_sha256(tiny_job.base_model)
+    assert report.base_sha256 == base_sha256(ended.job.base_model)
     assert report.held_out_before.experiences == 3
     assert report.unfit == ()
     assert report.held_out_after.nats_per_token < report.held_out_before.nats_per_token
@@ -109,6 +128,9 @@ def test_job_writes_plain_peft_files_and_a_true_report(tiny_job: TrainingJob) ->
     assert report.measures.scale == 1.0
     assert report.measures.before == report.measures.base
     assert report.measures.after.retention.general_kl.value > 0
+    for measures in (report.measures.base, report.measures.after):
+        assert measures.session_retention != measures.retention
+    assert all(trial.session_retention is not None for trial in report.measures.trials)
     assert report.measures.after.replies.replies == 24
     gain = report.held_out_before.nats_per_token - report.held_out_after.nats_per_token
     assert report.measures.held_out_gain.value == pytest.approx(gain, abs=1e-4)
@@ -122,14 +144,11 @@ def test_job_writes_plain_peft_files_and_a_true_report(tiny_job: TrainingJob) ->
     assert list(dict.fromkeys(steps)) == [1, 2, 3, 4, 5, 6]
 
 
-def test_same_job_gives_the_same_bytes(tiny_job: TrainingJob) -> None:
-    second = replace(tiny_job, output_directory=tiny_job.output_directory.parent / "second")
-    second.output_directory.mkdir()
-    first_report, second_report = run(tiny_job), run(second)
-    assert first_report.loss_curve == second_report.loss_curve
+def test_same_job_gives_the_same_bytes(ended: Ended, tiny_job: TrainingJob) -> None:
+    assert run(tiny_job).loss_curve == ended.report.loss_curve
     for name in ("adapter_model.safetensors", "adapter_config.json"):
-        first_bytes = (tiny_job.output_directory / name).read_bytes()
-        assert first_bytes == (second.output_directory / name).read_bytes()
+        again = (tiny_job.output_directory / name).read_bytes()
+        assert again == (ended.job.output_directory / name).read_bytes()
 
 
 def test_another_process_gives_the_same_bytes(
@@ -153,55 +172,48 @@ def test_another_process_gives_the_same_bytes(
         assert (tmp_path / "first" / name).read_bytes() == (tmp_path / "second" / name).read_bytes()
 
 
-def test_another_seed_gives_another_adapter(tiny_job: TrainingJob) -> None:
-    second = replace(
-        tiny_job,
-        output_directory=tiny_job.output_directory.parent / "second",
-        recipe=replace(tiny_job.recipe, seed=1),
-    )
-    second.output_directory.mkdir()
-    assert run(tiny_job).loss_curve != run(second).loss_curve
+def test_another_seed_gives_another_adapter(ended: Ended, tiny_job: TrainingJob) -> None:
+    other = replace(tiny_job, recipe=replace(tiny_job.recipe, seed=1))
+    assert run(other).loss_curve != ended.report.loss_curve
 
 
-def test_next_job_starts_where_its_parent_ended(tiny_job: TrainingJob) -> None:
-    first = run(tiny_job)
-    second = run(follow_up(tiny_job, "next"))
+def test_next_job_starts_where_its_parent_ended(ended: Ended, following: TrainingJob) -> None:
+    first, second = ended.report, run(following)
     assert second.held_out_before == first.held_out_reloaded
     assert second.held_out_after.nats_per_token < first.held_out_after.nats_per_token
-
-
-def test_parents_measures_are_kept_since_its_own_cycle(tiny_job: TrainingJob) -> None:
-    first = run(tiny_job)
-    second = run(follow_up(tiny_job, "next"))
+    # And what was measured of the parent then is kept since.
     assert second.measures.before.retention == first.measures.after.retention
+    assert second.measures.before.session_retention == first.measures.after.session_retention
     assert second.replies[0].before == first.replies[0].after
     assert second.measures.base == first.measures.base
 
 
 def test_parents_measures_are_made_again_where_nothing_was_kept(
-    tiny_job: TrainingJob, tmp_path: Path
+    ended: Ended, following: TrainingJob, tmp_path: Path
 ) -> None:
-    first = run(tiny_job)
-    second = run(replace(follow_up(tiny_job, "next"), kept_directory=tmp_path / "other"))
-    before, after = second.measures.before.retention, first.measures.after.retention
-    assert before.general_kl.value == pytest.approx(after.general_kl.value, rel=1e-2)
+    first, second = ended.report, run(replace(following, kept_directory=tmp_path / "other"))
+    for before, after in (
+        (second.measures.before.retention, first.measures.after.retention),
+        (second.measures.before.session_retention, first.measures.after.session_retention),
+    ):
+        assert before is not None
+        assert after is not None
+        assert before.general_kl.value == pytest.approx(after.general_kl.value, rel=1e-2)
 
 
-def test_adapter_that_forgets_is_published_at_a_smaller_scale(tiny_job: TrainingJob) -> None:
-    whole = run(tiny_job)
-    kl = whole.measures.after.retention.general_kl.value
-    output = tiny_job.output_directory.parent / "scaled"
-    output.mkdir()
-    policy = replace(tiny_job.gate, general_kl=0.4 * kl)
-    scaled = run(replace(tiny_job, output_directory=output, gate=policy))
+def test_adapter_that_forgets_is_published_at_a_smaller_scale(
+    ended: Ended, tiny_job: TrainingJob
+) -> None:
+    kl = ended.report.measures.after.retention.general_kl.value
+    scaled = run(replace(tiny_job, gate=replace(tiny_job.gate, general_kl=0.4 * kl)))
     assert [trial.scale for trial in scaled.measures.trials] == [1.0, 0.75, 0.5]
     assert [bool(trial.failed) for trial in scaled.measures.trials] == [True, True, False]
     assert scaled.measures.scale == 0.5
     assert scaled.measures.after.retention.general_kl.value <= 0.4 * kl
     assert scaled.held_out_reloaded == scaled.held_out_after
     first, second = (
-        load_file(path / "adapter_model.safetensors")
-        for path in (tiny_job.output_directory, output)
+        load_file(job.output_directory / "adapter_model.safetensors")
+        for job in (ended.job, tiny_job)
     )
     for name, weight in first.items():
         factor = 0.5 if "lora_B" in name else 1.0
@@ -215,27 +227,24 @@ def test_adapter_that_forgets_at_every_scale_stays_as_trained(tiny_job: Training
     assert not judge(report, replace(tiny_job.gate, general_kl=0.0)).is_accepted
 
 
-def test_parent_keeps_its_own_geometry(tiny_job: TrainingJob) -> None:
-    run(tiny_job)
-    job = follow_up(tiny_job, "next")
-    report = run(replace(job, recipe=replace(job.recipe, r=16, target_modules=("q_proj",))))
+def test_parent_keeps_its_own_geometry(following: TrainingJob) -> None:
+    recipe = replace(following.recipe, r=16, target_modules=("q_proj",))
+    report = run(replace(following, recipe=recipe))
     assert report.environment["adapter"].startswith("r=4 lora_alpha=8")
     assert "down_proj" in report.environment["adapter"]
 
 
-def test_parent_of_another_base_is_refused(tiny_job: TrainingJob) -> None:
-    run(tiny_job)
-    job = replace(follow_up(tiny_job, "next"), parent_base_sha256="0" * 64)
+def test_parent_of_another_base_is_refused(following: TrainingJob) -> None:
     with pytest.raises(BaseModelMismatch):
-        run(job)
-    assert not list(job.output_directory.iterdir())
+        run(replace(following, parent_base_sha256="0" * 64))
+    assert not list(following.output_directory.iterdir())
 
 
-def test_parent_of_another_shape_is_refused(tiny_job: TrainingJob, embedded_model: Path) -> None:
-    run(tiny_job)
-    job = follow_up(tiny_job, "next")
+def test_parent_of_another_shape_is_refused(following: TrainingJob, tmp_path: Path) -> None:
+    tiny = Path(following.base_model)
+    wide = make_tiny_model(tmp_path / "wide", tokenizer_of=tiny, hidden_size=48)
     with pytest.raises(BaseModelMismatch):
-        run(replace(job, base_model=str(embedded_model), parent_base_sha256=None))
+        run(replace(following, base_model=str(wide), parent_base_sha256=None))
 
 
 def test_absent_parent_is_named(tiny_job: TrainingJob, tmp_path: Path) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import torch
 
-from app.training.kept import KEPT_FILES, KeptFiles
+from app.training.kept import KEPT_FILES, KEPT_OF_SESSIONS, KeptFiles
 
 
 def test_what_was_kept_comes_back(tmp_path: Path) -> None:
@@ -59,3 +60,15 @@ def test_number_of_files_is_bounded(tmp_path: Path) -> None:
     assert len(list((tmp_path / "a").glob("*.json"))) == KEPT_FILES
     assert kept.find_json(f"{KEPT_FILES + 2}.json") == {}
     assert kept.find_tensors("references.safetensors") is not None
+
+
+def test_references_of_sessions_are_bounded_and_the_least_read_go(tmp_path: Path) -> None:
+    kept = KeptFiles(tmp_path, "a")
+    names = [f"session-references-{number}.safetensors" for number in range(KEPT_OF_SESSIONS + 1)]
+    for at, name in enumerate(names[:-1]):
+        kept.keep_tensors(name, {"t": torch.arange(3)})
+        os.utime(tmp_path / "a" / name, (at, at))
+    assert kept.find_tensors(names[0]) is not None
+    kept.keep_tensors(names[-1], {"t": torch.arange(3)})
+    left = {path.name for path in (tmp_path / "a").iterdir()}
+    assert left == {*names} - {names[1]}

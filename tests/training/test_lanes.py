@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from app.training.lanes import even_ranges, even_shares, open_lanes
+from tests.patience import seconds_left
 
 
 def test_results_come_in_the_order_of_the_shares() -> None:
@@ -18,7 +19,7 @@ def test_results_come_in_the_order_of_the_shares() -> None:
 def test_shares_are_under_way_at_once() -> None:
     barrier = threading.Barrier(2)
     with open_lanes(2) as lanes:
-        lanes.run(lambda _share: barrier.wait(timeout=20), [0, 1])
+        lanes.run(lambda _share: barrier.wait(seconds_left()), [0, 1])
 
 
 @pytest.mark.parametrize("bad", [0, 1])

@@ -15,6 +15,7 @@ from app.domain.experience import TrainingExchange
 from app.domain.recipe import Recipe
 from app.errors import (
     BaseModelNotFound,
+    BaseModelUnsupported,
     ChatTemplateMissing,
     NoTrainableParameters,
     TargetModulesUnmatched,
@@ -24,7 +25,7 @@ from app.training.batches import pad_batch
 from app.training.chat import ChatEncoder
 from app.training.examples import TrainingExample, make_example
 from app.training.generation import Draw, continue_prompts
-from app.training.layers import find_layers
+from app.training.layers import find_layers, find_reached
 from app.training.loading import load_base_model, load_tokenizer, pad_token_of
 from app.training.logits import is_plain
 from app.training.lora import Attached, attach_adapter, save_adapter
@@ -140,6 +141,72 @@ def test_layer_that_no_gradient_comes_back_from_is_left_and_named() -> None:
     }
     with pytest.raises(NoTrainableParameters, match="dt_proj: none of 2 layers"):
         attach_adapter(make_family("mamba"), Recipe(target_modules=("dt_proj",)))
+
+
+class Mixture(torch.nn.Module):
+    """Four layers that are alike, of which the first one alone is called."""
+
+    def __init__(self, layers: list[torch.nn.Module], router: torch.nn.Module | None) -> None:
+        super().__init__()
+        self.experts = torch.nn.ModuleList(layers)
+        if router is not None:
+            self.router = router
+
+    def forward(self, states: torch.Tensor) -> torch.Tensor:
+        """What the first one says, weighed by the router where there is one."""
+        weight = self.router(states)[..., :1] if hasattr(self, "router") else 1.0
+        return weight * self.experts[0](states)  # type: ignore[no-any-return]
+
+
+def plain_layer(outputs: int) -> torch.nn.Module:
+    return torch.nn.Linear(32, outputs, bias=False).requires_grad_(requires_grad=False)
+
+
+@pytest.mark.parametrize("is_routed", [True, False])
+def test_layer_that_no_token_came_to_is_reached_where_a_router_may_send_one(
+    *, is_routed: bool
+) -> None:
+    model = make_family("llama")
+    for block in model.model.layers:
+        block.mlp = Mixture(
+            [plain_layer(32) for _ in range(4)], plain_layer(4) if is_routed else None
+        )
+    layers = find_layers(model)
+    assert not any("router" in name for name in layers.names)
+    missed = set(layers.names) - find_reached(model, layers)
+    uncalled = {f"model.layers.{b}.mlp.experts.{e}" for b in (0, 1) for e in (1, 2, 3)}
+    assert missed == (set() if is_routed else uncalled)
+
+
+def test_layer_that_its_block_does_not_call_is_left_though_other_blocks_call_theirs() -> None:
+    model = make_family("llama")
+    first, second = (block.mlp for block in model.model.layers)
+    second.forward = lambda states: second.down_proj(first.up_proj(states))
+    layers = find_layers(model)
+    assert set(layers.names) - find_reached(model, layers) == {
+        "model.layers.1.mlp.gate_proj", "model.layers.1.mlp.up_proj",
+    }  # fmt: skip
+
+
+def test_blocks_that_share_keys_and_values_have_no_layers_for_them() -> None:
+    attached = attach_adapter(make_family("gemma3n"), Recipe(target_modules=("k_proj", "v_proj")))
+    assert attached.layers.adapted == 2 * 2
+    changed = {name for name, p in attached.adapted.named_parameters() if p.requires_grad}
+    assert not any(".layers.2." in name or ".layers.3." in name for name in changed)
+
+
+def test_model_that_keeps_states_of_the_batch_before_is_refused() -> None:
+    model = make_family("llama")
+    mlp = model.model.layers[0].mlp
+    plain, kept = mlp.forward, [torch.zeros(())]
+
+    def forward(states: torch.Tensor) -> torch.Tensor:
+        kept.append(plain(states) + kept[-1])
+        return kept[-1]
+
+    mlp.forward = forward
+    with pytest.raises(BaseModelUnsupported, match="takes no gradient"):
+        find_reached(model, find_layers(model))
 
 
 def test_dropout_leaves_the_experts_and_says_so() -> None:

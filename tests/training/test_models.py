@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from app.artifacts.bases import find_base_model
+from app.artifacts.bases import FETCHED_MARKER, find_base_gguf, find_base_model
 from app.domain.base_parts import changed_parts
 from app.domain.instance import EMBEDDED_MODEL_NAME
 from app.errors import BaseModelNotFound, ModelDownloadFailed
@@ -48,6 +48,27 @@ def test_fetching_without_an_index_says_what_to_do(
     with pytest.raises(ModelDownloadFailed, match="SAGE_BASE_MODEL"):
         fetch_embedded_model(tmp_path)
     assert not (tmp_path / EMBEDDED_MODEL_NAME).exists()
+
+
+def test_model_whose_gguf_file_was_thrown_away_does_without_a_network(
+    embedded_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    older = tmp_path / EMBEDDED_MODEL_NAME
+    older.mkdir()
+    marker = json.loads((embedded_model / FETCHED_MARKER).read_text())
+    gguf = find_base_gguf(embedded_model)
+    assert gguf is not None
+    assert marker["files"].pop(gguf.name)["size_bytes"] == 98_362_432
+    for name in marker["files"]:
+        (older / name).symlink_to(embedded_model / name)
+    (older / FETCHED_MARKER).write_text(json.dumps(marker))
+    monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.delenv("PIP_FIND_LINKS", raising=False)
+    steps: list[str] = []
+    assert fetch_embedded_model(tmp_path, steps.append) == older
+    assert "goes without its GGUF file" in steps[-1]
+    assert json.loads((older / FETCHED_MARKER).read_text()) == marker
 
 
 @pytest.mark.parametrize("name", ["", "absent", "/absent/model", "a/b/c"])

@@ -152,6 +152,7 @@ def test_model_gives_signs_of_life_while_it_writes_and_can_be_stopped_there(
 
 def test_nothing_is_measured_with_a_variation(varying_job: TrainingJob, tmp_path: Path) -> None:
     """Where no step moves anything, what is measured is a matter of what it is measured with."""
+    few = varying_job.train[:3]
     for held_out in (varying_job.held_out, ()):
         reports = []
         for kinds in ((), varying_job.recipe.variations):
@@ -163,8 +164,8 @@ def test_nothing_is_measured_with_a_variation(varying_job: TrainingJob, tmp_path
                 epochs=1,
                 variations=kinds,
             )
-            job = replace(varying_job, recipe=recipe, held_out=held_out, output_directory=output)
-            reports.append(run(job))
+            job = replace(varying_job, recipe=recipe, train=few, held_out=held_out)
+            reports.append(run(replace(job, output_directory=output)))
         without, beside = reports
         assert beside.trained_tokens > without.trained_tokens
         assert without.variations is None

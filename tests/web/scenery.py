@@ -74,12 +74,16 @@ def measured(
     replies = tuple(ProbeReply(prompt=p, before=b, after=a) for p, b, a in SAID)
     report = make_training_report(before=before, after=after, replies=replies)
     base = report.measures.base
+    retention = replace(
+        base.retention,
+        general_loss=Measurement(value=1.4 + kl, standard_error=0.01),
+        general_kl=Measurement(value=kl, standard_error=0.002),
+        anchor_kl=Measurement(value=kl / 2, standard_error=0.001),
+    )
     changed = ModelMeasures(
-        retention=replace(
-            base.retention,
-            general_loss=Measurement(value=1.4 + kl, standard_error=0.01),
-            general_kl=Measurement(value=kl, standard_error=0.002),
-            anchor_kl=Measurement(value=kl / 2, standard_error=0.001),
+        retention=retention,
+        session_retention=replace(
+            retention, general_kl=Measurement(value=1.2 * kl, standard_error=0.002)
         ),
         replies=replace(
             base.replies,
@@ -143,3 +147,17 @@ def fail_one(db: Database, *, now: datetime) -> CycleStatus:
         now=now,
     )
     return CycleStatus.FAILED
+
+
+def live_long(db: Database, root: Path, cycles: int) -> None:
+    """Let the instance `default` sleep so many times more, a third of them rejected."""
+    now = utc_now()
+    for index in range(cycles):
+        at = now - timedelta(minutes=20 * (cycles - index))
+        loss = 2.7 - 0.3 * index / cycles
+        after = loss + 0.1 if index % 3 == 2 else loss - 0.02
+        take_in(db, range(1000 + 20 * index, 1020 + 20 * index), now=at)
+        request = sleep.CycleRequest(instance="default", trigger=Trigger.REQUEST, is_forced=True)
+        cycle = sleep.request_cycle(db, request, now=at)
+        report = measured(loss, after, kl=0.01 + index % 7 / 200)
+        publishing.end(db, root, cycle, report, now=at + timedelta(minutes=3))

@@ -8,10 +8,22 @@ from playwright.sync_api import Page, expect
 
 from app.db.engine import Database
 from tests.support import RunningDaemon
-from tests.web.conftest import OpenConsole
+from tests.web.conftest import CHECKPOINTS, EXCHANGES, HOME, OpenConsole
 from tests.web.scenery import live
+from tests.web.views import FLEET, show, views
 
 GRAVE = {"serious", "critical"}
+ASKING = {
+    HOME: ("Instance:", "Dry run"),
+    CHECKPOINTS: (
+        "Roll back",
+        "Rebuild",
+        "Promote the checkpoint of cycle 3",
+        "Delete the checkpoint of cycle 3",
+    ),
+    EXCHANGES: ("Erase",),
+}
+"""Buttons that ask before they do, by view."""
 
 
 def findings(page: Page) -> list[str]:
@@ -25,34 +37,40 @@ def findings(page: Page) -> list[str]:
     ]
 
 
-@pytest.mark.parametrize("dark", [False, True])
-@pytest.mark.parametrize("width", [1280, 390])
+@pytest.mark.parametrize(("width", "dark"), [(1280, False), (390, True)])
 def test_nothing_grave_is_found(
-    daemon: RunningDaemon,
-    open_console: OpenConsole,
-    db: Database,
-    dark: bool,
-    width: int,
+    daemon: RunningDaemon, open_console: OpenConsole, db: Database, width: int, dark: bool
 ) -> None:
     page = open_console(daemon, dark=dark, width=width)
-    expect(page.locator("#feed")).to_contain_text("Nothing has happened yet")
-    expect(page.locator("#link")).to_have_text("live")
-    assert findings(page) == []
+    for path, landmark in views(None).items():
+        show(page, path, landmark)
+        assert findings(page) == [], path
     live(db, daemon.data_dir / "checkpoints")
-    page.reload()
-    page.locator("#plots canvas").nth(3).wait_for()
-    page.locator("#list summary").nth(1).click()
-    assert findings(page) == []
-    for name in (
-        "Instance:",
-        "Dry run",
-        "Roll back",
-        "Rebuild",
-        "Promote the checkpoint of cycle 3",
-        "Delete the checkpoint of cycle 3",
-        "Erase",
-    ):
-        page.get_by_role("button", name=name).click()
-        expect(page.get_by_role("dialog")).to_be_visible()
-        assert findings(page) == [], name
-        page.keyboard.press("Escape")
+    for path, landmark in views(daemon).items():
+        show(page, path, landmark)
+        for summary in page.locator("main summary").all()[:3]:
+            summary.click()
+        assert findings(page) == [], path
+        for name in ASKING.get(path, ()):
+            page.get_by_role("button", name=name).first.click()
+            expect(page.get_by_role("dialog")).to_be_visible()
+            assert findings(page) == [], name
+            page.keyboard.press("Escape")
+
+
+def test_each_view_has_landmarks_one_first_heading_and_its_place_in_the_tabs(
+    daemon: RunningDaemon, open_console: OpenConsole, db: Database
+) -> None:
+    live(db, daemon.data_dir / "checkpoints")
+    page = open_console(daemon)
+    titles = set[str]()
+    for path, landmark in views(daemon).items():
+        show(page, path, landmark)
+        assert page.locator("h1").count() == 1, path
+        assert page.locator("main").count() == 1, path
+        titles.add(page.title())
+        current = page.locator("#tabs [aria-current]")
+        assert current.count() == (path != FLEET), path
+        if path != FLEET:
+            assert path.startswith(current.get_attribute("href") or "?"), path
+    assert len(titles) == len(views(daemon))

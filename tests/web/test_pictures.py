@@ -10,29 +10,24 @@ from app.db.engine import Database
 from tests.support import RunningDaemon, run_command
 from tests.web.conftest import OpenConsole, picture
 from tests.web.scenery import live
+from tests.web.views import show, views
 
 
-@pytest.mark.parametrize("width", [1280, 390])
+@pytest.mark.parametrize("width", [1440, 390])
 @pytest.mark.parametrize("dark", [False, True])
 def test_nothing_is_wider_than_the_page(
-    daemon: RunningDaemon,
-    open_console: OpenConsole,
-    db: Database,
-    width: int,
-    dark: bool,
+    daemon: RunningDaemon, open_console: OpenConsole, db: Database, width: int, dark: bool
 ) -> None:
-    name = f"{width}-{'dark' if dark else 'light'}"
+    look = f"{width}-{'dark' if dark else 'light'}"
     page = open_console(daemon, dark=dark, width=width)
-    page.get_by_text("No cycle has used").or_(page.get_by_text("No exchange yet. A")).wait_for()
-    picture(page, f"empty-{name}")
-    live(db, daemon.data_dir / "checkpoints")
-    page.reload()
-    page.get_by_role("article").first.wait_for()
-    page.locator("#plots canvas").nth(3).wait_for()
-    page.locator("#list summary").nth(2).click()
-    picture(page, f"lived-{name}")
-    assert page.evaluate("document.documentElement.scrollWidth") <= width
-    assert page.title().endswith("SAGE Sleep")
+    for state in ("empty", "lived"):
+        if state == "lived":
+            live(db, daemon.data_dir / "checkpoints")
+        for path, landmark in views(daemon if state == "lived" else None).items():
+            show(page, path, landmark)
+            name = "cycle" if "/cycles/" in path else path.rpartition("/")[2]
+            picture(page, f"{state}-{name}-{look}")
+            assert page.evaluate("document.documentElement.scrollWidth") <= width, path
 
 
 def test_real_exchanges_fit_the_page(
@@ -52,7 +47,7 @@ def test_real_exchanges_fit_the_page(
         )
     for width in (1280, 390):
         for name in ("gemma3-12b", "qwen2.5-0.5b"):
-            page = open_console(daemon, width=width, path=f"/?instance=sprout-{name}")
+            page = open_console(daemon, width=width, path=f"/console/sprout-{name}/exchanges")
             page.locator("#list summary").nth(1).click()
             picture(page, f"real-{name}-{width}")
             assert page.evaluate("document.documentElement.scrollWidth") <= width

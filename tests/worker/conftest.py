@@ -32,6 +32,23 @@ def tiny_model(embedded_model: Path, tmp_path_factory: pytest.TempPathFactory) -
     return make_tiny_model(tmp_path_factory.mktemp("models") / "tiny", tokenizer_of=embedded_model)
 
 
+@pytest.fixture(scope="session")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What cycles keep of the tiny model, for all data directories: to ask it takes 5 s of a core.
+
+    Whether it is asked where nothing is kept, and what of it is forgotten, is tested elsewhere.
+    """
+    return tmp_path_factory.mktemp("kept")
+
+
+@pytest.fixture
+def data_dir(request: pytest.FixtureRequest, data_dir: Path, kept: Path) -> Path:
+    """As everywhere; where daemons train the tiny model, with what is known of it."""
+    if "tiny_model" in request.fixturenames:
+        (data_dir / "kept").symlink_to(kept)
+    return data_dir
+
+
 @dataclass
 class Place:
     """A data directory whose cycles train the tiny model in this process."""
@@ -73,7 +90,7 @@ class Place:
 
 @pytest.fixture(scope="session")
 def make_place(
-    tiny_model: Path, migrated_file: Path, tmp_path_factory: pytest.TempPathFactory
+    tiny_model: Path, migrated_file: Path, kept: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Callable[[], Place]]:
     """Make places with an empty database, a loose gate and a recipe that the tiny model feels."""
     made: list[Place] = []
@@ -82,6 +99,7 @@ def make_place(
         data_dir = tmp_path_factory.mktemp("place")
         shutil.copy(migrated_file, data_dir / "sage-sleep.db")
         settings = Settings(data_dir=data_dir, base_model=str(tiny_model))
+        settings.kept_dir.symlink_to(kept)
         defaults = changed(
             settings.instance_defaults(),
             gate=LOOSE,

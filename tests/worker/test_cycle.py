@@ -1,6 +1,7 @@
-"""A whole night with the embedded model: real server, real child, real training.
+"""A whole night with the embedded model: real server, real child, real learning.
 
-One daemon and two cycles serve all the tests of this file; they read what those left.
+One daemon and two cycles serve all the tests of this file; they read what those left. No other file
+trains the embedded model: to ask it for its anchors alone takes a minute of two cores.
 """
 
 from __future__ import annotations
@@ -21,10 +22,25 @@ from typing import Any
 
 import httpx
 import pytest
+import torch
+from peft import PeftModel
+from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from app.domain.gate import GatePolicy, judge
+from app.domain.instance import SAGE_SYSTEM_PROMPT
+from app.domain.plan import TrainingJob
+from app.domain.recipe import Recipe
+from app.older.buffer import read_experience_buffer
+from app.older.examples import read_exchange
+from app.settings import Settings
+from app.training.trainer import LoraTrainer
 from tests.patience import seconds_left
 from tests.support import RunningDaemon, launch, make_exchange
 
+pytestmark = pytest.mark.timeout(1800)  # the first test's: two cycles of a real model
+
+BUFFER = Path(__file__).parents[1] / "training" / "experience_buffer.json"
 SESSION = Path(__file__).parents[2] / "app" / "demo_session.json"
 
 
@@ -81,6 +97,7 @@ def test_cycle_learned_and_says_how_it_knows(night: Night) -> None:
     before = metrics["held_out_before"]["nats_per_token"]
     after = metrics["held_out_reloaded"]["nats_per_token"]
     assert after < before - 0.05
+    assert metrics["effect_nats"] > 4 * GatePolicy().inert_limit
     assert night.first["verdict"]["status"] == "accepted"
     assert {check["name"] for check in night.first["verdict"]["checks"]} == {
         "held_out_tokens",
@@ -91,6 +108,9 @@ def test_cycle_learned_and_says_how_it_knows(night: Night) -> None:
         "general_kl",
         "general_loss",
         "anchor_kl",
+        "session_general_kl",
+        "session_general_loss",
+        "session_anchor_kl",
         "repetition",
         "looping",
         "distinct",
@@ -222,14 +242,47 @@ def test_experience_names_its_cycles_and_checkpoints(night: Night) -> None:
     assert use["weight"] == pytest.approx(found["salience"]["total"])
 
 
+def test_adapter_is_kept_in_fp32(night: Night) -> None:
+    checkpoint = night.daemon.http.get(f"/v1/checkpoints/{night.first['checkpoint_id']}").json()
+    directory = night.daemon.data_dir / "checkpoints" / checkpoint["name"]
+    weights = load_file(directory / "adapter_model.safetensors")
+    assert {tensor.dtype for tensor in weights.values()} == {torch.float32}
+    numbers = sum(tensor.numel() for tensor in weights.values())
+    assert numbers == night.first["metrics"]["trainable_parameters"]
+
+
+@pytest.mark.parametrize(
+    ("recipe", "fault"),
+    [
+        (Recipe(learning_rate=1e-7, epochs=1), "inertness"),
+        (Recipe(learning_rate=5e-2), "update_norm"),
+    ],
+)
+def test_what_taught_nothing_or_broke_the_model_is_refused(
+    night: Night, embedded_model: Path, tmp_path: Path, recipe: Recipe, fault: str
+) -> None:
+    found = tuple(read_exchange(record) for record in read_experience_buffer(BUFFER))
+    job = TrainingJob(
+        base_model=str(embedded_model),
+        parent_adapter=None,
+        parent_base_sha256=None,
+        output_directory=tmp_path,
+        system_prompt=SAGE_SYSTEM_PROMPT,
+        recipe=recipe,
+        train=found[:8],
+        held_out=found[8:],
+        probe_prompts=Settings().probe_prompts,
+        kept_directory=night.daemon.data_dir / "kept",
+    )
+    report = LoraTrainer().run(job, on_progress=lambda _: None, should_stop=lambda: False)
+    failed = {check.name for check in judge(report, GatePolicy()).checks if not check.is_passed}
+    assert failed == {fault} if fault == "inertness" else fault in failed
+    assert len(report.measures.trials) == 1  # no smaller scale helps against either
+
+
 def test_checkpoint_loads_with_a_bare_peft_model_and_gives_the_same_loss(
     night: Night, embedded_model: Path
 ) -> None:
-    from peft import PeftModel
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
-    from app.domain.instance import SAGE_SYSTEM_PROMPT
-
     http = night.daemon.http
     checkpoint = http.get(f"/v1/checkpoints/{night.second['checkpoint_id']}").json()
     directory = night.daemon.data_dir / "checkpoints" / checkpoint["name"]
@@ -252,8 +305,6 @@ def bare_loss(
     model: Any, tokenizer: Any, exchanges: list[dict[str, Any]], system_prompt: str
 ) -> tuple[float, int]:
     """Mean nats per reply token (and end of turn), without any code of ours."""
-    import torch
-
     total, tokens = 0.0, 0
     for exchange in exchanges:
         messages = [
@@ -317,7 +368,7 @@ def test_running_cycle_can_be_cancelled_and_gives_everything_back(night: Night) 
 
 WATCHING = """
 import threading
-from app.worker.cycle import watch_parent
+from app.worker.child import watch_parent
 watch_parent()
 threading.Event().wait({seconds})
 """

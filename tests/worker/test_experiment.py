@@ -199,7 +199,7 @@ def test_one_experiment_at_a_time_and_what_a_killed_one_left_goes(line: Line) ->
     (scratch / "left").mkdir(parents=True)
     with experiment.experiment_room(scratch, kept) as room:
         assert not (scratch / "left").exists()
-        assert [path.name for path in room.kept.iterdir()] == [line.first.base_sha256]
+        assert line.first.base_sha256 in {path.name for path in room.kept.iterdir()}
         with pytest.raises(ExperimentActive), experiment.experiment_room(scratch, kept):
             pass
         assert room.kept.is_dir()

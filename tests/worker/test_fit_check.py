@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
 from app.domain.fit import FitAnswer, FitQuestion
 from app.domain.reply_parts import Thinking
 from app.worker.fit_check import MAX_WAITING, FitCheck
+from tests.patience import wait_until
 
 QUESTION = FitQuestion(
     base_model="none",
@@ -41,11 +43,21 @@ def test_process_that_gives_no_answer_is_an_answer(program: tuple[str, ...]) -> 
     assert found.error.code == "fit-unknown"
 
 
-def test_only_a_few_wait_so_that_changes_keep_their_places() -> None:
-    slow = "import sys, time; sys.stdin.read(); time.sleep(1); print('{}')"
+def test_only_a_few_wait_so_that_changes_keep_their_places(tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    slow = (
+        "import sys, time; from pathlib import Path; sys.stdin.read()\n"
+        f"while not Path({str(gate)!r}).exists(): time.sleep(0.01)\n"
+        "print('{}')"
+    )
     check = FitCheck(environment={}, command=(sys.executable, "-c", slow))
     with ThreadPoolExecutor(3 * MAX_WAITING) as pool:
-        found = list(pool.map(check.ask, [QUESTION] * 3 * MAX_WAITING))
+        asked = [pool.submit(check.ask, QUESTION) for _ in range(3 * MAX_WAITING)]
+        wait_until(
+            lambda: sum(answer.done() for answer in asked) == 2 * MAX_WAITING, "the rest is refused"
+        )
+        gate.touch()
+        found = [answer.result() for answer in asked]
     assert found.count(FitAnswer()) == MAX_WAITING
     refused = [answer.error for answer in found if answer.error is not None]
     assert len(refused) == 2 * MAX_WAITING

@@ -19,6 +19,7 @@ DRAIN_SECONDS = 10.0
 
 SETTINGS: dict[str, Any] = {
     "scheduler_interval_seconds": 3600,
+    "idle_seconds": 2,
     "snapshot_interval_seconds": 0,
     "probe_prompts": "[]",
     "epochs": 12,
@@ -52,6 +53,16 @@ def kill_child(daemon: RunningDaemon) -> None:
     child.kill()
 
 
+def wake_instance(daemon: RunningDaemon) -> None:
+    (child,) = psutil.Process(daemon.process.pid).children()
+    answer = daemon.http.post("/v1/instances/default/wake").json()
+    assert answer["was_running"]
+    child.wait(DRAIN_SECONDS * pace())
+    waiting = daemon.http.get(f"/v1/sleep-cycles/{answer['sleep_cycle_id']}").json()
+    assert (waiting["status"], waiting["attempts"]) == ("queued", 0)
+    assert (daemon.data_dir / "snapshots" / f"{waiting['id']}.safetensors").is_file()
+
+
 def steps_after_requeue(daemon: RunningDaemon, cycle_id: str) -> list[int]:
     path = f"/v1/sleep-cycles/{cycle_id}/events?limit=500"
     events = daemon.http.get(path).json()["data"]
@@ -60,7 +71,7 @@ def steps_after_requeue(daemon: RunningDaemon, cycle_id: str) -> list[int]:
     return [step for step in steps if step]
 
 
-@pytest.mark.parametrize("interrupt", [stop_daemon, kill_child])
+@pytest.mark.parametrize("interrupt", [stop_daemon, kill_child, wake_instance])
 def test_interrupted_cycle_goes_on_from_its_snapshot_to_the_same_bytes(
     start_daemon: StartDaemon, tiny_model: Path, interrupt: Callable[[RunningDaemon], None]
 ) -> None:

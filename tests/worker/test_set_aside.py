@@ -15,6 +15,7 @@ from app.services import experiences, sleep
 from app.services.ingest import IngestOutcome, Submission, ingest_many
 from app.worker.fit_check import FitCheck
 from tests.publishing import NOW
+from tests.support import StartDaemon, make_exchange
 from tests.tiny import make_tiny_model
 from tests.training.families import TEMPLATES
 from tests.worker.conftest import Place
@@ -112,3 +113,16 @@ def test_dry_run_foretells_a_cycle_that_would_fail(
     ended = place.sleep()
     assert ended.error is not None
     assert ended.error.code == absent.error.code
+
+
+def test_dry_run_says_that_a_device_is_absent_before_any_cycle_starts(
+    start_daemon: StartDaemon, tiny_model: Path
+) -> None:
+    http = start_daemon(base_model=tiny_model, scheduler_interval_seconds=3600).http
+    exchanges = [make_exchange(n) for n in range(12)]
+    http.post("/v1/experiences/batch", json=exchanges).raise_for_status()
+    wanted = {"force": True, "dry_run": True, "overrides": {"device": "cuda:9"}}
+    told = http.post("/v1/sleep-cycles", json=wanted).json()
+    assert told["error"]["code"] == "device-unavailable"
+    assert "There is no cuda:9 here" in told["error"]["message"]
+    assert http.get("/v1/sleep-cycles").json()["data"] == []

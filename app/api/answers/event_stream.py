@@ -12,6 +12,7 @@ from starlette.concurrency import run_in_threadpool
 
 from app.api.event_watch import EventWatch, Listener
 from app.api.schemas import EventOut, ListOut
+from app.db.events import is_logged
 from app.db.tables import EventRow
 from app.domain.events import EventType
 
@@ -30,7 +31,7 @@ ReadEvents = Callable[[int, int], tuple[Sequence[EventRow], bool]]
 async def list_events(read: ReadEvents, *, after_seq: int, limit: int) -> ListOut[EventOut]:
     """One page of events in the order they are read; `next` is the number to ask on after."""
     rows, _ = await run_in_threadpool(read, after_seq, limit + 1)
-    data = [_event(row) for row in rows[:limit]]
+    data = [_event(row, row.seq) for row in rows[:limit]]
     has_more = len(rows) > limit
     return ListOut(data=data, has_more=has_more, next=str(data[-1].id) if has_more else None)
 
@@ -69,15 +70,15 @@ async def _stream(
                 is_full = len(rows) >= EVENTS_PER_READ
                 if is_over and not is_full:
                     for row in rows:
-                        yield _told(row)
+                        yield _told(row, row.seq)
                     return
             else:
                 rows, is_full = await _wait(listener, after_seq), False
                 if not rows and not listener.is_behind and not listener.is_refused:
                     yield b": still here\n\n"
             for row in rows:
-                after_seq = row.seq
-                yield _told(row)
+                after_seq = row.seq if is_logged(row) else after_seq
+                yield _told(row, after_seq)
             # What ends a cycle is no progress: only then it is asked whether more can come.
             needs_reading = (
                 is_full
@@ -88,19 +89,21 @@ async def _stream(
 
 async def _wait(listener: Listener, after_seq: int) -> list[EventRow]:
     """What the listener is told and was not read before."""
-    return [row for row in await listener.wait(KEEP_ALIVE_SECONDS) if row.seq > after_seq]
+    rows = await listener.wait(KEEP_ALIVE_SECONDS)
+    return [row for row in rows if not is_logged(row) or row.seq > after_seq]
 
 
-def _told(row: EventRow) -> bytes:
-    event = _event(row)
+def _told(row: EventRow, seq: int) -> bytes:
+    """One event; what is in no log has the number of the one before it, to resume after."""
+    event = _event(row, seq)
     return format_sse_event(
         data_str=event.model_dump_json(by_alias=True), event=event.type, id=str(event.id)
     )
 
 
-def _event(row: EventRow) -> EventOut:
+def _event(row: EventRow, seq: int) -> EventOut:
     return EventOut(
-        id=row.seq,
+        id=seq,
         type=row.type,
         at=row.at,
         sleep_cycle_id=row.cycle_id,

@@ -66,6 +66,14 @@ def receipt_out(result: IngestResult, instance: str) -> ReceiptOut:
     )
 
 
+def known_receipt_out(row: ExperienceRow, instance: str) -> ReceiptOut:
+    """The same of one that is kept already."""
+    names = {*SalienceOut.model_fields, "id", "status", "reason", "similarity", "is_truncated"}
+    values = {name: getattr(row, name) for name in (*names, "scorer")}
+    result = IngestResult(outcome=IngestOutcome.DUPLICATE, experience=values)
+    return receipt_out(result, instance)
+
+
 def batch_out(
     read: Sequence[Exchange | dict[str, Any]], results: Sequence[IngestResult]
 ) -> BatchOut:

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from app.api.schemas import (
+    ActiveCycleOut,
     CheckpointSummaryOut,
     CycleSummaryOut,
     InstanceOut,
@@ -74,6 +75,11 @@ def _as_stored(kind: type[Overrides], stored: Mapping[str, Any]) -> Overrides:
         for name in odd:
             setattr(shown, name, stored[name])
         return shown
+
+
+def active_cycle_out(row: SleepCycleRow, instance: str) -> ActiveCycleOut:
+    """A queued or running cycle, and whose it is."""
+    return ActiveCycleOut(**dict(_cycle(row)), instance=instance)
 
 
 def _cycle(row: SleepCycleRow) -> CycleSummaryOut:

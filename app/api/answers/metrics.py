@@ -5,7 +5,7 @@ The names are a promise: the dashboard and the alert rules in docker/ stand on t
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 
 from prometheus_client import CollectorRegistry, generate_latest
@@ -13,6 +13,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoM
 from prometheus_client.metrics_core import Metric
 
 from app.services.figures import CHECKPOINT_EVENTS, InstanceFigures
+from app.services.mirroring import MirrorState
 
 PREFIX = "sage_sleep_"
 
@@ -65,6 +66,31 @@ def of_daemon(
         yield family
 
 
+def of_webhooks(counts: Mapping[str, int]) -> Iterator[Metric]:
+    """What became of the messages of the last month."""
+    family = _gauge(
+        "webhook_deliveries", "Messages to webhooks: pending, delivered, dead.", "status"
+    )
+    for status, count in counts.items():
+        family.add_metric([status], count)
+    yield family
+
+
+def of_mirror(state: MirrorState) -> Iterator[Metric]:
+    """Whether what other machines may learn reaches them."""
+    for name, words, value in (
+        ("mirror_waiting", "Checkpoints that the mirror lacks.", float(state.waiting)),
+        (
+            "mirror_failing",
+            "1 while one could not be copied.",
+            float(bool(state.fault)),
+        ),
+    ):
+        family = _gauge(name, words)
+        family.add_metric([], value)
+        yield family
+
+
 class _Families:
     """A collector of families that are there already."""
 
@@ -102,6 +128,8 @@ def _running_cycles(found: Sequence[InstanceFigures]) -> Iterator[Metric]:
         active.add_metric([item.instance], float(item.has_active_cycle))
     yield active
     for name, key, words in (
+        ("cycle_share", "share", "How far the running cycle is, 0 to 1."),
+        ("cycle_remaining_seconds", "remaining_seconds", "What the running cycle will still take."),
         ("cycle_step", "step", "Step of the running cycle."),
         ("cycle_steps", "total_steps", "Steps that the running cycle takes."),
         ("cycle_loss", "loss", "Loss of the running cycle's last step, nats per token."),

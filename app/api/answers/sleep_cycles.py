@@ -55,4 +55,5 @@ def cycle_figures_out(row: SleepCycleRow, checkpoint_id: str | None) -> CycleFig
         failed_checks=row.verdict.failed if row.verdict else (),
         learned=found.learned,
         kept=found.kept,
+        checks=found.checks,
     )

@@ -26,9 +26,12 @@ from app.services.tokens import OWNED, require_own
 NEEDED: dict[str, Scope | None] = {
     "POST /v1/experiences": Scope.INGEST,
     "POST /v1/experiences/batch": Scope.INGEST,
+    "POST /v1/instances/{slug}/wake": Scope.INGEST,
+    "POST /v1/chat/completions": Scope.INGEST,
     "POST /v1/checkpoints/{checkpoint_id}/reports": Scope.REPORT,
     "GET /v1/experiences": Scope.READ,
     "GET /v1/experiences/{experience_id}": Scope.READ,
+    "GET /v1/models": Scope.READ,
     "GET /v1/sleep-cycles": Scope.READ,
     "GET /v1/sleep-cycles/{cycle_id}": Scope.READ,
     "GET /v1/sleep-cycles/{cycle_id}/events": Scope.READ,
@@ -47,6 +50,7 @@ NEEDED: dict[str, Scope | None] = {
     "GET /v1/instances/{slug}/events": Scope.READ,
     "GET /v1/instances/{slug}/experience-summary": Scope.READ,
     "GET /v1/instances/{slug}/salience-distribution": Scope.READ,
+    "GET /v1/instances/{slug}/mirror": Scope.READ,
     "GET /v1/instances/{slug}/sleep-decision": Scope.READ,
     "GET /stats": Scope.READ,
     "GET /metrics": Scope.READ,
@@ -57,8 +61,19 @@ NEEDED: dict[str, Scope | None] = {
     "POST /v1/instances/{slug}/dismiss": Scope.OPERATE,
     "POST /v1/instances/{slug}/rollback": Scope.OPERATE,
     "POST /v1/instances/{slug}/rebuild": Scope.OPERATE,
+    "POST /v1/instances/{slug}/push": Scope.OPERATE,
+    "POST /v1/instances/{slug}/mirror/pull": Scope.OPERATE,
     "PUT /v1/instances/{slug}": Scope.ADMIN,
     "PATCH /v1/instances/{slug}": Scope.ADMIN,
+    "GET /v1/webhooks": Scope.ADMIN,
+    "POST /v1/webhooks": Scope.ADMIN,
+    "GET /v1/webhooks/{webhook_id}": Scope.ADMIN,
+    "PATCH /v1/webhooks/{webhook_id}": Scope.ADMIN,
+    "DELETE /v1/webhooks/{webhook_id}": Scope.ADMIN,
+    "POST /v1/webhooks/{webhook_id}/rotate": Scope.ADMIN,
+    "POST /v1/webhooks/{webhook_id}/test": Scope.ADMIN,
+    "GET /v1/webhooks/{webhook_id}/deliveries": Scope.ADMIN,
+    "POST /v1/webhooks/{webhook_id}/deliveries/{delivery_id}/retry": Scope.ADMIN,
     "DELETE /v1/experiences/{experience_id}": Scope.ADMIN,
     "DELETE /v1/checkpoints/{checkpoint_id}": Scope.ADMIN,
     # Public: a load balancer asks the first two, and console and guide are pages without data.
@@ -66,8 +81,12 @@ NEEDED: dict[str, Scope | None] = {
     "GET /readyz": None,
     "GET /": None,
     "GET /favicon.ico": None,
-    "GET /console/{name}": None,
-    "GET /console/vendor/{name}": None,
+    "GET /console": None,
+    "GET /console/{slug}": None,
+    "GET /console/{slug}/{name}": None,
+    "GET /console/{slug}/cycles/{cycle_id}": None,
+    "GET /web/{name}": None,
+    "GET /web/vendor/{name}": None,
     "GET /guide": None,
     "GET /guide/{name}": None,
 }
@@ -77,12 +96,15 @@ COUNTED = frozenset({"/readyz", "/"})
 """Public routes that cost something, so that an address may not ask them without end."""
 
 SAFE_METHODS = frozenset({"GET", "HEAD"})
-QUEUED_BY_THE_WRITER = frozenset({"POST /v1/experiences"})
+QUEUED_BY_THE_WRITER = frozenset({"POST /v1/experiences", "POST /v1/chat/completions"})
 """Changes that wait in the ingest writer's own queue, which has a limit of its own."""
 
 OWNED_PARAMETERS = frozenset({"slug", *OWNED})
-OTHER_PARAMETERS = frozenset({"name"})
-"""Parameters of a path that name nothing of an instance by themselves."""
+OTHER_PARAMETERS = frozenset({"name", "webhook_id", "delivery_id"})
+"""Parameters of a path that name nothing of an instance by themselves.
+
+What webhooks are told may be of any instance, so no token that is bound to some may touch them.
+"""
 
 SECURITY_SCHEME = {
     "type": "http",
@@ -151,7 +173,7 @@ AccessDep = Annotated[Access, Depends(get_access)]
 
 
 def _needed(path: str, methods: Iterable[str]) -> Scope | None:
-    rows = {f"{method} {path}" for method in methods if method != "HEAD"}
+    rows = {f"{'GET' if method == 'HEAD' else method} {path}" for method in methods}
     if missing := rows - set(NEEDED):
         raise LookupError(f"{missing} have no row in {__name__}: say which scope they need.")
     (needed,) = {NEEDED[row] for row in rows}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -24,8 +24,22 @@ from app.api.pages.web_files import WebFile, make_web_file, send_web_file
 if TYPE_CHECKING:
     from markdown_it.token import Token
 
-PAGES = ("api", "attach", "operate", "recipe", "models", "glossary", "benchmarks", "by-hand")
+PAGES = (
+    "api",
+    "attach",
+    "operate",
+    "recipe",
+    "models",
+    "runtimes",
+    "sharing",
+    "glossary",
+    "benchmarks",
+    "by-hand",
+)
 """In the order in which they are read."""
+
+FEWEST_SECTIONS = 4
+"""A page of fewer is seen whole without a list of them."""
 
 INDEX = ""
 STYLE = "guide.css"
@@ -38,7 +52,9 @@ class _Page:
     name: str
     title: str
     lead: Markup
+    head: Markup
     body: Markup
+    contents: Sequence[tuple[str, str]]
 
 
 @router.get("/guide")
@@ -86,12 +102,28 @@ def _lay_out(name: str) -> _Page:
     for token in tokens:
         _shorten_links(token.children or ())
     title, lead = (token for token in tokens[:5] if token.type == "inline")
+
+    def render(part: Sequence[Token]) -> Markup:
+        return Markup(markdown.renderer.render(part, markdown.options, {}))  # noqa: S704  # escaped by the library
+
+    contents = tuple(_list_sections(tokens))
+    first = next((at for at, token in enumerate(tokens) if token.tag == "h2"), len(tokens))
     return _Page(
         name=name,
         title=title.content,
-        lead=Markup(markdown.renderer.render([lead], markdown.options, {})),  # noqa: S704  # escaped by the library
-        body=Markup(markdown.renderer.render(tokens, markdown.options, {})),  # noqa: S704  # as above
+        lead=render([lead]),
+        head=render(tokens[:first]),
+        body=render(tokens[first:]),
+        contents=contents if len(contents) >= FEWEST_SECTIONS else (),
     )
+
+
+def _list_sections(tokens: Sequence[Token]) -> Iterator[tuple[str, str]]:
+    """The id and the words of each section's heading."""
+    for heading, text in pairwise(tokens):
+        if heading.type == "heading_open" and heading.tag == "h2":
+            words = "".join(part.content for part in text.children or ())
+            yield str(heading.attrGet("id")), words
 
 
 def _render_block(

@@ -46,17 +46,20 @@ def send_web_file(request: Request, files: Mapping[str, WebFile], name: str) -> 
     if name not in files:
         return respond_plainly(HTTPStatus.NOT_FOUND)
     file = files[name]
-    headers = {
-        "ETag": file.etag,
-        "Cache-Control": "no-cache",
-        "Content-Security-Policy": _policy(),
-        "X-Content-Type-Options": "nosniff",
-        "Referrer-Policy": "no-referrer",
-    }
+    headers = {"ETag": file.etag, "Cache-Control": "no-cache", **protect(_policy())}
     known = request.headers.get("if-none-match", "")
     if file.etag in {tag.strip().removeprefix("W/") for tag in known.split(",")}:
         return Response(status_code=HTTPStatus.NOT_MODIFIED, headers=headers)
     return Response(file.content, headers=headers, media_type=file.media_type)
+
+
+def protect(policy: str) -> dict[str, str]:
+    """The headers that every page for a person is sent with, and its files."""
+    return {
+        "Content-Security-Policy": policy,
+        "X-Content-Type-Options": "nosniff",
+        "Referrer-Policy": "no-referrer",
+    }
 
 
 @cache

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from http import HTTPStatus
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
 
@@ -33,10 +34,35 @@ from app.api.schemas import (
 from app.artifacts.archive import Archive
 from app.domain.checkpoint import CheckpointStatus
 from app.domain.experience import CycleRole
+from app.domain.export import find_export
 from app.domain.provenance import LineageUse
 from app.services import live_reports, promotion, registry
+from app.services.exporting import order_export
 
-MEDIA_TYPES = {".json": "application/json"}
+MEDIA_TYPES = {".json": "application/json", ".tar": "application/x-tar"}
+
+_FILE: dict[str, Any] = {
+    "response_class": Response,
+    "openapi_extra": {"parameters": DOWNLOAD_PARAMETERS},
+    "responses": {
+        **download_responses("application/octet-stream", *MEDIA_TYPES.values()),
+        **problem_responses(
+            HTTPStatus.NOT_FOUND,
+            HTTPStatus.CONFLICT,
+            HTTPStatus.GONE,
+            HTTPStatus.SERVICE_UNAVAILABLE,
+        ),
+    },
+}
+_ARCHIVE: dict[str, Any] = {
+    "response_class": Response,
+    "openapi_extra": {"parameters": DOWNLOAD_PARAMETERS},
+    "responses": {
+        **download_responses("application/x-tar"),
+        **problem_responses(HTTPStatus.NOT_FOUND, HTTPStatus.GONE),
+    },
+}
+"""What GET and HEAD of a download have in common; FastAPI gives one route of both a single id."""
 
 router = APIRouter(prefix="/v1/checkpoints", tags=["checkpoints"], route_class=GuardedRoute)
 
@@ -135,7 +161,7 @@ def promote_checkpoint(
     expected_revisions: ExpectedRevisions,
     body: PromoteIn | None = None,
 ) -> AliasesOut:
-    """Make a checkpoint `current`; a refused one needs `force` and a reason."""
+    """Make a checkpoint `current`; a rejected one needs `force` and a reason."""
     wanted = body or PromoteIn()
     view = promotion.promote(
         daemon.db,
@@ -150,21 +176,31 @@ def promote_checkpoint(
     return aliases_out(view, response)
 
 
-@router.api_route(
-    "/{checkpoint_id}/files/{name}",
-    methods=["GET", "HEAD"],
-    response_class=Response,
-    openapi_extra={"parameters": DOWNLOAD_PARAMETERS},
-    responses={
-        **download_responses("application/octet-stream", *MEDIA_TYPES.values()),
-        **problem_responses(HTTPStatus.NOT_FOUND, HTTPStatus.GONE),
-    },
-)
+@router.head("/{checkpoint_id}/files/{name}", **_FILE)
+@router.get("/{checkpoint_id}/files/{name}", **_FILE)
 def get_checkpoint_file(
     checkpoint_id: str, name: str, request: Request, daemon: DaemonDep, now: Now
 ) -> Response:
-    """One file of a checkpoint; its ETag is its sha256, and ranges are served."""
+    """One file of a checkpoint; its ETag is its sha256, and ranges are served.
+
+    Beside those that the checkpoint lists: `adapter.gguf` for llama.cpp, and the base with the
+    adapter merged in, `merged-f16.gguf`, `merged-q8_0.gguf` and `merged-safetensors.tar`. They are
+    made when they are asked for, with the base that is on this machine; one that takes longer than
+    an answer may is answered 503 with Retry-After until it is there.
+    """
     view = registry.get_checkpoint(daemon.db, checkpoint_id)
+    if (export := find_export(name)) is not None:
+        order = order_export(daemon.db, view, export, root=daemon.checkpoints_root)
+        daemon.guard.require_intact(view.row, now=now)
+        made = daemon.get_export(order)
+        media_type = MEDIA_TYPES.get(Path(name).suffix, "application/octet-stream")
+        return send(
+            request,
+            made.content,
+            filename=f"{view.row.name.replace('/', '-')}-{name}",
+            sha256=made.file.sha256,
+            media_type=media_type,
+        )
     # The path is made of the registry's own names; the client's only chooses among them.
     file = registry.find_file(view, name)
     daemon.guard.require_intact(view.row, now=now)
@@ -174,16 +210,8 @@ def get_checkpoint_file(
     return send(request, content, filename=file.name, sha256=file.sha256, media_type=media_type)
 
 
-@router.api_route(
-    "/{checkpoint_id}/archive",
-    methods=["GET", "HEAD"],
-    response_class=Response,
-    openapi_extra={"parameters": DOWNLOAD_PARAMETERS},
-    responses={
-        **download_responses("application/x-tar"),
-        **problem_responses(HTTPStatus.NOT_FOUND, HTTPStatus.GONE),
-    },
-)
+@router.head("/{checkpoint_id}/archive", **_ARCHIVE)
+@router.get("/{checkpoint_id}/archive", **_ARCHIVE)
 def get_checkpoint_archive(
     checkpoint_id: str, request: Request, daemon: DaemonDep, now: Now
 ) -> Response:

@@ -37,16 +37,20 @@ from app.api.schemas import (
     InstanceIn,
     InstanceOut,
     ListOut,
+    PushIn,
+    PushOut,
     RebuildIn,
     RollbackIn,
     SalienceDistributionOut,
     SleepCycleOut,
+    WakeIn,
+    WakeOut,
 )
 from app.db.events import EventFilter
 from app.db.tables import EventRow
 from app.domain.decision import SleepDecision
 from app.domain.exchange import SLUG_PATTERN
-from app.services import cycles, decisions, experiences, instances, promotion, sleep
+from app.services import cycles, decisions, experiences, instances, promotion, sleep, waking
 
 router = APIRouter(prefix="/v1/instances", tags=["instances"], route_class=GuardedRoute)
 
@@ -251,6 +255,42 @@ def rebuild_instance(
     return cycle_out(cycle, slug, None)
 
 
+@router.post(
+    "/{slug}/push",
+    responses=problem_responses(
+        HTTPStatus.NOT_FOUND,
+        HTTPStatus.CONFLICT,
+        HTTPStatus.SERVICE_UNAVAILABLE,
+    ),
+)
+def push_instance(slug: str, body: PushIn, daemon: DaemonDep) -> PushOut:
+    """Bring what is live into a runtime beside the daemon.
+
+    Into the Ollama at SAGE_OLLAMA_URL as `<instance>:latest`, 503 with Retry-After while the model
+    is being made; into the vLLM at SAGE_VLLM_URL as `<instance>@<cycle>`.
+    """
+    brought = daemon.pushes[body.runtime](slug)
+    return PushOut(
+        instance=slug,
+        runtime=body.runtime,
+        model=brought.model,
+        checkpoint_id=brought.checkpoint_id,
+    )
+
+
+@router.post("/{slug}/wake", responses=problem_responses(HTTPStatus.NOT_FOUND))
+def wake_instance(slug: str, daemon: DaemonDep, now: Now, body: WakeIn | None = None) -> WakeOut:
+    """Let its cycle make way, as a snapshot, until the instance is idle again."""
+    wanted = body or WakeIn()
+    woken = waking.wake(daemon.db, slug, actor=wanted.actor, now=now)
+    return WakeOut(
+        instance=slug,
+        sleep_cycle_id=woken.cycle_id,
+        was_running=woken.was_running,
+        idle_seconds=woken.idle_seconds,
+    )
+
+
 @router.get(
     "/{slug}/events",
     response_model=ListOut[EventOut],
@@ -267,7 +307,10 @@ async def list_instance_events(
         Query(description="Only events about this."),
     ] = None,
     progress: Annotated[
-        bool, Query(description="Whether running cycles' progress, once a second, is among them.")
+        bool,
+        Query(
+            description="Whether running cycles' progress is among them: stages, and some steps."
+        ),
     ] = True,
     order: Annotated[
         Literal["oldest", "newest"], Query(description="Which a list begins with.")

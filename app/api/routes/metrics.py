@@ -9,10 +9,11 @@ from fastapi import APIRouter, Response
 from fastapi.responses import PlainTextResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from app.api.answers.metrics import of_daemon, of_instances, render
+from app.api.answers.metrics import of_daemon, of_instances, of_mirror, of_webhooks, render
 from app.api.daemon import DaemonDep
 from app.api.guards.access import AccessDep, GuardedRoute
 from app.api.parameters import Now
+from app.services.webhooks import count_deliveries
 
 router = APIRouter(tags=["operations"], route_class=GuardedRoute)
 
@@ -28,7 +29,9 @@ def get_metrics(daemon: DaemonDep, access: AccessDep, now: Now) -> Response:
         free_bytes=shutil.disk_usage(daemon.data_dir).free,
     )
     text = render(chain(instances, about_daemon))
-    # What came in is counted over all instances: no business of a token that is bound to some.
+    # What is counted over all instances is no business of a token that is bound to some.
     if access.instances is None:
+        text += render(of_webhooks(count_deliveries(daemon.db)))
+        text += render(of_mirror(daemon.read_mirror_state()))
         text += generate_latest(daemon.ingest_meter.registry)
     return Response(text, media_type=CONTENT_TYPE_LATEST)

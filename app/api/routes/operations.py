@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from datetime import datetime
 from http import HTTPStatus
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
 
-from app.api.answers.instances import instance_stats_out
+from app.api.answers.instances import active_cycle_out, instance_stats_out
 from app.api.daemon import Daemon, DaemonDep
 from app.api.guards.access import AccessDep, GuardedRoute
 from app.api.parameters import Cursor, Limit, Now
 from app.api.problems import problem_responses
-from app.api.schemas import HealthOut, ReadyOut, StatsOut
+from app.api.schemas import DiskOut, HealthOut, ReadyOut, StatsOut
 from app.errors import DatabaseUnavailable
 from app.services import clock_trust, readiness, stats
 
@@ -46,12 +47,20 @@ def get_stats(
     )
     has_more = len(found) > limit
     found = found[:limit]
+    overview = stats.overlook(daemon.db, instance=instance, within=access.instances, name_part=q)
     return StatsOut(
         version=daemon.version,
         started_at=daemon.started_at,
         uptime_seconds=(now - daemon.started_at).total_seconds(),
         refuses_writes=daemon.db.refusal,
         clock_doubt=_find_clock_doubt(daemon, now),
+        health=_look(daemon),
+        disk=DiskOut(
+            **asdict(readiness.measure_disk(daemon.db, data_dir=daemon.data_dir)),
+            checkpoints_bytes=overview.checkpoints_bytes,
+        ),
+        active=[active_cycle_out(row, slug) for slug, row in overview.active],
+        instance_count=overview.instance_count,
         instances=[instance_stats_out(item) for item in found],
         has_more=has_more,
         next=found[-1].instance if has_more else None,
@@ -78,10 +87,14 @@ def get_readiness(response: Response, daemon: DaemonDep) -> ReadyOut:
 
     So the words hold no path and nothing of an instance.
     """
+    found = _look(daemon)
+    if found.status == "unavailable":
+        response.status_code = HTTPStatus.SERVICE_UNAVAILABLE
+    return found
+
+
+def _look(daemon: Daemon) -> ReadyOut:
     checks = readiness.look(
         daemon.db, data_dir=daemon.data_dir, is_worker_alive=daemon.is_worker_alive()
     )
-    status = readiness.judge(checks)
-    if status == "unavailable":
-        response.status_code = HTTPStatus.SERVICE_UNAVAILABLE
-    return ReadyOut(status=status, checks=checks)
+    return ReadyOut(status=readiness.judge(checks), checks=checks)

@@ -2,6 +2,16 @@
 
 from __future__ import annotations
 
+from app.api.schemas.chat import (
+    AnsweredByOut,
+    ChatChoiceOut,
+    ChatCompletionOut,
+    ChatIn,
+    ChatMessageOut,
+    ChatUsageOut,
+    ModelOut,
+    ModelsOut,
+)
 from app.api.schemas.checkpoints import (
     AliasesOut,
     AliasMoveOut,
@@ -34,13 +44,20 @@ from app.api.schemas.instances import (
     InstanceOverrides,
     PolicyIn,
     PolicyOverrides,
+    PushIn,
+    PushOut,
     RebuildIn,
     RecipeIn,
     RecipeOverrides,
+    WakeIn,
+    WakeOut,
 )
+from app.api.schemas.mirror import MirroredOut, MirrorOut, PullIn
 from app.api.schemas.operations import (
+    ActiveCycleOut,
     CheckpointSummaryOut,
     CycleSummaryOut,
+    DiskOut,
     HealthOut,
     InstanceStatsOut,
     ReadyOut,
@@ -55,19 +72,34 @@ from app.api.schemas.sleep_cycles import (
     SleepCycleIn,
     SleepCycleOut,
 )
+from app.api.schemas.webhooks import (
+    NewWebhookOut,
+    WebhookDeliveryOut,
+    WebhookIn,
+    WebhookOut,
+    WebhookPatch,
+)
 
 __all__ = [
+    "ActiveCycleOut",
     "AliasMoveOut",
     "AliasesOut",
+    "AnsweredByOut",
     "BatchIn",
     "BatchItemOut",
     "BatchOut",
+    "ChatChoiceOut",
+    "ChatCompletionOut",
+    "ChatIn",
+    "ChatMessageOut",
+    "ChatUsageOut",
     "CheckpointDetailOut",
     "CheckpointOut",
     "CheckpointPatch",
     "CheckpointSummaryOut",
     "CycleFiguresOut",
     "CycleSummaryOut",
+    "DiskOut",
     "DismissIn",
     "DryRunOut",
     "ErasedOut",
@@ -82,10 +114,18 @@ __all__ = [
     "InstanceOverrides",
     "InstanceStatsOut",
     "ListOut",
+    "MirrorOut",
+    "MirroredOut",
+    "ModelOut",
+    "ModelsOut",
+    "NewWebhookOut",
     "OverridesIn",
     "PolicyIn",
     "PolicyOverrides",
     "PromoteIn",
+    "PullIn",
+    "PushIn",
+    "PushOut",
     "ReadyOut",
     "RebuildIn",
     "ReceiptOut",
@@ -101,4 +141,10 @@ __all__ = [
     "SleepCycleIn",
     "SleepCycleOut",
     "StatsOut",
+    "WakeIn",
+    "WakeOut",
+    "WebhookDeliveryOut",
+    "WebhookIn",
+    "WebhookOut",
+    "WebhookPatch",
 ]

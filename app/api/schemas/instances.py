@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field, StringConstraints
 
@@ -65,6 +65,44 @@ class RebuildIn(RequestModel):
 
     reason: Label | None = None
     actor: Label = "api"
+
+
+class PushIn(RequestModel):
+    """Where what is live should go."""
+
+    model_config = shown_as(runtime="ollama")
+
+    runtime: Literal["ollama", "vllm"]
+
+
+class PushOut(BaseModel):
+    """What the runtime calls what is live now; null where that is the bare base."""
+
+    instance: str
+    runtime: Literal["ollama", "vllm"]
+    model: str | None
+    checkpoint_id: str | None
+
+
+class WakeIn(RequestModel):
+    """Who wants the instance awake."""
+
+    model_config = shown_as(actor="session@sprout")
+
+    actor: Label = "api"
+
+
+class WakeOut(BaseModel):
+    """What makes way for the instance.
+
+    `sleep_cycle_id`: the cycle that stops, or does not start; null where none is active. It goes on
+    once no exchange, and no further wake, has come for `idle_seconds`.
+    """
+
+    instance: str
+    sleep_cycle_id: str | None
+    was_running: bool
+    idle_seconds: float
 
 
 @with_fields(open_fields_of(SleepPolicy))

@@ -50,11 +50,34 @@ class InstanceStatsOut(BaseModel):
     current_checkpoint: CheckpointSummaryOut | None
 
 
+class ActiveCycleOut(CycleSummaryOut):
+    """A queued or running cycle, and whose it is."""
+
+    instance: str
+
+
+class ReadyOut(BaseModel):
+    """Whether the daemon can do its job; each check says `ok` or what is wrong."""
+
+    status: Literal["ready", "degraded", "unavailable"]
+    checks: dict[str, str]
+
+
+class DiskOut(BaseModel):
+    """The disk that the data directory lies on, and what of it the data take; null: unknown."""
+
+    free_bytes: int | None
+    total_bytes: int | None
+    database_bytes: int | None
+    checkpoints_bytes: int = Field(description="Files of the checkpoints that are there.")
+
+
 class StatsOut(BaseModel):
     """The daemon at a glance; `next` goes into `cursor` for the instances that follow.
 
     `clock_doubt`: why nothing is removed for its age at present, since the clock jumped or stands
-    far from the newest exchange; null where it is believed.
+    far from the newest exchange; null where it is believed. `active`: the queued and running cycles
+    of all instances that may be seen, the running one first, whatever the page.
     """
 
     version: str
@@ -64,6 +87,10 @@ class StatsOut(BaseModel):
         description="Why nothing is stored until someone acts; null: it is."
     )
     clock_doubt: str | None
+    health: ReadyOut
+    disk: DiskOut
+    active: list[ActiveCycleOut]
+    instance_count: int = Field(description="Of those asked for, on all pages.")
     instances: list[InstanceStatsOut]
     has_more: bool
     next: str | None
@@ -74,10 +101,3 @@ class HealthOut(BaseModel):
 
     status: Literal["ok"] = "ok"
     version: str
-
-
-class ReadyOut(BaseModel):
-    """Whether the daemon can do its job; each check says `ok` or what is wrong."""
-
-    status: Literal["ready", "degraded", "unavailable"]
-    checks: dict[str, str]

@@ -5,10 +5,10 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any, Literal
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from app.api.schemas.envelope import RequestModel, shown_as
-from app.domain.cycle_report import Comparison
+from app.domain.cycle_report import Comparison, JudgedCheck
 from app.domain.decision import SleepDecision, Trigger
 from app.domain.declared import open_fields_of, with_fields
 from app.domain.events import EventFacts, EventType
@@ -24,6 +24,7 @@ from app.domain.report import TrainingReport
 
 _OF_RECIPE = (
     "epochs", "learning_rate", "r", "lora_alpha", "target_modules", "variations", "variation_share",
+    "device",
 )  # fmt: skip
 _OF_POLICY = ("max_experiences", "min_salience")
 
@@ -76,6 +77,9 @@ class SleepCycleOut(BaseModel):
     heartbeat_at: datetime | None
     finished_at: datetime | None
     cancel_requested_at: datetime | None
+    woken_at: datetime | None = Field(
+        description="Since when it waits for its instance to be idle again; null unless it does."
+    )
 
 
 class RefusalOut(BaseModel):
@@ -121,6 +125,7 @@ class CycleFiguresOut(BaseModel):
     error: CycleError | None
     learned: tuple[Comparison, ...]
     kept: tuple[Comparison, ...]
+    checks: tuple[JudgedCheck, ...]
 
 
 class EventOut(BaseModel):

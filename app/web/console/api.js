@@ -49,5 +49,5 @@ export function address(path, parameters) {
   for (const [name, value] of Object.entries(parameters)) {
     if (value !== null && value !== undefined && value !== "") query.set(name, value);
   }
-  return query.size ? `${path}?${query}` : path;
+  return query.size ? `${path}${path.includes("?") ? "&" : "?"}${query}` : path;
 }

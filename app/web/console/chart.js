@@ -1,9 +1,11 @@
 // Line charts with uPlot, in the colours of the page, redrawn when those or the width change.
 
-import { el } from "./dom.js";
+import { el, isNarrow } from "./dom.js";
 import { number } from "./format.js";
 
-const HEIGHT = 180;
+const HEIGHT = isNarrow() ? 120 : 150;
+const CROWD = 40;
+const DASHES = { dashed: [5, 4], dotted: [2, 3] };
 const charts = new Set();
 
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () =>
@@ -13,8 +15,12 @@ matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () =>
 /**
  * A figure with its title, a key that follows the pointer, and what it shows in words.
  *
- * `series`: [{label, color, dash?, points?}], `color` a custom property of the style sheet.
- * `format` writes one value of y, `tick` one of its axis; `xLabel` one of x. Call `update(columns)` with x first.
+ * `series`: [{label, color, dash?, asideOf?}], `color` a custom property of the style sheet, `dash`
+ * "dashed" or "dotted"; one
+ * with `asideOf`, the place of another one, is what is no part of that line: hollow points, in the
+ * key where the pointer stands on one. `format` writes one value of y, `tick` one of its axis;
+ * `xLabel` one of x. Call `update(columns, errors)` with x first; `errors` has for each series its
+ * standard errors, or null.
  */
 export function lineChart({
   title,
@@ -26,22 +32,31 @@ export function lineChart({
   isSparse = true,
 }) {
   const key = el("ul", { class: "key" });
+  const where = el("span", { class: "hint" });
   const place = el("div", { class: "plot", role: "img" });
   const node = el(
     "figure",
     { class: "figure" },
-    el("figcaption", {}, el("strong", {}, title), note ? el("span", { class: "hint" }, ` ${note}`) : null),
+    el(
+      "figcaption",
+      {},
+      el("strong", {}, title),
+      where,
+      note ? el("span", { class: "hint figcaption-note" }, note) : null,
+    ),
     key,
     place,
   );
   let columns = series.map(() => []);
   columns.unshift([]);
+  let errors = series.map(() => null);
   let plot = null;
 
   const chart = {
     node,
-    update(next) {
+    update(next, deviations = series.map(() => null)) {
       columns = next;
+      errors = deviations;
       place.setAttribute("aria-label", `${title}: ${inWords()}`);
       if (plot && plot.data.length === columns.length) plot.setData(columns);
       else chart.draw();
@@ -56,21 +71,65 @@ export function lineChart({
     },
   };
 
+  /** What stands where the pointer is; as many entries as before, or the plot would move from under it. */
   function showKey(at) {
     const index = at ?? columns[0].length - 1;
+    const read = (place_) => lastValue(columns[place_ + 1], index, at !== null);
+    const isSeen = (line, place_) => line.asideOf === undefined || (at !== null && read(place_) !== null);
+    const covered = series.filter(isSeen).map((line) => line.asideOf);
+    const seen = series.map((_, place_) => place_).filter((place_) => isSeen(series[place_], place_));
     key.replaceChildren(
-      ...series.map((line, place_) => {
-        const value = lastValue(columns[place_ + 1], index, at !== null);
-        return el(
-          "li",
-          {},
-          el("i", { class: `swatch ${line.color}${line.dash ? " dashed" : ""}`, "aria-hidden": "true" }),
-          `${line.label} `,
-          el("b", {}, value === null ? "–" : format(value)),
-        );
+      ...seen
+        .filter((place_) => !covered.includes(place_))
+        .map((place_) => entry(series[place_], read(place_), at === null ? null : errors[place_]?.[index])),
+    );
+    where.textContent = at === null ? "" : ` ${xLabel(columns[0][at])}`;
+  }
+
+  const entry = (line, value, error) =>
+    el(
+      "li",
+      {},
+      el("i", { class: `swatch ${line.color}${line.dash ? ` ${line.dash}` : ""}`, "aria-hidden": "true" }),
+      `${line.label} `,
+      el("b", {}, value === null ? "–" : format(value), error ? ` ± ${format(error)}` : ""),
+    );
+
+  /** Too many points for each to be told from the next. */
+  const isCrowded = () => columns[0].length > CROWD;
+
+  /** Whiskers of one standard error up and down, under the points. */
+  function drawErrors(it, place_, style) {
+    if (!errors[place_ - 1] || isCrowded()) return;
+    const { ctx } = it;
+    ctx.save();
+    ctx.strokeStyle = style.getPropertyValue(`--${series[place_ - 1].color}`).trim();
+    ctx.lineWidth = devicePixelRatio;
+    ctx.beginPath();
+    columns[place_].forEach((value, index) => {
+      const error = errors[place_ - 1][index];
+      if (value === null || !error) return;
+      const x = it.valToPos(columns[0][index], "x", true);
+      ctx.moveTo(x, it.valToPos(Math.max(value - error, it.scales.y.min), "y", true));
+      ctx.lineTo(x, it.valToPos(value + error, "y", true));
+    });
+    ctx.stroke();
+    ctx.restore();
+  }
+
+  /** The lowest and the highest that must be seen, whiskers included. */
+  function reach(low, high) {
+    let [least, most] = [low, high];
+    if (isCrowded()) return spread(low, high);
+    columns.slice(1).forEach((values, place_) =>
+      values.forEach((value, index) => {
+        const error = errors[place_]?.[index];
+        if (value === null || !error) return;
+        least = Math.min(least, value - error);
+        most = Math.max(most, value + error);
       }),
     );
-    if (at !== null) key.append(el("li", { class: "hint" }, xLabel(columns[0][at])));
+    return spread(low >= 0 ? Math.max(0, least) : least, most);
   }
 
   function inWords() {
@@ -99,7 +158,10 @@ export function lineChart({
       height: HEIGHT,
       legend: { show: false },
       cursor: { y: false, points: { size: 7 }, drag: { x: false, y: false } },
-      scales: { x: { time: false, range: pad }, y: { range: (_, low, high) => spread(low, high) } },
+      scales: {
+        x: { time: false, range: pad },
+        y: { range: (_, low, high) => (low === null ? spread(low, high) : reach(low, high)) },
+      },
       axes: [
         {
           ...axis,
@@ -115,18 +177,21 @@ export function lineChart({
         ...series.map((line) => ({
           label: line.label,
           stroke: color(line.color),
-          width: line.points ? 0 : 2,
-          dash: line.dash ? [5, 4] : undefined,
+          width: line.asideOf === undefined ? 2 : 0,
+          dash: line.dash ? DASHES[line.dash] : undefined,
           spanGaps: true,
           points: {
-            show: line.points || (isSparse && columns[0].length < 40),
-            size: line.points ? 9 : 5,
+            show: line.asideOf !== undefined || (isSparse && !line.dash && !isCrowded()),
+            size: line.asideOf === undefined || isCrowded() ? 5 : 8,
             width: 2,
-            fill: line.points ? color("panel") : color(line.color),
+            fill: line.asideOf === undefined ? color(line.color) : color("panel"),
           },
         })),
       ],
-      hooks: { setCursor: [(it) => showKey(it.cursor.idx ?? null)] },
+      hooks: {
+        setCursor: [(it) => showKey(it.cursor.idx ?? null)],
+        drawSeries: [(it, place_) => drawErrors(it, place_, style)],
+      },
     };
   }
 

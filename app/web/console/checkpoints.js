@@ -1,26 +1,47 @@
-// The line of checkpoints as a picture, with the aliases on it and the buttons that move them.
+// The view of an instance's checkpoints: what is live, the line they stand in, and the buttons that
+// move the aliases.
 
-import { Refused, patch, post, request } from "./api.js";
-import { ask, toast } from "./dialogs.js";
+import { get } from "./api.js";
 import { byId, el, replace, svg } from "./dom.js";
-import { ago, number, words } from "./format.js";
+import { ago, bytes, number, words } from "./format.js";
+import { listen, open, readStats, soon } from "./frame.js";
 import { BASE, layOut } from "./lineage.js";
+import { downloadLink } from "./links.js";
+import { dismiss, pin, promote, readAliases, rebuild, remove, rollBack } from "./moves.js";
+import { cursor, pageOf, pager } from "./pager.js";
+import { here, placeOf } from "./place.js";
 
 const LANE = 18;
 const NODE_Y = 22;
+const ALIASES = ["current", "previous", "candidate"];
 
-/**
- * Show checkpoints, newest first, with the aliases and the tag to act on.
- *
- * `registry`: {instance, checkpoints, hasMore, aliases, etag, onChange}; `onMore` loads older ones;
- * `onChange` is called when a button changed what no event tells.
- */
-export function showCheckpoints(registry, onMore) {
-  const { checkpoints, aliases, hasMore } = registry;
-  const { rows, lanes } = layOut(checkpoints, hasMore);
-  const known = new Map(checkpoints.map((checkpoint) => [checkpoint.id, checkpoint]));
+open("Checkpoints", async () => {
+  await listen(({ type }) => /^(sleep_cycle|checkpoint)\./.test(type) && soon("checkpoints", read));
+  await Promise.all([readStats({ instance: here.instance }), read()]);
+});
+
+async function read() {
+  const { instance } = here;
+  const [page, known] = await Promise.all([
+    get("/v1/checkpoints", { instance, limit: pageOf(12, 8), cursor: cursor() }),
+    readAliases(instance),
+  ]);
+  const registry = { instance, ...known, onChange: () => soon("checkpoints", read) };
+  showLive(registry, page.data);
+  showLine(registry, page);
+}
+
+function showLive(registry, checkpoints) {
+  const { aliases } = registry;
   replace(
-    byId("line"),
+    byId("live"),
+    el(
+      "dl",
+      { class: "counts" },
+      ALIASES.filter((name) => name === "current" || aliases[name]).map((name) =>
+        el("div", {}, el("dt", {}, name), el("dd", {}, nameOf(aliases[name], checkpoints))),
+      ),
+    ),
     el(
       "div",
       { class: "actions left" },
@@ -43,6 +64,20 @@ export function showCheckpoints(registry, onMore) {
         ? el("button", { "data-key": "dismiss", onclick: () => dismiss(registry) }, "Dismiss candidate")
         : null,
     ),
+  );
+}
+
+function nameOf(id, checkpoints) {
+  if (id === null) return "the bare base model";
+  const known = checkpoints.find((checkpoint) => checkpoint.id === id);
+  return [known ? `cycle ${known.cycle_number} ` : null, el("code", {}, id)];
+}
+
+function showLine(registry, { data: checkpoints, has_more: hasMore, next }) {
+  const { rows, lanes } = layOut(checkpoints, hasMore);
+  const known = new Map(checkpoints.map((checkpoint) => [checkpoint.id, checkpoint]));
+  replace(
+    byId("line"),
     el(
       "ol",
       { class: "line", "--lanes": lanes },
@@ -50,37 +85,37 @@ export function showCheckpoints(registry, onMore) {
         el(
           "li",
           {},
-          picture(row, lanes, known.get(row.id), aliases),
-          row.id === BASE ? baseWords(aliases, checkpoints.length) : describe(known.get(row.id), registry),
+          picture(row, lanes, registry.aliases),
+          row.id === BASE
+            ? baseWords(registry.aliases, checkpoints.length)
+            : describe(known.get(row.id), registry),
         ),
       ),
     ),
-    hasMore
-      ? el(
-          "button",
-          { class: "quiet", "data-key": "older-checkpoints", onclick: onMore },
-          "Older checkpoints",
-        )
-      : null,
+    pager(next),
   );
 }
 
-function picture(row, lanes, checkpoint, aliases) {
+function picture(row, lanes, aliases) {
   const x = (lane) => LANE / 2 + lane * LANE;
   const isLive = row.id === BASE ? aliases.current === null : row.id === aliases.current;
-  const isWanted = row.id === BASE || checkpoint.verdict.status === "accepted";
+  const line = (lane, y1, y2, isAside) =>
+    svg("line", { class: isAside ? "aside" : null, x1: x(lane), x2: x(lane), y1, y2 });
   return svg(
     "svg",
     { class: "lanes", width: lanes * LANE, "aria-hidden": "true" },
-    row.through.map((lane) => svg("line", { x1: x(lane), x2: x(lane), y1: -1, y2: "101%" })),
-    row.isTip ? null : svg("line", { x1: x(row.lane), x2: x(row.lane), y1: -1, y2: NODE_Y }),
-    row.into.map((lane) =>
-      svg("path", { d: `M${x(lane)} 0C${x(lane)} ${NODE_Y} ${x(lane)} ${NODE_Y} ${x(row.lane)} ${NODE_Y}` }),
+    row.through.map(({ lane, isAside }) => line(lane, -1, "101%", isAside)),
+    row.above ? line(row.lane, -1, NODE_Y, row.above.isAside) : null,
+    row.into.map(({ lane, isAside }) =>
+      svg("path", {
+        class: isAside ? "aside" : null,
+        d: `M${x(lane)} 0C${x(lane)} ${NODE_Y} ${x(lane)} ${NODE_Y} ${x(row.lane)} ${NODE_Y}`,
+      }),
     ),
-    row.goesOn ? svg("line", { x1: x(row.lane), x2: x(row.lane), y1: NODE_Y, y2: "101%" }) : null,
+    row.goesOn ? line(row.lane, NODE_Y, "101%", row.isAside) : null,
     isLive ? svg("circle", { class: "halo", cx: x(row.lane), cy: NODE_Y, r: 8 }) : null,
     svg("circle", {
-      class: `node ${isLive ? "current" : ""} ${isWanted ? "" : "rejected"}`,
+      class: `node ${isLive ? "current" : ""} ${row.isAside ? "rejected" : ""}`,
       cx: x(row.lane),
       cy: NODE_Y,
       r: 5,
@@ -112,205 +147,95 @@ function baseWords(aliases, published) {
 
 function describe(checkpoint, registry) {
   const { aliases } = registry;
-  const names = ["current", "previous", "candidate"].filter((name) => aliases[name] === checkpoint.id);
+  const names = ALIASES.filter((name) => aliases[name] === checkpoint.id);
   const isGone = checkpoint.status !== "ready";
-  const held = checkpoint.metrics.held_out_reloaded ?? {};
-  const marks = [
-    checkpoint.verdict.status === "accepted" ? null : ["bad", words(checkpoint.verdict.status)],
-    isGone ? ["", words(checkpoint.status)] : null,
-    checkpoint.regressed_at ? ["bad", "taken back by sessions"] : null,
-    checkpoint.tainted_at ? ["warn", "holds something erased"] : null,
-    checkpoint.pinned ? ["", "pinned"] : null,
-  ];
   return el(
     "div",
     { class: `row ${isGone ? "gone" : ""}` },
     el(
       "div",
       { class: "row-head" },
-      el("b", { title: checkpoint.name }, `Cycle ${checkpoint.cycle_number}`),
+      el(
+        "a",
+        {
+          class: "strong",
+          title: checkpoint.name,
+          href: placeOf(here.instance, "cycles", checkpoint.sleep_cycle_id),
+        },
+        `Cycle ${checkpoint.cycle_number}`,
+      ),
       chips(names),
-      marks.filter(Boolean).map(([kind, text]) => el("span", { class: `chip ${kind}` }, text)),
-      isGone || names.includes("current")
-        ? null
-        : el(
-            "button",
-            {
-              class: "small end",
-              "data-key": `promote-${checkpoint.id}`,
-              "aria-label": `Promote the checkpoint of cycle ${checkpoint.cycle_number}`,
-              onclick: () => promote(checkpoint, registry),
-            },
-            "Promote",
-          ),
-    ),
-    el(
-      "p",
-      { class: "facts" },
-      held.nats_per_token === undefined
-        ? null
-        : el("span", {}, "held-out ", el("b", {}, number(held.nats_per_token, 3))),
-      el("span", {}, ago(checkpoint.created_at)),
-      el("code", { title: checkpoint.id }, checkpoint.id.slice(-6)),
+      marks(checkpoint).map(([kind, text]) => el("span", { class: `chip ${kind}` }, text)),
       tools(checkpoint, names, registry),
     ),
+    facts(checkpoint),
     checkpoint.note ? el("p", {}, checkpoint.note) : null,
   );
 }
 
-/** Pin or unpin, and delete: no button where the daemon would refuse. */
+const marks = (checkpoint) =>
+  [
+    checkpoint.verdict.status === "accepted" ? null : ["bad", words(checkpoint.verdict.status)],
+    checkpoint.status === "ready" ? null : ["", words(checkpoint.status)],
+    checkpoint.regressed_at ? ["bad", "taken back by sessions"] : null,
+    checkpoint.tainted_at ? ["warn", "holds something erased"] : null,
+    checkpoint.pinned ? ["", "pinned"] : null,
+  ].filter(Boolean);
+
+function facts(checkpoint) {
+  const held = checkpoint.metrics.held_out_reloaded ?? {};
+  return el(
+    "p",
+    { class: "facts" },
+    el("code", { class: "whole", title: "Its id" }, checkpoint.id),
+    held.nats_per_token === undefined
+      ? null
+      : el("span", {}, "held-out ", el("b", {}, number(held.nats_per_token, 3))),
+    el("span", {}, bytes(checkpoint.archive.size_bytes)),
+    el("span", {}, ago(checkpoint.created_at)),
+  );
+}
+
+/** Promote, download, pin and delete: no button where the daemon would not do it. */
 function tools(checkpoint, names, registry) {
   if (checkpoint.status === "deleted") return null;
   const { pinned, cycle_number: number } = checkpoint;
+  const isReady = checkpoint.status === "ready";
   return el(
     "span",
     { class: "tools end" },
-    el(
-      "button",
-      {
-        class: "small quiet",
-        "data-key": `pin-${checkpoint.id}`,
-        "aria-label": `${pinned ? "Unpin" : "Pin"} the checkpoint of cycle ${number}`,
-        title: pinned ? "Its files may go by policy again" : "Its files stay, whatever the policy",
-        onclick: () => pin(checkpoint, registry),
-      },
-      pinned ? "Unpin" : "Pin",
-    ),
+    isReady ? downloadLink(checkpoint, "Download", `Download the checkpoint of cycle ${number}`) : null,
+    tool(pinned ? "Unpin" : "Pin", number, {
+      "data-key": `pin-${checkpoint.id}`,
+      title: pinned ? "Its files may go by policy again" : "Its files stay, whatever the policy",
+      onclick: () => pin(checkpoint, registry),
+    }),
     pinned || names.length
+      ? null
+      : tool("Delete", number, {
+          "data-key": `delete-${checkpoint.id}`,
+          "aria-haspopup": "dialog",
+          onclick: () => remove(checkpoint, registry),
+        }),
+    !isReady || names.includes("current")
       ? null
       : el(
           "button",
           {
-            class: "small quiet",
-            "data-key": `delete-${checkpoint.id}`,
-            "aria-label": `Delete the checkpoint of cycle ${number}`,
+            class: "small",
+            "data-key": `promote-${checkpoint.id}`,
+            "aria-label": `Promote the checkpoint of cycle ${number}`,
             "aria-haspopup": "dialog",
-            onclick: () => remove(checkpoint, registry),
+            onclick: () => promote(checkpoint, registry),
           },
-          "Delete",
+          "Promote",
         ),
   );
 }
 
-/** The aliases of an instance with the entity tag that guards a move of them. */
-export async function readAliases(instance) {
-  const response = await request(`/v1/instances/${instance}/aliases`);
-  return { aliases: await response.json(), etag: response.headers.get("ETag") };
-}
-
-const guarded = ({ etag }) => ({ "If-Match": etag });
-const actor = "console";
-
-function promote(checkpoint, registry) {
-  const isRefused = checkpoint.verdict.status !== "accepted" || checkpoint.regressed_at !== null;
-  return ask({
-    title: `Promote the checkpoint of cycle ${checkpoint.cycle_number}?`,
-    body: [
-      el(
-        "p",
-        {},
-        "Sessions of ",
-        el("b", {}, registry.instance),
-        " load it from then on; what is current now becomes previous.",
-      ),
-      isRefused
-        ? el(
-            "p",
-            { class: "why" },
-            checkpoint.regressed_at ? "Session reports took it back." : "The gate did not accept it.",
-          )
-        : null,
-    ],
-    confirm: "Promote",
-    reason: true,
-    force: isRefused ? "offered" : "after",
-    act: async ({ reason, force }) => {
-      await post(`/v1/checkpoints/${checkpoint.id}/promote`, { reason, actor, force }, guarded(registry));
-      toast(`The checkpoint of cycle ${checkpoint.cycle_number} is current.`);
-    },
-  });
-}
-
-const rollBack = (registry) =>
-  ask({
-    title: "Roll back?",
-    body: [
-      el(
-        "p",
-        {},
-        "Sessions of ",
-        el("b", {}, registry.instance),
-        " go one promotion back",
-        registry.aliases.previous ? "." : ", to the bare base model.",
-      ),
-    ],
-    confirm: "Roll back",
-    isDangerous: true,
-    reason: true,
-    act: async ({ reason }) => {
-      await post(`/v1/instances/${registry.instance}/rollback`, { reason, actor }, guarded(registry));
-      toast("Rolled back.");
-    },
-  });
-
-const rebuild = (registry) =>
-  ask({
-    title: "Rebuild from the base?",
-    body: [
-      el(
-        "p",
-        {},
-        "A cycle begins from the bare base model and trains on what ",
-        el("b", {}, registry.instance),
-        " has consolidated, without what was erased. What is current stays until the gate accepts the new.",
-      ),
-    ],
-    confirm: "Rebuild",
-    reason: true,
-    act: async ({ reason }) => {
-      const cycle = await post(`/v1/instances/${registry.instance}/rebuild`, { reason, actor });
-      toast(`Cycle ${cycle.number} is queued; it begins from the base.`);
-    },
-  });
-
-async function pin({ id, pinned, cycle_number: number }, { onChange }) {
-  try {
-    await patch(`/v1/checkpoints/${id}`, { pinned: !pinned });
-    toast(`The checkpoint of cycle ${number} is ${pinned ? "no longer pinned" : "pinned; its files stay"}.`);
-  } catch (error) {
-    toast(error instanceof Refused ? error.message : "The daemon does not answer; try again.");
-  }
-  onChange();
-}
-
-const remove = (checkpoint, { onChange }) =>
-  ask({
-    title: `Delete the checkpoint of cycle ${checkpoint.cycle_number}?`,
-    body: [
-      el(
-        "p",
-        {},
-        "Its files go for good, and no rollback leads to it. Its record and its report stay.",
-      ),
-    ],
-    confirm: "Delete its files",
-    isDangerous: true,
-    act: async () => {
-      await request(`/v1/checkpoints/${checkpoint.id}`, { method: "DELETE" });
-      toast(`The checkpoint of cycle ${checkpoint.cycle_number} was deleted.`);
-      onChange();
-    },
-  });
-
-const dismiss = (registry) =>
-  ask({
-    title: "Dismiss the candidate?",
-    body: [el("p", {}, "It does not go live, and its experiences go back to the buffer.")],
-    confirm: "Dismiss",
-    isDangerous: true,
-    reason: true,
-    act: async ({ reason }) => {
-      await post(`/v1/instances/${registry.instance}/dismiss`, { reason, actor }, guarded(registry));
-      toast("The candidate was dismissed.");
-    },
-  });
+const tool = (act, number, attributes) =>
+  el(
+    "button",
+    { class: "small quiet", "aria-label": `${act} the checkpoint of cycle ${number}`, ...attributes },
+    act,
+  );

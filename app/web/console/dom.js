@@ -18,12 +18,29 @@ export function svg(tag, attributes = {}, ...children) {
 
 export const byId = (id) => document.getElementById(id);
 
-/** Put `children` in the place of what a node holds, and leave the keyboard where it was. */
+/** Put `children` in the place of what a node holds; leave the keyboard where it was, and open what was. */
 export function replace(node, ...children) {
   const focused = node.contains(document.activeElement) ? document.activeElement.dataset.key : undefined;
-  node.replaceChildren(...children.flat(Infinity).filter((child) => child !== null));
-  if (focused) node.querySelector(`[data-key="${CSS.escape(focused)}"]`)?.focus();
+  const opened = [...node.querySelectorAll("details[open][data-key]")].map((fold) => fold.dataset.key);
+  node.replaceChildren(...children.flat(Infinity).filter((child) => child !== null && child !== undefined));
+  const find = (key) => node.querySelector(`[data-key="${CSS.escape(key)}"]`);
+  for (const key of opened) find(key)?.setAttribute("open", "");
+  if (focused) find(focused)?.focus();
 }
+
+/** Whether the page is as narrow as a phone's. */
+export const isNarrow = () => matchMedia("(max-width: 40rem)").matches;
+
+/** On a phone what is folded behind `words`; elsewhere the nodes as they are. `key` names the fold. */
+export const foldIfNarrow = (key, words, ...nodes) => (isNarrow() ? fold(key, words, ...nodes) : nodes);
+
+export const fold = (key, words, ...nodes) =>
+  el(
+    "details",
+    { class: "fold", "data-key": `fold-${key}` },
+    el("summary", { "data-key": `summary-${key}` }, words),
+    nodes,
+  );
 
 /** What an empty part says: what is missing, and what to do about it. */
 export const empty = (...words) => el("p", { class: "empty" }, ...words);

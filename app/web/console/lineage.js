@@ -5,33 +5,36 @@ export const BASE = "base";
 /**
  * Give each checkpoint, newest first, its lane and the lanes that pass it.
  *
- * Returns [{id, lane, isTip, through, into}]: `through` are lanes that run past from top to bottom,
- * `into` lanes from above that end in this node. The last row is the bare base model, unless
- * `hasMore`: then the lines run on below.
+ * Returns {rows, lanes}. A row is {id, lane, isTip, above, through, into, goesOn, isAside}: `through`
+ * are lanes that run past from top to bottom, `into` lanes from above that end in this node, `above`
+ * its own lane's, or null; each of them {lane, isAside}, aside where it leads from what the gate
+ * rejected: no part of the line. The last row is the bare base model, unless `hasMore`: then the
+ * lines run on below.
  */
 export function layOut(checkpoints, hasMore) {
-  const waiting = []; // by lane: whose child stands above
+  const waiting = []; // by lane: whose child stands above, and whether that child is no part of the line
   const rows = [];
-  const place = (id, parent) => {
-    const into = waiting.flatMap((wanted, lane) => (wanted === id ? [lane] : []));
-    const lane = into[0] ?? firstFree(waiting);
-    for (const other of into) waiting[other] = null;
-    waiting[lane] = parent;
+  const place = (id, parent, isAside) => {
+    const into = waiting.flatMap((it, lane) => (it?.parent === id ? [{ lane, isAside: it.isAside }] : []));
+    const lane = into[0]?.lane ?? firstFree(waiting);
+    for (const other of into) waiting[other.lane] = null;
+    waiting[lane] = parent && { parent, isAside };
     rows.push({
       id,
       lane,
+      isAside,
       isTip: into.length === 0,
-      into: into.filter((other) => other !== lane),
-      through: waiting.flatMap((wanted, at) => (wanted !== null && at !== lane ? [at] : [])),
+      above: into[0] ?? null,
+      into: into.slice(1),
+      through: waiting.flatMap((it, at) => (it && at !== lane ? [{ lane: at, isAside: it.isAside }] : [])),
       goesOn: parent !== null,
     });
   };
-  for (const { id, parent_id: parent } of checkpoints) place(id, parent ?? BASE);
-  if (!hasMore) place(BASE, null);
-  return {
-    rows,
-    lanes: Math.max(1, ...rows.map((row) => Math.max(row.lane, ...row.through, ...row.into) + 1)),
-  };
+  for (const { id, parent_id: parent, verdict } of checkpoints)
+    place(id, parent ?? BASE, verdict.status !== "accepted");
+  if (!hasMore) place(BASE, null, false);
+  const used = rows.flatMap((row) => [row.lane, ...[...row.through, ...row.into].map(({ lane }) => lane)]);
+  return { rows, lanes: Math.max(0, ...used) + 1 };
 }
 
 function firstFree(waiting) {

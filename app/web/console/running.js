@@ -1,11 +1,14 @@
-// The running cycle live: stage, progress, loss, speed and time left; or what the last one came to.
+// The running cycle live: one bar for the whole of it, stage, loss and speed; or what the last one
+// came to.
 
 import { get, post } from "./api.js";
 import { lineChart } from "./chart.js";
 import { ask, toast } from "./dialogs.js";
-import { byId, el, empty, replace } from "./dom.js";
-import { ago, duration, number } from "./format.js";
-import { reportLink } from "./report.js";
+import { byId, el, empty, isNarrow, replace } from "./dom.js";
+import { ago, number } from "./format.js";
+import { reportLink } from "./links.js";
+import { here, placeOf } from "./place.js";
+import { inWords, progressBar } from "./progress.js";
 
 const STAGES = [
   ["loading", "load"],
@@ -16,7 +19,7 @@ const STAGES = [
   ["publishing", "publish"],
 ];
 
-/** The part of the page about one cycle; a new one is made for another instance. */
+/** The part of a page about the running cycle, or about the newest one that ended. */
 export class CycleView {
   #chart = lineChart({
     title: "Training loss",
@@ -25,17 +28,21 @@ export class CycleView {
     xLabel: (x) => `step ${x}`,
     isSparse: false,
   });
+  #instance;
   #cycle = null;
   #points = new Map();
   #progress = null;
-  #training = null;
-  #lastEvent = 0;
   #shown = null;
+
+  constructor(instance) {
+    this.#instance = instance;
+  }
 
   /** Show a running cycle from its beginning; events then come through `take`. */
   async follow(cycle) {
     if (this.#cycle?.id === cycle.id) {
       this.#cycle = cycle;
+      this.#progress = cycle.progress ?? this.#progress;
       return this.#draw();
     }
     this.#reset(cycle);
@@ -43,7 +50,7 @@ export class CycleView {
     for (let after = 0; after !== null;) {
       const page = await get(`/v1/sleep-cycles/${cycle.id}/events`, { after, limit: 500 });
       if (this.#cycle?.id !== cycle.id) return;
-      page.data.forEach((event) => this.#add(event));
+      page.data.forEach((event) => this.#keep(event));
       after = page.has_more ? page.next : null;
     }
     this.#draw();
@@ -51,16 +58,18 @@ export class CycleView {
 
   /** A live event of this instance. */
   take(event) {
-    if (event.sleep_cycle_id !== this.#cycle?.id || event.id <= this.#lastEvent) return;
-    this.#add(event);
+    if (event.sleep_cycle_id !== this.#cycle?.id || event.type !== "sleep_cycle.progress") return;
+    this.#progress = event.data;
+    this.#keep(event);
     this.#draw();
   }
 
   /** Nothing runs: show what the newest cycle came to, `report` being its report or null. */
   rest(report) {
-    if (this.#shown === (report?.id ?? "none") + report?.status + report?.aliases) return;
+    const shown = `${report?.id} ${report?.status} ${report?.aliases}`;
+    if (this.#shown === shown) return;
     this.#reset(null);
-    this.#shown = (report?.id ?? "none") + report?.status + report?.aliases;
+    this.#shown = shown;
     if (report === null) {
       return replace(
         byId("running"),
@@ -74,14 +83,9 @@ export class CycleView {
     const { loss_curve: losses } = report;
     replace(
       byId("running"),
-      el(
-        "p",
-        { class: "figure-line" },
-        el("b", { class: "big" }, `Cycle ${report.number}`),
-        el("span", { class: `chip ${tone(report.status)}` }, report.status),
-      ),
+      heading(this.#instance, report, el("span", { class: `chip ${tone(report.status)}` }, report.status)),
       el("p", {}, report.summary),
-      losses.length > 1 ? this.#chart.node : null,
+      losses.length > 1 && !isNarrow() ? this.#chart.node : null,
       el(
         "p",
         { class: "hint" },
@@ -97,91 +101,38 @@ export class CycleView {
     this.#cycle = cycle;
     this.#points = new Map();
     this.#progress = cycle?.progress ?? null;
-    this.#training = null;
-    this.#lastEvent = 0;
     this.#shown = null;
   }
 
-  #add(event) {
-    if (event.id <= this.#lastEvent) return;
-    this.#lastEvent = event.id;
-    if (event.type !== "sleep_cycle.progress") return;
-    const progress = event.data;
-    this.#progress = progress;
-    if (progress.stage !== "training") return;
-    const at = new Date(event.at).getTime();
-    this.#training ??= { step: progress.step, at };
-    this.#training.last = { step: progress.step, at };
-    if (progress.loss !== null) this.#points.set(progress.step, progress.loss);
+  #keep({ type, data }) {
+    if (type !== "sleep_cycle.progress" || data.stage !== "training") return;
+    if (typeof data.loss === "number") this.#points.set(data.step, data.loss);
   }
 
   #draw() {
-    const cycle = this.#cycle;
-    const progress = this.#progress ?? {
-      stage: cycle.status === "queued" ? "queued" : "loading",
-      step: 0,
-      total_steps: 0,
-    };
-    const stage = cycle.status === "queued" ? -1 : STAGES.findIndex(([name]) => name === progress.stage);
-    const isTrained = stage > 2;
-    const share = isTrained ? 100 : (100 * progress.step) / Math.max(1, progress.total_steps);
-    const steps = progress.total_steps ? `step ${progress.step} of ${progress.total_steps}` : "";
-    const facts = [
-      ["loss", progress.loss ?? [...this.#points.values()].at(-1) ?? null, 3],
-      ["tokens per second", progress.tokens_per_second ?? null, 0],
-    ];
+    const cycle = { ...this.#cycle, progress: this.#progress };
+    const isDrawn = this.#points.size > 1;
     replace(
       byId("running"),
-      el(
-        "p",
-        { class: "figure-line" },
-        el("b", { class: "big" }, `Cycle ${cycle.number}`),
+      heading(
+        this.#instance,
+        cycle,
         el("span", { class: "chip live" }, cycle.status),
         cycle.cancel_requested_at ? el("span", { class: "chip bad" }, "stopping") : null,
       ),
-      el(
-        "ol",
-        { class: "stages" },
-        STAGES.map(([, word], index) =>
-          el(
-            "li",
-            {
-              class: index < stage ? "done" : index === stage ? "here" : "",
-              "aria-current": index === stage ? "step" : null,
-            },
-            word,
-          ),
-        ),
-      ),
-      el(
-        "div",
-        {
-          class: "meter slim",
-          role: "progressbar",
-          "aria-label": "Training",
-          "aria-valuemin": 0,
-          "aria-valuemax": 100,
-          "aria-valuenow": Math.round(share),
-          "aria-valuetext": steps || "not begun",
-        },
-        el("div", { class: "moving", "width%": share }),
-      ),
-      el(
-        "dl",
-        { class: "counts" },
-        el("div", {}, el("dt", {}, "progress"), el("dd", {}, steps || "–")),
-        facts.map(([term, value, digits]) =>
-          el("div", {}, el("dt", {}, term), el("dd", {}, number(value, digits))),
-        ),
-        el("div", {}, el("dt", {}, "training ends in"), el("dd", {}, this.#left(progress))),
-      ),
-      this.#points.size > 1
+      progressBar(cycle),
+      el("p", { class: "hint" }, inWords(cycle)),
+      isNarrow() ? null : stages(cycle),
+      facts(cycle.progress ?? {}, this.#points),
+      isDrawn
         ? this.#chart.node
         : el(
             "p",
             { class: "hint" },
             cycle.status === "queued"
-              ? "It waits for the one training slot."
+              ? cycle.woken_at
+                ? "It makes way, and goes on once its instance is idle."
+                : "It waits for the one training slot."
               : "The loss is drawn as it comes.",
           ),
       el(
@@ -191,18 +142,55 @@ export class CycleView {
         reportLink(cycle.id, "Report so far"),
       ),
     );
-    if (this.#points.size > 1) {
-      const sorted = [...this.#points].sort(([a], [b]) => a - b);
-      this.#chart.update([sorted.map(([x]) => x), sorted.map(([, y]) => y)]);
-    }
+    if (!isDrawn) return;
+    const sorted = [...this.#points].sort(([a], [b]) => a - b);
+    this.#chart.update([sorted.map(([x]) => x), sorted.map(([, y]) => y)]);
   }
+}
 
-  #left(progress) {
-    if (progress.stage !== "training" || !this.#training?.last) return "–";
-    const { step, at, last } = this.#training;
-    const rate = (last.step - step) / Math.max(1, last.at - at);
-    return rate > 0 ? duration((progress.total_steps - last.step) / rate / 1000) : "–";
-  }
+function facts(progress, points) {
+  const loss = progress.loss ?? [...points.values()].at(-1) ?? null;
+  return el(
+    "dl",
+    { class: "counts" },
+    [
+      ["step", progress.total_steps ? `${progress.step} of ${progress.total_steps}` : "–"],
+      ["loss", number(loss, 3)],
+      ["tokens per second", number(progress.tokens_per_second ?? null, 0)],
+    ].map(([term, value]) => el("div", {}, el("dt", {}, term), el("dd", {}, value))),
+  );
+}
+
+/** The cycle's name, which leads to its own page; there it stands above already. */
+function heading(instance, cycle, ...chips) {
+  if (here.cycle) return null;
+  return el(
+    "p",
+    { class: "figure-line" },
+    el("a", { class: "big", href: placeOf(instance, "cycles", cycle.id) }, `Cycle ${cycle.number}`),
+    chips,
+  );
+}
+
+function stages(cycle) {
+  const at =
+    cycle.status === "queued"
+      ? -1
+      : STAGES.findIndex(([name]) => name === (cycle.progress?.stage ?? "loading"));
+  return el(
+    "ol",
+    { class: "stages" },
+    STAGES.map(([, word], index) =>
+      el(
+        "li",
+        {
+          class: index < at ? "done" : index === at ? "here" : "",
+          "aria-current": index === at ? "step" : null,
+        },
+        word,
+      ),
+    ),
+  );
 }
 
 /** The class of a chip for how a cycle stands. */

@@ -70,7 +70,7 @@ def test_past_the_limit_posts_are_refused_at_once_and_what_waited_is_stored(
         ) as client:
             with locked(data_dir):
                 first = asyncio.ensure_future(post(client, 0))  # the writer takes it, and waits
-                await asyncio.sleep(0.5)
+                await asyncio.sleep(0.5 * pace())
                 rest = [asyncio.ensure_future(post(client, n)) for n in range(1, count)]
                 await first_answers(rest, count - 1 - QUEUED)
                 for path in ("/healthz", "/stats", "/v1/experiences"):

@@ -32,7 +32,7 @@ def test_every_page_of_the_repository_is_served_to_anyone(daemon: RunningDaemon)
         assert page.headers["content-type"] == "text/html; charset=utf-8"
         assert f">{title}</h1>" in page.text
         assert not re.search(r"<style|\sstyle=|\son\w+=|<script", page.text)
-    assert 'href="/guide"' in http.get("/").text
+    assert 'href="/guide"' in http.get("/console").text
 
 
 def test_all_it_links_to_is_there(daemon: RunningDaemon) -> None:

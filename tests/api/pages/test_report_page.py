@@ -103,6 +103,8 @@ def test_accepted_cycle_as_a_page_that_asks_for_nothing_and_escapes_everything(
     assert "url(" not in page
     assert not re.search(r"\son\w+=|\sstyle=", page)
     assert "&lt;script&gt;" in page
+    assert f'<a href="/console/default/cycles/{cycle_id}">' in page
+    assert '<a href="/console/default">' in page
     for words in ("Its checkpoint is live.", "held out loss", "A model.", "Accepted", learned):
         assert words in page, words
     assert get_experience(db, learned).row.response not in page

@@ -311,12 +311,14 @@ def test_erasing_reaches_later_histories_and_says_so_twice(daemon: RunningDaemon
 def test_erasing_forgets_what_was_kept_of_replies(daemon: RunningDaemon) -> None:
     kept = daemon.data_dir / "kept" / "base" / "measures-adapter-key.json"
     references = kept.with_name("references-key.safetensors")
+    of_session = kept.with_name("session-references-key.safetensors")
     kept.parent.mkdir(parents=True)
-    for file in (kept, references):
+    for file in (kept, references, of_session):
         file.write_text("{}")
     receipt = daemon.http.post("/v1/experiences", json=make_exchange(1)).json()
     daemon.http.delete(f"/v1/experiences/{receipt['id']}")
     assert not kept.exists()
+    assert not of_session.exists()  # it holds the system prompts of sessions
     assert references.exists()
 
 

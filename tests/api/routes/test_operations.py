@@ -29,6 +29,11 @@ def test_ready_daemon_and_its_statistics(start_daemon: StartDaemon, tmp_path: Pa
     metrics = daemon.http.get("/metrics").text
     assert 'sage_sleep_mass_threshold{instance="default"} 20.0' in metrics
     assert "sage_sleep_worker_up 1.0" in metrics
+    assert stats["health"] == daemon.http.get("/readyz").json()
+    disk = stats["disk"]
+    assert 0 < disk["free_bytes"] < disk["total_bytes"]
+    assert disk["database_bytes"] > 0
+    assert (disk["checkpoints_bytes"], stats["active"], stats["instance_count"]) == (0, [], 1)
     page = daemon.http.get("/docs").text
     assert "http://" not in page
     assert "https://" not in page

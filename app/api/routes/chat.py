@@ -1,0 +1,196 @@
+"""/v1/chat/completions and /v1/models: talking to what is live, in the form of OpenAI's clients."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from http import HTTPStatus
+from typing import Any
+
+import anyio
+from fastapi import APIRouter
+from pydantic import ValidationError
+from starlette.concurrency import run_in_threadpool
+
+from app.api.answers.chat import Line, Reply, answer_again, answer_in_pieces, answer_whole
+from app.api.answers.event_stream import EVENT_STREAM
+from app.api.answers.experiences import known_receipt_out, receipt_out
+from app.api.daemon import Daemon, DaemonDep
+from app.api.guards.access import AccessDep, GuardedRoute
+from app.api.parameters import IdempotencyKey
+from app.api.problems import problem_responses
+from app.api.schemas import (
+    AnsweredByOut,
+    ChatChoiceOut,
+    ChatCompletionOut,
+    ChatIn,
+    ChatMessageOut,
+    ChatUsageOut,
+    ModelOut,
+    ModelsOut,
+)
+from app.clock import new_id, utc_now
+from app.db.tables import ExperienceRow
+from app.domain.chat import read_model_name
+from app.domain.completeness import FinishReason
+from app.domain.exchange import Exchange
+from app.services import chatting, ingest
+from app.services.chatting import Answering
+
+MAX_WAITING = 8
+"""Requests that wait for a model to be loaded; each holds a thread."""
+
+_turns = anyio.CapacityLimiter(MAX_WAITING)
+
+router = APIRouter(prefix="/v1", tags=["chat"], route_class=GuardedRoute)
+
+
+@router.post(
+    "/chat/completions",
+    response_model=ChatCompletionOut,
+    responses={
+        200: {
+            "content": {EVENT_STREAM: {}},
+            "description": "The reply, or its pieces.",
+        },
+        **problem_responses(
+            HTTPStatus.BAD_REQUEST,
+            HTTPStatus.NOT_FOUND,
+            HTTPStatus.CONFLICT,
+            HTTPStatus.GONE,
+        ),
+    },
+)
+async def complete_chat(
+    body: ChatIn, daemon: DaemonDep, access: AccessDep, key: IdempotencyKey = None
+) -> Any:
+    """Answer a conversation by what is live of an instance, through llama.cpp beside the daemon.
+
+    In the form of OpenAI's `POST /chat/completions`, so that its clients work with the base
+    address `/v1` and a token as their key. `stream: true` sends the reply as it is written.
+    """
+    name = read_model_name(body.model)
+    if name.instance is not None:
+        access.require_instance(name.instance)
+        if body.record and key is not None:
+            kept = await run_in_threadpool(
+                chatting.find_kept, daemon.db, name.instance, key, body.asked().prompt
+            )
+            if kept is not None:
+                again = _completion_of(kept, body.model, name.instance)
+                return answer_again(again, is_stream=bool(body.stream))
+    take = partial(daemon.take_answering, name)
+    answering = await anyio.to_thread.run_sync(take, limiter=_turns)
+    line = Line(answering)
+    is_stream = False
+    try:
+        access.require_instance(answering.spoken.instance)
+        asked = body.asked()
+        messages = asked.messages(answering.spoken.system_prompt)
+        wanted = {
+            **body.wishes(),
+            "messages": [{"role": turn.role, "content": turn.content} for turn in messages],
+        }
+        now = utc_now()
+        reply = Reply(id=f"chatcmpl-{new_id()}", created=int(now.timestamp()), model=body.model)
+        keep = partial(_keep, daemon, body, answering, key)
+        if not body.stream:
+            return await answer_whole(line, wanted, reply, keep)
+        has_usage = bool(body.stream_options and body.stream_options.include_usage)
+        stream = await answer_in_pieces(line, wanted, reply, keep, has_usage=has_usage)
+        is_stream = True
+        return stream
+    finally:
+        if not is_stream:
+            await line.close()
+
+
+@router.get("/models")
+async def list_models(daemon: DaemonDep, access: AccessDep) -> ModelsOut:
+    """Every name that can be talked to: instances, their bases, and what their aliases name."""
+    found = await run_in_threadpool(chatting.list_spoken, daemon.db, within=access.instances)
+    return ModelsOut(
+        data=[ModelOut(id=one.name, created=int(one.since.timestamp())) for one in found]
+    )
+
+
+def _completion_of(row: ExperienceRow, model: str, instance: str) -> ChatCompletionOut:
+    """The reply that was kept with an exchange; how many tokens it took was not."""
+    said = row.extra.get("answered_by", {})
+    return ChatCompletionOut(
+        id=f"chatcmpl-{row.id}",
+        created=int(row.received_at.timestamp()),
+        model=model,
+        choices=[
+            ChatChoiceOut(
+                message=ChatMessageOut(content=row.response),
+                finish_reason=row.finish_reason or FinishReason.STOP,
+            )
+        ],
+        usage=ChatUsageOut(prompt_tokens=0, completion_tokens=0, total_tokens=0),
+        sage=AnsweredByOut(
+            instance=instance,
+            checkpoint_id=said.get("checkpoint_id"),
+            base=said.get("base", ""),
+            experience=known_receipt_out(row, instance),
+            not_recorded=None,
+        ),
+    )
+
+
+async def _keep(
+    daemon: Daemon,
+    body: ChatIn,
+    answering: Answering,
+    key: str | None,
+    text: str,
+    finish_reason: FinishReason,
+) -> AnsweredByOut:
+    """Keep an exchange, where that is wanted, durably before its last word is sent."""
+    spoken = answering.spoken
+    checkpoint_id = None if spoken.checkpoint is None else spoken.checkpoint.row.id
+    answered_by = AnsweredByOut(
+        instance=spoken.instance,
+        checkpoint_id=checkpoint_id,
+        base=answering.base,
+        experience=None,
+        not_recorded=None,
+    )
+    if not body.record:
+        return answered_by
+    metadata = {"answered_by": {"checkpoint_id": checkpoint_id, "base": answering.base}}
+    try:
+        exchange = _exchange(body, spoken.instance, text, finish_reason, metadata)
+    except ValidationError:
+        why = "a reply that is empty, or too long, is no experience"
+        return answered_by.model_copy(update={"not_recorded": why})
+    result = await daemon.submit(ingest.Submission(exchange=exchange, idempotency_key=key))
+    daemon.ingest_meter.count(result.outcome)
+    receipt = receipt_out(result, spoken.instance)
+    return answered_by.model_copy(update={"experience": receipt})
+
+
+def _exchange(
+    body: ChatIn,
+    instance: str,
+    text: str,
+    finish_reason: FinishReason,
+    metadata: Mapping[str, Any],
+) -> Exchange:
+    asked = body.asked()
+    return Exchange.model_validate(
+        {
+            "instance": instance,
+            "prompt": asked.prompt,
+            "response": text,
+            "history": [{"role": turn.role, "content": turn.content} for turn in asked.history],
+            "system_prompt": asked.system_prompt,
+            "finish_reason": finish_reason,
+            "session": body.session,
+            "session_number": body.session_number,
+            "phase": body.phase,
+            "source_id": body.source_id,
+            "occurred_at": utc_now().isoformat(),
+            "metadata": dict(metadata),
+        }
+    )

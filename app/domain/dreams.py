@@ -1,0 +1,292 @@
+"""Dreams: questions about what a person told, answered with the person's own words.
+
+A cycle takes its loss on replies alone, and what was told stands in the prompt; so nothing of it is
+learned. A dream turns it round: a question made by rule from words of the statement, and as its
+answer the statement, quoted. Every word in it is the person's or of a form in `dream_words`; no
+model invents any. That a question alone is no sign of knowing is taught beside it: some ask for
+what nobody told, and are answered so.
+
+Dreams are derived text: made again from the exchange, recipe and seed whenever they are needed,
+stored nowhere, and gone with their exchange. Must not know models or tokens.
+
+What is told is what is no question and no request. A statement that takes an earlier one back
+(`corrects` of `dream_words`, and most of its words) is dreamt of in its place.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from app.domain.collapse import find_collapse
+from app.domain.dream_words import ANY_LANGUAGE, DREAM_WORDS, DreamWords
+from app.domain.experience import CycleRole, TrainingExchange
+from app.domain.language import common_words, find_language
+from app.domain.scripts import WORD, count_questions, fold, is_spaceless, split_word
+
+STATEMENT_WORDS = range(3, 41)
+"""How many words a statement has; a guess. Fewer tell little, and a small model loses more."""
+
+MAX_SIGNS = 400
+MAX_STATEMENTS = 3
+"""Of one exchange; those with the most telling words. A guess."""
+
+MIN_TELLING = 2
+"""Words of a statement that few other sentences hold: one to ask by, and one to be told."""
+
+CORRECTED_SHARE = 0.5
+"""Of a statement's telling words, that one which takes it back holds at least."""
+
+QUOTES_PER_DENIAL = 4
+"""Trained questions about what was told, for each about what was not. With 3 the embedded model
+denied everything, with 6 nothing: see the guide's table."""
+
+_SENTENCE_END = re.compile(
+    # Not behind `Mr.`, `Dr.`, or an initial.
+    r"(?:(?<!\b[A-Z])(?<!\b[A-Z][a-z])(?<!\b[A-Z][a-z]{2})\.|[!?])+[\"')\]»”]*\s+"
+    r"|[。．｡！？؟।။۔]+[”」』»]*\s*|\n+"
+)
+_LEAST_LETTERS = 3
+"""Of a telling word in a language without a list of common ones."""
+
+
+class DreamKind(StrEnum):
+    """What a dream teaches: what was told, or that something was not."""
+
+    QUOTE = "quote"
+    DENIAL = "denial"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Statement:
+    """Something that a person told.
+
+    Attributes:
+        telling: Its words that few sentences hold, as they are written.
+    """
+
+    exchange: TrainingExchange
+    text: str
+    language: str
+    telling: tuple[str, ...]
+
+    @property
+    def folded(self) -> frozenset[str]:
+        """The telling words, to be compared."""
+        return frozenset(map(fold, self.telling))
+
+    def is_recalled_in(self, reply: str, question: str) -> bool:
+        """Whether a reply holds most of what the question does not say itself."""
+        asked = fold(question)
+        wanted = [word for word in self.folded if word not in asked]
+        said = fold(reply)
+        return bool(wanted) and 2 * sum(word in said for word in wanted) > len(wanted)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Dream:
+    """One question with its answer, as an exchange under the system prompt of its source."""
+
+    statement: Statement
+    kind: DreamKind
+    exchange: TrainingExchange
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Night:
+    """What a cycle dreams.
+
+    Attributes:
+        trained: In rounds, so that no statement is asked for twice before each was once.
+        asked: One question a statement that is never trained on, to see what is remembered.
+    """
+
+    trained: tuple[Dream, ...]
+    asked: tuple[Dream, ...]
+
+
+def plan_night(exchanges: Sequence[TrainingExchange], count: int, *, seed: int) -> Night:
+    """Dream of what a cycle's exchanges tell.
+
+    Args:
+        exchanges: Of any role, in any order; of the held-out nothing is dreamt.
+        count: Trained questions about each statement.
+    """
+    told = [one for one in exchanges if one.role is not CycleRole.HELD_OUT]
+    statements = without_corrected([one for each in told for one in find_statements(each)])
+    known = frozenset(word for one in statements for word in one.folded)
+    trained: list[list[Dream]] = []
+    asked: list[Dream] = []
+    for statement in statements:
+        words = _words_of(statement.language)
+        draw = _draw(statement, seed)
+        questions = _questions(statement, words, count + 1, draw)
+        if len(questions) < 2:
+            continue
+        *learned, last = questions
+        asked.append(_quote(statement, words, last))
+        rounds = [_quote(statement, words, question) for question in learned]
+        for place in range(QUOTES_PER_DENIAL, count + 1, QUOTES_PER_DENIAL):
+            denial = _denial(statement, words, known, draw)
+            if denial is not None:
+                rounds.insert(place, denial)
+        trained.append(rounds)
+    longest = max(map(len, trained), default=0)
+    return Night(
+        trained=tuple(own[turn] for turn in range(longest) for own in trained if turn < len(own)),
+        asked=tuple(asked),
+    )
+
+
+def find_statements(exchange: TrainingExchange) -> list[Statement]:
+    """What the prompt of an exchange tells, in its order; nothing of questions and requests."""
+    found: list[Statement] = []
+    language = find_language(exchange.prompt)
+    words = _words_of(language)
+    for text in _join_short(_sentences(exchange.prompt)):
+        spoken = [fold(word) for word in WORD.findall(text)]
+        if count_questions(text) or not spoken or spoken[0] in words.requests.split():
+            continue
+        telling = tuple(_telling(text, language))
+        size = len(spoken) if not is_spaceless(text) else len(text) // 2
+        if (
+            size in STATEMENT_WORDS
+            and len(text) <= MAX_SIGNS
+            and len(telling) >= MIN_TELLING
+            and not find_collapse(text, []).is_filtered
+        ):
+            found.append(
+                Statement(exchange=exchange, text=text, language=language, telling=telling)
+            )
+    best = sorted(found, key=lambda one: -len(one.telling))[:MAX_STATEMENTS]
+    return [one for one in found if one in best]
+
+
+def without_corrected(statements: Sequence[Statement]) -> list[Statement]:
+    """Leave out what a later statement takes back; time is as the exchanges' ids say."""
+    by_time = sorted(range(len(statements)), key=lambda i: statements[i].exchange.experience_id)
+    folded = [one.folded for one in statements]
+    takes_back = [_takes_back(one) for one in statements]
+    corrected = {
+        earlier
+        for place, earlier in enumerate(by_time)
+        for later in by_time[place + 1 :]
+        if takes_back[later] and _is_about(folded[later], folded[earlier])
+    }
+    return [one for place, one in enumerate(statements) if place not in corrected]
+
+
+def _is_about(later: frozenset[str], earlier: frozenset[str]) -> bool:
+    """Whether a statement says something else of what an earlier one told."""
+    return later != earlier and len(later & earlier) >= CORRECTED_SHARE * len(earlier)
+
+
+def _takes_back(statement: Statement) -> bool:
+    """Whether it says of itself that it corrects something."""
+    marks = _words_of(statement.language).corrects.split()
+    text = fold(statement.text)
+    if is_spaceless(text):
+        return any(fold(mark) in text for mark in marks)
+    return not frozenset(map(fold, marks)).isdisjoint(WORD.findall(text))
+
+
+def _questions(
+    statement: Statement, words: DreamWords, count: int, draw: random.Random
+) -> list[str]:
+    """Different questions that say one to three of the statement's words, never all of them."""
+    most = min(3, len(statement.telling) - 1)
+    found: dict[str, None] = {}
+    for _ in range(4 * count):  # of few words there are few questions
+        chosen = draw.sample(range(len(statement.telling)), min(draw.choice((1, 2, 2, 3)), most))
+        if draw.random() < 0.5:  # as they stood, or as another would say it
+            chosen.sort()
+        said = draw.choice((" ", " ", " ", ", ")).join(statement.telling[i] for i in chosen)
+        found[draw.choice(words.asks).format(said)] = None
+        if len(found) == count:
+            break
+    return list(found)
+
+
+def _quote(statement: Statement, words: DreamWords, question: str) -> Dream:
+    answer = words.answer.format(statement.text)
+    return _dream(statement, DreamKind.QUOTE, question, answer)
+
+
+def _denial(
+    statement: Statement, words: DreamWords, known: frozenset[str], draw: random.Random
+) -> Dream | None:
+    """A question about what none of the cycle's exchanges tells; None where no words are listed."""
+    things = [thing for thing in words.things.split() if fold(thing) not in known]
+    if not things:
+        return None
+    said = draw.sample(things, min(draw.choice((1, 1, 2)), len(things)))
+    if draw.random() < 0.5:  # a word of what was told is not enough to know the rest
+        said.insert(draw.randrange(2), draw.choice(statement.telling))
+    question = draw.choice(words.asks).format(" ".join(said))
+    return _dream(statement, DreamKind.DENIAL, question, words.denial)
+
+
+def _dream(statement: Statement, kind: DreamKind, question: str, answer: str) -> Dream:
+    source = statement.exchange
+    exchange = TrainingExchange(
+        experience_id=source.experience_id,
+        prompt=question,
+        response=answer,
+        salience=source.salience,
+        system_prompt=source.system_prompt,
+        role=source.role,
+    )
+    return Dream(statement=statement, kind=kind, exchange=exchange)
+
+
+def _words_of(language: str) -> DreamWords:
+    return DREAM_WORDS.get(language, ANY_LANGUAGE)
+
+
+def _sentences(text: str) -> Iterable[str]:
+    """Sentences with the marks that end them."""
+    start = 0
+    for end in _SENTENCE_END.finditer(text):
+        yield text[start : end.end()].strip()
+        start = end.end()
+    yield text[start:].strip()
+
+
+def _join_short(sentences: Iterable[str]) -> list[str]:
+    """Sentences that tell little by themselves, with the one before them."""
+    joined: list[str] = []
+    for sentence in sentences:
+        if not sentence:
+            continue
+        is_short = len(WORD.findall(sentence)) < STATEMENT_WORDS.start
+        if is_short and joined and not count_questions(joined[-1] + sentence):
+            joined[-1] = f"{joined[-1]} {sentence}"
+        else:
+            joined.append(sentence)
+    return joined
+
+
+def _telling(text: str, language: str) -> list[str]:
+    """The words of a text that few others hold, once each, as they are written."""
+    common = common_words(language)
+    found: dict[str, str] = {}
+    for word in WORD.findall(text):
+        for part in split_word(word) if is_spaceless(word) else [word]:
+            folded = fold(part)
+            is_telling = (
+                folded not in common
+                if common
+                else is_spaceless(part) or len(part) >= _LEAST_LETTERS or part.isdigit()
+            )
+            if is_telling:
+                found.setdefault(folded, part)
+    return list(found.values())
+
+
+def _draw(statement: Statement, seed: int) -> random.Random:
+    """Random numbers of one statement's own, whatever else is dreamt of beside it."""
+    key = f"{seed}:dream:{statement.exchange.experience_id}:{statement.text}"
+    return random.Random(key)  # noqa: S311  # no secret

@@ -1,0 +1,138 @@
+"""What a cycle dreams, as training examples, and what the model recalls before and after.
+
+Asked and trained where sessions speak: under the system prompt of the exchange that a dream is of.
+Must not know databases or reports.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+
+from app.domain.dreams import Dream, DreamKind, Night, plan_night
+from app.domain.experience import TrainingExchange
+from app.domain.recall import DreamCount, RecallReport, Recollection, compare
+from app.domain.recipe import Recipe
+from app.errors import ExchangeUnfit
+from app.training.chat import ChatEncoder
+from app.training.evaluate import token_log_probabilities
+from app.training.examples import TrainingExample, make_example
+from app.training.generation import Draw, continue_prompts
+from app.training.loading import BaseModel
+
+ROWS = 16
+"""Questions that are asked at once."""
+
+MAX_ASKED = 48
+"""Statements that a cycle asks for, spread over all of them: a reply to 16 of them takes 2 s on the
+embedded model."""
+
+REPLY_TOKENS = 48
+
+
+class Dreams:
+    """What one cycle dreams, and how much of it its model recalled before.
+
+    Args:
+        base: With the adapter attached as it is before training.
+        exchanges: What the cycle trains on, what it rehearses among them.
+
+    What does not fit the model's room is left out.
+    """
+
+    def __init__(
+        self,
+        base: BaseModel,
+        encoder: ChatEncoder,
+        exchanges: Sequence[TrainingExchange],
+        recipe: Recipe,
+    ) -> None:
+        night = plan_night(exchanges, recipe.dreams, seed=recipe.seed)
+        trained = list(_encode(encoder, night.trained))
+        asked = list(_encode(encoder, spread(night)))
+        self._encoder = encoder
+        self._asked = [dream for dream, _ in asked]
+        self._counts = tuple(
+            DreamCount(kind=kind, trained=sum(dream.kind is kind for dream, _ in trained))
+            for kind in DreamKind
+        )
+        self.examples = tuple(example for _, example in trained)
+        """To be trained on."""
+        self.unasked = tuple(example for _, example in asked)
+        """One question a statement that is never trained on."""
+        self._before = recollect(base, encoder, self._asked)
+        self._nats_before = self._median_nats(base)
+
+    def report(self, base: BaseModel) -> RecallReport:
+        """What is recalled now, beside what was.
+
+        Args:
+            base: With what was trained.
+        """
+        return RecallReport(
+            counts=self._counts,
+            statements=compare(self._before, recollect(base, self._encoder, self._asked)),
+            nats_before=self._nats_before,
+            nats_after=self._median_nats(base),
+        )
+
+    def _median_nats(self, base: BaseModel) -> float:
+        found = token_log_probabilities(base, self.unasked)
+        return -float(found.double().median()) if len(found) else math.nan
+
+
+def spread(night: Night) -> list[Dream]:
+    """So many of the questions as a cycle has time for, from the first statement to the last."""
+    asked = night.asked
+    if len(asked) <= MAX_ASKED:
+        return list(asked)
+    return [asked[place * len(asked) // MAX_ASKED] for place in range(MAX_ASKED)]
+
+
+def interleave(
+    ordinary: Sequence[TrainingExample], dreams: Sequence[TrainingExample]
+) -> list[TrainingExample]:
+    """Exchanges among dreams, evenly, each in its own order: no batch is without the other."""
+    places = [(place + 0.5) / len(ordinary) for place in range(len(ordinary))]
+    among = [(place + 0.5) / len(dreams) for place in range(len(dreams))]
+    numbered = [(at, 0, i) for i, at in enumerate(places)]
+    numbered += [(at, 1, i) for i, at in enumerate(among)]
+    return [dreams[i] if of_dreams else ordinary[i] for _, of_dreams, i in sorted(numbered)]
+
+
+def recollect(base: BaseModel, encoder: ChatEncoder, asked: Sequence[Dream]) -> list[Recollection]:
+    """Ask a model for each statement, greedily, and say whether it tells it."""
+    replies = _reply(base, encoder, [dream.exchange for dream in asked])
+    return [
+        Recollection(
+            experience_id=dream.exchange.experience_id,
+            role=dream.exchange.role,
+            is_recalled=dream.statement.is_recalled_in(reply, dream.exchange.prompt),
+        )
+        for dream, reply in zip(asked, replies, strict=True)
+    ]
+
+
+def _reply(
+    base: BaseModel, encoder: ChatEncoder, asked: Sequence[TrainingExchange]
+) -> Iterable[str]:
+    draws = [
+        Draw(prompt=tuple(encoder.encode_prompt(one.prompt, system_prompt=one.system_prompt)))
+        for one in asked
+    ]
+    ends = base.end_ids | encoder.end_ids
+    for start in range(0, len(draws), ROWS):
+        for ids in continue_prompts(
+            base.model, draws[start : start + ROWS], new_tokens=REPLY_TOKENS, end_ids=ends
+        ):
+            yield str(base.tokenizer.decode(ids, skip_special_tokens=True))
+
+
+def _encode(
+    encoder: ChatEncoder, dreams: Iterable[Dream]
+) -> Iterable[tuple[Dream, TrainingExample]]:
+    for dream in dreams:
+        try:
+            yield dream, make_example(dream.exchange, encoder)
+        except ExchangeUnfit:
+            continue

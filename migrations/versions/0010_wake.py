@@ -1,0 +1,22 @@
+"""When an instance was woken while a cycle of it was queued or running.
+
+Revision: 0010.
+"""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0010"
+down_revision = "0009"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    op.add_column("sleep_cycles", sa.Column("woken_at", sa.String(), nullable=True))
+
+
+def downgrade() -> None:
+    op.drop_column("sleep_cycles", "woken_at")
