@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from typing import Annotated, Any
+from functools import partial
+from typing import Annotated, Any, TypeVar
 
 import typer
 
@@ -24,6 +25,8 @@ FEW_TURNS = 2
 _REFUSED_LENGTH = "urn:sage-sleep:problem:chat-refused"
 
 Messages = list[dict[str, Any]]
+
+T = TypeVar("T")
 
 
 @app.command()
@@ -98,25 +101,33 @@ def _say(
     """Write a reply as it comes; what was said."""
     said: list[str] = []
     sage, is_cut = None, False
-    while True:
-        try:
-            for piece in client.stream_chat(messages, model=model, record=record, **wishes):
-                said.append(piece.text)
-                out.file.write(plain_text(piece.text))
-                out.file.flush()
-                sage = piece.sage or sage
-                is_cut = piece.finish_reason == "length"
-            break
-        except SleepClientError as error:
-            is_long = error.problem.get("type") == _REFUSED_LENGTH and len(messages) > FEW_TURNS
-            if said or not is_long:
-                raise
-            del messages[:FEW_TURNS]  # the oldest exchange, which does not fit any more
+
+    def write() -> None:
+        nonlocal sage, is_cut
+        for piece in client.stream_chat(messages, model=model, record=record, **wishes):
+            said.append(piece.text)
+            out.file.write(plain_text(piece.text))
+            out.file.flush()
+            sage = piece.sage or sage
+            is_cut = piece.finish_reason == "length"
+
+    _fitting(messages, write)
     out.file.write("\n")
     words = (["cut at its longest"] if is_cut else []) + _kept_words(sage)
     if words:
         err.print(f"({', '.join(words)})", style="dim", markup=False, soft_wrap=True)
     return "".join(said)
+
+
+def _fitting(messages: Messages, ask: Callable[[], T]) -> T:
+    """Ask, without the oldest exchanges where the conversation does not fit any more."""
+    while True:
+        try:
+            return ask()
+        except SleepClientError as error:
+            if error.problem.get("type") != _REFUSED_LENGTH or len(messages) <= FEW_TURNS:
+                raise
+            del messages[:FEW_TURNS]
 
 
 def _kept_words(sage: AnsweredBy | None) -> list[str]:
@@ -148,7 +159,8 @@ def _compare(
     from rich.text import Text  # noqa: PLC0415
 
     said = {
-        heading: client.chat(messages, model=name, **wishes).text for heading, name in names.items()
+        heading: _fitting(messages, partial(client.chat, messages, model=name, **wishes)).text
+        for heading, name in names.items()
     }
     if out.width >= len(said) * MIN_COLUMN and out.is_terminal:
         table = Table(*said, expand=True)

@@ -91,7 +91,7 @@ def open_console(browser: Browser) -> Iterator[OpenConsole]:
     assert len(names) <= 1, names
     assert all(name.startswith("http://127.0.0.1:") for name in names), names
     # A browser logs each refusal and each lost connection, which some tests are about.
-    expected = re.compile(r"status of 4(?:01|03|04|09|12)|net::ERR_CONNECTION|ERR_INCOMPLETE")
+    expected = re.compile(r"status of 4(?:01|03|04|09|12|22)|net::ERR_CONNECTION|ERR_INCOMPLETE")
     assert [error for error in errors if not expected.search(error)] == []
 
 

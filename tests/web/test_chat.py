@@ -71,3 +71,13 @@ def test_what_cannot_answer_says_why(daemon: RunningDaemon, open_console: OpenCo
     say(page, "Hello?")
     expect(page.locator(".turn .wrong")).to_contain_text("garden-model is not on this machine")
     expect(page.get_by_role("button", name="Send")).to_be_visible()
+
+
+def test_conversation_goes_on_without_its_oldest_turns_where_it_is_full(
+    talking: RunningDaemon, open_console: OpenConsole
+) -> None:
+    page = open_console(talking, path=CHAT)
+    for number in range(2):
+        say(page, f"Say {number} and no more. " + "word " * 110)
+        expect(page.locator(".turn .hint").nth(number)).to_contain_text("the bare base")
+    expect(page.locator(".wrong")).to_have_count(0)

@@ -6,10 +6,11 @@ not know how a process is found or started.
 
 from __future__ import annotations
 
+import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import anyio
 from fastapi.responses import StreamingResponse
@@ -36,6 +37,9 @@ SILENCE_SECONDS = 600.0
 """Until the first word, where others are served before: a long conversation is read for minutes."""
 
 _DONE = b"data: [DONE]\n\n"
+_TOO_LONG = "exceed_context_size_error"
+
+T = TypeVar("T")
 
 Keep = Callable[[str, FinishReason], Awaitable[AnsweredByOut]]
 """Keeps a reply, if that is wanted, and says who answered."""
@@ -80,9 +84,17 @@ class Line:
         except httpx.HTTPError as error:
             raise _ended() from error
         try:
-            words = json.loads(said)["error"]["message"]
-        except (ValueError, KeyError, TypeError):
-            words = response.reason_phrase
+            fault = json.loads(said)["error"]
+            kind, words = fault.get("type"), fault["message"]
+        except (ValueError, KeyError, TypeError, AttributeError):
+            kind, words = None, response.reason_phrase
+        if kind == _TOO_LONG:
+            raise ChatRefused(
+                f"The conversation has {fault.get('n_prompt_tokens')} tokens, and "
+                f"{fault.get('n_ctx')} have room with the reply: leave out its oldest turns, or "
+                "raise SAGE_CHAT_CONTEXT_TOKENS, where the base reads more.",
+                pointer="/messages",
+            )
         if response.is_client_error:
             raise ChatRefused(f"llama.cpp does not answer this: {words}", pointer="/messages")
         raise ChatEngineFailed(f"llama.cpp fails to answer: {words}")
@@ -99,6 +111,27 @@ class Line:
                 await self._http.aclose()
         finally:
             self._answering.release()
+
+
+async def unless_left(receive: Receive, work: Coroutine[Any, Any, T]) -> T | None:
+    """What `work` comes to; None where the caller hangs up first, and then it is broken off.
+
+    Args:
+        receive: The request's, its body read.
+    """
+    working, leaving = asyncio.create_task(work), asyncio.create_task(_left(receive))
+    try:
+        await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        return working.result() if working.done() else None
+    finally:
+        for task in (working, leaving):
+            task.cancel()
+        await asyncio.gather(working, leaving, return_exceptions=True)
+
+
+async def _left(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
 
 
 async def answer_whole(

@@ -8,11 +8,18 @@ from http import HTTPStatus
 from typing import Any
 
 import anyio
-from fastapi import APIRouter
+from fastapi import APIRouter, Request, Response
 from pydantic import ValidationError
 from starlette.concurrency import run_in_threadpool
 
-from app.api.answers.chat import Line, Reply, answer_again, answer_in_pieces, answer_whole
+from app.api.answers.chat import (
+    Line,
+    Reply,
+    answer_again,
+    answer_in_pieces,
+    answer_whole,
+    unless_left,
+)
 from app.api.answers.event_stream import EVENT_STREAM
 from app.api.answers.experiences import known_receipt_out, receipt_out
 from app.api.daemon import Daemon, DaemonDep
@@ -40,6 +47,9 @@ from app.services.chatting import Answering
 MAX_WAITING = 8
 """Requests that wait for a model to be loaded; each holds a thread."""
 
+CALLER_LEFT = 499
+"""The status of what nobody reads, for the log; nginx calls it so."""
+
 _turns = anyio.CapacityLimiter(MAX_WAITING)
 
 router = APIRouter(prefix="/v1", tags=["chat"], route_class=GuardedRoute)
@@ -62,7 +72,11 @@ router = APIRouter(prefix="/v1", tags=["chat"], route_class=GuardedRoute)
     },
 )
 async def complete_chat(
-    body: ChatIn, daemon: DaemonDep, access: AccessDep, key: IdempotencyKey = None
+    body: ChatIn,
+    request: Request,
+    daemon: DaemonDep,
+    access: AccessDep,
+    key: IdempotencyKey = None,
 ) -> Any:
     """Answer a conversation by what is live of an instance, through llama.cpp beside the daemon.
 
@@ -94,12 +108,15 @@ async def complete_chat(
         now = utc_now()
         reply = Reply(id=f"chatcmpl-{new_id()}", created=int(now.timestamp()), model=body.model)
         keep = partial(_keep, daemon, body, answering, key)
-        if not body.stream:
-            return await answer_whole(line, wanted, reply, keep)
         has_usage = bool(body.stream_options and body.stream_options.include_usage)
-        stream = await answer_in_pieces(line, wanted, reply, keep, has_usage=has_usage)
-        is_stream = True
-        return stream
+        answer = (
+            answer_in_pieces(line, wanted, reply, keep, has_usage=has_usage)
+            if body.stream
+            else answer_whole(line, wanted, reply, keep)
+        )
+        answered = await unless_left(request.receive, answer)
+        is_stream = bool(body.stream) and answered is not None
+        return Response(status_code=CALLER_LEFT) if answered is None else answered
     finally:
         if not is_stream:
             await line.close()

@@ -14,6 +14,8 @@ const OTHERS = [
   { words: "the checkpoint before", model: `${here.instance}@previous` },
 ];
 const SESSION = "console";
+const TOO_LONG = "chat-refused";
+const EXCHANGE = 2; // messages
 
 let talks = [];
 let running = null;
@@ -101,15 +103,28 @@ async function answer(talk, words, signal) {
 
 async function* pieces({ model, turns }, signal) {
   const isKept = byId("record").checked && model === LIVE.model;
-  const response = await request("/v1/chat/completions", {
-    method: "POST",
-    signal,
-    body: { model, messages: turns, stream: true, record: isKept, session: isKept ? SESSION : null },
-    headers: { Accept: "text/event-stream" },
-  });
+  const response = await fitting(turns, (messages) =>
+    request("/v1/chat/completions", {
+      method: "POST",
+      signal,
+      body: { model, messages, stream: true, record: isKept, session: isKept ? SESSION : null },
+      headers: { Accept: "text/event-stream" },
+    }),
+  );
   for await (const data of eventData(response)) {
     if (data.trim() === "[DONE]") return;
     yield JSON.parse(data);
+  }
+}
+
+/** Ask, without the oldest exchanges where the conversation does not fit any more. */
+async function fitting(turns, send) {
+  for (let first = 0; ; first += EXCHANGE) {
+    try {
+      return await send(turns.slice(first));
+    } catch (error) {
+      if (error.kind !== TOO_LONG || turns.length - first <= EXCHANGE) throw error;
+    }
   }
 }
 

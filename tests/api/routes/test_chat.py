@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
 import sys
+import termios
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -205,6 +207,29 @@ def test_conversations_at_once_have_a_whole_context_each(raised: Raised) -> None
         assert answer.json()["usage"]["prompt_tokens"] > 400  # of 512
 
 
+def test_reply_that_nobody_waits_for_is_not_written_on(raised: Raised) -> None:
+    raised.say()
+    asked = {"messages": [{"role": "user", "content": "Left alone."}], "max_tokens": 400}
+    for is_stream in (False, True):
+        body = {**GREEDY, **asked, "record": True, "stream": is_stream}
+        with httpx.Client(base_url=raised.daemon.http.base_url, timeout=1.0) as http:
+            leave(http, body)
+        (engine, *_) = raised.engines()
+        wait_until(lambda engine=engine: engine.cpu_percent(0.5) < 5, lambda: "it has ended")  # type: ignore[misc]
+    kept = raised.daemon.http.get("/v1/experiences", params={"limit": 500}).json()["data"]
+    assert asked["messages"][0]["content"] not in {one["prompt"] for one in kept}  # type: ignore[index]
+    assert "Traceback" not in raised.daemon.log
+
+
+def leave(http: httpx.Client, body: dict[str, Any]) -> None:
+    """Ask, and hang up at the first word, or when it takes too long."""
+    with (
+        suppress(httpx.ReadTimeout),
+        http.stream("POST", "/v1/chat/completions", json=body) as answer,
+    ):
+        next(answer.iter_bytes())
+
+
 def read_stream(http: httpx.Client, **body: Any) -> list[dict[str, Any]]:
     asked = {"messages": ASKED, **GREEDY, "stream": True, **body}
     with http.stream("POST", "/v1/chat/completions", json=asked) as answer:
@@ -291,7 +316,9 @@ def test_what_cannot_be_answered_is_refused_and_what_others_send_is_taken(
     answer = raised.ask(**body)
     assert answer.status_code == status, answer.text
     if "content" in str(body) and "word" in str(body):
-        assert "512 tokens" in answer.json()["detail"]
+        detail = answer.json()["detail"]
+        assert "512 have room" in detail
+        assert "SAGE_CHAT_CONTEXT_TOKENS" in detail
 
 
 def test_reply_ends_at_a_stop_and_after_so_many_tokens(raised: Raised) -> None:
@@ -366,6 +393,31 @@ def test_command_talks_once_and_compares(raised: Raised) -> None:
     )
     headings = [line for line in said.stdout.splitlines() if line.endswith(":")]
     assert headings == ["base:", "previous:", "current:"]
+
+
+@pytest.mark.parametrize("how", [(), ("--compare",)])
+def test_command_goes_on_without_the_oldest_turns_where_they_are_too_many(
+    raised: Raised, how: tuple[str, ...]
+) -> None:
+    ours, theirs = os.openpty()
+    talk = subprocess.Popen(
+        [sys.executable, "-m", "app", "chat", "--max-tokens", "4", *how],
+        stdin=theirs,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env={**os.environ, "SAGE_URL": str(raised.daemon.http.base_url)},
+        text=True,
+    )
+    attributes = termios.tcgetattr(theirs)
+    attributes[3] &= ~termios.ECHO  # nobody reads what would be echoed
+    termios.tcsetattr(theirs, termios.TCSANOW, attributes)
+    for line in ("first " * 250, "second " * 250, ""):
+        os.write(ours, f"{line.strip()}\n".encode())
+    said, errors = talk.communicate(timeout=seconds_left())
+    os.close(ours)
+    os.close(theirs)
+    assert talk.returncode == 0, errors
+    assert said.count("> ") == 3
 
 
 def test_token_must_be_for_it_and_no_process_outlives_its_daemon(
