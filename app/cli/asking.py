@@ -78,10 +78,20 @@ def whole_id(list_by: _ListById, beginning: str, noun: str) -> str:
     if len(beginning) >= ID_LENGTH or not beginning.isalnum():
         return beginning
     found = list_by(id_prefix=beginning, limit=2).data
+    return only_id((one.id for one in found), beginning, noun, f"{noun.rpartition(' ')[2]}s")
+
+
+def only_id(ids: Iterable[str], beginning: str, noun: str, command: str) -> str:
+    """The one of some ids that begins so; ends the command where none does, or several do.
+
+    Args:
+        command: That lists them.
+    """
+    found = [one for one in ids if one.startswith(beginning.upper())]
     if len(found) != 1:
         many = f"More than one {noun} begins with" if found else f"There is no {noun}"
-        fail(f"{many} {beginning!r}; `sage-sleep {noun.rpartition(' ')[2]}s` lists them.")
-    return str(found[0].id)
+        fail(f"{many} {beginning!r}; `sage-sleep {command}` lists them.")
+    return found[0]
 
 
 def short_ids(ids: Iterable[str]) -> dict[str, str]:

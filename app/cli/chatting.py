@@ -9,9 +9,11 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 
-from app.cli.asking import CaFile, Token, Url, daemon
+from app.cli.asking import CaFile, Token, Url, daemon, whole_id
 from app.cli.terminal import err, out
 from app.client import AnsweredBy, SleepClient, SleepClientError
+from app.domain.chat import BASE
+from app.domain.checkpoint import Alias
 from app.log import plain_text
 
 app = typer.Typer()
@@ -61,6 +63,8 @@ def chat(
     """
     if compare and record:
         raise typer.BadParameter("--record keeps one reply, and --compare gives three.")
+    if compare and "@" in instance:
+        raise typer.BadParameter("--compare hears base, previous and current: name the instance.")
     wishes: dict[str, Any] = {"max_tokens": max_tokens}
     wishes |= {} if temperature is None else {"temperature": temperature}
     wishes |= {} if session is None else {"session": session}
@@ -69,11 +73,20 @@ def chat(
         if not message:
             raise typer.BadParameter("There is no message in the pipe.")
     with daemon(url, token, ca_file) as client:
+        instance = _whole_name(client, instance)
         if compare:
             names = _names_of(client, instance)
             _talk(lambda said: _compare(client, names, said, wishes), message)
         else:
             _talk(lambda said: _say(client, instance, said, record=record, wishes=wishes), message)
+
+
+def _whole_name(client: SleepClient, name: str) -> str:
+    """The name of what is talked to, with a checkpoint's id in full."""
+    instance, at, which = name.partition("@")
+    if not which or which in {*Alias, BASE}:
+        return name
+    return f"{instance}{at}{whole_id(client.list_checkpoints, which, 'checkpoint')}"
 
 
 def _talk(answer: Callable[[Messages], str], message: str | None) -> None:

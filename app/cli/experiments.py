@@ -21,7 +21,7 @@ app = typer.Typer()
 @app.command()
 def reproduce(
     checkpoint: Annotated[
-        str, typer.Argument(help="Id of a checkpoint, or its name <instance>/<number>-<ulid>.")
+        str, typer.Argument(help="Id of a checkpoint, its beginning, or INSTANCE/NUMBER-ID.")
     ],
     as_json: Json = False,
 ) -> None:

@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from app.cli.asking import CaFile, Token, Url, daemon, print_answer
-from app.cli.terminal import Instance, Json, Listing, err, fail, out, print_table
+from app.cli.asking import CaFile, Token, Url, daemon, only_id, print_answer, short_ids
+from app.cli.terminal import Instance, Json, Listing, err, out, print_table
 from app.client import MirroredCheckpoint, SleepClient
 
 app = typer.Typer(
@@ -32,14 +32,21 @@ def list_(
     if as_json:
         print_answer(found)
         return
-    table = Listing("name", "made", "base", "gate there", "here", yielding=("base",))
+    table = Listing(
+        "id", "instance", "no", "made", "base", "gate there", "here", yielding=("instance", "base")
+    )
+    short = short_ids(
+        one for item in found.checkpoints for one in (item.id, item.checkpoint_id) if one
+    )
     for item in found.checkpoints:
         table.add_row(
-            item.name,
-            f"{item.created_at:%Y-%m-%d %H:%M}" if item.created_at else "",
+            short[item.id],
+            item.instance,
+            item.name.rpartition("/")[2].partition("-")[0],
+            f"{item.created_at:%m-%d %H:%M}" if item.created_at else "",
             item.fault or _base(item),
             item.verdict or "",
-            item.checkpoint_id or "no",
+            short[item.checkpoint_id] if item.checkpoint_id else "no",
         )
     print_table(table, f"Nothing lies in {found.remote} yet.")
     err.print(_standing(found.waiting, found.fault, is_pushed=found.pushed), soft_wrap=True)
@@ -48,7 +55,7 @@ def list_(
 @app.command("pull")
 def pull(
     checkpoint: Annotated[
-        str, typer.Argument(help="Its name as `list` shows it, or the beginning of its id.")
+        str, typer.Argument(help="The beginning of its id, or its name: INSTANCE/NUMBER-ID.")
     ],
     instance: Instance = "default",
     url: Url = None,
@@ -68,19 +75,13 @@ def pull(
 
 
 def _find(client: SleepClient, instance: str, beginning: str) -> str:
-    found = [
-        item.name
-        for item in client.get_mirror(instance).checkpoints
-        if item.id.startswith(beginning.upper())
-    ]
-    if len(found) != 1:
-        fail(f"{len(found)} checkpoints in the mirror begin with {beginning}; name it in full.")
-    return found[0]
+    names = {item.id: item.name for item in client.get_mirror(instance).checkpoints}
+    return names[only_id(names, beginning, "checkpoint in the mirror", "mirror list")]
 
 
 def _base(item: MirroredCheckpoint) -> str:
     fits = {True: "this one", False: "another", None: "unknown here"}[item.is_same_base]
-    return f"{item.base_model}: {fits}"
+    return f"{fits}: {item.base_model}"
 
 
 def _standing(waiting: int, fault: str | None, *, is_pushed: bool) -> str:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from app.cli.asking import only_id
 from app.cli.terminal import (
     Json,
     Listing,
@@ -137,14 +138,16 @@ def list_(as_json: Json = False) -> None:
 
 @app.command("revoke")
 def revoke(
-    token_id: Annotated[str, typer.Argument(help="Id of the token, as `list` shows it.")],
+    token_id: Annotated[str, typer.Argument(help="Id of the token, or its beginning.")],
     as_json: Json = False,
 ) -> None:
     """Take a token back for good; a running daemon refuses it within a second."""
     from app.services import tokens  # noqa: PLC0415
 
     with _database() as (_, db):
-        row = tokens.revoke_token(db, token_id, now=utc_now())
+        ids = (row.id for row in tokens.list_tokens(db))
+        whole = only_id(ids, token_id, "token", "tokens list")
+        row = tokens.revoke_token(db, whole, now=utc_now())
     if as_json:
         print_json(_public(row))
     else:

@@ -7,13 +7,17 @@ from typing import Annotated
 
 import typer
 
-from app.cli.asking import CaFile, Token, Url, daemon, print_answer
+from app.cli.asking import ID_LENGTH, CaFile, Token, Url, daemon, only_id, print_answer, short_ids
 from app.cli.terminal import Json, Limit, Listing, SomeInstances, err, out, print_json, print_table
+from app.client import SleepClient
 from app.domain.webhooks import DeliveryStatus, HookType
 
 app = typer.Typer(no_args_is_help=True, help="Webhooks: tell other programs what happens.")
 
-WebhookId = Annotated[str, typer.Argument(help="Id of the webhook, as `list` shows it.")]
+MOST = 500
+"""Messages that the beginning of an id is looked for among: as many as one answer holds."""
+
+WebhookId = Annotated[str, typer.Argument(help="Id of the webhook, or its beginning.")]
 
 
 @app.command("add")
@@ -55,10 +59,14 @@ def list_(
     if as_json:
         print_json([item.raw for item in found.data])
         return
-    table = Listing("id", "name", "url", "instances", "types", "state", yielding=("url", "types"))
+    table = Listing(
+        "id", "name", "url", "instances", "types", "state",
+        yielding=("name", "url", "instances", "types", "state"),
+    )  # fmt: skip
+    short = short_ids(item.id for item in found.data)
     for item in found.data:
         table.add_row(
-            item.id,
+            short[item.id],
             item.name,
             item.url,
             "all" if item.instances is None else ", ".join(item.instances),
@@ -74,6 +82,7 @@ def remove(
 ) -> None:
     """Delete a webhook, and all that was to be sent to it."""
     with daemon(url, token, ca_file) as client:
+        webhook_id = _whole(client, webhook_id)
         client.delete_webhook(webhook_id)
     out.print(f"Webhook {webhook_id} is gone.")
 
@@ -88,6 +97,7 @@ def enable(
 ) -> None:
     """Turn a webhook on again, after it was turned off or its receiver answered 410."""
     with daemon(url, token, ca_file) as client:
+        webhook_id = _whole(client, webhook_id)
         client.patch_webhook(webhook_id, is_enabled=not off)
     out.print(f"Webhook {webhook_id} is {'off' if off else 'on'}.")
 
@@ -102,7 +112,7 @@ def rotate(
 ) -> None:
     """Make a new secret and print it; the one before signs beside it for a day."""
     with daemon(url, token, ca_file) as client:
-        made = client.rotate_webhook(webhook_id)
+        made = client.rotate_webhook(_whole(client, webhook_id))
     if as_json:
         print_answer(made)
     else:
@@ -119,7 +129,7 @@ def try_out(
 ) -> None:
     """Send a message of type webhook.test; `deliveries` shows what became of it."""
     with daemon(url, token, ca_file) as client:
-        made = client.test_webhook(webhook_id)
+        made = client.test_webhook(_whole(client, webhook_id))
     if as_json:
         print_answer(made)
     else:
@@ -139,18 +149,20 @@ def deliveries(
 ) -> None:
     """List the newest messages to a webhook, and what became of each."""
     with daemon(url, token, ca_file) as client:
-        found = client.list_webhook_deliveries(webhook_id, status=status, limit=limit)
+        whole = _whole(client, webhook_id)
+        found = client.list_webhook_deliveries(whole, status=status, limit=limit)
     if as_json:
         print_json([item.raw for item in found.data])
         return
     table = Listing(
         "id", "type", "made", "state", "tries", "last answer", yielding=("last answer",)
     )
+    short = short_ids(item.id for item in found.data)
     for item in found.data:
         table.add_row(
-            item.id,
+            short[item.id],
             item.type,
-            f"{item.created_at:%Y-%m-%d %H:%M}",
+            f"{item.created_at:%m-%d %H:%M}",
             item.status,
             str(item.attempts),
             item.last_error or str(item.last_status_code or ""),
@@ -161,7 +173,7 @@ def deliveries(
 @app.command("retry")
 def retry(
     webhook_id: WebhookId,
-    delivery_id: Annotated[str, typer.Argument(help="Id of the message.")],
+    delivery_id: Annotated[str, typer.Argument(help="Id of the message, or its beginning.")],
     url: Url = None,
     token: Token = None,
     ca_file: CaFile = None,
@@ -169,8 +181,24 @@ def retry(
 ) -> None:
     """Send a message again, now, under its own id."""
     with daemon(url, token, ca_file) as client:
-        made = client.retry_webhook_delivery(webhook_id, delivery_id)
+        whole = _whole(client, webhook_id)
+        made = client.retry_webhook_delivery(whole, _whole_message(client, whole, delivery_id))
     if as_json:
         print_answer(made)
     else:
         out.print(f"Message {made.id} is sent again.")
+
+
+def _whole(client: SleepClient, beginning: str) -> str:
+    if len(beginning) >= ID_LENGTH:
+        return beginning
+    ids = (item.id for item in client.list_webhooks().data)
+    return only_id(ids, beginning, "webhook", "webhooks list")
+
+
+def _whole_message(client: SleepClient, webhook_id: str, beginning: str) -> str:
+    """Among the newest messages."""
+    if len(beginning) >= ID_LENGTH:
+        return beginning
+    ids = (item.id for item in client.list_webhook_deliveries(webhook_id, limit=MOST).data)
+    return only_id(ids, beginning, "message", f"webhooks deliveries {webhook_id}")

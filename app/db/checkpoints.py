@@ -109,6 +109,12 @@ def list_checkpoints(
     )
 
 
+def find_by_beginning(session: Session, beginning: str) -> Sequence[CheckpointRow]:
+    """Checkpoints whose ids begin so; two at most, which is too many to mean one."""
+    page = fetch_page(session, CheckpointRow, (), cursor=None, limit=2, id_prefix=beginning)
+    return page.rows
+
+
 def list_by_ids(session: Session, ids: Collection[str]) -> Sequence[CheckpointRow]:
     """The checkpoints of these ids, those that are there."""
     return session.scalars(sa.select(CheckpointRow).where(is_listed(CheckpointRow.id, ids))).all()

@@ -88,13 +88,15 @@ class CalibrationOrder:
 
 
 def find_registered(db: Database, wanted: str) -> RegisteredFiles:
-    """The files of a checkpoint, by id or by name.
+    """The files of a checkpoint, by its id, the beginning of that, or its name.
 
     Raises: CheckpointNotFound, CheckpointFilesMissing when it was deleted.
     """
     with db.read() as session:
-        by_name = "/" in wanted
-        row = (checkpoints.get_by_name if by_name else checkpoints.get_checkpoint)(session, wanted)
+        if "/" in wanted:
+            return _registered(session, checkpoints.get_by_name(session, wanted))
+        found = checkpoints.find_by_beginning(session, wanted)
+        row = found[0] if len(found) == 1 else checkpoints.get_checkpoint(session, wanted)
         return _registered(session, row)
 
 

@@ -338,10 +338,14 @@ def _require_instances(session: Session, slugs: Collection[str]) -> None:
     for slug in slugs:
         if slug not in known:
             raise InstanceNotFound(
-                f"There is no instance {slug!r}; {did_you_mean(nearest(slug, known))}",
+                f"There is no instance {slug!r}; {_hint(slug, known)}",
                 instance=slug,
                 pointer="/instances",
             )
+
+
+def _hint(slug: str, known: Sequence[str]) -> str:
+    return did_you_mean(nearest(slug, known)) or "`sage-sleep stats` lists all."
 
 
 def _listed(values: Collection[str] | None) -> list[str] | None:

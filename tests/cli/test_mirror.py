@@ -55,9 +55,10 @@ def daemon(
 
 
 def test_what_lies_in_the_mirror_is_listed_and_pulled(daemon: RunningDaemon) -> None:
-    environment = {"SAGE_PORT": str(daemon.http.base_url.port), "COLUMNS": "200"}
+    environment = {"SAGE_PORT": str(daemon.http.base_url.port), "COLUMNS": "80"}
     listed = run_command("mirror", "list", environment=environment)
-    assert NAME in listed.stdout
+    assert max(map(len, listed.stdout.splitlines())) <= 80
+    assert listed.stdout.splitlines()[1].split()[:3] == [ID[:10], "legion", "3"]
     assert "push_to_mirror" in listed.stderr
     (found,) = json.loads(run_command("mirror", "list", "--json", environment=environment).stdout)[
         "checkpoints"
@@ -69,7 +70,7 @@ def test_what_lies_in_the_mirror_is_listed_and_pulled(daemon: RunningDaemon) -> 
     ended = daemon.wait_for_cycle(cycle["id"])
     assert ended["status"] == "failed"  # there is no base here to measure it with
     refused = run_command("mirror", "pull", "01Z", environment=environment, check=False)
-    assert (refused.returncode, "name it in full" in refused.stderr) == (1, True)
+    assert (refused.returncode, "`sage-sleep mirror list`" in refused.stderr) == (1, True)
     metrics = daemon.http.get("/metrics").text
     assert "sage_sleep_mirror_waiting 0.0" in metrics
     assert "sage_sleep_mirror_failing 0.0" in metrics

@@ -176,6 +176,8 @@ def test_types_and_instances_choose(
     verify(chosen.secret, receiver.got[0])
     with pytest.raises(InstanceNotFound, match="other"):
         add(db, receiver.url, instances=["othr"])
+    with pytest.raises(InstanceNotFound, match="'nobody'; `sage-sleep stats`"):
+        add(db, receiver.url, instances=["nobody"])
 
 
 def test_failure_is_tried_again_under_one_id_then_given_up_and_sent_by_hand(
@@ -428,7 +430,18 @@ def test_daemon_sends_what_commands_ask_for_and_shows_no_secret(
     assert added.stdout.startswith("whsec_")
     listed = http.get("/v1/webhooks").json()["data"]
     assert [item["types"] for item in listed] == [None, ["sleep_cycle.failed"]]
-    shown = run_command("webhooks", "deliveries", webhook_id, environment=environment).stdout
+    shown = run_command(
+        "webhooks", "deliveries", webhook_id, environment={**environment, "COLUMNS": "80"}
+    ).stdout
     assert "delivered" in shown
+    assert max(map(len, shown.splitlines())) <= 80
+    message = shown.splitlines()[1].split()[0]
+    listed_ids = [item["id"] for item in listed]
+    begins = next(n for n in range(27) if listed_ids[0][:n] != listed_ids[1][:n])
+    beginning = webhook_id[:begins].lower()
+    run_command("webhooks", "retry", beginning, message, environment=environment)
+    wait_until(lambda: len(receiver.got) == 3, "the message by the beginnings of ids")
+    refused = run_command("webhooks", "test", "01ZZ", environment=environment, check=False)
+    assert "webhooks list" in refused.stderr
     assert http.delete(f"/v1/webhooks/{webhook_id}").status_code == 204
     assert http.get(path).status_code == 404

@@ -385,6 +385,11 @@ def test_missing_extra_and_broken_file_are_told(tmp_path: Path) -> None:
 def test_command_talks_once_and_compares(raised: Raised) -> None:
     environment = {"SAGE_URL": str(raised.daemon.http.base_url)}
     wanted = ("--temperature", "0", "--max-tokens", "8")
+    first, second = raised.checkpoints
+    begins = next(n for n in range(27) if first[:n] != second[:n])
+    older = f"default@{first[:begins].lower()}"
+    said = run_command("chat", older, ASKED[0]["content"], *wanted, environment=environment)
+    assert said.stdout.strip() == raised.say(model=first).strip()
     said = run_command("chat", "default", ASKED[0]["content"], *wanted, environment=environment)
     assert said.stdout.strip()
     assert "cut" in said.stderr
