@@ -7,6 +7,7 @@ import os
 import socket
 import sys
 from collections.abc import Callable, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -127,6 +128,7 @@ def run_child(cycle_id: str, make_trainer: Callable[[], Trainer]) -> None:
     from app.errors import DatabaseFull, DiskFull  # noqa: PLC0415
     from app.worker import cycle as worker  # noqa: PLC0415  # its imports take a second
 
+    can_chat = find_spec("xllamacpp") is not None
     with explained():
         settings = read_settings()
         yield_cores(settings.child_niceness)
@@ -141,6 +143,7 @@ def run_child(cycle_id: str, make_trainer: Callable[[], Trainer]) -> None:
                     snapshots_directory=settings.snapshots_dir,
                     tensorboard_directory=settings.tensorboard_dir,
                     snapshot_interval_seconds=settings.snapshot_interval_seconds,
+                    max_export_bytes=settings.max_export_bytes if can_chat else None,
                     trainer=make_trainer(),
                     stop=stop,
                 )

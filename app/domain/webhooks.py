@@ -40,7 +40,10 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 class HookType(StrEnum):
-    """What can be told; the names are those of the event log."""
+    """What can be told; the names are those of the event log, but for damage of the database.
+
+    That is in no log, since nothing is written to what is damaged.
+    """
 
     PROMOTED = EventType.CHECKPOINT_PROMOTED.value
     ROLLED_BACK = EventType.CHECKPOINT_ROLLED_BACK.value
@@ -48,6 +51,7 @@ class HookType(StrEnum):
     DAMAGED = EventType.CHECKPOINT_DAMAGED.value
     REJECTED = EventType.CYCLE_REJECTED.value
     FAILED = EventType.CYCLE_FAILED.value
+    DATABASE_DAMAGED = "database.damaged"
 
 
 class DeliveryStatus(StrEnum):

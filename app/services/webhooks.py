@@ -234,6 +234,26 @@ def list_due(db: Database, *, now: datetime, limit: int, limit_each: int) -> lis
         ]
 
 
+def list_alarms(db: Database, *, now: datetime) -> list[Parcel]:
+    """A message that the database is damaged for every webhook that wants it, and in no database.
+
+    A webhook that is bound to instances is told too: the damage is theirs as well.
+    """
+    message = message_of(HookType.DATABASE_DAMAGED, at=now, instance=None)
+    with db.read() as session:
+        return [
+            Parcel(
+                delivery_id=new_id(),
+                webhook_id=row.id,
+                url=row.url,
+                secrets=_secrets(row, now),
+                message=message,
+            )
+            for row in webhooks.list_webhooks(session)
+            if row.is_enabled and (row.types is None or HookType.DATABASE_DAMAGED in row.types)
+        ]
+
+
 def settle(db: Database, parcel: Parcel, outcome: Outcome, *, chance: float, now: datetime) -> None:
     """Note how an attempt ended, and when the next is; nothing where the webhook is gone."""
     with db.write() as session:

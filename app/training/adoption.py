@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict, replace
+from functools import partial
 
 from app.artifacts.bases import base_name
 from app.domain.plan import TrainingJob
 from app.domain.progress import Progress, Stage
 from app.domain.report import Evaluation, TrainingReport
-from app.errors import NothingFits, TrainingStopped
+from app.errors import NothingFits
 from app.training.anchors import load_or_make_references
-from app.training.chat import ChatEncoder
 from app.training.environment import describe_environment, peak_memory_bytes
 from app.training.evaluate import (
     effect_nats,
@@ -30,6 +30,8 @@ from app.training.evaluate import (
 from app.training.fit import sort_out
 from app.training.job import (
     EFFECT_EXAMPLES,
+    encoder_of,
+    enter_stage,
     measure_replaced,
     measures_of,
     side_by_side,
@@ -59,22 +61,13 @@ def measure_adopted(
     if job.adopted_adapter is None:
         raise ValueError("a job that trains")
     seconds = {"imports": imports_seconds}
-
-    def enter(stage: Stage) -> None:
-        if should_stop():
-            raise TrainingStopped(f"stopped before {stage.value}", stage=stage.value)
-        on_progress(Progress(stage=stage))
+    enter = partial(enter_stage, on_progress=on_progress, should_stop=should_stop)
 
     enter(Stage.LOADING)
     with timed(seconds, "loading"):
         found = fingerprint(job.base_model)
         base = load_base_model(job.base_model, device=device_named(job.recipe.device))
-        encoder = ChatEncoder(
-            base.tokenizer,
-            system_prompt=job.system_prompt,
-            max_length=job.recipe.max_length,
-            thinking=job.thinking,
-        )
+        encoder = encoder_of(job, base)
         fit = sort_out((), job.held_out, encoder, base_model=job.base_model)
     held_out = fit.held_out
     if not held_out:

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 
 import torch
 
@@ -97,6 +98,25 @@ class _Validation:
         return -float(torch.cat((found, told)).double().mean())
 
 
+def enter_stage(
+    stage: Stage, *, on_progress: Callable[[Progress], None], should_stop: Callable[[], bool]
+) -> None:
+    """Say that a stage begins. Raises: TrainingStopped."""
+    if should_stop():
+        raise TrainingStopped(f"stopped before {stage.value}", stage=stage.value)
+    on_progress(Progress(stage=stage))
+
+
+def encoder_of(job: TrainingJob, base: BaseModel) -> ChatEncoder:
+    """How a job's texts are put before its base."""
+    return ChatEncoder(
+        base.tokenizer,
+        system_prompt=job.system_prompt,
+        max_length=job.recipe.max_length,
+        thinking=job.thinking,
+    )
+
+
 def run_job(
     job: TrainingJob,
     *,
@@ -106,11 +126,7 @@ def run_job(
 ) -> TrainingReport:
     """Run a job; see `LoraTrainer.run` for what it promises and raises."""
     seconds = {"imports": imports_seconds}
-
-    def enter(stage: Stage) -> None:
-        if should_stop():
-            raise TrainingStopped(f"stopped before {stage.value}", stage=stage.value)
-        on_progress(Progress(stage=stage))
+    enter = partial(enter_stage, on_progress=on_progress, should_stop=should_stop)
 
     enter(Stage.LOADING)
     with timed(seconds, "loading"):
@@ -118,12 +134,7 @@ def run_job(
         found = _demand_same_base(job)
         base = load_base_model(job.base_model, device=device_named(job.recipe.device))
         _demand_targets(job, base)
-        encoder = ChatEncoder(
-            base.tokenizer,
-            system_prompt=job.system_prompt,
-            max_length=job.recipe.max_length,
-            thinking=job.thinking,
-        )
+        encoder = encoder_of(job, base)
         fit = sort_out(job.train, job.held_out, encoder, base_model=job.base_model)
         new, held_out = fit.new, fit.held_out
     kept = KeptFiles(job.kept_directory, found.sha256)

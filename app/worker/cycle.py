@@ -16,12 +16,13 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from app.artifacts import directories, disk, leftovers
+from app.artifacts import directories, disk, exports, leftovers
 from app.artifacts.archive import build_archive
-from app.artifacts.bases import base_name
+from app.artifacts.bases import base_name, find_base_model
 from app.clock import new_id, utc_now
 from app.db.engine import Database
-from app.domain.checkpoint import checkpoint_name
+from app.domain.checkpoint import ADAPTER_FILE, checkpoint_name
+from app.domain.export import Export, ExportOrder
 from app.domain.gate import Verdict, judge
 from app.domain.manifest import ManifestCycle, make_manifest
 from app.domain.plan import TrainingJob
@@ -48,10 +49,14 @@ def run_cycle(
     snapshots_directory: Path | None = None,
     tensorboard_directory: Path | None = None,
     snapshot_interval_seconds: float = 30.0,
+    max_export_bytes: int | None = None,
     trainer: Trainer,
     stop: threading.Event,
 ) -> CycleStatus | None:
     """Run one queued cycle to its end, from its snapshot where an earlier run left one.
+
+    Args:
+        max_export_bytes: Of all exports, where llama.cpp is to find an accepted adapter ready.
 
     Returns:
         The state it ended in, or None when it was stopped and is queued again or cancelled.
@@ -112,6 +117,8 @@ def run_cycle(
             on_progress(Progress(stage=Stage.PUBLISHING))
             verdict = judge(report, db.defaults.gate)
             publication = _publish(order, root, staged, checkpoint_id, name, report, verdict)
+            if max_export_bytes is not None and verdict.is_accepted:
+                _make_ready(order, root, publication, report, max_bytes=max_export_bytes)
         # Once more, since a stop may have come while the files were written and synced.
         _demand_running(stop)
         status = cycle_end.complete_cycle(
@@ -195,6 +202,39 @@ def _publish(
         archive_size_bytes=archive.size_bytes,
         archive_sha256=archive.sha256,
     )
+
+
+def _make_ready(
+    order: cycle_run.CycleOrder,
+    root: Path,
+    publication: cycle_end.Publication,
+    report: TrainingReport,
+    *,
+    max_bytes: int,
+) -> None:
+    """Make what llama.cpp loads, so that the first reply after the promotion need not wait for it.
+
+    Whatever keeps it from being made is told to who asks for it.
+    """
+    from app.exports.making import make  # noqa: PLC0415  # after torch's environment
+
+    (weights,) = (file for file in publication.files if file.name == ADAPTER_FILE)
+    export = ExportOrder(
+        root=root,
+        checkpoint=publication.name,
+        export=Export.ADAPTER_GGUF,
+        adapter_sha256=weights.sha256,
+        base_model=order.plan.base_model,
+        base_sha256=report.base_sha256,
+        base_parts=report.base_parts,
+    )
+    try:
+        base = find_base_model(export.base_model)
+        with exports.making(export, exports.key_of(export)) as room:
+            make(export.export, root / publication.name, base, room / export.export.value)
+        exports.let_go(root, max_bytes=max_bytes, keep=export)
+    except Exception as error:  # noqa: BLE001  # the cycle has ended well all the same
+        _log.info("export.not_ready", error=type(error).__name__)
 
 
 def _write_curves(

@@ -8,7 +8,6 @@ Copies may have to go from a mirror that was named earlier; that one's being awa
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -24,6 +23,7 @@ from app.log import get_logger
 from app.services import mirroring
 from app.services.file_guard import FileGuard
 from app.services.mirroring import MirrorState
+from app.worker.looking import Looker
 
 if TYPE_CHECKING:
     from app.runtimes.mirror import Mirror
@@ -87,8 +87,8 @@ class MirrorSender:
         self._root = root
         self._guard = guard
         self._clock = clock
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="mirror", daemon=True)
+        self._looker = Looker(self.look, name="mirror", look_seconds=LOOK_SECONDS)
+        self._stopping = self._looker.stopping
         self._failures: Mapping[Step, Failure] = {}
         self._outages: dict[str, Outage] = {}
         self._said: str | None = None
@@ -96,13 +96,11 @@ class MirrorSender:
     def start(self) -> None:
         """Begin, where there is a mirror."""
         if self._remote is not None:
-            self._thread.start()
+            self._looker.start()
 
     def stop(self) -> None:
         """End; a copy under way is given up, and is made again after the next start."""
-        self._stopping.set()
-        if self._thread.is_alive():
-            self._thread.join(timeout=STOP_SECONDS)
+        self._looker.stop(timeout_seconds=STOP_SECONDS)
 
     def read_state(self) -> MirrorState:
         """How the mirror stands now. Raises: StorageError."""
@@ -139,19 +137,6 @@ class MirrorSender:
                 tried += 1
                 self._try(step, steps[step])
         return tried
-
-    def _run(self) -> None:
-        while not self._stopping.is_set():
-            try:
-                count = self.look()
-            except StorageError as error:
-                count = 0
-                self._say(error.code)
-            except Exception as error:  # noqa: BLE001  # the thread must outlive a defect
-                count = 0
-                self._say(type(error).__name__)
-            if not count:
-                self._stopping.wait(LOOK_SECONDS)
 
     def _try(self, step: Step, act: Callable[[], None]) -> None:
         """Raises: StorageError."""

@@ -3,6 +3,9 @@
 Where a message goes is looked up once and judged, and that very address is connected to: a name
 that points elsewhere a moment later changes nothing. No redirect is followed, no proxy of the
 environment used, and of an answer the head alone is read.
+
+Damage of the database is told from memory, since nothing is written any more: until it is taken, or
+given up as any other message, and anew after each start.
 """
 
 from __future__ import annotations
@@ -12,20 +15,20 @@ import json
 import random
 import socket
 import ssl
-import threading
 from collections.abc import Callable, Sequence
-from datetime import datetime
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from app.clock import utc_now
 from app.db.engine import Database
-from app.domain.webhooks import Network, pick_address, read_retry_after
-from app.errors import StorageError
+from app.domain.webhooks import Network, pick_address, read_retry_after, retry_delay
 from app.log import get_logger
 from app.services import webhooks
 from app.services.webhooks import Outcome, Parcel
+from app.worker.looking import Looker
 
 if TYPE_CHECKING:
     import httpx
@@ -34,10 +37,9 @@ ATTEMPT_SECONDS = 15.0
 """Of one attempt in all, however slowly its answer comes; Standard Webhooks advises 15 to 30."""
 
 LOOK_SECONDS = 1.0
-FAILED_SECONDS = 60.0
-"""After a fault of ours, such as a full disk: what cannot be noted must not be sent each second."""
-
 AT_ONCE, AT_ONCE_EACH = 32, 4
+
+NEVER = datetime.max.replace(tzinfo=UTC)
 
 _log = get_logger(__name__)
 
@@ -48,6 +50,15 @@ def resolve(host: str, port: int) -> list[str]:
     """The addresses of a name. Raises: OSError."""
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     return [str(item[4][0]) for item in found]
+
+
+@dataclass(kw_only=True, slots=True)
+class _Alarm:
+    """A message about damage, which no database keeps."""
+
+    parcel: Parcel
+    due_at: datetime
+    attempts: int = 0
 
 
 class WebhookSender:
@@ -73,54 +84,68 @@ class WebhookSender:
         self._resolve = resolve
         self._user_agent = user_agent
         self._attempt_seconds = attempt_seconds
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="webhooks", daemon=True)
-        self._failure: str | None = None
+        self._looker = Looker(self.look, name="webhooks", look_seconds=LOOK_SECONDS)
+        self._stopping = self._looker.stopping
+        self._alarms: list[_Alarm] | None = None
 
     def start(self) -> None:
         """Begin to send."""
-        self._thread.start()
+        self._looker.start()
 
     def stop(self) -> None:
         """End; an attempt under way is given up, and is made again after the next start."""
-        self._stopping.set()
-        self._thread.join(timeout=ATTEMPT_SECONDS)
+        self._looker.stop(timeout_seconds=ATTEMPT_SECONDS)
 
     def look(self) -> int:
         """Make the messages that are due and send them; how many were attempted.
 
         Raises: StorageError.
         """
+        if self._db.damage_mark.is_set:
+            return self._tell_damage()
+        self._alarms = None
         webhooks.gather(self._db, now=self._clock())
         due = webhooks.list_due(self._db, now=self._clock(), limit=AT_ONCE, limit_each=AT_ONCE_EACH)
         if due:
-            asyncio.run(self._send_all(due))
+            asyncio.run(self._send_all(due, self._settle))
         return len(due)
 
-    def _run(self) -> None:
-        while not self._stopping.is_set():
-            try:
-                count = self.look()
-                self._failure = None
-            except StorageError as error:
-                count = 0
-                self._say(error.code)
-            except Exception as error:  # noqa: BLE001  # the thread must outlive a defect
-                count = 0
-                self._say(type(error).__name__)
-            if self._failure is not None:
-                self._stopping.wait(FAILED_SECONDS)
-            elif not count:
-                self._stopping.wait(LOOK_SECONDS)
+    def _tell_damage(self) -> int:
+        """Send what is due of the messages that say that the database is damaged."""
+        now = self._clock()
+        if self._alarms is None:
+            parcels = webhooks.list_alarms(self._db, now=now)
+            self._alarms = [_Alarm(parcel=parcel, due_at=now) for parcel in parcels]
+        due = {alarm.parcel.delivery_id: alarm for alarm in self._alarms if alarm.due_at <= now}
 
-    def _say(self, failure: str) -> None:
-        """Say what is wrong once, and not at every look."""
-        if failure != self._failure:
-            _log.warning("webhooks.failed", error=failure)
-        self._failure = failure
+        def settle(parcel: Parcel, outcome: Outcome) -> None:
+            alarm = due[parcel.delivery_id]
+            alarm.attempts += 1
+            chance = random.random()  # noqa: S311  # spreads attempts
+            delay = retry_delay(alarm.attempts, chance=chance, retry_after=outcome.retry_after)
+            is_over = outcome.error is None or outcome.error == webhooks.GONE or delay is None
+            alarm.due_at = NEVER if is_over else self._clock() + timedelta(seconds=delay or 0)
+            _log.info(
+                "webhook.damage_told",
+                webhook_id=parcel.webhook_id,
+                attempts=alarm.attempts,
+                status_code=outcome.status_code,
+                error=outcome.error,
+            )
 
-    async def _send_all(self, due: Sequence[Parcel]) -> None:
-        tasks = [asyncio.create_task(self._send(parcel)) for parcel in due]
+        parcels = [alarm.parcel for alarm in due.values()][:AT_ONCE]
+        if parcels:
+            asyncio.run(self._send_all(parcels, settle))
+        return len(parcels)
+
+    def _settle(self, parcel: Parcel, outcome: Outcome) -> None:
+        chance = random.random()  # noqa: S311  # spreads attempts
+        webhooks.settle(self._db, parcel, outcome, chance=chance, now=self._clock())
+
+    async def _send_all(
+        self, due: Sequence[Parcel], settle: Callable[[Parcel, Outcome], None]
+    ) -> None:
+        tasks = [asyncio.create_task(self._send(parcel, settle)) for parcel in due]
         waiting = set(tasks)
         while waiting and not self._stopping.is_set():
             _, waiting = await asyncio.wait(waiting, timeout=0.2)
@@ -130,7 +155,7 @@ class WebhookSender:
             if isinstance(result, Exception):
                 raise result
 
-    async def _send(self, parcel: Parcel) -> None:
+    async def _send(self, parcel: Parcel, settle: Callable[[Parcel, Outcome], None]) -> None:
         try:
             async with asyncio.timeout(self._attempt_seconds):
                 outcome = await self._attempt(parcel)
@@ -139,14 +164,7 @@ class WebhookSender:
         except Exception as error:  # noqa: BLE001  # whatever it is, it counts as an attempt
             outcome = Outcome(error=f"no answer ({type(error).__name__})")
         # A thread of its own, since the database may wait for other writes.
-        await asyncio.to_thread(
-            webhooks.settle,
-            self._db,
-            parcel,
-            outcome,
-            chance=random.random(),  # noqa: S311  # spreads attempts
-            now=self._clock(),
-        )
+        await asyncio.to_thread(settle, parcel, outcome)
 
     @cached_property
     def _trust(self) -> ssl.SSLContext:

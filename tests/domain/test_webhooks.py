@@ -105,7 +105,8 @@ def test_retry_after_is_a_number_or_a_date(value: str | None, seconds: float | N
 
 
 def test_every_type_is_one_of_the_event_log() -> None:
-    assert {item.value for item in HookType} < {item.value for item in EventType}
+    told = {item.value for item in HookType} - {HookType.DATABASE_DAMAGED.value}
+    assert told < {item.value for item in EventType}
 
 
 def test_message_of_a_move_says_from_where_to_where_and_why() -> None:

@@ -56,6 +56,7 @@ class Place:
     db: Database
     settings: Settings
     tensorboard_dir: Path | None = None
+    max_export_bytes: int | None = None
 
     def restart(self, **changes: Any) -> None:
         """Open the database again, with changed defaults."""
@@ -80,6 +81,7 @@ class Place:
             root=self.settings.checkpoints_dir,
             kept_directory=self.settings.kept_dir,
             tensorboard_directory=self.tensorboard_dir,
+            max_export_bytes=self.max_export_bytes,
             trainer=LoraTrainer(),
             stop=threading.Event(),
         )

@@ -445,3 +445,29 @@ def test_daemon_sends_what_commands_ask_for_and_shows_no_secret(
     assert "webhooks list" in refused.stderr
     assert http.delete(f"/v1/webhooks/{webhook_id}").status_code == 204
     assert http.get(path).status_code == 404
+
+
+def test_damage_of_the_database_is_told_though_nothing_can_be_written(
+    db: Database, sender: WebhookSender, receiver: Receiver, clock: Clock
+) -> None:
+    hook = add(db, receiver.url, instances=["default"])
+    add(db, receiver.url, types=[HookType.FAILED])
+    off = add(db, receiver.url)
+    webhooks.patch_webhook(db, off.id, {"is_enabled": False})
+    assert sender.look() == 0
+    db.note_damage()
+    receiver.status = 500
+    assert sender.look() == 1
+    assert sender.look() == 0  # its turn has not come
+    clock.now += timedelta(seconds=10)
+    receiver.status = 204
+    assert sender.look() == 1
+    clock.now += timedelta(days=2)
+    assert sender.look() == 0  # once it is taken it is told no more
+    first, second = receiver.got
+    assert verify(hook.secret, second)["type"] == "database.damaged"
+    assert first[0]["webhook-id"] == second[0]["webhook-id"]
+    db.damage_mark.clear()
+    assert sender.look() == 0
+    db.note_damage()
+    assert sender.look() == 1  # damage anew
