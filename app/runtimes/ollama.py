@@ -76,6 +76,11 @@ class Ollama(Connection):
         models = self._ask("GET", "/api/tags").get("models") or []
         return {str(one["name"]): str(one.get("digest", "")) for one in models if "name" in one}
 
+    def read_system(self, name: str) -> str | None:
+        """The system prompt that a model was made with; None where it has or tells none."""
+        said = self._ask("POST", "/api/show", json={"model": name}).get("system")
+        return said if isinstance(said, str) and said else None
+
     def make(self, model: PushedModel) -> None:
         """Hand over the file, unless it is there, and make the model."""
         self._upload(model)
@@ -112,22 +117,30 @@ class Ollama(Connection):
         return said
 
 
-def is_live(ollama: Ollama, slug: str, name: str) -> bool:
-    """Whether `<slug>:latest` is this model already."""
+def is_live(ollama: Ollama, slug: str, name: str, *, system: str) -> bool:
+    """Whether `<slug>:latest` is this model already, and speaks under this system prompt."""
     held = ollama.list_digests()
-    return name in held and held.get(f"{slug}:{LATEST}") == held[name]
+    is_latest = name in held and held.get(f"{slug}:{LATEST}") == held[name]
+    return is_latest and ollama.read_system(name) in {None, system}
 
 
 def make_live(
-    ollama: Ollama, slug: str, name: str, model: Callable[[], PushedModel], *, keep: int
+    ollama: Ollama,
+    slug: str,
+    name: str,
+    model: Callable[[], PushedModel],
+    *,
+    system: str,
+    keep: int,
 ) -> None:
     """Let `<slug>:latest` be the model of this name.
 
     Args:
-        model: What it is made of; asked for only where Ollama does not hold it.
+        model: What it is made of; asked for only where Ollama does not hold it so.
+        system: The prompt that it shall speak under.
         keep: Of the instance's models beside the live one, so many of the newest stay.
     """
-    if name not in ollama.list_digests():
+    if name not in ollama.list_digests() or ollama.read_system(name) not in {None, system}:
         ollama.make(model())
     ollama.copy(name, f"{slug}:{LATEST}")
     held = ollama.list_digests()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from app.db import checkpoints, instances
@@ -60,3 +60,19 @@ def find_live(db: Database, slug: str) -> LiveModel:
             model_name=instance.row.model_name,
             keep=instance.policy.ollama_models_kept,
         )
+
+
+def bring_live(db: Database, slug: str, bring: Callable[[LiveModel], Brought]) -> Brought:
+    """Bring what is live of an instance, and again where something else went live meanwhile.
+
+    Raises: InstanceNotFound; what `bring` raises.
+    """
+    while True:
+        live = find_live(db, slug)
+        brought = bring(live)
+        if _id_of(find_live(db, slug)) == _id_of(live):
+            return brought
+
+
+def _id_of(live: LiveModel) -> str | None:
+    return live.checkpoint.row.id if live.checkpoint else None

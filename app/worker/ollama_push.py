@@ -19,7 +19,7 @@ from app.db.engine import Database
 from app.domain.export import Export, ExportOrder
 from app.errors import RuntimeUnavailable
 from app.log import get_logger
-from app.services.bringing import Brought, LiveModel, find_live
+from app.services.bringing import Brought, LiveModel, bring_live
 from app.services.exporting import order_export
 from app.services.file_guard import FileGuard
 from app.services.registry import CheckpointView
@@ -62,20 +62,25 @@ class OllamaPush:
             ChatTemplateMissing; what is wrong with the checkpoint's files, or keeps Ollama's from
             being made; ExportNotReady.
         """
-        from app.runtimes import ollama as runtime  # noqa: PLC0415  # httpx, for who has an Ollama
-
         if self._url is None:
             raise RuntimeUnavailable("No Ollama is named: SAGE_OLLAMA_URL is off.")
-        live = find_live(self._db, slug)
-        with runtime.Ollama(self._url) as ollama:
+        return bring_live(self._db, slug, partial(self._bring, self._url))
+
+    def _bring(self, url: str, live: LiveModel) -> Brought:
+        from app.runtimes import ollama as runtime  # noqa: PLC0415  # httpx, for who has an Ollama
+
+        slug = live.instance
+        with runtime.Ollama(url) as ollama:
             if live.checkpoint is None:
                 runtime.withdraw(ollama, slug)
                 return Brought(model=None, checkpoint_id=None)
             view = live.checkpoint
             name = runtime.model_name(slug, view.cycle_number, view.row.id)
-            if not runtime.is_live(ollama, slug, name):
+            if not runtime.is_live(ollama, slug, name, system=live.system_prompt):
                 make = partial(self._model, ollama, live, view, name)
-                runtime.make_live(ollama, slug, name, make, keep=live.keep)
+                runtime.make_live(
+                    ollama, slug, name, make, system=live.system_prompt, keep=live.keep
+                )
                 _log.info("ollama.pushed", instance=slug, model=name)
         return Brought(model=name, checkpoint_id=view.row.id)
 

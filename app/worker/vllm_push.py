@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 from app.artifacts.disk import translated_file_errors
@@ -10,7 +11,7 @@ from app.db.engine import Database
 from app.domain.checkpoint import ADAPTER_FILE, CONFIG_FILE
 from app.errors import RuntimeUnavailable
 from app.log import get_logger
-from app.services.bringing import Brought, find_live
+from app.services.bringing import Brought, LiveModel, bring_live
 from app.services.file_guard import FileGuard
 
 _log = get_logger(__name__)
@@ -43,19 +44,22 @@ class VllmPush:
         Raises: InstanceNotFound; RuntimeUnavailable, RuntimeRefuses; DiskFull, DirectoryReadOnly;
             what is wrong with the checkpoint's files.
         """
-        from app.runtimes.vllm import Vllm, make_live  # noqa: PLC0415  # httpx, for who has a vLLM
-
         if self._url is None:
             raise RuntimeUnavailable("No vLLM is named: SAGE_VLLM_URL is off.")
-        view = find_live(self._db, slug).checkpoint
+        return bring_live(self._db, slug, partial(self._bring, self._url))
+
+    def _bring(self, url: str, live: LiveModel) -> Brought:
+        from app.runtimes.vllm import Vllm, make_live  # noqa: PLC0415  # httpx, for who has a vLLM
+
+        view = live.checkpoint
         if view is None:
             return Brought(model=None, checkpoint_id=None)
         self._guard.require_intact(view.row, now=utc_now())
         files = [self._root / view.row.name / name for name in (CONFIG_FILE, ADAPTER_FILE)]
-        with Vllm(self._url) as vllm, translated_file_errors():
+        with Vllm(url) as vllm, translated_file_errors():
             name, is_new = make_live(
-                vllm, slug, view.cycle_number, files, directory=self._directory.resolve()
+                vllm, live.instance, view.cycle_number, files, directory=self._directory.resolve()
             )
         if is_new:
-            _log.info("vllm.pushed", instance=slug, model=name)
+            _log.info("vllm.pushed", instance=live.instance, model=name)
         return Brought(model=name, checkpoint_id=view.row.id)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -23,6 +23,7 @@ class FakeOllama:
         self.blobs: dict[str, bytes] = {}
         self.models: dict[str, dict[str, Any]] = {}
         self.calls: list[str] = []
+        self.on_create: Callable[[], object] = bool
 
     def digest(self, name: str) -> str:
         """What two names of one model have in common."""
@@ -78,6 +79,10 @@ class _Handler(BaseHTTPRequestHandler):
                 return
             self.ollama.blobs[digest] = content
             self._answer(201, None)
+        elif self.path == "/api/show":
+            model = self.ollama.models.get(self._body()["model"])
+            told = {"system": (model or {}).get("system"), "template": ""}
+            self._answer(200, told) if model else self._answer(404, {"error": "model not found"})
         elif self.path == "/api/copy":
             body = self._body()
             source = self.ollama.models.get(body["source"])
@@ -85,7 +90,9 @@ class _Handler(BaseHTTPRequestHandler):
                 self.ollama.models[body["destination"]] = source
             self._answer(200 if source else 404, None)
         else:
-            self._answer(*self.ollama.create(self._body()))
+            made = self.ollama.create(self._body())
+            self.ollama.on_create()
+            self._answer(*made)
 
     def log_message(self, *_: Any) -> None:
         pass

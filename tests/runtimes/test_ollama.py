@@ -36,7 +36,7 @@ def pushed(directory: Path, number: int, *, base: str | None = None) -> PushedMo
 
 
 def bring(ollama: Ollama, model: PushedModel, *, keep: int) -> None:
-    make_live(ollama, "sprout", model.name, lambda: model, keep=keep)
+    make_live(ollama, "sprout", model.name, lambda: model, system=model.system, keep=keep)
 
 
 def test_merged_model_is_made_with_all_that_ollama_would_guess(tmp_path: Path) -> None:
@@ -60,10 +60,16 @@ def test_promotion_and_rollback_are_a_copy_and_send_nothing_again(tmp_path: Path
             bring(ollama, model, keep=2)
         fake.calls.clear()
         bring(ollama, first, keep=2)  # rolled back
-        assert fake.calls == ["GET /api/tags", "POST /api/copy", "GET /api/tags"]
+        assert fake.calls == [
+            "GET /api/tags",
+            "POST /api/show",
+            "POST /api/copy",
+            "GET /api/tags",
+        ]
         assert fake.models["sprout:latest"] == fake.models[first.name]
-        assert is_live(ollama, "sprout", first.name)
-        assert not is_live(ollama, "sprout", second.name)
+        assert is_live(ollama, "sprout", first.name, system=first.system)
+        assert not is_live(ollama, "sprout", first.name, system="You are Moss.")
+        assert not is_live(ollama, "sprout", second.name, system=second.system)
 
 
 def test_what_was_taken_back_to_the_base_is_withdrawn(tmp_path: Path) -> None:

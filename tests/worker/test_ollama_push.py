@@ -113,6 +113,41 @@ def test_promotions_and_rollbacks_are_followed(
         assert (current(pushing), live(fake)) == (None, None)
 
 
+def test_promotion_while_the_one_before_is_brought_is_brought_too(
+    pushing: Database, data_dir: Path, tmp_path: Path
+) -> None:
+    root = data_dir / "checkpoints"
+    publish(pushing, root, range(40))
+
+    def promote_another() -> None:
+        fake.on_create = bool
+        publish(pushing, root, range(40, 80))
+
+    with fake_ollama() as fake:
+        fake.on_create = promote_another
+        brought = push_to(pushing, fake, Maker(tmp_path), root).push("default")
+        assert brought.checkpoint_id == current(pushing)
+        assert live(fake) == brought.model
+
+
+def test_changed_system_prompt_reaches_the_model_that_is_live(
+    pushing: Database, data_dir: Path, tmp_path: Path
+) -> None:
+    root = data_dir / "checkpoints"
+    publish(pushing, root, range(40))
+    with fake_ollama() as fake:
+        push = push_to(pushing, fake, Maker(tmp_path), root)
+        look(pushing, push)
+        put_instance(
+            pushing, "default", {"policy": POLICY, "system_prompt": "You are Moss."}, now=NOW
+        )
+        look(pushing, push)
+        assert fake.models["default:latest"]["system"] == "You are Moss."
+        calls = len([call for call in fake.calls if "create" in call])
+        look(pushing, push)
+        assert len([call for call in fake.calls if "create" in call]) == calls == 2
+
+
 def test_what_is_being_made_comes_at_a_later_look(
     pushing: Database, data_dir: Path, tmp_path: Path
 ) -> None:
