@@ -134,8 +134,9 @@ class Mirror:
             allowed=NOT_FOUND_CODES,
         )
         paths = (line.rpartition("/") for line in answer.text.splitlines())
-        found = [name for name, _, _ in paths if _NAME.fullmatch(name)]
-        found.sort(key=lambda name: name.rpartition("-")[2], reverse=True)  # by time, as ids are
+        # Once each: some remotes hold a name twice, or list it again after a retry.
+        named = {name for name, _, _ in paths if _NAME.fullmatch(name)}
+        found = sorted(named, key=lambda name: name.rpartition("-")[2], reverse=True)  # by time
         return Listing(names=tuple(found[:MAX_LISTED]), is_cut=len(found) > MAX_LISTED)
 
     def read_manifests(self, names: Collection[str]) -> dict[str, Manifest | SageSleepError]:

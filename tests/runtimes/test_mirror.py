@@ -325,3 +325,12 @@ def test_rclone_gets_nothing_else_of_the_environment(tmp_path: Path) -> None:
     assert "RCLONE_CONFIG_BOX_TYPE=local" in answer.text
     assert "SAGE_TOKEN" not in answer.text
     assert "RCLONE_DRY_RUN" not in answer.text
+
+
+def test_name_that_a_remote_lists_twice_is_one(tmp_path: Path) -> None:
+    program = tmp_path / "rclone"
+    line = f"{NAME}/{MANIFEST_FILE}"
+    program.write_text(f"#!/bin/sh\nprintf '{line}\\n{line}\\n'\n")
+    program.chmod(0o755)
+    mirror = Mirror(rclone=Rclone(program, environment={}, timeout_seconds=60), remote="box:x")
+    assert mirror.list_all().names == (NAME,)
