@@ -26,6 +26,11 @@ def test_conversation_is_written_compared_and_kept(
     talking: RunningDaemon, open_console: OpenConsole
 ) -> None:
     page = open_console(talking, path=CHAT)
+    for label in page.locator("#chat label:has(input)").all():  # its box stands beside its words
+        whole, box = label.bounding_box(), label.locator("input").bounding_box()
+        assert whole is not None
+        assert box is not None
+        assert abs(whole["y"] + whole["height"] / 2 - box["y"] - box["height"] / 2) < 3
     page.get_by_label("keep what is said").check()
     say(page, "<b>Hello</b>")
     turn = page.locator(".turn")
