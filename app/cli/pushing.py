@@ -11,7 +11,7 @@ import typer
 from app.cli.asking import CaFile, Token, Url, daemon, print_answer
 from app.cli.terminal import Instance, Json, err, out
 from app.client import Push, SleepClient, SleepClientError
-from app.client.exports import is_being_made
+from app.client.downloads import is_being_made
 
 app = typer.Typer()
 

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 from .async_client import AsyncSleepClient
 from .background import AsyncSpoolSender, SpoolSender
-from .chat import AnsweredBy, ChatCompletion, ChatPiece
 from .collector import ExperienceCollector
 from .cycles import (
     ENDED_STATUSES,
@@ -31,8 +30,6 @@ from .cycles import (
     SleepPreview,
     Verdict,
 )
-from .decoding import Page, Result
-from .delivery import Delivery
 from .errors import (
     AnswerNotUnderstood,
     AuthorityUnusable,
@@ -43,14 +40,14 @@ from .errors import (
     SpoolFull,
     SpoolUnusable,
 )
-from .events import Event
-from .exchange import Exchange
 from .request import DEFAULT_URL
 from .results import (
     Aliases,
     AliasMove,
+    AnsweredBy,
     BatchItem,
     BatchReceipt,
+    ChatCompletion,
     Checkpoint,
     CheckpointFile,
     CheckpointUse,
@@ -75,8 +72,10 @@ from .results import (
     Webhook,
     WebhookDelivery,
 )
-from .spool import Rejected, Spool, Waiting
+from .spool import Delivery, Rejected, Spool, Waiting
+from .streams import ChatPiece, Event
 from .sync_client import SleepClient
+from .wire import Exchange, Page, Result
 
 __all__ = [
     "DEFAULT_URL",

@@ -14,22 +14,22 @@ from typing import Any, TypeVar
 
 import httpx
 
-from .decoding import Page, Result, decode, decode_page
-from .downloads import Staging
+from .downloads import ExportDownload, Staging
 from .errors import DaemonUnavailable, SleepClientError
-from .events import EVENT_STREAM, PROGRESS_EVENT, Event, EventParser
-from .exports import ExportDownload
-from .pairs import asleep, awork
 from .request import (
     LONGEST_PAUSE_SECONDS,
     Request,
     Verify,
+    asleep,
+    awork,
     backoff_seconds,
     json_of,
     refusal,
     trusted_by,
     unreachable,
 )
+from .streams import EVENT_STREAM, PROGRESS_EVENT, Event, EventParser
+from .wire import Page, Result, decode, decode_page
 
 R = TypeVar("R", bound=Result)
 

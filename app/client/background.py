@@ -2,7 +2,7 @@
 
 `post` returns as soon as the exchange is on this machine's disk, whether a daemon runs or not. What
 an earlier process left in the spool is delivered, too. When the daemon is away it is tried again
-with growing pauses.
+with growing pauses. `OneWait` asks such a daemon other things.
 """
 
 from __future__ import annotations
@@ -11,19 +11,19 @@ import asyncio
 import contextlib
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeoutError
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from .async_client import AsyncSleepClient
-from .decoding import decode
-from .delivery import Delivery
-from .errors import SleepClientError
-from .exchange import Exchange
+from .errors import DaemonUnavailable, SleepClientError
 from .request import backoff_seconds
 from .results import BatchItem, Problem
-from .spool import Spool
+from .spool import Delivery, Spool
 from .sync_client import SleepClient
+from .wire import Exchange, decode
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -34,6 +34,8 @@ LOOK_INTERVAL_SECONDS = 60.0
 
 CLOSE_SECONDS = 5.0
 FLUSH_SECONDS = 30.0
+
+T = TypeVar("T")
 
 
 class SpoolSender:
@@ -239,6 +241,53 @@ class AsyncSpoolSender:
             raise
         self.is_away, self.last_error = False, _first_reason(delivery)
         return delivery
+
+
+class OneWait:
+    """Asks the daemon of a spool's sender; one that hangs is waited for once.
+
+    Whether it is back, the sender's thread finds out. No timeout of a request bounds an answer that
+    comes byte by byte, so each question is asked in a thread of its own, which is left alone where
+    it takes too long.
+    """
+
+    def __init__(self, sender: SpoolSender, *, url: str, wait_seconds: float) -> None:
+        self._sender = sender
+        self._url = url
+        self._wait_seconds = wait_seconds
+
+    def ask(self, question: Callable[[], T], *, max_seconds: float | None = None) -> T:
+        """Ask; a daemon that does not answer in time is away from then on.
+
+        Args:
+            max_seconds: How long it may take; None for `wait_seconds`.
+
+        Raises: SleepClientError; DaemonUnavailable at once while the daemon is away.
+        """
+        if self._sender.is_away:
+            raise DaemonUnavailable(self._sender.last_error or "The daemon does not answer.")
+        max_seconds = self._wait_seconds if max_seconds is None else max_seconds
+        answer: Future[T] = Future()
+
+        def ask() -> None:
+            try:
+                answer.set_result(question())
+            except BaseException as error:  # noqa: BLE001  # raised where it is waited for
+                answer.set_exception(error)
+
+        # A daemon thread: nobody waits for it at the end of the program.
+        threading.Thread(target=ask, name="sage-sleep-ask", daemon=True).start()
+        try:
+            return answer.result(max_seconds)
+        except FutureTimeoutError:
+            if answer.done():
+                raise
+            reason = f"No answer from {self._url} within {max_seconds:g} s."
+            self._sender.note_away(reason)
+            raise DaemonUnavailable(reason) from None
+        except DaemonUnavailable as error:
+            self._sender.note_away(str(error))
+            raise
 
 
 def _first_reason(delivery: Delivery) -> str | None:

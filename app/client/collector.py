@@ -1,4 +1,4 @@
-"""`ExperienceCollector` as the older session scripts know it, over the daemon.
+"""`ExperienceCollector` as the older session scripts know it, over the daemon; long by its notes.
 
 One import changes, the calls and the keys of what they return stay:
 
@@ -20,6 +20,7 @@ What is different, and why:
 from __future__ import annotations
 
 import contextlib
+import itertools
 import math
 import os
 import re
@@ -33,15 +34,13 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from .background import SpoolSender
-from .collapse import RECENT_WINDOW, collapse_status
+from .background import OneWait, SpoolSender
 from .errors import DaemonUnavailable, RequestRefused, SleepClientError
-from .exchange import Exchange
-from .one_wait import OneWait
 from .request import DEFAULT_URL, Verify
 from .results import BatchItem, Experience, Receipt
 from .spool import Spool
 from .sync_client import SleepClient
+from .wire import Exchange
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -57,6 +56,11 @@ NOT_COUNTED = frozenset({"filtered", "below_threshold", "set_aside", "erased"})
 
 RUNTIMES = ("ollama", "llamacpp", "llama.cpp", "vllm", "hf", "huggingface", "transformers")
 """Said before a model's name by those who run it (`ollama:qwen2.5:14b`); no part of the name."""
+
+SIMILARITY_THRESHOLD = 0.85
+RECENT_WINDOW = 10
+FEWEST_REPLIES = 3
+COLLAPSE_RATIO = 0.5
 
 
 class ExperienceCollector:
@@ -310,6 +314,34 @@ class ExperienceCollector:
         except SleepClientError:
             return
         self._has_instance = True
+
+
+def collapse_status(responses: Sequence[str]) -> dict[str, Any]:
+    """Judge the newest replies of a model, at most `RECENT_WINDOW` of them.
+
+    Two replies are alike from a Jaccard index of 0.85 on: `|A & B| / |A | B|` over their sets of
+    lower-cased words. More than half of all pairs alike means collapse.
+    """
+    words = [frozenset(response.lower().split()) for response in responses[:RECENT_WINDOW]]
+    similarities = [_jaccard(first, second) for first, second in itertools.combinations(words, 2)]
+    alike = sum(similarity >= SIMILARITY_THRESHOLD for similarity in similarities)
+    ratio = alike / len(similarities) if similarities else 0.0
+    is_known = len(words) >= FEWEST_REPLIES
+    is_collapsed = is_known and ratio > COLLAPSE_RATIO
+    return {
+        "collapse_detected": is_collapsed,
+        "repetition_ratio": ratio,
+        "high_similarity_pairs": alike,
+        "total_pairs": len(similarities),
+        "recent_responses": len(words),
+        "recommendation": "disable_lora_and_investigate" if is_collapsed else "normal_operation",
+        "reason": None if is_known else "insufficient_data",
+    }
+
+
+def _jaccard(first: frozenset[str], second: frozenset[str]) -> float:
+    union = len(first | second)
+    return len(first & second) / union if union else 0.0
 
 
 def _answer(

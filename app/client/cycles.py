@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from .decoding import Result
+from .wire import Result
 
 ENDED_STATUSES = frozenset({"succeeded", "rejected", "failed", "cancelled"})
 """Statuses in which a sleep cycle is over."""

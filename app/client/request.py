@@ -3,19 +3,25 @@
 Sent again: after a lost connection, 429 and 502 to 504, with exponential back-off and jitter, for
 `retry_seconds` in all. Posting is idempotent (by content, `source_id` or `Idempotency-Key`), so
 nothing is done twice; the few requests that are not are repeated only if they never arrived.
+
+Also what a coroutine does and a thread does otherwise: `asleep` and `sleep`, `awork` and `work`.
+The `sync_` modules are written from the `async_` ones; there the first of a pair becomes the
+second.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
 import random
 import ssl
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, ParamSpec, TypeAlias, TypeVar
 from urllib.parse import quote
 
 import httpx
@@ -43,6 +49,9 @@ _PASSING_ERRORS = (
     httpx.RemoteProtocolError,
     httpx.ProxyError,
 )
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 Verify: TypeAlias = ssl.SSLContext | Path | str | bool
 """A PEM file of certificate authorities, which are trusted alone; or a context of one's own; True
@@ -109,6 +118,11 @@ class Request:
         if not isinstance(error, passing) or is_distrust(error):
             return None
         return backoff_seconds(attempt)
+
+
+def batch_request(exchanges: Sequence[Mapping[str, Any]]) -> Request:
+    """A request that posts several exchanges."""
+    return Request("POST", "/v1/experiences/batch", body={"experiences": list(exchanges)})
 
 
 def segment(name: str) -> str:
@@ -184,6 +198,26 @@ def is_distrust(error: httpx.TransportError) -> bool:
             return True
         cause = cause.__cause__ or cause.__context__
     return False
+
+
+async def asleep(seconds: float) -> None:
+    """Wait, and let other tasks go on."""
+    await asyncio.sleep(seconds)
+
+
+def sleep(seconds: float) -> None:
+    """Wait."""
+    time.sleep(seconds)
+
+
+async def awork(function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+    """Do what blocks on files in a thread, and let other tasks go on."""
+    return await asyncio.to_thread(function, *args, **kwargs)
+
+
+def work(function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+    """Do what blocks on files."""
+    return function(*args, **kwargs)
 
 
 def _retry_after(response: httpx.Response) -> float | None:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from .cycles import CycleMetrics, CycleSummary, Decision, Recipe, Verdict
-from .decoding import Result
+from .wire import Result
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -694,3 +694,63 @@ class WebhookDelivery(Result):
     last_error: str | None
     created_at: datetime
     ended_at: datetime | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ChatMessage(Result):
+    """A reply."""
+
+    role: str
+    content: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ChatChoice(Result):
+    """The one reply; `length` as `finish_reason` means cut."""
+
+    index: int
+    message: ChatMessage
+    finish_reason: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ChatUsage(Result):
+    """Tokens of the conversation and of the reply."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AnsweredBy(Result):
+    """Who answered, and what was kept of it.
+
+    Attributes:
+        checkpoint_id: None for the bare base.
+        not_recorded: Why nothing was kept although that was asked for.
+    """
+
+    instance: str
+    checkpoint_id: str | None
+    base: str
+    experience: Receipt | None
+    not_recorded: str | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ChatCompletion(Result):
+    """A whole reply, in OpenAI's form."""
+
+    id: str
+    object: str
+    created: int
+    model: str
+    choices: tuple[ChatChoice, ...]
+    usage: ChatUsage
+    sage: AnsweredBy
+
+    @property
+    def text(self) -> str:
+        """What was said."""
+        return self.choices[0].message.content

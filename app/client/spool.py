@@ -10,8 +10,11 @@ compaction.
 Plain SQL, since Python 3.10 is found with SQLite of 2020 (no STRICT, no RETURNING).
 
 What is delivered is overwritten (`secure_delete`), for these are conversations; the file is the
-owner's alone (0600). It must lie on a local disk. Must not know HTTP; delivering is in
-`delivery.py`.
+owner's alone (0600). It must lie on a local disk.
+
+An exchange leaves the spool after the daemon answered for it. If that answer is lost it is posted
+again, and the daemon, which knows it by its content, keeps it once; so does it when two processes
+deliver the same spool at the same time. Must not know how answers are had.
 """
 
 from __future__ import annotations
@@ -22,14 +25,15 @@ import sqlite3
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from .errors import SpoolFull, SpoolUnusable
-from .exchange import Exchange, to_wire
+from .errors import RequestRefused, SpoolFull, SpoolUnusable
+from .results import BatchItem, Problem
+from .wire import Exchange, decode, to_wire
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -52,6 +56,13 @@ CREATE TABLE IF NOT EXISTS rejected (
     rejected_at TEXT NOT NULL
 );
 """
+
+BATCH = 100
+"""Exchanges a request: few enough for a small machine's patience, and a batch costs one commit."""
+
+REFUSING_STATUSES = frozenset({400, 409, 413, 415, 422})
+"""What is wrong with an exchange itself. Anything else (no such instance, a token that does not
+suffice, too many requests) can be mended elsewhere, so the exchange waits."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -268,3 +279,51 @@ def _create_private(path: Path) -> None:
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
     except FileExistsError:
         return
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Delivery:
+    """What one pass over a spool came to.
+
+    Attributes:
+        results: By number in the spool: delivered or refused.
+        held_back: By number: why an exchange still waits although the daemon answered.
+    """
+
+    results: Mapping[int, BatchItem] = field(default_factory=dict)
+    held_back: Mapping[int, str] = field(default_factory=dict)
+
+
+def refused_alone(error: RequestRefused) -> BatchItem:
+    """The refusal of a request that held one exchange, as that of the exchange."""
+    problem = error.problem or {"detail": str(error), "status": error.status}
+    return BatchItem(index=0, result="rejected", problem=decode(Problem, problem))
+
+
+def settle(spool: Spool, waiting: Sequence[Waiting], items: Sequence[BatchItem]) -> Delivery:
+    """Take out of the spool what the daemon has or refused for what it is."""
+    results: dict[int, BatchItem] = {}
+    held_back: dict[int, str] = {}
+    for entry, item in zip(waiting, items, strict=True):
+        if _is_final(item):
+            results[entry.seq] = item
+        else:
+            held_back[entry.seq] = _reason(item)
+    spool.settle(
+        delivered=[seq for seq, item in results.items() if item.result != "rejected"],
+        refused=[
+            (seq, _reason(item), item.problem.raw if item.problem else {})
+            for seq, item in results.items()
+            if item.result == "rejected"
+        ],
+    )
+    return Delivery(results=results, held_back=held_back)
+
+
+def _is_final(item: BatchItem) -> bool:
+    status = item.problem.status if item.problem else None
+    return item.result != "rejected" or status in REFUSING_STATUSES
+
+
+def _reason(item: BatchItem) -> str:
+    return (item.problem and item.problem.detail) or "refused without a reason"

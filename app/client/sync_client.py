@@ -15,16 +15,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import httpx
 
-from .chat import ChatCompletion, ChatPiece, PieceParser, chat_request
 from .cycles import CycleReport, Decision, SleepCycle, SleepPreview
-from .decoding import Page, Result, decode
-from .delivery import BATCH, REFUSING_STATUSES, Delivery, refused_alone, settle
-from .downloads import Staging, check_names, is_there
+from .downloads import ExportDownload, Staging, ask_for, check_names, is_being_made, is_there
 from .errors import DaemonUnavailable, DownloadCorrupt, RequestRefused, SleepClientError
-from .events import Event
-from .exchange import MAX_BATCH_BYTES, Exchange, batch_request, in_batches, to_wire
-from .exports import ExportDownload, ask_for, is_being_made
-from .pairs import sleep, work
 from .request import (
     DEFAULT_URL,
     RETRY_SECONDS,
@@ -32,15 +25,19 @@ from .request import (
     Request,
     Verify,
     backoff_seconds,
+    batch_request,
     if_match,
     json_of,
     segment,
+    sleep,
+    work,
 )
 from .results import (
     Aliases,
     AliasMove,
     BatchItem,
     BatchReceipt,
+    ChatCompletion,
     Checkpoint,
     CheckpointUse,
     Current,
@@ -59,8 +56,10 @@ from .results import (
     Webhook,
     WebhookDelivery,
 )
-from .spool import Spool
+from .spool import BATCH, REFUSING_STATUSES, Delivery, Spool, refused_alone, settle
+from .streams import ChatPiece, Event, PieceParser, chat_request
 from .sync_connection import Connection, Events
+from .wire import MAX_BATCH_BYTES, Exchange, Page, Result, decode, in_batches, to_wire
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -68,16 +67,11 @@ if TYPE_CHECKING:
 R = TypeVar("R", bound=Result)
 
 FOLLOW_INTERVAL_SECONDS = 0.5
-EVENTS_POLL_SECONDS = 2.0
 CURRENT_POLL_SECONDS = 15.0
 MAX_FAILED_DOWNLOADS = 5
-EVENTS_PER_PAGE = 500
 STATS_PER_PAGE = 200
-SILENCE_SECONDS = 45.0
-"""A stream that says nothing for so long is dead: the daemon sends a comment every 15 s."""
 
 AT_WORK_STATUSES = frozenset({"ready", "degraded"})
-_NOTHING: Mapping[str, Any] = {}
 _GONE = frozenset({httpx.codes.NOT_FOUND, httpx.codes.GONE})
 
 

@@ -14,12 +14,8 @@ from typing import Any, TypeVar
 
 import httpx
 
-from .decoding import Page, Result, decode, decode_page
-from .downloads import Staging
+from .downloads import ExportDownload, Staging
 from .errors import DaemonUnavailable, SleepClientError
-from .events import EVENT_STREAM, PROGRESS_EVENT, Event, EventParser
-from .exports import ExportDownload
-from .pairs import sleep, work
 from .request import (
     LONGEST_PAUSE_SECONDS,
     Request,
@@ -27,9 +23,13 @@ from .request import (
     backoff_seconds,
     json_of,
     refusal,
+    sleep,
     trusted_by,
     unreachable,
+    work,
 )
+from .streams import EVENT_STREAM, PROGRESS_EVENT, Event, EventParser
+from .wire import Page, Result, decode, decode_page
 
 R = TypeVar("R", bound=Result)
 

@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from app.client import ExperienceCollector as DaemonCollector
-from app.client.collapse import RECENT_WINDOW, collapse_status
-from app.client.collector import DIMENSIONS, HIGH_SALIENCE
+from app.client.collector import DIMENSIONS, HIGH_SALIENCE, RECENT_WINDOW, collapse_status
 from app.clock import new_id, utc_now
 from app.domain.policy import SleepPolicy
 from app.older.buffer import add_to_buffer, read_experience_buffer, total_of

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from app.cli.frame import Frame, draw
 from app.client import InstanceStats, Progress
-from app.client.decoding import decode
+from app.client.wire import decode
 from app.follow import LossCurve, sparkline
 from tests.cli.conftest import Command
 from tests.support import RunningDaemon

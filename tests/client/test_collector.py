@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from app.client import ExperienceCollector, SleepClient, SleepClientError
-from app.client.collapse import collapse_status
+from app.client.collector import collapse_status
 from tests.patience import pace, wait_until
 from tests.support import StartDaemon, free_port, make_exchange
 

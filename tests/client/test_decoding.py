@@ -9,9 +9,9 @@ import pytest
 
 from app.client import AnswerNotUnderstood, SleepClientError
 from app.client.cycles import Decision, HeldOutLoss, Recipe
-from app.client.decoding import Result, decode, decode_page
-from app.client.events import CurrentMoved, Event
 from app.client.results import BatchItem, Stats
+from app.client.streams import CurrentMoved, Event
+from app.client.wire import Result, decode, decode_page
 
 EVENT: dict[str, Any] = {
     "id": 7,

@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
-from app.client import chat, results
+from app.client import results
 from app.client.cycles import CycleReport, Decision, SleepCycle, SleepPreview
-from app.client.decoding import Result, decode
-from app.client.events import FACTS, Event
+from app.client.streams import FACTS, Event
+from app.client.wire import Result, decode
 from app.domain.events import EVENTS
 from app.main import create_app
 from app.settings import Settings
@@ -24,7 +24,7 @@ from app.settings import Settings
 ANSWERS: Mapping[str, tuple[type[Result], ...]] = {
     "GET /readyz": (results.Readiness,),
     "GET /stats": (results.Stats,),
-    "POST /v1/chat/completions": (chat.ChatCompletion,),
+    "POST /v1/chat/completions": (results.ChatCompletion,),
     "DELETE /v1/experiences/{experience_id}": (results.Erasure,),
     "GET /v1/checkpoints": (results.Checkpoint,),
     "GET /v1/checkpoints/{checkpoint_id}": (results.Checkpoint,),

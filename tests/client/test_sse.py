@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.client.events import EventParser, ServerSentEvent
+from app.client.streams import EventParser, ServerSentEvent
 
 STREAM = (
     "\ufeffid: 4\n\n: a comment\n\n"

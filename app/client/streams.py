@@ -1,6 +1,6 @@
-"""Events: what each says, and how they are read from a stream of bytes.
+"""What comes as a stream: events, each with what it says, and a reply as it is written.
 
-The stream is server-sent events: https://html.spec.whatwg.org/multipage/server-sent-events.html.
+Both are server-sent events: https://html.spec.whatwg.org/multipage/server-sent-events.html.
 Must not know where the bytes come from.
 """
 
@@ -8,20 +8,29 @@ from __future__ import annotations
 
 import codecs
 import contextlib
+import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 
 from .cycles import CycleError, Progress
-from .decoding import Result, decode
-from .errors import AnswerNotUnderstood
+from .errors import AnswerNotUnderstood, DaemonUnavailable
+from .request import Request
+from .results import AnsweredBy
+from .wire import Result, decode
 
 EVENT_STREAM = "text/event-stream"
 PROGRESS_EVENT = "sleep_cycle.progress"
 
 _LINE_END = re.compile(r"\r\n|\n|\r(?!\Z)")
 """A carriage return at the very end may be half of a pair: the next piece tells."""
+
+READ_TIMEOUT_SECONDS = 600.0
+"""Until the next word: others may be served before, and a long conversation is read for minutes."""
+
+END = "[DONE]"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -69,6 +78,60 @@ class EventParser:
         self.last_id = self._id
         self._data, self._type = [], ""
         return ServerSentEvent(type=type_, data="\n".join(data), id=self._id) if data else None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ChatPiece:
+    """A piece of a reply; the last one says how it ended and who answered."""
+
+    text: str
+    finish_reason: str | None = None
+    sage: AnsweredBy | None = None
+
+
+class PieceParser:
+    """Takes a stream in chunks of any size and gives the pieces that are complete."""
+
+    def __init__(self) -> None:
+        self._parser = EventParser()
+        self._is_whole = False
+
+    def feed(self, chunk: bytes) -> Iterator[ChatPiece]:
+        """Take the next bytes. Raises: DaemonUnavailable: The reply broke off."""
+        for event in self._parser.feed(chunk):
+            if event.data == END:
+                self._is_whole = True
+                continue
+            data = json.loads(event.data)
+            if "error" in data:
+                raise DaemonUnavailable(
+                    str(data["error"]["message"]), problem=data.get("sage") or {}
+                )
+            sage = decode(AnsweredBy, data["sage"]) if "sage" in data else None
+            for choice in data["choices"]:
+                yield ChatPiece(
+                    text=choice["delta"].get("content") or "",
+                    finish_reason=choice["finish_reason"],
+                    sage=sage,
+                )
+
+    def end(self) -> None:
+        """Look whether all of it came. Raises: DaemonUnavailable."""
+        if not self._is_whole:
+            raise DaemonUnavailable("The reply broke off: the daemon is gone, or is stopping.")
+
+
+def chat_request(
+    messages: Sequence[Mapping[str, Any]], model: str, wishes: Mapping[str, Any]
+) -> Request:
+    """The request for a reply; said twice it would be another, so it is not sent again."""
+    return Request(
+        "POST",
+        "/v1/chat/completions",
+        body={"model": model, "messages": [dict(message) for message in messages], **wishes},
+        is_repeatable=False,
+        read_timeout_seconds=READ_TIMEOUT_SECONDS,
+    )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
