@@ -225,7 +225,9 @@ def _check_name(name: str) -> None:
     )
     if name in known:
         return
-    meant = did_you_mean(nearest(name, known) or nearest(name.rpartition(".")[2], known))
+    last = {one.rpartition(".")[2]: one for one in known}
+    near = nearest(name, known) or [last[one] for one in nearest(name.rpartition(".")[2], last)]
+    meant = did_you_mean(near)
     raise typer.BadParameter(
         f"{name!r} is no setting of an instance; "
         + (meant or f"write policy.NAME, recipe.NAME, or one of {', '.join(sorted(OWN_FIELDS))}.")

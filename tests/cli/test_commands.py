@@ -125,6 +125,7 @@ def test_single_settings_are_set_and_taken_back(command: Command) -> None:
     [
         ("policy.mass_treshold=1", "policy.mass_threshold"),
         ("mass_threshold=1", "policy.mass_threshold"),
+        ("quiet_hour=22:00-07:00", "policy.quiet_hours"),
         ("recipe.learningrate=1", "recipe.learning_rate"),
         ("time_zone=UTC", "timezone"),
         ("zzz=1", "policy.NAME"),

@@ -41,6 +41,7 @@ from app.db.tables import ExperienceRow
 from app.domain.chat import read_model_name
 from app.domain.completeness import FinishReason
 from app.domain.exchange import Exchange
+from app.errors import IdempotencyKeyReused
 from app.services import chatting, ingest
 from app.services.chatting import Answering
 
@@ -87,9 +88,7 @@ async def complete_chat(
     if name.instance is not None:
         access.require_instance(name.instance)
         if body.record and key is not None:
-            kept = await run_in_threadpool(
-                chatting.find_kept, daemon.db, name.instance, key, body.asked().prompt
-            )
+            kept = await _find_kept(daemon, name.instance, key, body.asked().prompt)
             if kept is not None:
                 again = _completion_of(kept, body.model, name.instance)
                 return answer_again(again, is_stream=bool(body.stream))
@@ -116,7 +115,11 @@ async def complete_chat(
         )
         answered = await unless_left(request.receive, answer)
         is_stream = bool(body.stream) and answered is not None
-        return Response(status_code=CALLER_LEFT) if answered is None else answered
+        if answered is None:
+            return Response(status_code=CALLER_LEFT)
+        if isinstance(answered, ChatCompletionOut) and key is not None:
+            return await _kept_first(daemon, answered, asked.prompt, key)
+        return answered
     finally:
         if not is_stream:
             await line.close()
@@ -129,6 +132,28 @@ async def list_models(daemon: DaemonDep, access: AccessDep) -> ModelsOut:
     return ModelsOut(
         data=[ModelOut(id=one.name, created=int(one.since.timestamp())) for one in found]
     )
+
+
+async def _find_kept(
+    daemon: Daemon, instance: str, key: str | None, prompt: str
+) -> ExperienceRow | None:
+    """What was kept with a key. Raises: IdempotencyKeyReused: It was another prompt's."""
+    if key is None:
+        return None
+    return await run_in_threadpool(chatting.find_kept, daemon.db, instance, key, prompt)
+
+
+async def _kept_first(
+    daemon: Daemon, answered: ChatCompletionOut, prompt: str, key: str
+) -> ChatCompletionOut:
+    """The reply; where the same call came twice at once, that which was kept."""
+    receipt = answered.sage.experience
+    if receipt is None or not receipt.duplicate:
+        return answered
+    kept = await _find_kept(daemon, answered.sage.instance, key, prompt)
+    if kept is None:  # the same words were kept before without a key
+        return answered
+    return _completion_of(kept, answered.model, answered.sage.instance)
 
 
 def _completion_of(row: ExperienceRow, model: str, instance: str) -> ChatCompletionOut:
@@ -181,7 +206,14 @@ async def _keep(
     except ValidationError:
         why = "a reply that is empty, or too long, is no experience"
         return answered_by.model_copy(update={"not_recorded": why})
-    result = await daemon.submit(ingest.Submission(exchange=exchange, idempotency_key=key))
+    try:
+        result = await daemon.submit(ingest.Submission(exchange=exchange, idempotency_key=key))
+    except IdempotencyKeyReused:
+        kept = await _find_kept(daemon, spoken.instance, key, exchange.prompt)
+        if kept is None:
+            raise
+        receipt = known_receipt_out(kept, spoken.instance)
+        return answered_by.model_copy(update={"experience": receipt})
     daemon.ingest_meter.count(result.outcome)
     receipt = receipt_out(result, spoken.instance)
     return answered_by.model_copy(update={"experience": receipt})

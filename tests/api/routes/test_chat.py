@@ -286,6 +286,23 @@ def test_exchange_is_kept_with_its_history_in_the_same_call(raised: Raised) -> N
     assert len(http.get("/v1/experiences", params={"limit": 500}).json()["data"]) == total
 
 
+def test_same_call_twice_at_once_is_kept_once_and_answered_alike(raised: Raised) -> None:
+    asked = [{"role": "user", "content": "Asked by a client that repeats itself."}]
+    body = {"messages": asked, "record": True, "temperature": 2, "max_tokens": 12}
+
+    def ask(_: int) -> httpx.Response:
+        url = f"{raised.daemon.http.base_url}/v1/chat/completions"
+        headers = {"Idempotency-Key": "twice-at-once"}
+        return httpx.post(url, json=body, headers=headers, timeout=seconds_left())
+
+    with ThreadPoolExecutor(3) as callers:
+        answers = list(callers.map(ask, range(3)))
+    assert [answer.status_code for answer in answers] == [200] * 3, answers[-1].text
+    texts = {answer.json()["choices"][0]["message"]["content"] for answer in answers}
+    kept = {answer.json()["sage"]["experience"]["id"] for answer in answers}
+    assert (len(texts), len(kept)) == (1, 1)
+
+
 def test_instance_speaks_under_its_own_system_prompt_unless_told_another(raised: Raised) -> None:
     own = raised.daemon.http.get("/v1/instances/default").json()["system_prompt"]
     spoken = raised.say(messages=[{"role": "system", "content": own}, *ASKED])
