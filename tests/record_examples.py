@@ -246,6 +246,7 @@ def record_overviews(recorder: Recorder) -> None:
     recorder.ask_with_example("POST /v1/chat/completions")
     recorder.ask_chat_stream()
     recorder.ask("GET /v1/models")
+    recorder.ask("GET /v1/models/{model}", model="default")
     for name in ("experiences", "checkpoints", "instances"):
         recorder.ask(f"GET /v1/{name}")
     for name in ("GET /stats", "GET /metrics"):

@@ -101,8 +101,18 @@ def _find_named(session: Session, instance_id: int, name: ModelName) -> str | No
         return found
     row = checkpoints.get_checkpoint(session, name.which)
     if row.instance_id != instance_id:
-        raise CheckpointNotFound(f"{name.instance} has no checkpoint {name.which!r}.")
+        # As of one that is not there at all: what others have is not told.
+        raise CheckpointNotFound(f"There is no checkpoint {name.which!r}.")
     return row.id
+
+
+def find_named(db: Database, name: ModelName) -> tuple[Spoken, datetime]:
+    """Who answers to a name now, and since when there is that. Raises: as `find_spoken`."""
+    spoken = find_spoken(db, name)
+    if spoken.checkpoint is not None:
+        return spoken, spoken.checkpoint.row.created_at
+    with db.read() as session:
+        return spoken, instances.get_instance(session, spoken.instance).created_at
 
 
 def find_kept(db: Database, slug: str, key: str, prompt: str) -> ExperienceRow | None:

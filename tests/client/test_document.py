@@ -73,6 +73,7 @@ ANSWERS: Mapping[str, tuple[type[Result], ...]] = {
 NO_METHOD = {
     "GET /healthz",
     "GET /v1/models",
+    "GET /v1/models/{model}",
     "GET /v1/instances/{slug}/cycle-figures",
     "GET /v1/instances/{slug}/salience-distribution",
 }

@@ -32,6 +32,7 @@ NEEDED: dict[str, Scope | None] = {
     "GET /v1/experiences": Scope.READ,
     "GET /v1/experiences/{experience_id}": Scope.READ,
     "GET /v1/models": Scope.READ,
+    "GET /v1/models/{model}": Scope.READ,
     "GET /v1/sleep-cycles": Scope.READ,
     "GET /v1/sleep-cycles/{cycle_id}": Scope.READ,
     "GET /v1/sleep-cycles/{cycle_id}/events": Scope.READ,
@@ -100,8 +101,9 @@ QUEUED_BY_THE_WRITER = frozenset({"POST /v1/experiences", "POST /v1/chat/complet
 """Changes that wait in the ingest writer's own queue, which has a limit of its own."""
 
 OWNED_PARAMETERS = frozenset({"slug", *OWNED})
-OTHER_PARAMETERS = frozenset({"name", "webhook_id", "delivery_id"})
-"""Parameters of a path that name nothing of an instance by themselves.
+OTHER_PARAMETERS = frozenset({"name", "model", "webhook_id", "delivery_id"})
+"""Parameters of a path that name nothing of an instance by themselves; the route of a model, which
+may be a checkpoint, asks for itself.
 
 What webhooks are told may be of any instance, so no token that is bound to some may touch them.
 """

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import partial
 from http import HTTPStatus
-from typing import Any
+from typing import Annotated, Any
 
 import anyio
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Path, Request, Response
 from pydantic import ValidationError
 from starlette.concurrency import run_in_threadpool
 
@@ -36,12 +36,14 @@ from app.api.schemas import (
     ModelOut,
     ModelsOut,
 )
+from app.api.schemas.chat import MAX_NAME_CHARACTERS
 from app.clock import new_id, utc_now
 from app.db.tables import ExperienceRow
-from app.domain.chat import read_model_name
+from app.domain.access import Access
+from app.domain.chat import ModelName, read_model_name
 from app.domain.completeness import FinishReason
 from app.domain.exchange import Exchange
-from app.errors import IdempotencyKeyReused
+from app.errors import CheckpointNotFound, IdempotencyKeyReused
 from app.services import chatting, ingest
 from app.services.chatting import Answering
 
@@ -85,19 +87,17 @@ async def complete_chat(
     address `/v1` and a token as their key. `stream: true` sends the reply as it is written.
     """
     name = read_model_name(body.model)
-    if name.instance is not None:
-        access.require_instance(name.instance)
-        if body.record and key is not None:
-            kept = await _find_kept(daemon, name.instance, key, body.asked().prompt)
-            if kept is not None:
-                again = _completion_of(kept, body.model, name.instance)
-                return answer_again(again, is_stream=bool(body.stream))
+    await _demand_own(daemon, access, name)
+    if name.instance is not None and body.record:
+        kept = await _find_kept(daemon, name.instance, key, body.asked().prompt)
+        if kept is not None:
+            again = _completion_of(kept, body.model, name.instance)
+            return answer_again(again, is_stream=bool(body.stream))
     take = partial(daemon.take_answering, name)
     answering = await anyio.to_thread.run_sync(take, limiter=_turns)
     line = Line(answering)
     is_stream = False
     try:
-        access.require_instance(answering.spoken.instance)
         asked = body.asked()
         messages = asked.messages(answering.spoken.system_prompt)
         wanted = {
@@ -132,6 +132,35 @@ async def list_models(daemon: DaemonDep, access: AccessDep) -> ModelsOut:
     return ModelsOut(
         data=[ModelOut(id=one.name, created=int(one.since.timestamp())) for one in found]
     )
+
+
+@router.get(
+    "/models/{model}",
+    responses=problem_responses(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT),
+)
+async def get_model(
+    model: Annotated[str, Path(max_length=MAX_NAME_CHARACTERS)],
+    daemon: DaemonDep,
+    access: AccessDep,
+) -> ModelOut:
+    """One name that can be talked to, and since when there is what it names now."""
+    name = read_model_name(model)
+    await _demand_own(daemon, access, name)
+    _, since = await run_in_threadpool(chatting.find_named, daemon.db, name)
+    return ModelOut(id=model, created=int(since.timestamp()))
+
+
+async def _demand_own(daemon: Daemon, access: Access, name: ModelName) -> None:
+    """Refuse what a bound token may not talk to; another's checkpoint is as one that is not there.
+
+    Raises: InstanceForbidden, CheckpointNotFound.
+    """
+    if name.instance is not None:
+        access.require_instance(name.instance)
+    elif access.instances is not None:
+        spoken = await run_in_threadpool(chatting.find_spoken, daemon.db, name)
+        if spoken.instance not in access.instances:
+            raise CheckpointNotFound(f"There is no checkpoint {name.which!r}.")
 
 
 async def _find_kept(

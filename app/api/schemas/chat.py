@@ -58,6 +58,10 @@ class StreamOptionsIn(BaseModel):
     include_usage: bool | None = None
 
 
+MAX_NAME_CHARACTERS = 256
+"""Of what a `model` is called."""
+
+
 class ChatIn(BaseModel):
     """A conversation that waits for its reply.
 
@@ -66,12 +70,12 @@ class ChatIn(BaseModel):
     system prompt goes before.
 
     `record`: the exchange is kept, as by `POST /v1/experiences`, with `session`, `session_number`,
-    `phase` and `source_id`. A stream's is kept at its end; one that its reader leaves is not.
+    `phase` and `source_id`, at the reply's end; one that its reader leaves is not.
     """
 
     model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE]})
 
-    model: Annotated[str, Field(min_length=1, max_length=256)] = DEFAULT_INSTANCE
+    model: Annotated[str, Field(min_length=1, max_length=MAX_NAME_CHARACTERS)] = DEFAULT_INSTANCE
     messages: Annotated[list[MessageIn], Field(min_length=1, max_length=MAX_HISTORY_TURNS + 2)]
     stream: bool | None = None
     stream_options: StreamOptionsIn | None = None

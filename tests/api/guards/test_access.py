@@ -53,10 +53,14 @@ def rows(daemon: RunningDaemon) -> list[tuple[str, str, dict[str, Any]]]:
     ]
 
 
+HELLO = [{"role": "user", "content": "Hello."}]
+
+
 def fill(path: str, **values: str) -> str:
     ids = dict.fromkeys(
         ("checkpoint_id", "cycle_id", "experience_id", "webhook_id", "delivery_id"), UNKNOWN_ID
     )
+    ids["model"] = values.get("checkpoint_id", UNKNOWN_ID)
     return path.format(**{"slug": "default", "name": "manifest.json", **ids, **values})
 
 
@@ -155,6 +159,13 @@ def test_bound_token_touches_and_sees_only_its_own(
             assert named.status_code == 403, path
             mine = daemon.http.request(method, address, params={"instance": "own"})
             assert mine.status_code == 200, path
+    for model in (foreign, f"own@{foreign}"):  # to a bound token it is as if it were not there
+        said = [
+            daemon.http.post("/v1/chat/completions", json={"model": one, "messages": HELLO})
+            for one in (model, model.replace(foreign, UNKNOWN_ID))
+        ]
+        assert [answer.status_code for answer in said] == [404, 404]
+        assert said[0].text.replace(foreign, UNKNOWN_ID) == said[1].text
     assert daemon.http.get("/v1/instances").json()["data"][0]["instance"] == "own"
     assert daemon.http.get(f"/v1/experiences/{own.json()['id']}").status_code == 200
     assert daemon.http.get("/v1/experiences").json()["data"][0]["id"] == own.json()["id"]

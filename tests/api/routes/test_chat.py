@@ -144,6 +144,9 @@ def raised(pair: Raised) -> Raised:
 def test_names_can_be_listed_and_talked_to(raised: Raised) -> None:
     listed = {one["id"] for one in raised.daemon.http.get("/v1/models").json()["data"]}
     assert {"default", "default@base", "default@current", "default@previous"} <= listed
+    for one in listed:
+        assert raised.daemon.http.get(f"/v1/models/{one}").json()["id"] == one
+    assert raised.daemon.http.get("/v1/models/nobody").status_code == 404
     first, second = raised.checkpoints
     said = {
         name: raised.say(model=name)
