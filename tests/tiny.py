@@ -25,6 +25,7 @@ LOOSE = GatePolicy(
     self_references_fall=1.0,
     ended_fall=1.0,
     recall_fall=1.0,
+    invention_rise=1.0,
     update_norm=100.0,
     broken_kl=100.0,
 )

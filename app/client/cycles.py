@@ -311,7 +311,7 @@ class VariationSummary(Result):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DreamCount(Result):
-    """How many dreams of a kind were trained on: `quote`, or `denial`."""
+    """How many dreams of a kind were trained on: `quote`, or `untold`."""
 
     kind: str
     trained: int
@@ -329,12 +329,18 @@ class Recalled(Result):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RecallReport(Result):
-    """What a cycle's dreams came to; nats are the median over the answers' tokens."""
+    """What a cycle's dreams came to.
+
+    Nats are the median over the answers' tokens; `invented` the share of questions about what
+    nobody told that were answered as if somebody had.
+    """
 
     counts: tuple[DreamCount, ...]
     statements: tuple[Recalled, ...]
     nats_before: float | None
     nats_after: float | None
+    invented_before: float | None = None
+    invented_after: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -227,6 +227,14 @@ def _learned(metrics: TrainingReport) -> Iterator[Comparison]:
             after=sum(one.after for one in told) / len(told),
             standard_error=None,
         )
+        yield Comparison(
+            name="invention",
+            words="of questions about what nobody told, answered as if somebody had",
+            base=None,
+            before=_finite(metrics.recall.invented_before),
+            after=_finite(metrics.recall.invented_after),
+            standard_error=None,
+        )
     curve = [loss for loss in metrics.loss_curve if math.isfinite(loss)]
     if curve:
         yield Comparison(

@@ -3,8 +3,8 @@
 A cycle takes its loss on replies alone, and what was told stands in the prompt; so nothing of it is
 learned. A dream turns it round: a question made by rule from words of the statement, and as its
 answer the statement, quoted. Every word in it is the person's or of a form in `dream_words`; no
-model invents any. That a question alone is no sign of knowing is taught beside it: some ask for
-what nobody told, and are answered so.
+model invents any. That a question alone is no sign of knowing is taught beside it: others ask for
+what nobody told, and the model is kept to what its base says to them.
 
 Dreams are derived text: made again from the exchange, recipe and seed whenever they are needed,
 stored nowhere, and gone with their exchange. Must not know models or tokens.
@@ -25,7 +25,7 @@ from app.domain.collapse import find_collapse
 from app.domain.dream_words import ANY_LANGUAGE, DREAM_WORDS, DreamWords
 from app.domain.experience import CycleRole, TrainingExchange
 from app.domain.language import common_words, find_language
-from app.domain.scripts import WORD, count_questions, fold, is_spaceless, split_word
+from app.domain.scripts import WORD, bare_words, count_questions, fold, is_spaceless, split_word
 
 STATEMENT_WORDS = range(3, 41)
 """How many words a statement has; a guess. Fewer tell little, and a small model loses more."""
@@ -40,9 +40,14 @@ MIN_TELLING = 2
 CORRECTED_SHARE = 0.5
 """Of a statement's telling words, that one which takes it back holds at least."""
 
-QUOTES_PER_DENIAL = 4
-"""Trained questions about what was told, for each about what was not. With 3 the embedded model
-denied everything, with 6 nothing: see the guide's table."""
+TOLD_SHARE = 0.5
+"""Of those questions, that name a word of what was told: it is not enough to know the rest."""
+
+MAX_UNTOLD = 192
+"""Questions about what nobody told, of a cycle: short, and what they begin with is read once."""
+
+MAX_UNTOLD_ASKED = 16
+"""More of them, which are never trained, to see what is invented."""
 
 _SENTENCE_END = re.compile(
     # Not behind `Mr.`, `Dr.`, or an initial.
@@ -54,10 +59,10 @@ _LEAST_LETTERS = 3
 
 
 class DreamKind(StrEnum):
-    """What a dream teaches: what was told, or that something was not."""
+    """What a dream is for: to say again what was told, or to reply as ever where nothing was."""
 
     QUOTE = "quote"
-    DENIAL = "denial"
+    UNTOLD = "untold"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -91,7 +96,6 @@ class Dream:
     """One question with its answer, as an exchange under the system prompt of its source."""
 
     statement: Statement
-    kind: DreamKind
     exchange: TrainingExchange
 
 
@@ -108,6 +112,18 @@ class Night:
     asked: tuple[Dream, ...]
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Untold:
+    """Questions about what nobody told, as exchanges without a reply: the base's own is theirs.
+
+    Attributes:
+        asked: Never trained on, to see what is invented.
+    """
+
+    trained: tuple[TrainingExchange, ...]
+    asked: tuple[TrainingExchange, ...]
+
+
 def plan_night(exchanges: Sequence[TrainingExchange], count: int, *, seed: int) -> Night:
     """Dream of what a cycle's exchanges tell.
 
@@ -115,30 +131,70 @@ def plan_night(exchanges: Sequence[TrainingExchange], count: int, *, seed: int) 
         exchanges: Of any role, in any order; of the held-out nothing is dreamt.
         count: Trained questions about each statement.
     """
-    told = [one for one in exchanges if one.role is not CycleRole.HELD_OUT]
-    statements = without_corrected([one for each in told for one in find_statements(each)])
-    known = frozenset(word for one in statements for word in one.folded)
     trained: list[list[Dream]] = []
     asked: list[Dream] = []
-    for statement in statements:
+    for statement in _told_in(exchanges):
         words = _words_of(statement.language)
-        draw = _draw(statement, seed)
-        questions = _questions(statement, words, count + 1, draw)
+        questions = _questions(statement, words, count + 1, _draw(statement, seed))
         if len(questions) < 2:
             continue
         *learned, last = questions
         asked.append(_quote(statement, words, last))
-        rounds = [_quote(statement, words, question) for question in learned]
-        for place in range(QUOTES_PER_DENIAL, count + 1, QUOTES_PER_DENIAL):
-            denial = _denial(statement, words, known, draw)
-            if denial is not None:
-                rounds.insert(place, denial)
-        trained.append(rounds)
+        trained.append([_quote(statement, words, question) for question in learned])
     longest = max(map(len, trained), default=0)
     return Night(
         trained=tuple(own[turn] for turn in range(longest) for own in trained if turn < len(own)),
         asked=tuple(asked),
     )
+
+
+def plan_untold(
+    exchanges: Sequence[TrainingExchange],
+    count: int,
+    *,
+    seed: int,
+    also_told: Sequence[TrainingExchange] = (),
+) -> Untold:
+    """Ask, in the forms of dreams, for things that none of the exchanges names.
+
+    Args:
+        exchanges: What is dreamt of.
+        count: Questions for each statement.
+        also_told: Others of the instance, which are not dreamt of.
+    """
+    spoken = " ".join(f"{one.prompt} {one.response}" for one in [*exchanges, *also_told])
+    known = {fold(word) for word in WORD.findall(spoken)}
+    found: dict[str, TrainingExchange] = {}
+    for statement in _told_in(exchanges):
+        words = _words_of(statement.language)
+        things = [thing for thing in words.things.split() if fold(thing) not in known]
+        draw = _draw(statement, seed, "untold")
+        for _ in range(count if len(things) > 1 else 0):
+            said = draw.sample(things, draw.choice((1, 1, 2)))
+            if draw.random() < TOLD_SHARE:
+                said.insert(draw.randrange(2), draw.choice(statement.telling))
+            question = draw.choice(words.asks).format(" ".join(said))
+            found.setdefault(question, _exchange(statement, question, ""))
+    questions = list(found.values())
+    random.Random(seed).shuffle(questions)  # noqa: S311  # no secret
+    # Both are sometimes few.
+    asked = min(MAX_UNTOLD_ASKED, len(questions) // 4)
+    return Untold(trained=tuple(questions[asked:][:MAX_UNTOLD]), asked=tuple(questions[:asked]))
+
+
+def claims_to_know(reply: str, question: TrainingExchange, night: Night) -> bool:
+    """Whether a reply to what nobody told speaks as one to what somebody did, or says that."""
+    form = _words_of(find_language(question.prompt)).answer
+    said = fold(bare_words(reply))
+    frame = [bare_words(fold(part)).strip() for part in form.split("{}")]
+    if any(frame) and all(part in said for part in frame):
+        return True
+    return any(dream.statement.is_recalled_in(reply, question.prompt) for dream in night.asked)
+
+
+def _told_in(exchanges: Sequence[TrainingExchange]) -> list[Statement]:
+    told = [one for one in exchanges if one.role is not CycleRole.HELD_OUT]
+    return without_corrected([one for each in told for one in find_statements(each)])
 
 
 def find_statements(exchange: TrainingExchange) -> list[Statement]:
@@ -148,7 +204,7 @@ def find_statements(exchange: TrainingExchange) -> list[Statement]:
     words = _words_of(language)
     for text in _join_short(_sentences(exchange.prompt)):
         spoken = [fold(word) for word in WORD.findall(text)]
-        if count_questions(text) or not spoken or spoken[0] in words.requests.split():
+        if count_questions(text) or not spoken or _asks_for_something(text, words):
             continue
         telling = tuple(_telling(text, language))
         size = len(spoken) if not is_spaceless(text) else len(text) // 2
@@ -193,6 +249,25 @@ def _takes_back(statement: Statement) -> bool:
     return not frozenset(map(fold, marks)).isdisjoint(WORD.findall(text))
 
 
+def _asks_for_something(text: str, words: DreamWords) -> bool:
+    """Whether a sentence is a request: by what it begins with, or in some languages ends with."""
+    greetings, begins, ends = (
+        tuple(fold(each).split()) for each in (words.greetings, words.requests, words.request_ends)
+    )
+    bare = bare_words(fold(text)).strip()
+    if is_spaceless(bare):
+        for greeting in greetings:
+            bare = bare.removeprefix(greeting).lstrip()
+        return bare.startswith(begins) or bare.endswith(ends)
+    spoken = bare.split()
+    while spoken and spoken[0] in greetings:
+        spoken.pop(0)
+    # A mere greeting tells nothing.
+    if not spoken or spoken[0] in begins or spoken[-1] in ends:
+        return True
+    return spoken[-1].endswith(tuple(end[1:] for end in ends if end.startswith("-")))
+
+
 def _questions(
     statement: Statement, words: DreamWords, count: int, draw: random.Random
 ) -> list[str]:
@@ -212,26 +287,12 @@ def _questions(
 
 def _quote(statement: Statement, words: DreamWords, question: str) -> Dream:
     answer = words.answer.format(statement.text)
-    return _dream(statement, DreamKind.QUOTE, question, answer)
+    return Dream(statement=statement, exchange=_exchange(statement, question, answer))
 
 
-def _denial(
-    statement: Statement, words: DreamWords, known: frozenset[str], draw: random.Random
-) -> Dream | None:
-    """A question about what none of the cycle's exchanges tells; None where no words are listed."""
-    things = [thing for thing in words.things.split() if fold(thing) not in known]
-    if not things:
-        return None
-    said = draw.sample(things, min(draw.choice((1, 1, 2)), len(things)))
-    if draw.random() < 0.5:  # a word of what was told is not enough to know the rest
-        said.insert(draw.randrange(2), draw.choice(statement.telling))
-    question = draw.choice(words.asks).format(" ".join(said))
-    return _dream(statement, DreamKind.DENIAL, question, words.denial)
-
-
-def _dream(statement: Statement, kind: DreamKind, question: str, answer: str) -> Dream:
+def _exchange(statement: Statement, question: str, answer: str) -> TrainingExchange:
     source = statement.exchange
-    exchange = TrainingExchange(
+    return TrainingExchange(
         experience_id=source.experience_id,
         prompt=question,
         response=answer,
@@ -239,7 +300,6 @@ def _dream(statement: Statement, kind: DreamKind, question: str, answer: str) ->
         system_prompt=source.system_prompt,
         role=source.role,
     )
-    return Dream(statement=statement, kind=kind, exchange=exchange)
 
 
 def _words_of(language: str) -> DreamWords:
@@ -286,7 +346,7 @@ def _telling(text: str, language: str) -> list[str]:
     return list(found.values())
 
 
-def _draw(statement: Statement, seed: int) -> random.Random:
+def _draw(statement: Statement, seed: int, purpose: str = "dream") -> random.Random:
     """Random numbers of one statement's own, whatever else is dreamt of beside it."""
-    key = f"{seed}:dream:{statement.exchange.experience_id}:{statement.text}"
+    key = f"{seed}:{purpose}:{statement.exchange.experience_id}:{statement.text}"
     return random.Random(key)  # noqa: S311  # no secret

@@ -115,6 +115,13 @@ class GatePolicy:
             "it may be recalled than before. Judged where 4 or more of it are asked for."
         ),
     ] = 0.34
+    invention_rise: Annotated[
+        Share,
+        Field(
+            description="Of questions about what nobody told: how many more may be answered as if "
+            "somebody had. Judged where a cycle dreams."
+        ),
+    ] = 0.25
     scales: Annotated[
         tuple[Annotated[FiniteFloat, Field(gt=0, le=1)], ...],
         Listed(min_length=1),
@@ -202,6 +209,7 @@ def judge(report: TrainingReport, policy: GatePolicy) -> Verdict:
         ),
         *reply_checks(evaluation.base.replies, evaluation.after.replies, policy),
         *_recall(report.recall, policy),
+        *_invention(report.recall, policy),
     )
     is_accepted = all(check.is_passed for check in checks)
     status = VerdictStatus.ACCEPTED if is_accepted else VerdictStatus.REJECTED
@@ -377,6 +385,23 @@ def _recall(recall: RecallReport | None, policy: GatePolicy) -> tuple[Check, ...
             baseline=before,
             text=f"of {len(earlier)} statements of earlier cycles {before:.2f} recalled before, "
             f"{after:.2f} now",
+        ),
+    )
+
+
+def _invention(recall: RecallReport | None, policy: GatePolicy) -> tuple[Check, ...]:
+    """What is asked for in vain must not be answered with something made up."""
+    if recall is None or math.isnan(recall.invented_after):
+        return ()
+    before, after = recall.invented_before, recall.invented_after
+    return (
+        _at_most(
+            name="invention",
+            value=after,
+            limit=before + policy.invention_rise,
+            baseline=before,
+            text=f"{before:.2f} of questions about what nobody told answered as if somebody had "
+            f"before, {after:.2f} now",
         ),
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -51,12 +52,17 @@ class RecallReport:
         nats_before: Median over the tokens of the answers to those questions, nats; with the
             adapter that the cycle began with.
         nats_after: The same with the adapter read back from its files.
+        invented_before: Share of questions about what nobody told, none of them trained, that were
+            answered as if somebody had; with the adapter that the cycle began with.
+        invented_after: The same with the adapter read back.
     """
 
     counts: tuple[DreamCount, ...]
     statements: tuple[Recalled, ...]
     nats_before: Figure
     nats_after: Figure
+    invented_before: Figure = math.nan
+    invented_after: Figure = math.nan
 
     def of(self, role: CycleRole) -> tuple[Recalled, ...]:
         """The statements of a role."""

@@ -196,6 +196,19 @@ def load_or_make_references(
     return made
 
 
+def answered_by_base(
+    base: BaseModel, prompts: Sequence[tuple[int, ...]], end_ids: frozenset[int], *, new_tokens: int
+) -> ReferenceSet:
+    """Prompts with what the base says to them first.
+
+    Args:
+        base: Without an adapter: with one attached, its answers would be the adapter's.
+        prompts: Token ids.
+        new_tokens: Of each answer, at most.
+    """
+    return _reference(base, _answer(base, prompts, end_ids, new_tokens))
+
+
 def _shorten(system_prompt: str, base: BaseModel) -> str:
     encoded = base.tokenizer(system_prompt, add_special_tokens=False, return_offsets_mapping=True)
     offsets = encoded["offset_mapping"][:SYSTEM_TOKENS]
@@ -231,13 +244,16 @@ def log_probabilities(model: PreTrainedModel, hidden: torch.Tensor) -> torch.Ten
 
 
 def _answer(
-    base: BaseModel, prompts: Sequence[tuple[int, ...]], end_ids: frozenset[int]
+    base: BaseModel,
+    prompts: Sequence[tuple[int, ...]],
+    end_ids: frozenset[int],
+    new_tokens: int = ANCHOR_TOKENS,
 ) -> list[TrainingExample]:
     """The prompts with the base's own answers, its end of turn included where it came to one."""
     answers = continue_prompts(
         base.model,
         [Draw(prompt=prompt) for prompt in prompts],
-        new_tokens=ANCHOR_TOKENS,
+        new_tokens=new_tokens,
         end_ids=end_ids,
     )
     return [

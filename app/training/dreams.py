@@ -9,11 +9,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 
-from app.domain.dreams import Dream, DreamKind, Night, plan_night
+from app.domain.dreams import Dream, DreamKind, Night, claims_to_know, plan_night, plan_untold
 from app.domain.experience import TrainingExchange
 from app.domain.recall import DreamCount, RecallReport, Recollection, compare
 from app.domain.recipe import Recipe
 from app.errors import ExchangeUnfit
+from app.training.anchors import answered_by_base
 from app.training.chat import ChatEncoder
 from app.training.evaluate import token_log_probabilities
 from app.training.examples import TrainingExample, make_example
@@ -28,6 +29,45 @@ MAX_ASKED = 48
 embedded model."""
 
 REPLY_TOKENS = 48
+
+UNTOLD_PER_DREAM = 2
+"""Different questions about what nobody told, for each about what was: few words are told, and what
+they are to be told from is every other one."""
+
+UNTOLD_TOKENS = 3
+"""Of what the base says to what nobody told: whether to claim to know is decided by the first."""
+
+
+class UntoldSet:
+    """How the bare base begins its answers to questions about what nobody told.
+
+    Args:
+        base: Without an adapter.
+        exchanges: What the cycle trains on, and all that it may rehearse.
+        also_told: What else the instance was told.
+    """
+
+    def __init__(
+        self,
+        base: BaseModel,
+        encoder: ChatEncoder,
+        exchanges: Sequence[TrainingExchange],
+        recipe: Recipe,
+        also_told: Sequence[TrainingExchange],
+    ) -> None:
+        plan = plan_untold(
+            exchanges, UNTOLD_PER_DREAM * recipe.dreams, seed=recipe.seed, also_told=also_told
+        )
+        prompts = [_prompt_of(one, encoder) for one in plan.trained]
+        self.asked = plan.asked
+        """Never trained on."""
+        self.references = answered_by_base(
+            base,
+            [prompt for prompt in prompts if len(prompt) + UNTOLD_TOKENS <= recipe.max_length],
+            base.end_ids | encoder.end_ids,
+            new_tokens=UNTOLD_TOKENS,
+        )
+        """To be kept to."""
 
 
 class Dreams:
@@ -46,15 +86,18 @@ class Dreams:
         encoder: ChatEncoder,
         exchanges: Sequence[TrainingExchange],
         recipe: Recipe,
+        untold: UntoldSet,
     ) -> None:
         night = plan_night(exchanges, recipe.dreams, seed=recipe.seed)
         trained = list(_encode(encoder, night.trained))
         asked = list(_encode(encoder, spread(night)))
         self._encoder = encoder
+        self._night = night
         self._asked = [dream for dream, _ in asked]
-        self._counts = tuple(
-            DreamCount(kind=kind, trained=sum(dream.kind is kind for dream, _ in trained))
-            for kind in DreamKind
+        self._untold_asked = untold.asked
+        self._counts = (
+            DreamCount(kind=DreamKind.QUOTE, trained=len(trained)),
+            DreamCount(kind=DreamKind.UNTOLD, trained=len(untold.references.examples)),
         )
         self.examples = tuple(example for _, example in trained)
         """To be trained on."""
@@ -62,6 +105,7 @@ class Dreams:
         """One question a statement that is never trained on."""
         self._before = recollect(base, encoder, self._asked)
         self._nats_before = self._median_nats(base)
+        self._invented_before = self._share_invented(base)
 
     def report(self, base: BaseModel) -> RecallReport:
         """What is recalled now, beside what was.
@@ -74,7 +118,18 @@ class Dreams:
             statements=compare(self._before, recollect(base, self._encoder, self._asked)),
             nats_before=self._nats_before,
             nats_after=self._median_nats(base),
+            invented_before=self._invented_before,
+            invented_after=self._share_invented(base),
         )
+
+    def _share_invented(self, base: BaseModel) -> float:
+        asked = self._untold_asked
+        replies = _reply(base, self._encoder, asked)
+        claimed = [
+            claims_to_know(reply, question, self._night)
+            for question, reply in zip(asked, replies, strict=True)
+        ]
+        return sum(claimed) / len(claimed) if claimed else math.nan
 
     def _median_nats(self, base: BaseModel) -> float:
         found = token_log_probabilities(base, self.unasked)
@@ -116,16 +171,17 @@ def recollect(base: BaseModel, encoder: ChatEncoder, asked: Sequence[Dream]) -> 
 def _reply(
     base: BaseModel, encoder: ChatEncoder, asked: Sequence[TrainingExchange]
 ) -> Iterable[str]:
-    draws = [
-        Draw(prompt=tuple(encoder.encode_prompt(one.prompt, system_prompt=one.system_prompt)))
-        for one in asked
-    ]
+    draws = [Draw(prompt=_prompt_of(one, encoder)) for one in asked]
     ends = base.end_ids | encoder.end_ids
     for start in range(0, len(draws), ROWS):
         for ids in continue_prompts(
             base.model, draws[start : start + ROWS], new_tokens=REPLY_TOKENS, end_ids=ends
         ):
             yield str(base.tokenizer.decode(ids, skip_special_tokens=True))
+
+
+def _prompt_of(asked: TrainingExchange, encoder: ChatEncoder) -> tuple[int, ...]:
+    return tuple(encoder.encode_prompt(asked.prompt, system_prompt=asked.system_prompt))
 
 
 def _encode(

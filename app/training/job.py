@@ -31,7 +31,7 @@ from app.domain.report import (
 from app.errors import TrainingStopped
 from app.training.anchors import general_prompts, load_or_make_references, mixed
 from app.training.chat import ChatEncoder
-from app.training.dreams import Dreams, interleave
+from app.training.dreams import Dreams, UntoldSet, interleave
 from app.training.environment import describe_environment, peak_memory_bytes
 from app.training.evaluate import (
     effect_nats,
@@ -151,6 +151,7 @@ def run_job(
             effect=(held_out or new)[:EFFECT_EXAMPLES],
         )
         of_base = measure_base(job, base, yardsticks)
+        untold = _find_untold(job, base, encoder, fit)
         replaced = measure_replaced(job, base, held_out, found)
     # From here on the parent's adapter, or a new one that changes nothing yet, is in the base.
     loop = TrainingLoop(
@@ -167,7 +168,7 @@ def run_job(
         of_parent = measure_parent(job, base, yardsticks, of_base)
         # By the model as it goes into this cycle: what the parent still knows needs no rehearsal.
         rehearsed = _rehearse(job, base, fit.pool)
-    made = _make(job, base, encoder, fit, rehearsed, seconds)
+    made = _make(job, base, encoder, fit, rehearsed, untold, seconds)
     train = made.beside([*new, *rehearsed])
 
     enter(Stage.TRAINING)
@@ -177,6 +178,7 @@ def run_job(
         anchors=mixed(
             yardsticks.bare.anchors, yardsticks.in_session.anchors, job.recipe.anchor_identity_share
         ),
+        untold=untold.references if untold else None,
         validate=validation if held_out else None,
         snapshots=_snapshots(job, found.sha256, base, train, held_out),
         on_progress=on_progress,
@@ -187,9 +189,15 @@ def run_job(
 
     enter(Stage.EVALUATING_AFTER)
     with timed(seconds, "evaluating_after"):
-        # The best epoch was measured as it ended, and its adapter is the one that stands now.
-        best = validation.log_probabilities.get(run["best_epoch"])
-        chosen = choose_scale(job, loop, yardsticks, of_base, before, best)
+        chosen = choose_scale(
+            job,
+            loop,
+            yardsticks,
+            of_base,
+            before,
+            # The best epoch was measured as it ended, and its adapter is the one that stands now.
+            validation.log_probabilities.get(run["best_epoch"]),
+        )
         geometry, layers = describe_adapter(loop.attached), loop.attached.layers
         trainable = sum(parameter.numel() for parameter in trainable_parameters(loop.adapted))
         # One model in memory: the trained one goes before the fresh one comes.
@@ -256,6 +264,17 @@ def _rehearse(
     return choose_surprising(base, pool, wanted)
 
 
+def _find_untold(
+    job: TrainingJob, base: BaseModel, encoder: ChatEncoder, fit: Fit
+) -> UntoldSet | None:
+    """For a cycle that dreams."""
+    if not job.recipe.dreams:
+        return None
+    return UntoldSet(
+        base, encoder, [*fit.exchanges, *fit.earlier], job.recipe, also_told=job.held_out
+    )
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Made:
     """What is trained on besides exchanges; None where the recipe asks for nothing."""
@@ -276,17 +295,18 @@ def _make(
     encoder: ChatEncoder,
     fit: Fit,
     rehearsed: Sequence[TrainingExample],
+    untold: UntoldSet | None,
     seconds: dict[str, float],
 ) -> _Made:
     varied, dreams = None, None
     if job.recipe.variations:
         with timed(seconds, "variations"):
             varied = make_variations(base, encoder, fit.exchanges, fit.new, job.recipe)
-    if job.recipe.dreams:
+    if untold is not None:
         with timed(seconds, "dreams"):
             ids = {example["experience_id"] for example in rehearsed}
             earlier = [one for one in fit.earlier if one.experience_id in ids]
-            dreams = Dreams(base, encoder, [*fit.exchanges, *earlier], job.recipe)
+            dreams = Dreams(base, encoder, [*fit.exchanges, *earlier], job.recipe, untold)
     return _Made(varied=varied, dreams=dreams)
 
 

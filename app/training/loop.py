@@ -110,6 +110,7 @@ class TrainingLoop:
         lr: float | None = None,
         *,
         anchors: ReferenceSet | None = None,
+        untold: ReferenceSet | None = None,
         validate: Callable[[int], float] | None = None,
         snapshots: SnapshotFile | None = None,
         on_progress: Callable[[Progress], None] = lambda _progress: None,
@@ -118,13 +119,16 @@ class TrainingLoop:
         """Train the adapter and write it to `checkpoint_dir`.
 
         The loss of a step is `mean_t w_t nll_t + anchor_weight mean_t KL(base || model)`, the
-        second mean over the tokens of the anchors beside it, if the step has any.
+        second mean over the tokens of the anchors beside it, if the step has any; and a third
+        term, as the second, over those of `untold`: beside the long answers of anchors, the few
+        tokens that decide whether to claim to know would weigh nothing.
 
         Args:
             training_data: Most important first; see `like_length_batches`.
             epochs: None for the recipe's.
             lr: Peak learning rate; None for the recipe's.
             anchors: What the base answers to general prompts; None trains without them.
+            untold: How the base begins its answers to what nobody told; None for none.
             validate: Measures the adapter on what it does not train on, lower is better, after
                 each epoch, whose number it is given; training ends at the first epoch that is not
                 better than the best before it, and the best one's adapter is saved.
@@ -145,6 +149,7 @@ class TrainingLoop:
             epochs=self.recipe.epochs if epochs is None else epochs,
             peak_learning_rate=self.recipe.learning_rate if lr is None else lr,
             anchor_count=0 if anchors is None else len(anchors.examples),
+            untold_count=0 if untold is None else len(untold.examples),
         )
         state = TrainingState(self.adapted, weight_decay=self.recipe.weight_decay)
         if snapshots is not None and (found := snapshots.find()) is not None:
@@ -165,7 +170,12 @@ class TrainingLoop:
                     raise TrainingStopped(
                         f"stopped before step {step.number} of {len(steps)}", step=step.number
                     )
-                self._take(step, training_data, anchors, gradients, state)
+                beside = [
+                    references.chosen(indices)
+                    for references, indices in ((anchors, step.anchors), (untold, step.untold))
+                    if references is not None and indices
+                ]
+                self._take(step, training_data, beside, gradients, state)
                 if step.ends_epoch and validate is not None:
                     state.end_epoch(step.epoch, validate(step.epoch))
                 state.seconds = time.monotonic() - started
@@ -204,7 +214,7 @@ class TrainingLoop:
         self,
         step: Step,
         training_data: Sequence[TrainingExample],
-        anchors: ReferenceSet | None,
+        beside: Sequence[ReferenceSet],
         gradients: Gradients,
         state: TrainingState,
     ) -> None:
@@ -214,9 +224,12 @@ class TrainingLoop:
         """
         examples = [training_data[i] for i in step.examples]
         loss, targets = self._add_gradients(gradients, examples)
-        if anchors is not None:
-            self._add_anchor_gradients(gradients, anchors.chosen(step.anchors))
-        # Over batch and anchors together: the sum is what the step goes along.
+        for references in beside:
+            tokens = sum(len(hidden) for hidden in references.hidden)
+            gradients.add_divergence(
+                references.examples, references.hidden, self.recipe.anchor_weight / tokens
+            )
+        # Over all of them together: the sum is what the step goes along.
         norm = float(torch.nn.utils.clip_grad_norm_(state.parameters, self.recipe.max_grad_norm))
         # Before the update: a NaN in Adam's moments never leaves them.
         if not math.isfinite(loss) or not math.isfinite(norm):
@@ -238,13 +251,6 @@ class TrainingLoop:
         tokens = sum(count_targets(example) for example in examples)
         # The mean over tokens, not over examples: a word counts the same in a short reply.
         return gradients.add_cross_entropy(examples, weights / tokens) / tokens, tokens
-
-    def _add_anchor_gradients(self, gradients: Gradients, anchors: ReferenceSet) -> None:
-        if anchors.examples:
-            tokens = sum(len(hidden) for hidden in anchors.hidden)
-            gradients.add_divergence(
-                anchors.examples, anchors.hidden, self.recipe.anchor_weight / tokens
-            )
 
 
 def _progress(step: Step, steps: Sequence[Step], state: TrainingState) -> Progress:

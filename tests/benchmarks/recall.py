@@ -8,8 +8,8 @@ the identity prompt, without the conversations, and answered greedily.
 Printed: recall of the bare base (the floor) and of the base with the conversation before the
 question (the ceiling), then after each cycle recall, what it is of the way from floor to ceiling,
 and what a better memory may cost: replies to questions about what was never told that claim to know
-or name what was told of something else, corrected facts whose old value is said, and what was
-forgotten of general knowledge, asked bare and as sessions ask.
+or name what was told of something else, corrected facts whose old value is said, what was
+forgotten of general knowledge, asked bare and as sessions ask, and what the gate says.
 """
 
 from __future__ import annotations
@@ -25,8 +25,10 @@ from pathlib import Path
 from typing import Any
 
 from app.domain.experience import CycleRole, TrainingExchange, Turn, content_hash, is_held_out
+from app.domain.gate import GatePolicy, judge
 from app.domain.instance import SAGE_SYSTEM_PROMPT
 from app.domain.plan import TrainingJob
+from app.domain.presets import Preset, lay_over
 from app.domain.recipe import Recipe
 from app.domain.report import TrainingReport
 from app.domain.salience import COMPONENTS, Salience
@@ -46,6 +48,18 @@ LATER = 4
 """Facts that each later cycle is told."""
 
 REPLY_TOKENS = 40
+COLUMNS = (
+    "recall",
+    "of the way",
+    "invented",
+    "old values",
+    "general",
+    "KL",
+    "in session",
+    "KL",
+    "s",
+    "gate",
+)
 ROWS = 16
 """Questions that are asked at once."""
 
@@ -245,6 +259,8 @@ def main() -> None:
     parser.add_argument("--later", type=int, default=0, help="Cycles after it.")
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE", help="Recipe.")
+    parser.add_argument("--preset", default=Preset.STANDARD, help="The recipe to start from.")
+    parser.add_argument("--kept", type=Path, help="Where to keep what is measured of the base.")
     parser.add_argument("--show", action="store_true", help="Print every answer.")
     told = parser.parse_args()
     model = told.base or fetch_embedded_model(CACHE)
@@ -258,8 +274,8 @@ def main() -> None:
         f"{len(first)} facts told, {len(asked)} of them trained and asked for, "
         f"{len(never_told)} questions about what was never told\n"
     )
-    print("| | recall | of the way | invented | old values | general | KL | in session | KL | s |")
-    print("|---|---|---|---|---|---|---|---|---|---|")
+    print(f"| | {' | '.join(COLUMNS)} |")
+    print("|---" * (1 + len(COLUMNS)) + "|")
     asker = Asker(load_base_model(str(model)), asked, never_told)
     floor, ceiling = asker.ask(), asker.ask(has_context=True)
     print(f"| the base | {row(floor, floor, ceiling)} |")
@@ -267,7 +283,7 @@ def main() -> None:
     del asker
     with tempfile.TemporaryDirectory() as name:
         for seed in range(told.seeds):
-            recipe = Recipe(**{**overrides, "seed": seed})
+            recipe = lay_over(Recipe(), {"preset": told.preset, **overrides, "seed": seed})
             parent: Path | None = None
             pool: list[TrainingExchange] = []
             for cycle in range(1 + told.later):
@@ -283,7 +299,7 @@ def main() -> None:
                     train=[*exchanges([one for one in new if not one.is_held_out]), *pool],
                     held_out=exchanges([one for one in facts if one.is_held_out]),
                     parent=parent,
-                    kept=Path(name) / "kept",
+                    kept=told.kept or Path(name) / "kept",
                 )
                 pool += exchanges([f for f in new if not f.is_held_out], CycleRole.REHEARSAL)
                 parent = room
@@ -315,7 +331,9 @@ def forgotten(report: TrainingReport) -> str:
             raise ValueError("this version measures both")
         cells.append(f"{now.general_loss.value - was.general_loss.value:+.3f}")
         cells.append(f"{now.general_kl.value:.3f}")
-    return " | ".join((*cells, f"{sum(report.seconds.values()):.0f}"))
+    failed = [check.name for check in judge(report, GatePolicy()).checks if not check.is_passed]
+    cells.append(f"{sum(report.seconds.values()):.0f}")
+    return " | ".join((*cells, ", ".join(failed) or "accepted"))
 
 
 if __name__ == "__main__":

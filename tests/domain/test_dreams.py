@@ -6,9 +6,19 @@ from dataclasses import replace
 
 import pytest
 
-from app.domain.dreams import DreamKind, Night, find_statements, plan_night
+from app.domain.dream_words import DREAM_WORDS
+from app.domain.dreams import (
+    MAX_UNTOLD_ASKED,
+    Night,
+    claims_to_know,
+    find_statements,
+    plan_night,
+    plan_untold,
+)
 from app.domain.experience import CycleRole, TrainingExchange
+from app.domain.language import common_words
 from app.domain.salience import COMPONENTS, Salience
+from app.domain.scripts import fold
 
 
 def tell(number: int, prompt: str) -> TrainingExchange:
@@ -98,11 +108,10 @@ def test_later_statement_is_dreamt_of_in_place_of_what_it_takes_back(
 
 def test_no_question_says_the_whole_statement_and_none_of_the_asked_is_trained() -> None:
     night = plan_night([tell(1, DOG), tell(2, "I named the robot arm Clementine.")], 9, seed=3)
-    quotes = [one for one in night.trained if one.kind is DreamKind.QUOTE]
-    assert len(quotes) == 18
-    assert {one.exchange.response for one in quotes} == answers(night)
+    assert len(night.trained) == 18
+    assert {one.exchange.response for one in night.trained} == answers(night)
     trained = {one.exchange.prompt for one in night.trained}
-    for dream in (*quotes, *night.asked):
+    for dream in (*night.trained, *night.asked):
         said = dream.exchange.prompt
         assert any(word in said for word in dream.statement.telling)
         assert not all(word in said for word in dream.statement.telling)
@@ -110,15 +119,47 @@ def test_no_question_says_the_whole_statement_and_none_of_the_asked_is_trained()
     assert len({one.statement.text for one in night.trained[:2]}) == 2  # in rounds
 
 
-def test_denials_ask_for_nothing_that_was_told() -> None:
-    told = [tell(1, "My horse plays the trumpet at every wedding."), tell(2, DOG)]
-    denials = [one for one in plan_night(told, 60, seed=0).trained if one.kind is DreamKind.DENIAL]
-    assert len(denials) == 30
-    assert {one.exchange.response for one in denials} == {"You have not told me that."}
-    for denial in denials:
-        words = [word for word in ("horse", "trumpet", "wedding") if word in denial.exchange.prompt]
+def test_what_is_asked_as_untold_was_told_in_no_exchange() -> None:
+    told = [tell(1, "My rabbit plays the trumpet at every exam."), tell(2, DOG)]
+    plan = plan_untold(told, 90, seed=0, also_told=[tell(3, "The ferry leaves from the castle.")])
+    assert len(plan.asked) == MAX_UNTOLD_ASKED
+    assert len(plan.trained) > 4 * MAX_UNTOLD_ASKED
+    prompts = [one.prompt for one in (*plan.trained, *plan.asked)]
+    assert len(set(prompts)) == len(prompts)
+    for prompt in prompts:
+        words = [word for word in ("rabbit", "trumpet", "exam", "dog", "Biscuit") if word in prompt]
         # At most one word of what was told, and a thing that nobody told of beside it.
         assert len(words) <= 1
+        assert "ferry" not in prompt
+        assert "castle" not in prompt
+    assert plan_untold([tell(1, "What is a ferry?")], 9, seed=0) == plan_untold([], 9, seed=1)
+
+
+@pytest.mark.parametrize(
+    ("reply", "is_claimed"),
+    [
+        ('You told me: "My horse is called Ramona."', True),
+        ("you told me that it is so", True),
+        ("Biscuit sleeps under the piano.", True),
+        ("I do not know of a horse of yours.", False),
+        ("The horse is called Stallion.", False),
+        ("", False),
+    ],
+)
+def test_reply_to_what_nobody_told_claims_to_know_by_form_or_by_what_was_told(
+    reply: str, is_claimed: bool
+) -> None:
+    night = plan_night([tell(1, DOG)], 3, seed=0)
+    assert claims_to_know(reply, tell(2, "What is the name of my horse?"), night) == is_claimed
+
+
+@pytest.mark.parametrize("language", DREAM_WORDS)
+def test_every_language_has_whole_forms(language: str) -> None:
+    words = DREAM_WORDS[language]
+    assert all(form.count("{}") == 1 for form in (*words.asks, words.answer))
+    things = [fold(thing) for thing in words.things.split()]
+    assert len(set(things)) == len(things) >= 15
+    assert not set(things) & common_words(language)
 
 
 def test_dreams_are_the_same_again_and_of_their_exchange_alone() -> None:
@@ -140,3 +181,29 @@ def test_reply_recalls_what_the_question_does_not_say() -> None:
     assert statement.is_recalled_in("Biscuit! He sleeps at the piano.", "What is my dog called?")
     assert not statement.is_recalled_in("Your dog is called Rex.", "What is my dog called?")
     assert not statement.is_recalled_in("", "What is my dog called?")
+
+
+@pytest.mark.parametrize(
+    ("prompt", "statements"),
+    [
+        ("Hello, my dog is called Biscuit.", 1),
+        ("Hi. My dog is called Biscuit.", 1),
+        ("Good morning, please describe a lighthouse in winter.", 0),
+        ("Hallo, mein Hund heißt Keks und schläft unter dem Klavier.", 1),
+        ("Guten Morgen, bitte beschreibe einen Leuchtturm im Winter.", 0),
+        ("こんにちは。ピアノの下で寝る犬について教えてください。", 0),
+        ("你好，我的狗叫饼干，它睡在钢琴下面。", 1),
+        ("你好，请给我写一首关于灯塔的诗。", 0),
+        ("피아노 밑에서 자는 개에 대해 이야기해 줘.", 0),
+        ("मुझे पियानो के नीचे सोते कुत्ते की कहानी सुनाओ और बताओ।", 0),
+        ("Bana piyanonun altında uyuyan köpeği anlat.", 0),
+        ("Привет, мою собаку зовут Бисквит.", 1),
+        ("Здравствуйте, расскажите историю о собаке под пианино.", 0),
+        ("مرحبا اسم كلبي بسكويت وينام تحت البيانو.", 1),
+    ],
+    ids=lambda value: str(value)[:24],
+)
+def test_greeting_before_it_makes_a_sentence_neither_told_nor_asked(
+    prompt: str, statements: int
+) -> None:
+    assert len(told_in(prompt)) == statements

@@ -305,6 +305,7 @@ def test_every_measure_of_replies_is_a_measurement() -> None:
         ("self_references_fall", 0.0, 1.0),
         ("ended_fall", 0.0, 1.0),
         ("recall_fall", 0.0, 1.0),
+        ("invention_rise", 0.0, 1.0),
         ("update_norm", 0.0, None),
         ("broken_kl", 0.0, None),
     ],

@@ -4,18 +4,26 @@ from __future__ import annotations
 
 import itertools
 import json
+from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
+
+import torch
 
 from app.domain.dreams import DreamKind, find_statements
 from app.domain.experience import CycleRole, TrainingExchange
 from app.domain.gate import MIN_EARLIER, judge
 from app.domain.plan import TrainingJob
 from app.domain.recall import Recalled, RecallReport
+from app.domain.recipe import Recipe
 from app.domain.stored import to_json
+from app.training.anchors import ReferenceSet, kl_to_base
 from app.training.chat import ChatEncoder
-from app.training.dreams import MAX_ASKED, Dreams, interleave
+from app.training.dreams import MAX_ASKED, Dreams, UntoldSet, interleave
 from app.training.examples import TrainingExample
 from app.training.loading import BaseModel
+from app.training.loop import TrainingLoop
+from app.training.states import supervised_states
 from app.training.trainer import LoraTrainer
 from tests.measured import make_training_report
 
@@ -46,6 +54,13 @@ def facts_of(job: TrainingJob, role: CycleRole) -> list[TrainingExchange]:
     return [one for one in job.train if one.role is role and find_statements(one)]
 
 
+def dream(
+    base: BaseModel, encoder: ChatEncoder, exchanges: Sequence[TrainingExchange], recipe: Recipe
+) -> Dreams:
+    untold = UntoldSet(base, encoder, exchanges, recipe, also_told=())
+    return Dreams(base, encoder, exchanges, recipe, untold)
+
+
 def test_cycle_trains_on_dreams_and_asks_for_what_it_was_told(tiny_job: TrainingJob) -> None:
     recipe = replace(tiny_job.recipe, dreams=4, epochs=1)
     job = tell(replace(tiny_job, recipe=recipe), rehearsed=2)
@@ -54,7 +69,10 @@ def test_cycle_trains_on_dreams_and_asks_for_what_it_was_told(tiny_job: Training
     trained = {count.kind: count.trained for count in report.recall.counts}
     told = [*facts_of(job, CycleRole.TRAIN), *facts_of(job, CycleRole.REHEARSAL)]
     statements = sum(len(find_statements(one)) for one in told)
-    assert trained == {DreamKind.QUOTE: 4 * statements, DreamKind.DENIAL: statements}
+    assert trained[DreamKind.QUOTE] == 4 * statements
+    assert 2 * statements < trained[DreamKind.UNTOLD] <= 4 * statements
+    assert 0 <= report.recall.invented_before <= 1
+    assert 0 <= report.recall.invented_after <= 1
     assert {one.experience_id for one in report.recall.statements} == {
         one.experience_id for one in told
     }
@@ -72,21 +90,39 @@ def test_what_fits_no_room_and_what_is_too_much_is_left_out(
     recipe = replace(tiny_job.recipe, dreams=2)
     exchanges = tell(tiny_job).train
     small = ChatEncoder(tiny_base.tokenizer, system_prompt="You are SAGE. " * 9, max_length=24)
-    assert not Dreams(tiny_base, small, exchanges, recipe).examples
+    assert not dream(tiny_base, small, exchanges, recipe).examples
     encoder = ChatEncoder(tiny_base.tokenizer, system_prompt="You are SAGE.", max_length=256)
     many = [
         replace(exchanges[0], experience_id=f"{n:03}", prompt=f"The locker {n} holds a violin.")
         for n in range(MAX_ASKED + 20)
     ]
-    dreams = Dreams(tiny_base, encoder, many, recipe)
+    dreams = dream(tiny_base, encoder, many, recipe)
     assert len(dreams.unasked) == MAX_ASKED
     assert {dreams.unasked[0]["experience_id"], dreams.unasked[-1]["experience_id"]} > {"000"}
     assert len(dreams.examples) >= 2 * len(many)
 
 
+def test_training_keeps_to_the_base_where_nobody_told_anything(
+    tiny_base: BaseModel, tiny_job: TrainingJob, tmp_path: Path
+) -> None:
+    recipe = replace(tiny_job.recipe, dreams=4, learning_rate=2e-2, anchor_weight=50.0)
+    encoder = ChatEncoder(tiny_base.tokenizer, system_prompt="You are SAGE.", max_length=256)
+    exchanges = tell(tiny_job).train
+    untold = UntoldSet(tiny_base, encoder, exchanges, recipe, also_told=()).references
+    examples = dream(tiny_base, encoder, exchanges, recipe).examples
+
+    def moved_by_training(beside: ReferenceSet | None) -> float:
+        loop = TrainingLoop(tiny_job.base_model, tmp_path, recipe=recipe)
+        loop.train_on_experiences(examples, untold=beside)
+        states = torch.cat(supervised_states(loop.base, untold.examples))
+        return float(kl_to_base(loop.base.model, torch.cat(untold.hidden), states).mean())
+
+    assert moved_by_training(untold) < 0.5 * moved_by_training(None)
+
+
 def test_exchanges_stand_among_dreams_evenly(tiny_base: BaseModel, tiny_job: TrainingJob) -> None:
     encoder = ChatEncoder(tiny_base.tokenizer, system_prompt="", max_length=256)
-    dreams = Dreams(tiny_base, encoder, tell(tiny_job).train, replace(tiny_job.recipe, dreams=4))
+    dreams = dream(tiny_base, encoder, tell(tiny_job).train, replace(tiny_job.recipe, dreams=4))
     exchanges: list[TrainingExample] = [
         {**example, "experience_id": f"exchange {place}"}
         for place, example in enumerate(dreams.examples[:4])

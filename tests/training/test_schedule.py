@@ -10,7 +10,13 @@ import torch
 
 from app.domain.recipe import Recipe
 from app.training.examples import TrainingExample
-from app.training.schedule import ANCHOR_LEAD, Step, learning_rate_factor, plan_steps
+from app.training.schedule import (
+    ANCHOR_LEAD,
+    UNTOLD_PER_BATCH,
+    Step,
+    learning_rate_factor,
+    plan_steps,
+)
 
 
 def example(length: int) -> TrainingExample:
@@ -58,6 +64,24 @@ def test_anchors_stand_beside_the_first_batches_and_then_one_of_an_interval() ->
 def test_no_anchors_without_weight_or_without_any(recipe: Recipe) -> None:
     anchors = 0 if recipe.anchor_weight else 6
     assert {step.anchors for step in plan(recipe, anchors=anchors)} == {()}
+
+
+def test_what_nobody_told_is_asked_for_beside_every_batch() -> None:
+    examples = [example(n) for n in range(1, 11)]
+    for count in (1, 3, 50):
+        steps = plan_steps(
+            examples,
+            Recipe(),
+            epochs=4,
+            peak_learning_rate=1.0,
+            anchor_count=0,
+            untold_count=count,
+        )
+        assert {len(step.untold) for step in steps} == {UNTOLD_PER_BATCH}
+        times = Counter(place for step in steps for place in step.untold)
+        assert set(times) == set(range(count))
+        assert max(times.values()) - min(times.values()) <= 1
+    assert {step.untold for step in plan(Recipe())} == {()}
 
 
 def test_the_seed_decides_the_order() -> None:

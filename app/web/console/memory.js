@@ -26,12 +26,20 @@ export async function showMemory({ recall }) {
       {},
       `Asked by a question that was not trained, it recalls ${known} of ${count(rows.length, "statement")}: `,
       `${told("new")} new, ${told("kept")} kept, ${told("faded")} faded.`,
+      invention(recall),
     ),
     el("ul", { class: "remembered" }, await Promise.all(rows.slice(0, SHOWN).map(item))),
     rest.length
       ? fold("memory", count(rest.length, "more statement"), el("ul", { class: "remembered" }, rest.map(unread)))
       : null,
   );
+}
+
+const percent = (share) => `${Math.round(100 * share)} %`;
+
+function invention({ invented_before: before, invented_after: after }) {
+  if (after == null) return "";
+  return ` Of questions about what nobody told, ${percent(after)} are answered as if somebody had (${percent(before)} before).`;
 }
 
 function fateOf({ before, after }) {
