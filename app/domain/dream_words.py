@@ -45,10 +45,7 @@ DREAM_WORDS: Mapping[str, DreamWords] = {
             "What is my {}?", "Who is my {}?", "Where is my {}?", "When is my {}?",
             "What is the name of my {}?", "Which {} do I have?", "How many {} do I have?",
             "What did I say about my {}?", "Where do I have my {}?", "What do I do with {}?",
-            "When did I {}?", "Where did we {}?", "Which {} is ours?", "In which {}?",
-            "On which day is {}?", "Where do I {}?", "Where do I keep my {}?", "How {} am I?",
-            "What did we choose for the {}?", "What colour is my {}?", "Whose {} is it?",
-            "How many {} are there?", "At what time is my {}?", "Why did I {}?",
+            "When did I {}?", "Where did we {}?", "Which {} is ours?",
         ),
         answer='You told me: "{}"',
         things=(

@@ -40,10 +40,10 @@ MIN_TELLING = 2
 CORRECTED_SHARE = 0.5
 """Of a statement's telling words, that one which takes it back holds at least."""
 
-TOLD_SHARE = 0.5
+TOLD_SHARE = 0.4
 """Of those questions, that name a word of what was told: it is not enough to know the rest."""
 
-MAX_UNTOLD = 192
+MAX_UNTOLD = 128
 """Questions about what nobody told, of a cycle: short, and what they begin with is read once."""
 
 MAX_UNTOLD_ASKED = 16

@@ -30,10 +30,6 @@ embedded model."""
 
 REPLY_TOKENS = 48
 
-UNTOLD_PER_DREAM = 2
-"""Different questions about what nobody told, for each about what was: few words are told, and what
-they are to be told from is every other one."""
-
 UNTOLD_TOKENS = 3
 """Of what the base says to what nobody told: whether to claim to know is decided by the first."""
 
@@ -55,9 +51,7 @@ class UntoldSet:
         recipe: Recipe,
         also_told: Sequence[TrainingExchange],
     ) -> None:
-        plan = plan_untold(
-            exchanges, UNTOLD_PER_DREAM * recipe.dreams, seed=recipe.seed, also_told=also_told
-        )
+        plan = plan_untold(exchanges, recipe.dreams, seed=recipe.seed, also_told=also_told)
         prompts = [_prompt_of(one, encoder) for one in plan.trained]
         self.asked = plan.asked
         """Never trained on."""

@@ -21,7 +21,7 @@ moves furthest from its base at first. After 12 steps on the demo's exchanges th
 pairs was 0.100 with anchors beside every second batch, and 0.049 beside every one."""
 
 
-UNTOLD_PER_BATCH = 8
+UNTOLD_PER_BATCH = 6
 """Questions about what nobody told, beside every batch: short, and what they begin with is read
 once for all of them."""
 
