@@ -68,9 +68,9 @@ _RECALL: Mapping[str, Any] = MappingProxyType(
         "dreams": 12,
     }
 )
-"""What people told is recalled, in many times the time of the standard recipe, and what nobody told is
-made up, too, which the gate may reject (`invention`); what it was measured with, and what it costs,
-stands in the guide, `app/web/guide/recipe.md`."""
+"""What people told is recalled, in many times the time of the standard recipe, and answers to what
+nobody told are made up, for which the gate may reject it (`invention`); what it was measured with,
+and what it costs, stands in the guide, `app/web/guide/recipe.md`."""
 
 PRESETS: Mapping[Preset, Mapping[str, Any]] = MappingProxyType(
     {
