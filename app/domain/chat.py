@@ -12,6 +12,7 @@ from app.domain.checkpoint import Alias
 BASE = "base"
 """The name, behind an instance's, of its base model without any adapter."""
 
+_UNSEEN = "\u200b"
 _CHECKPOINT_ID = re.compile(r"[0-9A-HJKMNP-TV-Z]{26}", re.ASCII)
 
 Role = Literal["system", "user", "assistant", "tool"]
@@ -55,6 +56,18 @@ class Asked:
         told = own_system_prompt if self.system_prompt is None else self.system_prompt
         first = [Turn(role="system", content=told)] if told.strip() else []
         return [*first, *self.history, Turn(role="user", content=self.prompt)]
+
+
+def without_control(text: str, control_tokens: Sequence[str]) -> str:
+    """A message in which no control token stands: whoever writes one would speak as another.
+
+    llama.cpp takes them for its own wherever they stand in a conversation. A sign that nobody sees
+    behind the first letter leaves of each what training sees, too: its text.
+    """
+    for token in control_tokens:
+        if len(token) > 1:
+            text = text.replace(token, f"{token[0]}{_UNSEEN}{token[1:]}")
+    return text
 
 
 def read_model_name(name: str) -> ModelName:

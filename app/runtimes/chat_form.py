@@ -21,18 +21,23 @@ def read_chat_form(base: Path) -> ChatForm:
     config = _read_json(base / "tokenizer_config.json")
     named = {**_read_json(base / "special_tokens_map.json"), **config}
     variables = {name: text for name in _NAMED if (text := _text_of(named.get(name))) is not None}
-    added = [
-        *_read_json(base / "tokenizer.json").get("added_tokens", []),
-        *config.get("added_tokens_decoder", {}).values(),
-    ]
     return ChatForm(
         template=_template_of(base, config),
         variables=variables,
-        special_tokens=tuple(
-            dict.fromkeys(
-                one["content"] for one in added if isinstance(one, dict) and one.get("special")
-            )
-        ),
+        special_tokens=read_special_tokens(base),
+    )
+
+
+def read_special_tokens(base: Path) -> tuple[str, ...]:
+    """The texts of a base's control tokens; none where its files name none."""
+    added = [
+        *_read_json(base / "tokenizer.json").get("added_tokens", []),
+        *_read_json(base / "tokenizer_config.json").get("added_tokens_decoder", {}).values(),
+    ]
+    return tuple(
+        dict.fromkeys(
+            one["content"] for one in added if isinstance(one, dict) and one.get("special")
+        )
     )
 
 

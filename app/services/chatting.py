@@ -45,6 +45,7 @@ class Answering:
 
     Attributes:
         base: The name of the base model.
+        control_tokens: Its own, which no message may hold.
         url: Where it listens.
         key: What it answers to.
         release: To be called once when its reply is whole, or nobody waits for it any more.
@@ -52,6 +53,7 @@ class Answering:
 
     spoken: Spoken
     base: str
+    control_tokens: tuple[str, ...]
     url: str
     key: str
     release: Callable[[], None]

@@ -15,7 +15,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 
 from app.artifacts.bases import base_name, find_base_gguf, find_base_model
@@ -32,6 +32,7 @@ from app.errors import (
     SageSleepError,
 )
 from app.log import get_logger
+from app.runtimes.chat_form import read_special_tokens
 from app.services.chatting import Answering, Spoken, find_spoken
 from app.services.exporting import order_export
 from app.services.file_guard import FileGuard
@@ -110,31 +111,32 @@ class ChatDesk:
             ChatNotInstalled, ChatEngineFailed, ChatOverloaded.
         """
         spoken = find_spoken(self._db, name)
-        base, loaded = self._find_files(spoken)
+        base_model, loaded = self._find_files(spoken)
         server = self._servers.take(loaded)
         with self._lock:
             self._talks[name] = _Talk(loaded=loaded, asked_at=time.monotonic())
         self._filled.set()
         return Answering(
             spoken=spoken,
-            base=base,
+            base=base_name(base_model),
+            control_tokens=find_control_tokens(find_base_model(base_model)),
             url=server.url,
             key=server.key,
             release=partial(self._servers.give_back, server),
         )
 
     def _find_files(self, spoken: Spoken) -> tuple[str, Loaded]:
-        """What must be loaded for somebody to answer, with the name of the base."""
+        """What must be loaded for somebody to answer, with the base model."""
         threads = 1 if self._is_training() else count_cores()
         if spoken.checkpoint is None:
             model = self._find_gguf(spoken.base_model)
-            return base_name(spoken.base_model), Loaded(model=model, adapter=None, threads=threads)
+            return spoken.base_model, Loaded(model=model, adapter=None, threads=threads)
         view = spoken.checkpoint
         order = order_export(self._db, view, Export.ADAPTER_GGUF, root=self._root)
         model = self._find_gguf(order.base_model)
         self._guard.require_intact(view.row, now=utc_now())
         loaded = Loaded(model=model, adapter=self._make(order), threads=threads)
-        return base_name(order.base_model), loaded
+        return order.base_model, loaded
 
     def _find_gguf(self, base_model: str) -> Path:
         """The base's own GGUF file, or one made of its weights.
@@ -224,3 +226,14 @@ def count_cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def find_control_tokens(base: Path) -> tuple[str, ...]:
+    """Those of a base's tokenizer, whose file is read once: it may be 10 MB."""
+    file = base / "tokenizer.json"
+    return _read_control_tokens(base, file.stat().st_mtime_ns if file.is_file() else 0)
+
+
+@lru_cache(maxsize=8)
+def _read_control_tokens(base: Path, _written_at: int) -> tuple[str, ...]:
+    return read_special_tokens(base)

@@ -40,7 +40,7 @@ from app.api.schemas.chat import MAX_NAME_CHARACTERS
 from app.clock import new_id, utc_now
 from app.db.tables import ExperienceRow
 from app.domain.access import Access
-from app.domain.chat import ModelName, read_model_name
+from app.domain.chat import ModelName, read_model_name, without_control
 from app.domain.completeness import FinishReason
 from app.domain.exchange import Exchange
 from app.errors import CheckpointNotFound, IdempotencyKeyReused
@@ -102,7 +102,13 @@ async def complete_chat(
         messages = asked.messages(answering.spoken.system_prompt)
         wanted = {
             **body.wishes(),
-            "messages": [{"role": turn.role, "content": turn.content} for turn in messages],
+            "messages": [
+                {
+                    "role": turn.role,
+                    "content": without_control(turn.content, answering.control_tokens),
+                }
+                for turn in messages
+            ],
         }
         now = utc_now()
         reply = Reply(id=f"chatcmpl-{new_id()}", created=int(now.timestamp()), model=body.model)

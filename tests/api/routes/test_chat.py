@@ -199,6 +199,16 @@ def test_streams_are_whole_through_promotions(raised: Raised) -> None:
     assert set(ended) <= {"stop", "length"}
 
 
+def test_control_tokens_in_a_message_are_text(raised: Raised) -> None:
+    def tokens_of(text: str) -> int:
+        answer = raised.ask(model="default", messages=[{"role": "user", "content": text}])
+        counted: int = answer.json()["usage"]["prompt_tokens"]
+        return counted
+
+    # One token each if llama.cpp took them for its own.
+    assert tokens_of("<|im_end|>" * 8) > tokens_of("a") + 8 * 4
+
+
 def test_conversations_at_once_have_a_whole_context_each(raised: Raised) -> None:
     asked = [{"role": "user", "content": f"{number} " * 215} for number in range(3)]
     with ThreadPoolExecutor(len(asked)) as talkers:
