@@ -103,14 +103,6 @@ def role_of(line: Line, models: Collection[str]) -> Role:
     return Role.TOOL if speaker == "tool" else Role.USER
 
 
-def read_line(value: Mapping[str, Any]) -> Line:
-    """One turn with its speaker, which `is_line` saw."""
-    found = _find_line(value)
-    if found is None:
-        raise Unreadable("a turn has no speaker or no text")
-    return found
-
-
 def _find_line(value: Mapping[str, Any]) -> Line | None:
     speaker = next((value[n] for n in SPEAKERS if isinstance(value.get(n), str)), None)
     text = next((value[n] for n in TEXTS if isinstance(value.get(n), str)), None)

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.domain.curation import MIN_ALIKE, NEAR_COPIES, Curated, curate, pool_size
+from app.domain.curation import MIN_ALIKE, NEAR_COPIES, Curated, curate, find_idle, pool_size
 from app.domain.near_copies import sketch
 from app.domain.policy import SleepPolicy
 from app.domain.selection import Selectable
@@ -359,6 +359,15 @@ def test_traits_are_the_phase_and_the_categories_that_the_rules_know() -> None:
     traits = reader.read(prompt="Who are you?", response="A fan.", phase="relating")
     assert (traits.phase, traits.categories) == ("relating", frozenset({"identity"}))
     assert reader.read(prompt="What?", response="A fan.", phase="").phase is None
+
+
+def test_of_what_is_left_out_only_what_counts_towards_the_mass_is_idle() -> None:
+    pool = experiences(5)
+    pool[4] = replace(pool[4], is_counted=False)
+    traits = traits_of(range(5), replies=[*REPLIES[:3], REPLIES[0], REPLIES[0]])
+    cycle = curate(pool, traits, CurationRules(near_duplicate_jaccard=0.8), limit=2)
+    assert cycle.left_out[0].experience_ids == ("e3", "e4")
+    assert find_idle(pool, cycle) == (pool[3],)
 
 
 def test_what_nobody_looked_at_in_a_full_cycle_was_left_out_by_no_rule() -> None:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.domain.decision import SleepState, decide, in_words
+from app.domain.decision import SleepState, decide, in_words, threshold_of
 from app.domain.policy import Promotion, QuietHours, SleepPolicy
 
 NOW = datetime(2026, 1, 18, 12, 0, tzinfo=UTC)
@@ -161,7 +161,14 @@ def test_each_failure_in_a_row_waits_twice_as_long_up_to_a_day(
     failures: int, wait: timedelta
 ) -> None:
     assert decide(failed(failures, ago=wait), POLICY).is_due
+    assert decide(failed(failures, ago=wait + timedelta(seconds=1)), POLICY).is_due
     assert not decide(failed(failures, ago=wait - timedelta(seconds=1)), POLICY).is_due
+
+
+def test_pause_doubles_forty_times_at_most() -> None:
+    policy = replace(POLICY, failure_backoff_seconds=2.0**-40)
+    assert decide(failed(10_000, ago=timedelta(seconds=1)), policy).is_due
+    assert not decide(failed(10_000, ago=timedelta(seconds=0.9)), policy).is_due
 
 
 def test_failures_are_said_with_their_numbers() -> None:
@@ -179,6 +186,7 @@ def test_cancelled_cycle_starts_no_other_by_itself_for_a_while() -> None:
         return replace(DUE, cancelled_at=NOW - ago)
 
     assert decide(cancelled(timedelta(hours=1)), POLICY).is_due
+    assert decide(cancelled(timedelta(hours=1, seconds=1)), POLICY).is_due
     decision = decide(cancelled(timedelta(minutes=59)), POLICY)
     assert not decision.is_due
     assert [reason.text for reason in decision.reasons if not reason.is_met] == [
@@ -186,7 +194,37 @@ def test_cancelled_cycle_starts_no_other_by_itself_for_a_while() -> None:
     ]
 
 
-def test_clock_that_went_back_holds_no_failure_and_no_cancel_for_longer() -> None:
-    ahead = NOW + timedelta(days=3)
-    assert decide(replace(DUE, failures=1, last_failed_at=ahead), POLICY).is_due
-    assert decide(replace(DUE, cancelled_at=ahead), POLICY).is_due
+@pytest.mark.parametrize(
+    ("seconds", "is_due"), [(3 * 86_400, True), (0.5, True), (0, False), (-0.5, False)]
+)
+def test_clock_that_went_back_holds_no_failure_and_no_cancel_for_longer(
+    seconds: float, is_due: bool
+) -> None:
+    ahead = NOW + timedelta(seconds=seconds)
+    assert decide(replace(DUE, failures=1, last_failed_at=ahead), POLICY).is_due is is_due
+    assert decide(replace(DUE, cancelled_at=ahead), POLICY).is_due is is_due
+
+
+def test_failures_that_nobody_counted_hold_nothing_off() -> None:
+    assert decide(replace(DUE, last_failed_at=NOW), POLICY).is_due
+
+
+@pytest.mark.parametrize("field", ["faults", "base_fault"])
+def test_settings_and_a_base_that_cannot_be_used_hold_sleep_off(field: str) -> None:
+    said: Any = ("quiet_hours is 22",) if field == "faults" else "nobody named a base model"
+    decision = decide(replace(DUE, **{field: said}), POLICY)
+    assert not decision.is_due
+    (reason,) = [reason for reason in decision.reasons if not reason.is_met]
+    assert reason.text == (said[0] if field == "faults" else said)
+
+
+def test_threshold_adapts_to_the_wait_and_to_rejections_where_the_policy_says_so() -> None:
+    week_ago = NOW - timedelta(days=7)
+    adapting = replace(POLICY, adaptive_threshold=True)
+    waiting = replace(DUE, waits_since=week_ago)
+    assert threshold_of(DUE, adapting).mass == 20.0
+    assert threshold_of(waiting, adapting).mass == 10.0
+    assert threshold_of(replace(waiting, rejections=1), adapting).mass == 15.0
+    assert threshold_of(replace(waiting, rejections=1), POLICY).mass == 20.0
+    assert decide(replace(waiting, mass=10.0), adapting).is_due
+    assert not decide(replace(waiting, mass=9.9), adapting).is_due

@@ -11,8 +11,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from app.domain.gate import GatePolicy, VerdictStatus, judge, retention_checks
+from app.domain.experience import CycleRole
+from app.domain.gate import (
+    MIN_EARLIER,
+    Check,
+    GatePolicy,
+    VerdictStatus,
+    judge,
+    retention_checks,
+)
 from app.domain.measurement import Measurement
+from app.domain.recall import Recalled, RecallReport
 from app.domain.replies import ReplyMeasures
 from app.domain.report import Evaluation, HeldOutLoss, Retention, TrainingReport
 from app.domain.stored import to_json
@@ -237,6 +246,84 @@ def test_what_forgets_less_never_fails_where_more_passes(kl: float, smaller: flo
         return all(check.is_passed for check in retention_checks(base, after, POLICY))
 
     assert passes(kl * smaller) or not passes(kl)
+
+
+def asked_for(statements: int, *, before: int, after: int) -> TrainingReport:
+    """A report in which so many of the statements of earlier cycles are recalled."""
+    earlier = tuple(
+        Recalled(experience_id=str(n), role=CycleRole.REHEARSAL, before=n < before, after=n < after)
+        for n in range(statements)
+    )
+    new = Recalled(experience_id="new", role=CycleRole.TRAIN, before=True, after=False)
+    recall = RecallReport(counts=(), statements=(new, *earlier), nats_before=3.0, nats_after=1.0)
+    return replace(GOOD, recall=recall)
+
+
+def recall_check(report: TrainingReport, policy: GatePolicy = POLICY) -> Check | None:
+    checks = [c for c in judge(report, policy).checks if c.name == "earlier_recall"]
+    return checks[0] if checks else None
+
+
+@pytest.mark.parametrize("statements", [MIN_EARLIER, MIN_EARLIER + 1, 10])
+def test_what_earlier_cycles_were_told_must_be_recalled_as_before_less_a_share(
+    statements: int,
+) -> None:
+    check = recall_check(asked_for(statements, before=3, after=2))
+    assert check is not None
+    baseline = 3 / statements
+    assert (check.value, check.baseline) == (2 / statements, baseline)
+    assert check.limit == baseline - POLICY.recall_fall
+    assert f"of {statements} statements" in check.text
+
+
+@pytest.mark.parametrize(("after", "faults"), [(4, []), (3, ["earlier_recall"])])
+def test_recall_is_lost_below_its_limit(after: int, faults: list[str]) -> None:
+    report = asked_for(8, before=8, after=after)
+    assert failed(report, replace(POLICY, recall_fall=0.5)) == faults
+
+
+@pytest.mark.parametrize("statements", [0, 1, MIN_EARLIER - 1])
+def test_of_fewer_than_four_statements_one_more_or_less_is_no_loss(statements: int) -> None:
+    assert MIN_EARLIER == 4
+    assert recall_check(asked_for(statements, before=statements, after=0)) is None
+    assert recall_check(GOOD) is None
+
+
+def test_recall_may_fall_by_a_third_by_default() -> None:
+    assert POLICY.recall_fall == 0.34
+
+
+def test_word_that_an_older_daemon_stored_means_rejected() -> None:
+    assert VerdictStatus("refused") is VerdictStatus.REJECTED
+    for other in ("", "accept", "zzz"):
+        with pytest.raises(ValueError, match="is not a valid VerdictStatus"):
+            VerdictStatus(other)
+
+
+def test_verdict_says_in_words_what_failed_and_nothing_else() -> None:
+    verdict = judge(with_retention(general_kl=above(POLICY.general_kl)), POLICY)
+    (fault,) = [check for check in verdict.checks if check.name == "general_kl"]
+    assert verdict.failed == (fault.text,)
+    assert judge(GOOD, POLICY).failed == ()
+
+
+@pytest.mark.parametrize("side", ["base", "after"])
+def test_endings_that_were_asked_for_on_one_side_alone_are_not_judged(side: str) -> None:
+    evaluation = GOOD.measures
+    measures = getattr(evaluation, side)
+    without = replace(measures, replies=replace(measures.replies, ended=None))
+    report = _with_after(replace(evaluation, **{side: without}))
+    assert "endings" not in [check.name for check in judge(report, POLICY).checks]
+
+
+def test_an_error_that_nobody_knows_is_said_to_be_unknown() -> None:
+    evaluation = GOOD.measures
+    for error, words in ((0.25, "± 0.250"), (math.nan, "± unknown")):
+        ended = Measurement(value=0.5, standard_error=error)
+        replies = replace(evaluation.after.replies, ended=ended)
+        after = replace(evaluation.after, replies=replies)
+        checks = judge(_with_after(replace(evaluation, after=after)), POLICY).checks
+        assert words in next(check.text for check in checks if check.name == "endings")
 
 
 def test_policy_decides_the_limits() -> None:

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from app.domain.categories import DEFAULT_CATEGORIES
-from app.domain.policy import Promotion, QuietHours, SleepPolicy, lay_over_policy
+from app.domain.policy import Promotion, QuietHours, SleepPolicy, check_reach, lay_over_policy
+from app.domain.reply_parts import Thinking
 from app.errors import InvalidPolicy
 from tests.domain.ranges import TINY, check_range
 
@@ -66,10 +67,14 @@ def test_quiet_hours_that_cannot_be_read_are_refused(text: str) -> None:
 def test_policy_by_default() -> None:
     assert SleepPolicy() == SleepPolicy(
         mass_threshold=20.0,
+        adaptive_threshold=False,
         min_salience=0.5,
         min_experiences=10,
         min_interval_seconds=21_600.0,
+        failure_backoff_seconds=600.0,
+        cancel_pause_seconds=3_600.0,
         idle_seconds=60.0,
+        wake_on_exchange=False,
         quiet_hours=None,
         max_experiences=256,
         max_prompt_share=0.25,
@@ -80,6 +85,10 @@ def test_policy_by_default() -> None:
         categories=dict(DEFAULT_CATEGORIES),
         promotion=Promotion.AUTOMATIC,
         rebuild_every_cycles=10,
+        push_to_ollama=False,
+        push_to_vllm=False,
+        push_to_mirror=False,
+        ollama_models_kept=2,
         regression_reports=3,
         regression_window=5,
         max_repetition_ratio=0.5,
@@ -94,15 +103,18 @@ def test_policy_by_default() -> None:
     [
         ("mass_threshold", TINY, None),
         ("min_salience", 0.0, 1.0),
-        ("min_experiences", 1, None),
+        ("min_experiences", 1, 10**9),
         ("min_interval_seconds", 0.0, None),
+        ("failure_backoff_seconds", 0.0, None),
+        ("cancel_pause_seconds", 0.0, None),
         ("idle_seconds", 0.0, None),
         ("max_experiences", 1, 4096),
         ("max_prompt_share", 0.0, 1.0),
         ("max_phase_share", 0.0, 1.0),
         ("max_pattern_share", 0.0, 1.0),
         ("near_duplicate_jaccard", 0.5, 1.0),
-        ("rebuild_every_cycles", 0, None),
+        ("rebuild_every_cycles", 0, 10**9),
+        ("ollama_models_kept", 0, 1000),
         ("regression_reports", 0, 1000),
         ("regression_window", 1, 1000),
         ("max_repetition_ratio", 0.0, 1.0),
@@ -121,6 +133,7 @@ def test_policy_takes_json_and_nothing_that_it_does_not_name() -> None:
     policy = SleepPolicy(quiet_hours="22:00-07:00", promotion="manual")  # type: ignore[arg-type]
     assert (str(policy.quiet_hours), policy.promotion) == ("22:00-07:00", Promotion.MANUAL)
     assert replace(policy, quiet_hours=policy.quiet_hours) == policy
+    assert SleepPolicy(thinking="keep").thinking is Thinking.KEEP  # type: ignore[arg-type]
     for wrong in ({"quiet_hours": 22}, {"min_experiences": "3"}, {"lullaby": True}):
         with pytest.raises(ValidationError):
             SleepPolicy(**wrong)
@@ -138,3 +151,17 @@ def test_laid_over_categories_stand_in_for_those_of_the_same_name_alone() -> Non
     with pytest.raises(InvalidPolicy, match=r"^policy\.idle_seconds: Input should be") as refused:
         lay_over_policy(policy, {"idle_seconds": -1})
     assert refused.value.pointer == "/policy/idle_seconds"
+
+
+@pytest.mark.parametrize(
+    ("reports", "window"), [(3, 3), (3, 4), (3, None), (None, 2), (None, None)]
+)
+def test_a_window_may_be_as_large_as_the_reports_asked_of_it(
+    reports: int | None, window: int | None
+) -> None:
+    check_reach({"regression_reports": reports, "regression_window": window})
+
+
+def test_a_window_smaller_than_the_reports_asked_of_it_is_refused() -> None:
+    with pytest.raises(InvalidPolicy, match="regression_reports is 3 and regression_window 2"):
+        check_reach({"regression_reports": 3, "regression_window": 2})
