@@ -45,6 +45,21 @@ def test_many_pieces_are_told_apart() -> None:
 
 
 @pytest.mark.parametrize(
+    ("response", "earlier", "surprise"),
+    [
+        ("今日は雨です。明日は晴れです", "昨日は雪でした。明日は晴れです", 0.5),
+        ("نحن نتعلم معا۔ نحن نشعر بالفضول", "نحن نشعر بالفضول", 0.5),
+        ("We learned it together。 We were curious", "We were curious", 1.0),  # as `snarc-1`
+    ],
+)
+def test_full_stop_of_another_script_divides_replies_in_other_languages_than_english(
+    response: str, earlier: str, surprise: float
+) -> None:
+    pieces = Pieces(response)
+    assert pieces.surprise(pieces.find_in(earlier)) == surprise
+
+
+@pytest.mark.parametrize(
     ("response", "earlier", "known"),
     [
         ("aaab", "x aaaab", ["aaab"]),  # goes back by one, and no further

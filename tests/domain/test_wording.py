@@ -35,6 +35,8 @@ def test_english_counts_letters_wherever_they_stand() -> None:
         ("Мыло это не ошибка", {"mistake"}),
         ("我们今天在一起。", {"we", "together"}),
         ("我今天在这里。", set()),
+        ("私たちは一緒に学びます。", {"we", "together"}),
+        ("今日は雨です。", set()),
         ("هذا خطأ كبير", {"mistake"}),
         ("نحن هنا معًا اليوم", {"we", "together"}),
     ],
@@ -43,8 +45,9 @@ def test_terms_of_a_language_begin_words_or_are_whole(text: str, terms: set[str]
     assert said(text).terms & {"we", "us", "feel", "together", "mistake"} == terms
 
 
-def test_of_short_pronouns_those_not_said_count_as_english_has_them_by_chance() -> None:
-    text = "Das ist nicht der Weg, und das Haus ist nicht hier."
+@pytest.mark.parametrize("times", [1, 30])
+def test_of_short_pronouns_those_not_said_count_as_english_has_them_by_chance(times: int) -> None:
+    text = "Das ist nicht der Weg, und das Haus ist nicht hier." * times
     wording = said(text)
     words = len("".join(text.split())) / 5.0
     assert wording.words == pytest.approx(words)
@@ -56,8 +59,9 @@ def test_of_short_pronouns_those_not_said_count_as_english_has_them_by_chance() 
     assert both.assumed.partnership == 0
 
 
-def test_of_an_unknown_language_the_mean_is_assumed() -> None:
-    text = "Non è questo che il mare ti ha detto."
+@pytest.mark.parametrize("times", [1, 30])
+def test_of_an_unknown_language_the_mean_is_assumed(times: int) -> None:
+    text = "Non è questo che il mare ti ha detto." * times
     words = len("".join(text.split())) / 4.8
     share = 1 - math.exp(-words / 25)
     wording = said(text)

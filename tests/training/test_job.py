@@ -31,7 +31,7 @@ from app.older import RaisingTrainingDataBuilder
 from app.training.loop import TrainingLoop
 from app.training.models import base_sha256
 from app.training.trainer import LoraTrainer
-from tests.tiny import make_tiny_model
+from tests.tiny import VOCABULARY, make_tiny_model
 from tests.training.tiny_jobs import make_tiny_job
 
 
@@ -42,6 +42,13 @@ def run(
     should_stop: Callable[[], bool] = lambda: False,
 ) -> TrainingReport:
     return LoraTrainer().run(job, on_progress=on_progress, should_stop=should_stop)
+
+
+@pytest.fixture(scope="module")
+def tiny_model(embedded_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny model with few tokens: whole jobs are run here, most of whose time is theirs."""
+    path = tmp_path_factory.mktemp("models") / "tiny"
+    return make_tiny_model(path, tokenizer_of=embedded_model, vocabulary=VOCABULARY)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +101,17 @@ def test_new_start_is_measured_beside_the_adapter_it_replaces(
     verdict = judge(second, GatePolicy(replaced_tolerance=0.0))
     failed = [check.name for check in verdict.checks if not check.is_passed]
     assert ("replaced_held_out_loss" in failed) is is_same_base
+
+
+@pytest.mark.parametrize(("learning_rate", "fault"), [(1e-7, "inertness"), (5e-2, "update_norm")])
+def test_what_taught_nothing_or_broke_the_model_is_refused(
+    tiny_job: TrainingJob, learning_rate: float, fault: str
+) -> None:
+    recipe = replace(tiny_job.recipe, learning_rate=learning_rate)
+    report = run(replace(tiny_job, recipe=recipe, gate=GatePolicy()))
+    failed = {check.name for check in judge(report, GatePolicy()).checks if not check.is_passed}
+    assert failed == {fault} if fault == "inertness" else fault in failed
+    assert len(report.measures.trials) == 1  # no smaller scale helps against either
 
 
 def test_job_writes_plain_peft_files_and_a_true_report(ended: Ended) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+import pytest
 
 from tests.support import RunningDaemon, StartDaemon, make_exchange, run_command
 
@@ -95,20 +96,16 @@ def test_varied_cycle_is_marked_resumed_and_reproduced(
     assert json.loads(undisturbed.stdout)["reproduced"] is True
 
 
+@pytest.mark.daemon(variations="dropped_context")
 def test_kinds_are_set_for_daemon_instance_and_cycle_and_unknown_ones_refused(
-    start_daemon: StartDaemon, tiny_model: Path
+    shared_daemon: RunningDaemon,
 ) -> None:
-    daemon = start_daemon(
-        base_model=tiny_model, variations="dropped_context", scheduler_interval_seconds=3600
-    )
-    http = daemon.http
+    http = shared_daemon.http
     default = http.get("/v1/instances/default").json()["recipe"]
     assert (default["variations"], default["variation_share"]) == (["dropped_context"], 0.5)
     recipe = {"variations": ["shuffled_context"], "variation_share": 1.5}
     put = http.put("/v1/instances/other", json={"recipe": recipe})
     assert put.status_code == 201, put.text
-    exchanges = [make_exchange(n, instance="other") for n in range(8)]
-    http.post("/v1/experiences/batch", json=exchanges).raise_for_status()
 
     def preview(**overrides: Any) -> Any:
         body = {"instance": "other", "dry_run": True, "force": True, "overrides": overrides}
