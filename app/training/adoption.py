@@ -33,8 +33,6 @@ from app.training.job import (
     encoder_of,
     enter_stage,
     measure_replaced,
-    measures_of,
-    side_by_side,
     timed,
 )
 from app.training.kept import KeptFiles
@@ -45,7 +43,14 @@ from app.training.lora import (
     merge_adapter,
     trainable_parameters,
 )
-from app.training.measures import Measured, Yardsticks, measure_base, measures_name
+from app.training.measures import (
+    Measured,
+    Yardsticks,
+    measure_base,
+    measures_name,
+    measures_of,
+    side_by_side,
+)
 from app.training.models import fingerprint
 from app.training.update_norm import update_norm
 

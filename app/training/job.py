@@ -20,16 +20,13 @@ from app.domain.base_parts import changed_parts
 from app.domain.checkpoint import ADAPTER_FILE
 from app.domain.plan import TrainingJob
 from app.domain.progress import Progress, Stage
-from app.domain.replies import SeededReply, measure_replies, names_in
 from app.domain.report import (
     Evaluation,
     HeldOutLoss,
-    ModelMeasures,
-    ProbeReply,
     TrainingReport,
 )
 from app.errors import TrainingStopped
-from app.training.anchors import general_prompts, load_or_make_references, mixed
+from app.training.anchors import load_or_make_references, mixed
 from app.training.chat import ChatEncoder
 from app.training.dreams import Dreams, UntoldSet, interleave
 from app.training.environment import describe_environment, peak_memory_bytes
@@ -60,6 +57,8 @@ from app.training.measures import (
     measure_base,
     measure_parent,
     measures_name,
+    measures_of,
+    side_by_side,
 )
 from app.training.models import Fingerprint, fingerprint
 from app.training.rehearsal import choose_surprising
@@ -347,36 +346,6 @@ def measure_replaced(
     loss = held_out_loss(token_log_probabilities(base, held_out), held_out)
     detach_adapter(adapted)
     return loss
-
-
-def measures_of(job: TrainingJob, measured: Measured) -> ModelMeasures:
-    """One model's measures, of raw values.
-
-    Only replies to fixed prompts are measured: the instance's own may be one or twenty.
-    """
-    endings = frozenset(general_prompts().endings)
-    fixed = [reply for reply in measured.replies if reply.seed is not None]
-    return ModelMeasures(
-        retention=measured.retention,
-        session_retention=measured.in_session,
-        replies=measure_replies(
-            [reply for reply in fixed if reply.prompt not in endings],
-            endings=[reply for reply in fixed if reply.prompt in endings],
-            training_replies=[exchange.response for exchange in job.train],
-            names=names_in(job.system_prompt),
-        ),
-    )
-
-
-def side_by_side(
-    before: Sequence[SeededReply], after: Sequence[SeededReply]
-) -> tuple[ProbeReply, ...]:
-    """The greedy replies to the instance's own prompts."""
-    return tuple(
-        ProbeReply(prompt=second.prompt, before=first.text, after=second.text)
-        for first, second in zip(before, after, strict=True)
-        if second.seed is None
-    )
 
 
 def _demand_same_base(job: TrainingJob) -> Fingerprint:

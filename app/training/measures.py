@@ -14,9 +14,9 @@ from pathlib import Path
 from app.domain.checkpoint import ADAPTER_FILE, CONFIG_FILE
 from app.domain.measurement import Measurement
 from app.domain.plan import TrainingJob
-from app.domain.replies import SeededReply
-from app.domain.report import Retention
-from app.training.anchors import References
+from app.domain.replies import SeededReply, measure_replies, names_in
+from app.domain.report import ModelMeasures, ProbeReply, Retention
+from app.training.anchors import References, general_prompts
 from app.training.chat import ChatEncoder
 from app.training.evaluate import base_retention, measure_retention, probe_replies, replies_key
 from app.training.examples import TrainingExample
@@ -122,3 +122,33 @@ def _find_measured(kept: KeptFiles, name: str) -> Measured | None:
         )
     except (KeyError, TypeError, AttributeError):  # written by another version
         return None
+
+
+def measures_of(job: TrainingJob, measured: Measured) -> ModelMeasures:
+    """One model's measures, of raw values.
+
+    Only replies to fixed prompts are measured: the instance's own may be one or twenty.
+    """
+    endings = frozenset(general_prompts().endings)
+    fixed = [reply for reply in measured.replies if reply.seed is not None]
+    return ModelMeasures(
+        retention=measured.retention,
+        session_retention=measured.in_session,
+        replies=measure_replies(
+            [reply for reply in fixed if reply.prompt not in endings],
+            endings=[reply for reply in fixed if reply.prompt in endings],
+            training_replies=[exchange.response for exchange in job.train],
+            names=names_in(job.system_prompt),
+        ),
+    )
+
+
+def side_by_side(
+    before: Sequence[SeededReply], after: Sequence[SeededReply]
+) -> tuple[ProbeReply, ...]:
+    """The greedy replies to the instance's own prompts."""
+    return tuple(
+        ProbeReply(prompt=second.prompt, before=first.text, after=second.text)
+        for first, second in zip(before, after, strict=True)
+        if second.seed is None
+    )

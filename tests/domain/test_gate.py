@@ -1,4 +1,4 @@
-"""The gate: accepts what learned, rejects what did not or what broke, and names the check."""
+"""The gate: accepts what learned, rejects what did not or broke; long by a case for each check."""
 
 from __future__ import annotations
 
