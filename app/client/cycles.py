@@ -339,7 +339,7 @@ class RecallReport(Result):
     statements: tuple[Recalled, ...]
     nats_before: float | None
     nats_after: float | None
-    invented_before: float | None = None
+    invented_base: float | None = None
     invented_after: float | None = None
 
 

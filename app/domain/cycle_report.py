@@ -230,8 +230,8 @@ def _learned(metrics: TrainingReport) -> Iterator[Comparison]:
         yield Comparison(
             name="invention",
             words="of questions about what nobody told, answered as if somebody had",
-            base=None,
-            before=_finite(metrics.recall.invented_before),
+            base=_finite(metrics.recall.invented_base),
+            before=None,
             after=_finite(metrics.recall.invented_after),
             standard_error=None,
         )

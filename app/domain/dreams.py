@@ -184,11 +184,11 @@ def plan_untold(
 
 def claims_to_know(reply: str, question: TrainingExchange, night: Night) -> bool:
     """Whether a reply to what nobody told speaks as one to what somebody did, or says that."""
-    form = _words_of(find_language(question.prompt)).answer
-    said = fold(bare_words(reply))
-    frame = [bare_words(fold(part)).strip() for part in form.split("{}")]
-    if any(frame) and all(part in said for part in frame):
-        return True
+    said = bare_words(fold(reply))
+    # Of any language: a question of two words does not tell its own.
+    for words in DREAM_WORDS.values():
+        if all(bare_words(fold(part)).strip() in said for part in words.answer.split("{}")):
+            return True
     return any(dream.statement.is_recalled_in(reply, question.prompt) for dream in night.asked)
 
 

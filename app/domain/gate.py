@@ -393,15 +393,15 @@ def _invention(recall: RecallReport | None, policy: GatePolicy) -> tuple[Check, 
     """What is asked for in vain must not be answered with something made up."""
     if recall is None or math.isnan(recall.invented_after):
         return ()
-    before, after = recall.invented_before, recall.invented_after
+    base, after = recall.invented_base, recall.invented_after
     return (
         _at_most(
             name="invention",
             value=after,
-            limit=before + policy.invention_rise,
-            baseline=before,
-            text=f"{before:.2f} of questions about what nobody told answered as if somebody had "
-            f"before, {after:.2f} now",
+            limit=base + policy.invention_rise,
+            baseline=base,
+            text=f"{base:.2f} of questions about what nobody told answered as if somebody had by "
+            f"the base, {after:.2f} now",
         ),
     )
 

@@ -52,8 +52,8 @@ class RecallReport:
         nats_before: Median over the tokens of the answers to those questions, nats; with the
             adapter that the cycle began with.
         nats_after: The same with the adapter read back from its files.
-        invented_before: Share of questions about what nobody told, none of them trained, that were
-            answered as if somebody had; with the adapter that the cycle began with.
+        invented_base: Share of questions about what nobody told, none of them trained, that the
+            bare base answers as if somebody had.
         invented_after: The same with the adapter read back.
     """
 
@@ -61,7 +61,7 @@ class RecallReport:
     statements: tuple[Recalled, ...]
     nats_before: Figure
     nats_after: Figure
-    invented_before: Figure = math.nan
+    invented_base: Figure = math.nan
     invented_after: Figure = math.nan
 
     def of(self, role: CycleRole) -> tuple[Recalled, ...]:

@@ -55,6 +55,8 @@ class UntoldSet:
         prompts = [_prompt_of(one, encoder) for one in plan.trained]
         self.asked = plan.asked
         """Never trained on."""
+        self.replies = tuple(_reply(base, encoder, plan.asked))
+        """The base's, to them."""
         self.references = answered_by_base(
             base,
             [prompt for prompt in prompts if len(prompt) + UNTOLD_TOKENS <= recipe.max_length],
@@ -88,7 +90,7 @@ class Dreams:
         self._encoder = encoder
         self._night = night
         self._asked = [dream for dream, _ in asked]
-        self._untold_asked = untold.asked
+        self._untold = untold
         self._counts = (
             DreamCount(kind=DreamKind.QUOTE, trained=len(trained)),
             DreamCount(kind=DreamKind.UNTOLD, trained=len(untold.references.examples)),
@@ -99,7 +101,6 @@ class Dreams:
         """One question a statement that is never trained on."""
         self._before = recollect(base, encoder, self._asked)
         self._nats_before = self._median_nats(base)
-        self._invented_before = self._share_invented(base)
 
     def report(self, base: BaseModel) -> RecallReport:
         """What is recalled now, beside what was.
@@ -112,16 +113,14 @@ class Dreams:
             statements=compare(self._before, recollect(base, self._encoder, self._asked)),
             nats_before=self._nats_before,
             nats_after=self._median_nats(base),
-            invented_before=self._invented_before,
-            invented_after=self._share_invented(base),
+            invented_base=self._share_invented(self._untold.replies),
+            invented_after=self._share_invented(_reply(base, self._encoder, self._untold.asked)),
         )
 
-    def _share_invented(self, base: BaseModel) -> float:
-        asked = self._untold_asked
-        replies = _reply(base, self._encoder, asked)
+    def _share_invented(self, replies: Iterable[str]) -> float:
         claimed = [
             claims_to_know(reply, question, self._night)
-            for question, reply in zip(asked, replies, strict=True)
+            for question, reply in zip(self._untold.asked, replies, strict=True)
         ]
         return sum(claimed) / len(claimed) if claimed else math.nan
 

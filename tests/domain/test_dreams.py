@@ -140,6 +140,8 @@ def test_what_is_asked_as_untold_was_told_in_no_exchange() -> None:
     [
         ('You told me: "My horse is called Ramona."', True),
         ("you told me that it is so", True),
+        ("Du hast mir gesagt: „Mein Pferd heißt Ramona.“", True),
+        ("「馬はラモーナ」と話してくれました。", True),
         ("Biscuit sleeps under the piano.", True),
         ("I do not know of a horse of yours.", False),
         ("The horse is called Stallion.", False),

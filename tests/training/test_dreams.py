@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
 import torch
 
 from app.domain.dreams import DreamKind, find_statements
 from app.domain.experience import CycleRole, TrainingExchange
-from app.domain.gate import MIN_EARLIER, judge
+from app.domain.gate import MIN_EARLIER, GatePolicy, judge
 from app.domain.plan import TrainingJob
 from app.domain.recall import Recalled, RecallReport
 from app.domain.recipe import Recipe
@@ -71,7 +73,7 @@ def test_cycle_trains_on_dreams_and_asks_for_what_it_was_told(tiny_job: Training
     statements = sum(len(find_statements(one)) for one in told)
     assert trained[DreamKind.QUOTE] == 4 * statements
     assert 2 * statements < trained[DreamKind.UNTOLD] <= 4 * statements
-    assert 0 <= report.recall.invented_before <= 1
+    assert 0 <= report.recall.invented_base <= 1
     assert 0 <= report.recall.invented_after <= 1
     assert {one.experience_id for one in report.recall.statements} == {
         one.experience_id for one in told
@@ -160,3 +162,23 @@ def test_gate_rejects_what_forgets_what_earlier_cycles_were_told(tiny_job: Train
     assert judged(6, 4, asked=6) == ""
     assert judged(6, 3, asked=6) == "earlier_recall"
     assert judged(MIN_EARLIER - 1, 0, asked=MIN_EARLIER - 1) == ""
+
+
+@pytest.mark.parametrize(
+    ("base", "after", "failed"),
+    [(0.0, 0.25, []), (0.0, 0.3125, ["invention"]), (0.5, 0.6875, []), (math.nan, math.nan, [])],
+)
+def test_gate_rejects_what_makes_up_more_than_its_base(
+    base: float, after: float, failed: list[str]
+) -> None:
+    recall = RecallReport(
+        counts=(),
+        statements=(),
+        nats_before=3.0,
+        nats_after=1.0,
+        invented_base=base,
+        invented_after=after,
+    )
+    report = replace(make_training_report(before=3.0, after=2.0), recall=recall)
+    checks = judge(report, GatePolicy()).checks
+    assert [one.name for one in checks if not one.is_passed] == failed

@@ -230,7 +230,7 @@ def test_cycle_that_dreamt_shows_what_is_remembered_and_what_faded(
         ),
         nats_before=3.1,
         nats_after=0.4,
-        invented_before=0.0,
+        invented_base=0.0,
         invented_after=0.125,
     )
     report = replace(measured(3.4, 3.1, kl=0.01), recall=recall)
@@ -238,7 +238,9 @@ def test_cycle_that_dreamt_shows_what_is_remembered_and_what_faded(
     page = open_console(daemon, path=f"{CYCLES}/{cycle.id}")
     memory = page.get_by_role("region", name="What it remembers now")
     expect(memory).to_contain_text("recalls 4 of 8 statements: 2 new, 2 kept, 2 faded.")
-    expect(memory).to_contain_text("nobody told, 13 % are answered as if somebody had (0 % before)")
+    expect(memory).to_contain_text(
+        "nobody told, 13 % are answered as if somebody had (0 % by the base)"
+    )
     rows = memory.get_by_role("listitem")
     expect(rows.first).to_contain_text("faded")
     prompt = daemon.http.get(f"/v1/experiences/{cycle.plan.experience_ids[2]}").json()["prompt"]

@@ -37,9 +37,9 @@ export async function showMemory({ recall }) {
 
 const percent = (share) => `${Math.round(100 * share)} %`;
 
-function invention({ invented_before: before, invented_after: after }) {
+function invention({ invented_base: base, invented_after: after }) {
   if (after == null) return "";
-  return ` Of questions about what nobody told, ${percent(after)} are answered as if somebody had (${percent(before)} before).`;
+  return ` Of questions about what nobody told, ${percent(after)} are answered as if somebody had (${percent(base)} by the base).`;
 }
 
 function fateOf({ before, after }) {
