@@ -52,14 +52,18 @@ class UntoldSet:
         also_told: Sequence[TrainingExchange],
     ) -> None:
         plan = plan_untold(exchanges, recipe.dreams, seed=recipe.seed, also_told=also_told)
-        prompts = [_prompt_of(one, encoder) for one in plan.trained]
-        self.asked = plan.asked
+        room = recipe.max_length - UNTOLD_TOKENS
+        trained, asked = (
+            [one for one in part if len(_prompt_of(one, encoder)) <= room]
+            for part in (plan.trained, plan.asked)
+        )
+        self.asked = tuple(asked)
         """Never trained on."""
-        self.replies = tuple(_reply(base, encoder, plan.asked))
+        self.replies = tuple(_reply(base, encoder, asked))
         """The base's, to them."""
         self.references = answered_by_base(
             base,
-            [prompt for prompt in prompts if len(prompt) + UNTOLD_TOKENS <= recipe.max_length],
+            [_prompt_of(one, encoder) for one in trained],
             base.end_ids | encoder.end_ids,
             new_tokens=UNTOLD_TOKENS,
         )

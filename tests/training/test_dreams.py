@@ -93,6 +93,9 @@ def test_what_fits_no_room_and_what_is_too_much_is_left_out(
     exchanges = tell(tiny_job).train
     small = ChatEncoder(tiny_base.tokenizer, system_prompt="You are SAGE. " * 9, max_length=24)
     assert not dream(tiny_base, small, exchanges, recipe).examples
+    narrow = replace(recipe, max_length=24)
+    none = UntoldSet(tiny_base, small, exchanges, narrow, also_told=())
+    assert (none.asked, none.references.examples) == ((), ())
     encoder = ChatEncoder(tiny_base.tokenizer, system_prompt="You are SAGE.", max_length=256)
     many = [
         replace(exchanges[0], experience_id=f"{n:03}", prompt=f"The locker {n} holds a violin.")
