@@ -4,13 +4,28 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from app.errors import ChatTemplateMissing
-from app.runtimes.ollama_template import ChatForm
 
 _NAMED = ("bos_token", "eos_token", "unk_token", "pad_token")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ChatForm:
+    """What a base's files say of how it is talked to.
+
+    Attributes:
+        template: In Jinja.
+        variables: What the template may use beside messages: `bos_token`, `eos_token` and the like.
+        special_tokens: Texts of tokens that no reply holds.
+    """
+
+    template: str
+    variables: Mapping[str, str]
+    special_tokens: tuple[str, ...]
 
 
 def read_chat_form(base: Path) -> ChatForm:

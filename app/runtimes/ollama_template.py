@@ -13,7 +13,7 @@ https://github.com/ollama/ollama/blob/main/docs/template.md
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -22,6 +22,7 @@ from jinja2 import TemplateError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from app.errors import TemplateNotTranslatable
+from app.runtimes.chat_form import ChatForm
 
 _MARK = "Zq{:05}qZ"
 _TURNS = ("user", "assistant", "user", "assistant", "user")
@@ -29,21 +30,6 @@ _GAP = "\n\n"
 """Between two texts of one turn, as in training (`app.training.template`)."""
 
 _NOW = datetime(2026, 1, 1, tzinfo=UTC)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ChatForm:
-    """What a base's files say of how it is talked to.
-
-    Attributes:
-        template: In Jinja.
-        variables: What the template may use beside messages: `bos_token`, `eos_token` and the like.
-        special_tokens: Texts of tokens that no reply holds.
-    """
-
-    template: str
-    variables: Mapping[str, str]
-    special_tokens: tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from app.errors import ChatTemplateMissing, TemplateNotTranslatable
-from app.runtimes.chat_form import read_chat_form
-from app.runtimes.ollama_template import ChatForm, _Renderer, translate
+from app.runtimes.chat_form import ChatForm, read_chat_form
+from app.runtimes.ollama_template import _Renderer, translate
 from tests.conftest import SHARED_DATA
 from tests.runtimes.go_templates import render
 
