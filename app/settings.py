@@ -23,6 +23,7 @@ from pydantic import (
     BeforeValidator,
     Field,
     FiniteFloat,
+    SecretStr,
     StringConstraints,
     field_validator,
     model_validator,
@@ -175,6 +176,17 @@ class Settings(BaseSettings):
         default=None,
         description="Where checkpoints are shared: name:path of an rclone remote; none: nowhere.",
     )
+    teacher_url: str | None = Field(
+        default=None,
+        description="OpenAI-compatible address of a larger model that writes questions about what "
+        "people told, for cycles that dream: http://127.0.0.1:11434/v1; none: none is asked.",
+    )
+    teacher_model: str | None = Field(
+        default=None, description="What the teacher's server calls its model."
+    )
+    teacher_key: SecretStr | None = Field(
+        default=None, description="Sent to the teacher as a bearer token; none: nothing is."
+    )
     system_prompt: str = Field(
         default=SAGE_SYSTEM_PROMPT, description="Identity prompt an instance starts with."
     )
@@ -291,7 +303,8 @@ class Settings(BaseSettings):
 
     @field_validator(
         "data_dir", "database_url", "host", "base_model", "tls_certificate", "tls_key",
-        "tensorboard_dir", "ollama_url", "vllm_url", "vllm_dir", mode="before",
+        "tensorboard_dir", "ollama_url", "vllm_url", "vllm_dir", "teacher_url", "teacher_model",
+        "teacher_key", mode="before",
     )  # fmt: skip
     @classmethod
     def _refuse_blank(cls, value: Any) -> Any:
@@ -321,6 +334,14 @@ class Settings(BaseSettings):
                 f"{value!r} is no address; write one as http://127.0.0.1:11434, or {RUNTIME_OFF}"
             )
         return value.rstrip("/")
+
+    @field_validator("teacher_url")
+    @classmethod
+    def _check_teacher(cls, value: str | None) -> str | None:
+        if value is not None and not re.fullmatch(r"https?://[^/\s@]+(/[^\s?#]*)?", value):
+            # Without the value, which may hold a secret.
+            raise ValueError("is no address; write one as http://127.0.0.1:11434/v1")
+        return value.rstrip("/") if value else None
 
     @field_validator("mirror")
     @classmethod
@@ -401,6 +422,8 @@ class Settings(BaseSettings):
                 f"{self.max_body_bytes}: no body of that size is ever held. Raise the one, or "
                 "lower the other."
             )
+        if (self.teacher_url is None) != (self.teacher_model is None):
+            raise ValueError("SAGE_TEACHER_URL and SAGE_TEACHER_MODEL go together; set both")
         gate = self._set_of(GatePolicy, prefix=GATE_PREFIX)
         if "broken_kl" in gate and gate["broken_kl"] < gate.get("general_kl", 0.0):
             raise ValueError(

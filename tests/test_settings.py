@@ -275,7 +275,8 @@ def test_variables_of_others_and_of_the_client_are_left_alone(
         monkeypatch.setenv(name, "x")
     Settings()
     unknown = unknown_variables({"SAGE_ROOT": "x", "SAGE_TOKEN": "x", "SAGE_MODEL": "x", "A": "x"})
-    assert unknown == {"SAGE_ROOT": (), "SAGE_MODEL": ("SAGE_BASE_MODEL", "SAGE_MODEL_TABLE")}
+    models = ("SAGE_BASE_MODEL", "SAGE_MODEL_TABLE", "SAGE_TEACHER_MODEL")
+    assert unknown == {"SAGE_ROOT": (), "SAGE_MODEL": models}
 
 
 @pytest.mark.parametrize("name", setting_names())

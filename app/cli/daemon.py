@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     import uvicorn
     from fastapi import FastAPI
 
+    from app.runtimes.teacher import Teacher
     from app.settings import Settings
     from app.training.trainer import Trainer
 
@@ -144,12 +145,28 @@ def run_child(cycle_id: str, make_trainer: Callable[[], Trainer]) -> None:
                     tensorboard_directory=settings.tensorboard_dir,
                     snapshot_interval_seconds=settings.snapshot_interval_seconds,
                     max_export_bytes=settings.max_export_bytes if can_chat else None,
+                    teacher=_teacher_of(settings),
                     trainer=make_trainer(),
                     stop=stop,
                 )
         except (DatabaseFull, DiskFull) as error:
             err.print(error.message, markup=False, soft_wrap=True)
             raise SystemExit(DISK_FULL_EXIT) from error
+
+
+def _teacher_of(settings: Settings) -> Callable[[], Teacher] | None:
+    """Opens the teacher that the settings name; None where they name none."""
+    url, model = settings.teacher_url, settings.teacher_model
+    if url is None or model is None:
+        return None
+    key = settings.teacher_key.get_secret_value() if settings.teacher_key else None
+
+    def open_teacher() -> Teacher:
+        from app.runtimes.teacher import Teacher  # noqa: PLC0415  # httpx, for who has one
+
+        return Teacher(url, model=model, key=key)
+
+    return open_teacher
 
 
 @app.command("check-fit", hidden=True)

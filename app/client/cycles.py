@@ -311,7 +311,7 @@ class VariationSummary(Result):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DreamCount(Result):
-    """How many dreams of a kind were trained on: `quote`, or `untold`."""
+    """How many dreams of a kind were trained on: `quote`, `lesson`, or `untold`."""
 
     kind: str
     trained: int

@@ -146,8 +146,18 @@ class ToolCall(Result):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Lesson(Result):
+    """A question with its answer that a teacher wrote about an experience, for that cycle."""
+
+    question: str
+    answer: str
+    teacher: str
+    cycle: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Experience(Result):
-    """An experience as it is kept; `sleep_cycles` is filled when it is asked for alone."""
+    """An experience as it is kept; asked for alone, with `lessons` and `sleep_cycles`."""
 
     id: str
     instance: str
@@ -174,6 +184,7 @@ class Experience(Result):
     erased_at: datetime | None
     finish_reason: str | None = None
     near_copy_of: str | None = None
+    lessons: tuple[Lesson, ...] = ()
     sleep_cycles: tuple[ExperienceUse, ...] = ()
 
 

@@ -166,6 +166,7 @@ def erase(session: Session, experience_seq: int, *, reason: str, now: datetime) 
             system_prompt=None,
             tool_calls=[],
             extra={},
+            lessons=(),
             status=ExperienceStatus.ERASED,
             reason=reason,
             erased_at=now,

@@ -18,11 +18,12 @@ from sqlalchemy.types import TypeDecorator
 from app.domain.checkpoint import CheckpointFile
 from app.domain.decision import SleepDecision
 from app.domain.events import EventFacts, read_facts
+from app.domain.experience import Lesson
 from app.domain.gate import Verdict
 from app.domain.plan import CyclePlan
 from app.domain.progress import CycleError, Progress
 from app.domain.report import TrainingReport
-from app.domain.stored import Value, adapter
+from app.domain.stored import Value, adapter, dump
 
 
 def instant_text(value: datetime) -> str:
@@ -62,7 +63,7 @@ class Stored(TypeDecorator[Value], Generic[Value]):
         """Write a value as plain JSON."""
         if value is None:
             return None
-        return adapter(self.kind).dump_python(value, mode="json", by_alias=True)
+        return dump(self.kind, value)
 
     def process_result_value(self, value: Any, dialect: sa.Dialect) -> Value | None:  # noqa: ARG002
         """Read a value back. Raises: ValueError."""
@@ -95,6 +96,7 @@ class Table(DeclarativeBase):
         Verdict: Stored(Verdict),
         CycleError: Stored(CycleError),
         tuple[CheckpointFile, ...]: Stored(tuple[CheckpointFile, ...]),
+        tuple[Lesson, ...]: Stored(tuple[Lesson, ...]),
     }
 
 
@@ -180,6 +182,7 @@ class ExperienceRow(Table):
     is_truncated: Mapped[bool]
     is_kept_out: Mapped[bool]
     attempts: Mapped[int] = mapped_column(server_default="0")
+    lessons: Mapped[tuple[Lesson, ...]] = mapped_column(server_default="[]")
     erased_at: Mapped[datetime | None]
 
 

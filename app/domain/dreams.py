@@ -59,9 +59,13 @@ _LEAST_LETTERS = 3
 
 
 class DreamKind(StrEnum):
-    """What a dream is for: to say again what was told, or to reply as ever where nothing was."""
+    """What a dream is for: to say again what was told, or to reply as ever where nothing was.
+
+    A quote says it in the person's words, a lesson in a teacher's.
+    """
 
     QUOTE = "quote"
+    LESSON = "lesson"
     UNTOLD = "untold"
 
 
@@ -174,7 +178,7 @@ def plan_untold(
             if draw.random() < TOLD_SHARE:
                 said.insert(draw.randrange(2), draw.choice(statement.telling))
             question = draw.choice(words.asks).format(" ".join(said))
-            found.setdefault(question, _exchange(statement, question, ""))
+            found.setdefault(question, ask_of(statement.exchange, question))
     questions = list(found.values())
     random.Random(seed).shuffle(questions)  # noqa: S311  # no secret
     # Both are sometimes few.
@@ -182,9 +186,17 @@ def plan_untold(
     return Untold(trained=tuple(questions[asked:][:MAX_UNTOLD]), asked=tuple(questions[:asked]))
 
 
-def claims_to_know(reply: str, question: TrainingExchange, night: Night) -> bool:
-    """Whether a reply to what nobody told speaks as one to what somebody did, or says that."""
+def claims_to_know(
+    reply: str, question: TrainingExchange, night: Night, taught: Sequence[str] = ()
+) -> bool:
+    """Whether a reply to what nobody told speaks as one to what somebody did, or says that.
+
+    Args:
+        taught: Answers of lessons.
+    """
     said = bare_words(fold(reply))
+    if any(bare_words(fold(answer)).strip() in said for answer in taught):
+        return True
     # Of any language: a question of two words does not tell its own.
     for words in DREAM_WORDS.values():
         if all(bare_words(fold(part)).strip() in said for part in words.answer.split("{}")):
@@ -206,7 +218,7 @@ def find_statements(exchange: TrainingExchange) -> list[Statement]:
         spoken = [fold(word) for word in WORD.findall(text)]
         if count_questions(text) or not spoken or _asks_for_something(text, words):
             continue
-        telling = tuple(_telling(text, language))
+        telling = tuple(telling_words(text, language))
         size = len(spoken) if not is_spaceless(text) else len(text) // 2
         if (
             size in STATEMENT_WORDS
@@ -287,11 +299,11 @@ def _questions(
 
 def _quote(statement: Statement, words: DreamWords, question: str) -> Dream:
     answer = words.answer.format(statement.text)
-    return Dream(statement=statement, exchange=_exchange(statement, question, answer))
+    return Dream(statement=statement, exchange=ask_of(statement.exchange, question, answer))
 
 
-def _exchange(statement: Statement, question: str, answer: str) -> TrainingExchange:
-    source = statement.exchange
+def ask_of(source: TrainingExchange, question: str, answer: str = "") -> TrainingExchange:
+    """A question as an exchange of its own, under the system prompt of what it is asked of."""
     return TrainingExchange(
         experience_id=source.experience_id,
         prompt=question,
@@ -329,7 +341,7 @@ def _join_short(sentences: Iterable[str]) -> list[str]:
     return joined
 
 
-def _telling(text: str, language: str) -> list[str]:
+def telling_words(text: str, language: str) -> list[str]:
     """The words of a text that few others hold, once each, as they are written."""
     common = common_words(language)
     found: dict[str, str] = {}

@@ -67,6 +67,21 @@ class Turn:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Lesson:
+    """What a teacher asked and answered about what an exchange tells; see `app.domain.lessons`.
+
+    Attributes:
+        teacher: The name of the model that wrote it.
+        cycle: Number of the instance's cycle that asked for it.
+    """
+
+    question: str
+    answer: str
+    teacher: str
+    cycle: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class TrainingExchange:
     """An experience on its way into training or evaluation.
 
@@ -87,6 +102,7 @@ class TrainingExchange:
     is_truncated: bool = False
     role: CycleRole = CycleRole.TRAIN
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    lessons: tuple[Lesson, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -138,9 +138,9 @@ class TrainingReport:
     held_out_before: HeldOutLoss
     held_out_after: HeldOutLoss
     held_out_reloaded: HeldOutLoss
-    effect_nats: float
+    effect_nats: Figure
     evaluation: Evaluation | None = None
-    loss_curve: tuple[float, ...]
+    loss_curve: tuple[Figure, ...]
     steps: int
     trained_tokens: int
     supervised_tokens: int
@@ -151,7 +151,7 @@ class TrainingReport:
     environment: Mapping[str, str]
     held_out_replaced: HeldOutLoss | None = None
     replies: tuple[ProbeReply, ...] = ()
-    validation_curve: tuple[float, ...] = ()
+    validation_curve: tuple[Figure, ...] = ()
     best_epoch: int = 0
     rehearsed_ids: tuple[str, ...] = ()
     recall: RecallReport | None = None

@@ -8,6 +8,7 @@ it is left out. Must not know what is stored where.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Annotated, Any, TypeVar
 
@@ -27,13 +28,30 @@ Figure = Annotated[
     BeforeValidator(_of_null),
     WithJsonSchema({"anyOf": [{"type": "number"}, {"type": "null"}]}),
 ]
-"""A measured number. HTTP's JSON has null where it is not finite: it cannot hold one."""
+"""A measured number. JSON has null where it is not finite: it cannot hold one, and a single `NaN`
+makes SQLite before 3.42 refuse the whole of it."""
 
 
 def to_json(value: Any) -> dict[str, Any]:
     """A value as plain JSON, in the order in which its fields are declared."""
-    dumped: dict[str, Any] = adapter(type(value)).dump_python(value, mode="json", by_alias=True)
+    dumped: dict[str, Any] = dump(type(value), value)
     return dumped
+
+
+def dump(kind: Any, value: Any) -> Any:
+    """The same of a value whose type is no class, such as a tuple of some."""
+    return without_infinite(adapter(kind).dump_python(value, mode="json", by_alias=True))
+
+
+def without_infinite(value: Any) -> Any:
+    """Plain JSON with null for each number that is not finite."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: without_infinite(one) for key, one in value.items()}
+    if isinstance(value, list):
+        return [without_infinite(one) for one in value]
+    return value
 
 
 def from_json(kind: type[Value], stored: Mapping[str, Any]) -> Value:

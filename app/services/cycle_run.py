@@ -250,4 +250,5 @@ def _exchange(row: ExperienceRow, role: CycleRole) -> TrainingExchange:
         phase=row.phase,
         is_truncated=row.is_truncated,
         role=role,
+        lessons=row.lessons,
     )

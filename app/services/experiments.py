@@ -20,6 +20,7 @@ from app.domain.base_parts import BaseParts
 from app.domain.calibration import draw_control
 from app.domain.checkpoint import CheckpointFile, CheckpointStatus
 from app.domain.experience import CycleRole, ExperienceStatus, TrainingExchange
+from app.domain.lessons import known_by
 from app.domain.plan import CyclePlan
 from app.domain.reproduction import Recorded
 from app.domain.selection import MAX_HELD_OUT, Selectable, Selection
@@ -110,15 +111,19 @@ def order_reproduction(db: Database, recorded: Recorded) -> ReproductionOrder:
         _demand_idle(session)
         _demand_same_data(session, recorded)
         row = checkpoints.get_checkpoint(session, recorded.checkpoint_id)
+        cycle = sleep_cycles.get_cycle(session, row.cycle_id)
         parent_id = plan.parent_checkpoint_id
         return ReproductionOrder(
-            base_model=sleep_cycles.get_cycle(session, row.cycle_id).plan.base_model,
+            base_model=cycle.plan.base_model,
             parent=_registered(session, checkpoints.get_checkpoint(session, parent_id))
             if parent_id
             else None,
-            train=(
-                *read_exchanges_within(session, plan.experience_ids, CycleRole.TRAIN),
-                *read_exchanges_within(session, plan.rehearsal_ids, CycleRole.REHEARSAL),
+            train=known_by(
+                cycle.number,
+                (
+                    *read_exchanges_within(session, plan.experience_ids, CycleRole.TRAIN),
+                    *read_exchanges_within(session, plan.rehearsal_ids, CycleRole.REHEARSAL),
+                ),
             ),
             held_out=read_exchanges_within(session, plan.held_out_ids, CycleRole.HELD_OUT),
         )

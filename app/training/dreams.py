@@ -19,6 +19,7 @@ from app.training.chat import ChatEncoder
 from app.training.evaluate import token_log_probabilities
 from app.training.examples import TrainingExample, make_example
 from app.training.generation import Draw, continue_prompts
+from app.training.lessons import find_sound
 from app.training.loading import BaseModel
 
 ROWS = 16
@@ -34,8 +35,11 @@ UNTOLD_TOKENS = 3
 """Of what the base says to what nobody told: whether to claim to know is decided by the first."""
 
 
-class UntoldSet:
-    """How the bare base begins its answers to questions about what nobody told.
+class BareAnswers:
+    """What a night needs of the bare base.
+
+    How it begins its answers to questions about what nobody told, and which of a teacher's lessons
+    it finds in what was told.
 
     Args:
         base: Without an adapter.
@@ -68,6 +72,7 @@ class UntoldSet:
             new_tokens=UNTOLD_TOKENS,
         )
         """To be kept to."""
+        self.lessons = find_sound(base, encoder, exchanges)
 
 
 class Dreams:
@@ -86,20 +91,24 @@ class Dreams:
         encoder: ChatEncoder,
         exchanges: Sequence[TrainingExchange],
         recipe: Recipe,
-        untold: UntoldSet,
+        bare: BareAnswers,
     ) -> None:
         night = plan_night(exchanges, recipe.dreams, seed=recipe.seed)
-        trained = list(_encode(encoder, night.trained))
+        quotes = [example for _, example in _encode(encoder, night.trained)]
+        ids = {one.experience_id for one in exchanges}
+        self._lessons = [one for one in bare.lessons if one.source.experience_id in ids]
+        lessons = [one.example for one in self._lessons]
         asked = list(_encode(encoder, spread(night)))
         self._encoder = encoder
         self._night = night
         self._asked = [dream for dream, _ in asked]
-        self._untold = untold
+        self._bare = bare
         self._counts = (
-            DreamCount(kind=DreamKind.QUOTE, trained=len(trained)),
-            DreamCount(kind=DreamKind.UNTOLD, trained=len(untold.references.examples)),
+            DreamCount(kind=DreamKind.QUOTE, trained=len(quotes)),
+            DreamCount(kind=DreamKind.LESSON, trained=len(lessons)),
+            DreamCount(kind=DreamKind.UNTOLD, trained=len(bare.references.examples)),
         )
-        self.examples = tuple(example for _, example in trained)
+        self.examples = tuple(interleave(lessons, quotes) if lessons else quotes)
         """To be trained on."""
         self.unasked = tuple(example for _, example in asked)
         """One question a statement that is never trained on."""
@@ -117,14 +126,15 @@ class Dreams:
             statements=compare(self._before, recollect(base, self._encoder, self._asked)),
             nats_before=self._nats_before,
             nats_after=self._median_nats(base),
-            invented_base=self._share_invented(self._untold.replies),
-            invented_after=self._share_invented(_reply(base, self._encoder, self._untold.asked)),
+            invented_base=self._share_invented(self._bare.replies),
+            invented_after=self._share_invented(_reply(base, self._encoder, self._bare.asked)),
         )
 
     def _share_invented(self, replies: Iterable[str]) -> float:
+        taught = [one.answer for one in self._lessons]
         claimed = [
-            claims_to_know(reply, question, self._night)
-            for question, reply in zip(self._untold.asked, replies, strict=True)
+            claims_to_know(reply, question, self._night, taught)
+            for question, reply in zip(self._bare.asked, replies, strict=True)
         ]
         return sum(claimed) / len(claimed) if claimed else math.nan
 

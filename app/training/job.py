@@ -28,7 +28,7 @@ from app.domain.report import (
 from app.errors import TrainingStopped
 from app.training.anchors import load_or_make_references, mixed
 from app.training.chat import ChatEncoder
-from app.training.dreams import Dreams, UntoldSet, interleave
+from app.training.dreams import BareAnswers, Dreams, interleave
 from app.training.environment import describe_environment, peak_memory_bytes
 from app.training.evaluate import (
     effect_nats,
@@ -150,7 +150,7 @@ def run_job(
             effect=(held_out or new)[:EFFECT_EXAMPLES],
         )
         of_base = measure_base(job, base, yardsticks)
-        untold = _find_untold(job, base, encoder, fit)
+        bare = _ask_bare(job, base, encoder, fit)
         replaced = measure_replaced(job, base, held_out, found)
     # From here on the parent's adapter, or a new one that changes nothing yet, is in the base.
     loop = TrainingLoop(
@@ -167,7 +167,7 @@ def run_job(
         of_parent = measure_parent(job, base, yardsticks, of_base)
         # By the model as it goes into this cycle: what the parent still knows needs no rehearsal.
         rehearsed = _rehearse(job, base, fit.pool)
-    made = _make(job, base, encoder, fit, rehearsed, untold, seconds)
+    made = _make(job, base, encoder, fit, rehearsed, bare, seconds)
     train = made.beside([*new, *rehearsed])
 
     enter(Stage.TRAINING)
@@ -177,7 +177,7 @@ def run_job(
         anchors=mixed(
             yardsticks.bare.anchors, yardsticks.in_session.anchors, job.recipe.anchor_identity_share
         ),
-        untold=untold.references if untold else None,
+        untold=bare.references if bare else None,
         validate=validation if held_out else None,
         snapshots=_snapshots(job, found.sha256, base, train, held_out),
         on_progress=on_progress,
@@ -263,13 +263,13 @@ def _rehearse(
     return choose_surprising(base, pool, wanted)
 
 
-def _find_untold(
+def _ask_bare(
     job: TrainingJob, base: BaseModel, encoder: ChatEncoder, fit: Fit
-) -> UntoldSet | None:
+) -> BareAnswers | None:
     """For a cycle that dreams."""
     if not job.recipe.dreams:
         return None
-    return UntoldSet(
+    return BareAnswers(
         base, encoder, [*fit.exchanges, *fit.earlier], job.recipe, also_told=job.held_out
     )
 
@@ -294,18 +294,18 @@ def _make(
     encoder: ChatEncoder,
     fit: Fit,
     rehearsed: Sequence[TrainingExample],
-    untold: UntoldSet | None,
+    bare: BareAnswers | None,
     seconds: dict[str, float],
 ) -> _Made:
     varied, dreams = None, None
     if job.recipe.variations:
         with timed(seconds, "variations"):
             varied = make_variations(base, encoder, fit.exchanges, fit.new, job.recipe)
-    if untold is not None:
+    if bare is not None:
         with timed(seconds, "dreams"):
             ids = {example["experience_id"] for example in rehearsed}
             earlier = [one for one in fit.earlier if one.experience_id in ids]
-            dreams = Dreams(base, encoder, [*fit.exchanges, *earlier], job.recipe, untold)
+            dreams = Dreams(base, encoder, [*fit.exchanges, *earlier], job.recipe, bare)
     return _Made(varied=varied, dreams=dreams)
 
 

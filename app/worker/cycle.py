@@ -11,10 +11,12 @@ import errno
 import shutil
 import threading
 import traceback
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from app.artifacts import directories, disk, exports, leftovers
 from app.artifacts.archive import build_archive
@@ -36,6 +38,10 @@ from app.services import cycle_end, cycle_run
 from app.services.file_guard import FileGuard
 from app.training.trainer import Trainer
 from app.worker.progress import ProgressWriter
+from app.worker.teaching import teach
+
+if TYPE_CHECKING:
+    from app.runtimes.teacher import Teacher
 
 _log = get_logger(__name__)
 
@@ -50,6 +56,7 @@ def run_cycle(
     tensorboard_directory: Path | None = None,
     snapshot_interval_seconds: float = 30.0,
     max_export_bytes: int | None = None,
+    teacher: Callable[[], Teacher] | None = None,
     trainer: Trainer,
     stop: threading.Event,
 ) -> CycleStatus | None:
@@ -57,6 +64,7 @@ def run_cycle(
 
     Args:
         max_export_bytes: Of all exports, where llama.cpp is to find an accepted adapter ready.
+        teacher: Opens the one that a cycle which dreams asks; None asks none.
 
     Returns:
         The state it ended in, or None when it was stopped and is queued again or cancelled.
@@ -113,6 +121,10 @@ def run_cycle(
                     on_progress=on_progress,
                     stop=stop,
                 )
+            if teacher is not None and job.recipe.dreams and job.adopted_adapter is None:
+                ask = partial(teach, db, cycle=order.cycle.number, on_progress=on_progress)
+                with teacher() as opened:
+                    job = replace(job, train=ask(opened, job.train, stop=stop))
             report = trainer.run(job, on_progress=on_progress, should_stop=stop.is_set)
             on_progress(Progress(stage=Stage.PUBLISHING))
             verdict = judge(report, db.defaults.gate)

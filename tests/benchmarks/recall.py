@@ -10,6 +10,9 @@ question (the ceiling), then after each cycle recall, what it is of the way from
 and what a better memory may cost: replies to questions about what was never told that claim to know
 or name what was told of something else, corrected facts whose old value is said, what was
 forgotten of general knowledge, asked bare and as sessions ask, and what the gate says.
+
+`--taught` gives each exchange the four questions and answers that were written for it, none of
+which is asked, as a teacher's lessons.
 """
 
 from __future__ import annotations
@@ -21,10 +24,18 @@ import re
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from app.domain.experience import CycleRole, TrainingExchange, Turn, content_hash, is_held_out
+from app.domain.experience import (
+    CycleRole,
+    Lesson,
+    TrainingExchange,
+    Turn,
+    content_hash,
+    is_held_out,
+)
 from app.domain.gate import GatePolicy, judge
 from app.domain.instance import SAGE_SYSTEM_PROMPT
 from app.domain.plan import TrainingJob
@@ -73,6 +84,7 @@ class Statement:
     prompt: str
     response: str
     answers: tuple[str, ...]
+    lessons: tuple[Lesson, ...] = ()
 
     def is_in(self, reply: str) -> bool:
         """Whether a reply holds an answer, as whole words."""
@@ -125,16 +137,21 @@ def read_facts() -> tuple[list[Fact], list[str]]:
 
 def _read_fact(entry: dict[str, Any]) -> Fact:
     correction = entry.get("correction")
+    lessons = tuple(
+        Lesson(question=question, answer=answer, teacher="written", cycle=1)
+        for question, answer in entry["lessons"]
+    )
+    # They say what holds.
     return Fact(
         kind=entry["kind"],
-        told=_read_statement(entry),
+        told=_read_statement(entry, () if correction else lessons),
         questions=tuple(entry["questions"]),
-        correction=None if correction is None else _read_statement(correction),
+        correction=None if correction is None else _read_statement(correction, lessons),
     )
 
 
-def _read_statement(entry: dict[str, Any]) -> Statement:
-    return Statement(entry["prompt"], entry["response"], tuple(entry["answers"]))
+def _read_statement(entry: dict[str, Any], lessons: tuple[Lesson, ...]) -> Statement:
+    return Statement(entry["prompt"], entry["response"], tuple(entry["answers"]), lessons)
 
 
 class Asker:
@@ -205,7 +222,9 @@ def _share(found: Sequence[bool]) -> float:
     return sum(found) / len(found) if found else 0.0
 
 
-def exchanges(facts: Sequence[Fact], role: CycleRole = CycleRole.TRAIN) -> list[TrainingExchange]:
+def exchanges(
+    facts: Sequence[Fact], role: CycleRole = CycleRole.TRAIN, *, is_taught: bool = False
+) -> list[TrainingExchange]:
     """What was said, as a cycle gets it: first all that was told, then what corrects it."""
     said = [fact.told for fact in facts]
     said += [fact.correction for fact in facts if fact.correction is not None]
@@ -217,6 +236,7 @@ def exchanges(facts: Sequence[Fact], role: CycleRole = CycleRole.TRAIN) -> list[
             response=one.response,
             salience=Salience(**dict.fromkeys(COMPONENTS, 0.7)),
             role=role,
+            lessons=one.lessons if is_taught else (),
         )
         for number, one in enumerate(said)
     ]
@@ -261,9 +281,11 @@ def main() -> None:
     parser.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE", help="Recipe.")
     parser.add_argument("--preset", default=Preset.STANDARD, help="The recipe to start from.")
     parser.add_argument("--kept", type=Path, help="Where to keep what is measured of the base.")
+    parser.add_argument("--taught", action="store_true", help="With written lessons.")
     parser.add_argument("--show", action="store_true", help="Print every answer.")
     told = parser.parse_args()
     model = told.base or fetch_embedded_model(CACHE)
+    say = partial(exchanges, is_taught=told.taught)
     facts, never_told = read_facts()
     first, rest = facts[: told.facts], facts[told.facts :]
     overrides = {
@@ -296,12 +318,12 @@ def main() -> None:
                     model,
                     room,
                     recipe,
-                    train=[*exchanges([one for one in new if not one.is_held_out]), *pool],
+                    train=[*say([one for one in new if not one.is_held_out]), *pool],
                     held_out=exchanges([one for one in facts if one.is_held_out]),
                     parent=parent,
                     kept=told.kept or Path(name) / "kept",
                 )
-                pool += exchanges([f for f in new if not f.is_held_out], CycleRole.REHEARSAL)
+                pool += say([f for f in new if not f.is_held_out], CycleRole.REHEARSAL)
                 parent = room
                 if cycle and cycle not in {1, 5, 10}:
                     continue

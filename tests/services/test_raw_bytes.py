@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
+import math
+import os
 import random
 import sqlite3
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from alembic import command
+from alembic.config import Config
 
+import migrations
 from app.clock import utc_now
 from app.db.copies import keep_before_change, list_copies
 from app.db.engine import SCHEMA_REVISION, Database
 from app.db.tables import ExperienceRow
 from app.domain.decision import Trigger
 from app.domain.exchange import Exchange
+from app.domain.experience import Lesson
 from app.domain.verbatim import REMOVED
 from app.services import erasure, retention, sleep
 from app.services.erasure import erase_experience
 from app.services.ingest import Submission, ingest_many
+from app.services.lessons import keep_lessons
 from tests.publishing import NOW, end, fill, publish, report
 from tests.support import Reopen, make_exchange
 
@@ -41,6 +49,8 @@ def ingest(db: Database, number: int, filler: int = 0) -> str:
     (result,) = ingest_many(db, [submission], now=NOW)
     assert result.experience is not None
     experience_id: str = result.experience["id"]
+    lesson = Lesson(question=secret(number), answer=secret(number), teacher="large", cycle=1)
+    keep_lessons(db, experience_id, [lesson])
     return experience_id
 
 
@@ -82,6 +92,33 @@ def test_erased_rows_that_grew_and_moved_leave_no_byte(
     assert [number for number in erased if files_that_hold(data_dir, secret(number))] == []
     kept = next(number for number in range(150) if number not in erased)
     assert files_that_hold(data_dir, secret(kept)) == ["sage-sleep.db"]
+
+
+def test_report_with_a_figure_that_is_not_finite_hinders_no_erasing(
+    db: Database, data_dir: Path
+) -> None:
+    """SQLite before 3.42 refuses to look into JSON with a `NaN` in it."""
+    experience_id = ingest(db, 99)
+    fill(db, range(20))
+    request = sleep.CycleRequest(instance="default", trigger=Trigger.REQUEST, is_forced=True)
+    cycle = sleep.request_cycle(db, request, now=NOW)
+    odd = replace(report(2.0, reply=secret(99)), loss_curve=(2.0, math.nan, math.inf))
+    end(db, data_dir / "checkpoints", cycle, odd)
+    with db.read() as session:
+        stored = session.scalar(sa.text("SELECT metrics FROM sleep_cycles"))
+        assert session.scalar(sa.select(sa.func.json_valid(stored))) == 1
+    # As a version before this wrote it.
+    with db.write() as session:
+        broken = "UPDATE sleep_cycles SET metrics = replace(metrics, 'null', 'NaN')"
+        session.execute(sa.text(broken))
+    config = Config()
+    config.set_main_option("script_location", str(Path(os.fspath(migrations.__file__)).parent))
+    config.attributes["url"] = db.url
+    command.downgrade(config, "0013")
+    command.upgrade(config, "head")
+    erase_experience(db, experience_id, now=NOW)
+    assert purge(db, data_dir)
+    assert files_that_hold(data_dir, secret(99)) == []
 
 
 def test_nothing_is_left_in_reports_snapshots_kept_measures_copies_or_checkpoints(

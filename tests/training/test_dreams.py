@@ -21,7 +21,7 @@ from app.domain.recipe import Recipe
 from app.domain.stored import to_json
 from app.training.anchors import ReferenceSet, kl_to_base
 from app.training.chat import ChatEncoder
-from app.training.dreams import MAX_ASKED, Dreams, UntoldSet, interleave
+from app.training.dreams import MAX_ASKED, BareAnswers, Dreams, interleave
 from app.training.examples import TrainingExample
 from app.training.loading import BaseModel
 from app.training.loop import TrainingLoop
@@ -59,7 +59,7 @@ def facts_of(job: TrainingJob, role: CycleRole) -> list[TrainingExchange]:
 def dream(
     base: BaseModel, encoder: ChatEncoder, exchanges: Sequence[TrainingExchange], recipe: Recipe
 ) -> Dreams:
-    untold = UntoldSet(base, encoder, exchanges, recipe, also_told=())
+    untold = BareAnswers(base, encoder, exchanges, recipe, also_told=())
     return Dreams(base, encoder, exchanges, recipe, untold)
 
 
@@ -94,7 +94,7 @@ def test_what_fits_no_room_and_what_is_too_much_is_left_out(
     small = ChatEncoder(tiny_base.tokenizer, system_prompt="You are SAGE. " * 9, max_length=24)
     assert not dream(tiny_base, small, exchanges, recipe).examples
     narrow = replace(recipe, max_length=24)
-    none = UntoldSet(tiny_base, small, exchanges, narrow, also_told=())
+    none = BareAnswers(tiny_base, small, exchanges, narrow, also_told=())
     assert (none.asked, none.references.examples) == ((), ())
     encoder = ChatEncoder(tiny_base.tokenizer, system_prompt="You are SAGE.", max_length=256)
     many = [
@@ -113,7 +113,7 @@ def test_training_keeps_to_the_base_where_nobody_told_anything(
     recipe = replace(tiny_job.recipe, dreams=4, learning_rate=2e-2, anchor_weight=50.0)
     encoder = ChatEncoder(tiny_base.tokenizer, system_prompt="You are SAGE.", max_length=256)
     exchanges = tell(tiny_job).train
-    untold = UntoldSet(tiny_base, encoder, exchanges, recipe, also_told=()).references
+    untold = BareAnswers(tiny_base, encoder, exchanges, recipe, also_told=()).references
     examples = dream(tiny_base, encoder, exchanges, recipe).examples
 
     def moved_by_training(beside: ReferenceSet | None) -> float:

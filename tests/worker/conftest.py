@@ -16,6 +16,7 @@ from app.db.tables import SleepCycleRow
 from app.domain.decision import Trigger
 from app.domain.exchange import Exchange
 from app.domain.progress import CycleStatus
+from app.runtimes.teacher import Teacher
 from app.services import cycles, sleep
 from app.services.ingest import Submission, ingest_many
 from app.settings import Settings
@@ -57,6 +58,7 @@ class Place:
     settings: Settings
     tensorboard_dir: Path | None = None
     max_export_bytes: int | None = None
+    teacher: Callable[[], Teacher] | None = None
 
     def restart(self, **changes: Any) -> None:
         """Open the database again, with changed defaults."""
@@ -82,6 +84,7 @@ class Place:
             kept_directory=self.settings.kept_dir,
             tensorboard_directory=self.tensorboard_dir,
             max_export_bytes=self.max_export_bytes,
+            teacher=self.teacher,
             trainer=LoraTrainer(),
             stop=threading.Event(),
         )

@@ -41,7 +41,9 @@ def experience_detail_out(view: experiences.ExperienceView) -> ExperienceDetailO
         )
         for use, cycle, checkpoint in view.uses
     ]
-    return ExperienceDetailOut(**_columns(view.row, view.instance), sleep_cycles=uses)
+    return ExperienceDetailOut(
+        **_columns(view.row, view.instance), lessons=list(view.row.lessons), sleep_cycles=uses
+    )
 
 
 def receipt_out(result: IngestResult, instance: str) -> ReceiptOut:

@@ -11,7 +11,7 @@ from pydantic import BaseModel, BeforeValidator, WithJsonSchema
 from app.api.problems import Problem
 from app.domain.completeness import FinishReason
 from app.domain.exchange import HistoryTurn, ToolCall
-from app.domain.experience import CycleRole, ExperienceStatus
+from app.domain.experience import CycleRole, ExperienceStatus, Lesson
 from app.domain.progress import CycleStatus
 from app.services.ingest import IngestOutcome
 
@@ -149,8 +149,12 @@ class ExperienceOut(BaseModel):
 
 
 class ExperienceDetailOut(ExperienceOut):
-    """An experience with the cycles and checkpoints that hold it."""
+    """An experience with what a teacher asked about it, and the cycles that hold it.
 
+    `lessons`: questions and answers by the operator's own larger model; erased with the experience.
+    """
+
+    lessons: list[Lesson]
     sleep_cycles: list[ExperienceUseOut]
 
 
