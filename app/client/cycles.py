@@ -194,12 +194,13 @@ class Measurement(Result):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class HeldOutLoss(Result):
-    """Mean loss over the held-out experiences, nats per supervised token."""
+    """Mean and median loss over the held-out experiences, nats per supervised token."""
 
     nats_per_token: float | None
     tokens: int
     experiences: int
     standard_error: float | None = 0.0
+    median_nats: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

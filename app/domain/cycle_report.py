@@ -217,6 +217,15 @@ def _learned(metrics: TrainingReport) -> Iterator[Comparison]:
         after=_finite(after.nats_per_token),
         standard_error=_finite(after.standard_error),
     )
+    if after.median_nats is not None:
+        yield Comparison(
+            name="held_out_median",
+            words="the same by its median token, which no single word moves",
+            base=None,
+            before=_finite(metrics.held_out_before.median_nats),
+            after=_finite(after.median_nats),
+            standard_error=None,
+        )
     if metrics.recall is not None and metrics.recall.statements:
         told = metrics.recall.statements
         yield Comparison(

@@ -17,12 +17,19 @@ from app.domain.variations import VariationSummary
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class HeldOutLoss:
-    """Mean loss in nats per supervised token over the held-out experiences."""
+    """Loss over the held-out experiences, nats per supervised token.
+
+    Attributes:
+        nats_per_token: The mean.
+        median_nats: The median, which a few tokens that nobody could guess do not move; None of
+            cycles before it was measured.
+    """
 
     nats_per_token: Figure
     tokens: int
     experiences: int
     standard_error: Figure = 0.0
+    median_nats: Figure | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

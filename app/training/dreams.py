@@ -16,7 +16,7 @@ from app.domain.recipe import Recipe
 from app.errors import ExchangeUnfit
 from app.training.anchors import answered_by_base
 from app.training.chat import ChatEncoder
-from app.training.evaluate import token_log_probabilities
+from app.training.evaluate import median_nats, token_log_probabilities
 from app.training.examples import TrainingExample, make_example
 from app.training.generation import Draw, continue_prompts
 from app.training.lessons import find_sound
@@ -139,8 +139,7 @@ class Dreams:
         return sum(claimed) / len(claimed) if claimed else math.nan
 
     def _median_nats(self, base: BaseModel) -> float:
-        found = token_log_probabilities(base, self.unasked)
-        return -float(found.double().median()) if len(found) else math.nan
+        return median_nats(token_log_probabilities(base, self.unasked))
 
 
 def spread(night: Night) -> list[Dream]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Sequence
 
 import torch
@@ -68,14 +69,21 @@ def exact_log_probabilities(base: BaseModel, examples: Sequence[TrainingExample]
 def held_out_loss(
     log_probabilities: torch.Tensor, examples: Sequence[TrainingExample]
 ) -> HeldOutLoss:
-    """Mean loss in nats per supervised token; 0 over 0 tokens where nothing is held out."""
+    """Loss in nats per supervised token; a mean of 0 over 0 tokens where nothing is held out."""
     mean = _per_token(-log_probabilities, examples)
     return HeldOutLoss(
         nats_per_token=mean.value,
         tokens=len(log_probabilities),
         experiences=len(examples),
         standard_error=mean.standard_error,
+        median_nats=median_nats(log_probabilities),
     )
+
+
+def median_nats(log_probabilities: torch.Tensor) -> float:
+    """Median loss of the tokens, nats; no number of none."""
+    found = log_probabilities.double()
+    return -float(found.median()) if len(found) else math.nan
 
 
 def held_out_gain(

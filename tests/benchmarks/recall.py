@@ -9,7 +9,8 @@ Printed: recall of the bare base (the floor) and of the base with the conversati
 question (the ceiling), then after each cycle recall, what it is of the way from floor to ceiling,
 and what a better memory may cost: replies to questions about what was never told that claim to know
 or name what was told of something else, corrected facts whose old value is said, what was
-forgotten of general knowledge, asked bare and as sessions ask, and what the gate says.
+forgotten of general knowledge, asked bare and as sessions ask, how the loss on held-out replies
+changed, by its mean and by its median, and what the gate says.
 
 `--taught` gives each exchange the four questions and answers that were written for it, none of
 which is asked, as a teacher's lessons.
@@ -68,6 +69,8 @@ COLUMNS = (
     "KL",
     "in session",
     "KL",
+    "held-out mean",
+    "median",
     "s",
     "gate",
 )
@@ -353,6 +356,11 @@ def forgotten(report: TrainingReport) -> str:
             raise ValueError("this version measures both")
         cells.append(f"{now.general_loss.value - was.general_loss.value:+.3f}")
         cells.append(f"{now.general_kl.value:.3f}")
+    first, last = report.held_out_before, report.held_out_reloaded
+    cells.append(f"{last.nats_per_token - first.nats_per_token:+.3f}")
+    if first.median_nats is None or last.median_nats is None:
+        raise ValueError("this version measures it")
+    cells.append(f"{last.median_nats - first.median_nats:+.3f}")
     failed = [check.name for check in judge(report, GatePolicy()).checks if not check.is_passed]
     cells.append(f"{sum(report.seconds.values()):.0f}")
     return " | ".join((*cells, ", ".join(failed) or "accepted"))
