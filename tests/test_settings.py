@@ -224,6 +224,7 @@ def test_setting_with_which_a_daemon_could_not_work_is_refused(
         ),
         ({"regression_reports": "4", "regression_window": "3"}, "regression_window 3"),
         ({"gate_general_kl": "0.5", "gate_broken_kl": "0.2"}, "SAGE_GATE_BROKEN_KL is 0.2"),
+        ({"teacher_url": "http://127.0.0.1:11434/v1"}, "SAGE_TEACHER_URL and SAGE_TEACHER_MODEL"),
     ],
 )
 def test_settings_that_contradict_each_other_are_refused(
@@ -233,6 +234,31 @@ def test_settings_that_contradict_each_other_are_refused(
         monkeypatch.setenv(f"SAGE_{name}".upper(), value)
     with pytest.raises(ValidationError, match=named):
         Settings()
+
+
+@pytest.mark.parametrize(
+    ("url", "kept"),
+    [
+        ("http://127.0.0.1:11434/v1/", "http://127.0.0.1:11434/v1"),
+        ("https://models.example", "https://models.example"),
+        ("127.0.0.1:11434", None),
+        ("http://me:secret@models.example/v1", None),
+        ("http://models.example/v1?key=secret", None),
+    ],
+)
+def test_teacher_has_an_address_that_holds_no_secret(
+    monkeypatch: pytest.MonkeyPatch, url: str, kept: str | None
+) -> None:
+    monkeypatch.setenv("SAGE_TEACHER_URL", url)
+    monkeypatch.setenv("SAGE_TEACHER_MODEL", "large")
+    monkeypatch.setenv("SAGE_TEACHER_KEY", "secret")
+    if kept is None:
+        with pytest.raises(ValidationError, match="teacher_url"):
+            Settings()
+        return
+    settings = Settings()
+    assert settings.teacher_url == kept
+    assert "secret" not in f"{settings!r} {settings.model_dump(mode='json')}"
 
 
 @pytest.mark.parametrize(
