@@ -1,12 +1,13 @@
 # Everything a newcomer needs; each target sets up what it stands on.
 PYTHON ?= python3.11
+GPU_PYTHON ?= 3.12
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 BENCH_STAMP := $(VENV)/.installed-bench
 MUTATION_STAMP := $(VENV)/.installed-mutation
 
-.PHONY: help install model migrate run demo check lint types imports schema containers images test test-fast torture fuzz fuzz-api mutants bench loop client format clean
+.PHONY: help install model migrate run demo check lint types imports schema containers images test test-fast torture fuzz fuzz-api mutants bench gpu-bundle loop client format clean
 
 help:  ## Show the targets.
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -99,6 +100,9 @@ mutants: $(MUTATION_STAMP)  ## Change the rules one bound, factor or operator at
 
 bench: $(BENCH_STAMP)  ## Measure speed and memory against baselines in the same run.
 	$(BIN)/pytest tests/benchmarks --override-ini=addopts= -s -p no:randomly
+
+gpu-bundle: $(STAMP)  ## Pack what a GPU machine without a network needs to measure training on it.
+	$(BIN)/python -m tests.benchmarks.bundle --to build/gpu --python $(GPU_PYTHON)
 
 loop: $(STAMP)  ## Talk, sleep and talk to what was learned, with real processes; prints figures.
 	$(BIN)/python -m tests.benchmarks.loop
