@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.domain.collapse import (
+    Similarity,
     count_repeats,
     find_collapse,
     find_similarity,
@@ -25,6 +26,28 @@ def test_new_reply_passes() -> None:
     finding = find_collapse(REPLY, ["something else entirely"])
     assert not finding.is_filtered
     assert finding.similarity == 0.0
+
+
+def test_one_earlier_reply_that_differs_by_a_sign_is_enough() -> None:
+    assert find_similarity(REPLY, [f"{REPLY}x", REPLY[::-1]]).is_copy
+    assert not find_similarity(REPLY, [REPLY[::-1]]).is_copy
+    assert not Similarity(0.0, 0.85).is_copy
+
+
+def test_reply_as_long_as_four_english_words_may_be_a_copy_but_for_a_sign() -> None:
+    assert find_similarity("das ist nicht das Hauses", ["das ist nicht das Hausen"]).is_copy
+    assert not find_similarity("das ist nicht das Hause", ["das ist nicht das Hausn"]).is_copy
+
+
+@pytest.mark.parametrize("unseen", ["\u2028", "\u2029", "\ud800", "\u200b", "\x07", "\xa0"])
+def test_reply_of_signs_that_do_not_show_says_nothing(unseen: str) -> None:
+    reason = find_collapse(f"\u200b{unseen}\u200b", []).reason
+    assert reason is not None
+    assert reason.startswith("nothing_said")
+
+
+def test_reply_is_unlike_an_earlier_one_without_words() -> None:
+    assert find_collapse(REPLY, ["...", ""]).similarity == 0.0
 
 
 def test_the_first_reply_of_all_is_similar_to_none() -> None:
@@ -214,6 +237,7 @@ def test_english_repeats_are_of_five_words() -> None:
     assert count_repeats("") == count_repeats("a b c d") == 0
     assert count_repeats("a b c d e") == 1
     assert count_repeats("a b c d e f a b c d e") == 2
+    assert count_repeats("remarkable understanding together x " * 2) == 1
 
 
 @pytest.mark.parametrize(
@@ -224,11 +248,20 @@ def test_english_repeats_are_of_five_words() -> None:
         ("bu günlerinizdeki çocukların x bu günlerinizdeki çocukların", 2),
         ("günlerinizdekiler çocuklarımızın x günlerinizdekiler çocuklarımızın", 1),
         ("bir için çok x1 bir için çok x2", 1),
+        ("bir kitap okuyordu şimdi x1 bir kitap okuyordu şimdi x2", 2),
+        ("bir için çocuklarımıza x1 bir için çocuklarımıza x2", 1),
+        ("günlerinizdekiler çocuklarımızın x günlerinizdekiler çocuklarımızın bir", 1),
+        ("bu günlerinizdeki çocukların bu günlerinizdeki çocukların", 2),
+        ("bu günlerinizdeki çocukların", 1),
         ("ve bir", 0),
+        # 25 of German.
+        ("das sind Selbstverständlichkeiten x das sind Selbstverständlichkeiten", 2),
         # 8 letters of Chinese, 12 of Japanese.
         ("一二三四五六七八甲一二三四五六七八", 2),
         ("一二三四五六七甲一二三四五六七", 1),
+        ("一二三四五六七八", 1),
         ("一二三四五六七", 0),
+        ("一二三四五六七八九十百千万亿兆京甲乙丙丁", 1),
         ("あいうえおかきくけこさし山あいうえおかきくけこさし", 2),
         ("あいうえおかきくけこさ山あいうえおかきくけこさ", 1),
     ],

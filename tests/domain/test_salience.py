@@ -15,6 +15,7 @@ from app.domain.salience import (
     count_bins,
     distinct_words,
     score,
+    scorer_of,
 )
 
 FAILED = ToolUse(name="search", is_success=False)
@@ -227,3 +228,16 @@ def test_words_of_english_are_what_white_space_divides() -> None:
     said = "Tokyo (東京) is the capital of Japan, and 習近平 is a name."
     assert distinct_words(said) == frozenset(said.split())
     assert "東京" in distinct_words("東京は日本の首都です。")
+    assert "東京" in distinct_words("Das ist nicht der Weg nach 東京都庁.")
+
+
+@pytest.mark.parametrize(
+    ("response", "scorer"),
+    [
+        ("That is not the way.", "snarc-1"),
+        ("Das ist nicht der Weg.", "snarc-1-de"),
+        ("Non è questo che il mare ti ha detto.", "snarc-1-und"),
+    ],
+)
+def test_scorer_of_another_language_than_english_is_named_by_it(response: str, scorer: str) -> None:
+    assert scorer_of(response) == scorer

@@ -27,7 +27,7 @@ TESTS = Path("tests/domain")
 EQUIVALENT = Path(__file__).with_name("equivalent.toml")
 
 RULES: dict[str, tuple[str, ...]] = {
-    "salience": ("salience",),
+    "salience": ("salience", "wording"),
     "surprise": ("surprise", "salience"),
     "wording": ("wording",),
     "collapse": ("collapse",),
