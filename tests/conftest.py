@@ -20,7 +20,7 @@ from tests.support import Reopen, RunningDaemon, StartDaemon, changed, end, laun
 REPOSITORY = Path(__file__).parent.parent
 LONG = frozenset({"torture", "fuzz", "worker", "training", "exports"})
 LONGEST = (
-    *("worker/test_cycle.py", "exports/test_embedded.py", "torture/test_torture.py"),
+    *("worker/test_learning.py", "exports/test_embedded.py", "torture/test_torture.py"),
     *("training/test_job.py", "training/test_variations.py", "worker/test_interruption.py"),
     *("fuzz/test_api.py", "worker/test_experiment.py", "worker/test_variations.py"),
 )
@@ -89,6 +89,23 @@ def embedded_model() -> Path:
 
     cache = Path(os.environ.get("SAGE_TEST_CACHE", Path.home() / ".cache" / "sage-sleep-tests"))
     return fetch_embedded_model(cache)
+
+
+@pytest.fixture(scope="session")
+def tiny_model(embedded_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two thin layers of random weights, and the embedded model's first tokens."""
+    from tests.tiny import make_tiny_model
+
+    return make_tiny_model(tmp_path_factory.mktemp("models") / "tiny", tokenizer_of=embedded_model)
+
+
+@pytest.fixture(scope="session")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What trainings keep of the tiny model, for all tests: its anchors, its replies.
+
+    Whether it is asked where nothing is kept, and what of it is forgotten, is tested elsewhere.
+    """
+    return tmp_path_factory.mktemp("kept")
 
 
 @pytest.fixture(scope="session")

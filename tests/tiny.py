@@ -39,16 +39,11 @@ cycle: with all of them a cycle takes 7 s of a core."""
 
 
 def make_tiny_model(
-    path: Path, *, tokenizer_of: Path, hidden_size: int = 32, vocabulary: int | None = None
+    path: Path, *, tokenizer_of: Path, hidden_size: int = 32, vocabulary: int = VOCABULARY
 ) -> Path:
-    """Write a Llama of two thin layers with random weights and another model's tokenizer.
-
-    Args:
-        vocabulary: So many of its tokens, the first; None for all.
-    """
+    """Write a Llama of two thin layers with random weights and another model's first tokens."""
     AutoTokenizer.from_pretrained(str(tokenizer_of)).save_pretrained(str(path))
-    if vocabulary is not None:
-        _cut(path / "tokenizer.json", vocabulary)
+    _cut(path / "tokenizer.json", vocabulary)
     tokenizer = AutoTokenizer.from_pretrained(str(path))
     torch.manual_seed(7)
     config = LlamaConfig(

@@ -25,7 +25,6 @@ from tests.guide.commands import check_command
 from tests.guide.documents import REPOSITORY, Block, list_blocks
 from tests.publishing import publish
 from tests.support import RunningDaemon, StartDaemon
-from tests.tiny import make_tiny_model
 
 RUN = {"sh", "python"}
 
@@ -89,11 +88,6 @@ def test_what_is_not_run_is_checked_line_by_line() -> None:
         if block.language in RUN and not is_run(block):
             for command in block.commands:
                 check_command(command)
-
-
-@pytest.fixture(scope="module")
-def tiny_model(embedded_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_tiny_model(tmp_path_factory.mktemp("models") / "tiny", tokenizer_of=embedded_model)
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""Fixtures of the training tests: a tiny model and a dozen exchanges."""
+"""Fixtures of the training tests: the tiny model in memory and a dozen exchanges."""
 
 from __future__ import annotations
 
@@ -13,16 +13,9 @@ from app.domain.plan import TrainingJob
 from app.older.buffer import read_experience_buffer
 from app.older.examples import read_exchange
 from app.training.loading import BaseModel, load_base_model
-from tests.tiny import make_tiny_model
 from tests.training.tiny_jobs import make_tiny_job
 
 HERE = Path(__file__).parent
-
-
-@pytest.fixture(scope="session")
-def tiny_model(embedded_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A Llama of two thin layers with random weights and the embedded model's tokenizer."""
-    return make_tiny_model(tmp_path_factory.mktemp("models") / "tiny", tokenizer_of=embedded_model)
 
 
 @pytest.fixture
@@ -33,7 +26,7 @@ def tiny_base(tiny_model: Path) -> BaseModel:
 
 @pytest.fixture(scope="session")
 def tokenizer(tiny_model: Path) -> PreTrainedTokenizerBase:
-    """The embedded model's tokenizer."""
+    """The tiny model's tokenizer."""
     loaded: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(str(tiny_model))
     return loaded
 
@@ -50,20 +43,14 @@ def exchanges(buffer_path: Path) -> tuple[TrainingExchange, ...]:
     return tuple(read_exchange(record) for record in read_experience_buffer(buffer_path))
 
 
-@pytest.fixture(scope="session")
-def kept_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the anchors of the tests' bases are kept."""
-    return tmp_path_factory.mktemp("kept")
-
-
 @pytest.fixture
 def tiny_job(
     tiny_model: Path,
     exchanges: tuple[TrainingExchange, ...],
-    kept_directory: Path,
+    kept: Path,
     tmp_path: Path,
 ) -> TrainingJob:
     """A job of the test's own."""
     output = tmp_path / "adapter"
     output.mkdir()
-    return make_tiny_job(tiny_model, exchanges, kept_directory, output)
+    return make_tiny_job(tiny_model, exchanges, kept, output)

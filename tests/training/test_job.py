@@ -31,7 +31,7 @@ from app.older import RaisingTrainingDataBuilder
 from app.training.loop import TrainingLoop
 from app.training.models import base_sha256
 from app.training.trainer import LoraTrainer
-from tests.tiny import VOCABULARY, make_tiny_model
+from tests.tiny import make_tiny_model
 from tests.training.tiny_jobs import make_tiny_job
 
 
@@ -42,13 +42,6 @@ def run(
     should_stop: Callable[[], bool] = lambda: False,
 ) -> TrainingReport:
     return LoraTrainer().run(job, on_progress=on_progress, should_stop=should_stop)
-
-
-@pytest.fixture(scope="module")
-def tiny_model(embedded_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The tiny model with few tokens: whole jobs are run here, most of whose time is theirs."""
-    path = tmp_path_factory.mktemp("models") / "tiny"
-    return make_tiny_model(path, tokenizer_of=embedded_model, vocabulary=VOCABULARY)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,11 +57,11 @@ class Ended:
 def ended(
     tiny_model: Path,
     exchanges: tuple[TrainingExchange, ...],
-    kept_directory: Path,
+    kept: Path,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Ended:
     output = tmp_path_factory.mktemp("ended")
-    job = make_tiny_job(tiny_model, exchanges, kept_directory, output)
+    job = make_tiny_job(tiny_model, exchanges, kept, output)
     seen: list[Progress] = []
     return Ended(job, run(job, on_progress=seen.append), tuple(seen))
 

@@ -12,9 +12,6 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import torch
-from safetensors.torch import save_file
-
 from app.cli.daemon import run_child
 from app.domain.plan import TrainingJob
 from app.domain.progress import Progress, Stage
@@ -81,6 +78,9 @@ def swell(speak: Callable[[], None]) -> None:
 
 def overfill(speak: Callable[[], None]) -> None:
     """Write an adapter that is larger than the disk lets a file be."""
+    import torch  # 5 s of a core, which only this way needs
+    from safetensors.torch import save_file
+
     speak()
     resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, resource.RLIM_INFINITY))
     with tempfile.TemporaryDirectory() as directory:

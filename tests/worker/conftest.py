@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,30 +17,17 @@ from app.db.tables import SleepCycleRow
 from app.domain.decision import Trigger
 from app.domain.exchange import Exchange
 from app.domain.progress import CycleStatus
+from app.domain.reproduction import Reproduction
 from app.runtimes.teacher import Teacher
 from app.services import cycles, sleep
 from app.services.ingest import Submission, ingest_many
 from app.settings import Settings
 from app.training.trainer import LoraTrainer
+from app.worker import experiment
 from app.worker.cycle import run_cycle
 from tests.publishing import NOW
 from tests.support import changed, make_exchange
-from tests.tiny import LOOSE, make_tiny_model
-
-
-@pytest.fixture(scope="session")
-def tiny_model(embedded_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two thin layers of random weights."""
-    return make_tiny_model(tmp_path_factory.mktemp("models") / "tiny", tokenizer_of=embedded_model)
-
-
-@pytest.fixture(scope="session")
-def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What cycles keep of the tiny model, for all data directories: to ask it takes 5 s of a core.
-
-    Whether it is asked where nothing is kept, and what of it is forgotten, is tested elsewhere.
-    """
-    return tmp_path_factory.mktemp("kept")
+from tests.tiny import LOOSE
 
 
 @pytest.fixture
@@ -91,6 +79,30 @@ class Place:
         ended = cycles.get_cycle(self.db, cycle.id)[0]
         assert status == CycleStatus(ended.status), ended.error
         return ended
+
+
+def make_again(place: Place, wanted: str) -> Reproduction:
+    """Train a checkpoint of this name or id once more, undisturbed, and compare the bytes."""
+    root = place.settings.checkpoints_dir
+    prepared = experiment.prepare_reproduction(place.db, wanted, root=root)
+    with experiment.experiment_room(place.settings.scratch_dir, place.settings.kept_dir) as room:
+        return experiment.reproduce(
+            prepared,
+            room,
+            root=root,
+            gate=place.db.defaults.gate,
+            trainer=LoraTrainer(),
+            on_progress=lambda _progress: None,
+            should_stop=lambda: False,
+        )
+
+
+@contextmanager
+def entered(data_dir: Path) -> Iterator[Place]:
+    """The place that a daemon left behind, with the settings' defaults."""
+    settings = Settings(data_dir=data_dir)
+    with closing(Database(settings.effective_database_url, settings.instance_defaults())) as db:
+        yield Place(db, settings)
 
 
 @pytest.fixture(scope="session")

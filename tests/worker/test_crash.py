@@ -17,7 +17,7 @@ SETTINGS: dict[str, Any] = {
     "epochs": 12,
     "batch_size": 1,
     "r": 4,
-    "max_length": 96,
+    "max_length": 160,
     "anchor_weight": 0,
 }
 """Long enough to be seen in its training: some 250 quick steps."""

@@ -20,7 +20,6 @@ from app.artifacts import directories
 from app.db.tables import CheckpointRow
 from app.domain.decision import Trigger
 from app.domain.recipe import Recipe
-from app.domain.reproduction import Reproduction
 from app.errors import (
     BaseModelMismatch,
     CheckpointFilesAltered,
@@ -38,7 +37,7 @@ from app.worker import experiment
 from tests.patience import seconds_left, wait_until
 from tests.publishing import NOW, roll_back
 from tests.support import run_command
-from tests.worker.conftest import Place
+from tests.worker.conftest import Place, make_again
 
 
 @dataclass
@@ -75,21 +74,6 @@ def line(make_place: Callable[[], Place]) -> Line:
     return Line(place, *(published(place, cycle) for cycle in (first, second, scaled)))
 
 
-def again(place: Place, wanted: str) -> Reproduction:
-    root = place.settings.checkpoints_dir
-    prepared = experiment.prepare_reproduction(place.db, wanted, root=root)
-    with experiment.experiment_room(place.settings.scratch_dir, place.settings.kept_dir) as room:
-        return experiment.reproduce(
-            prepared,
-            room,
-            root=root,
-            gate=place.db.defaults.gate,
-            trainer=LoraTrainer(),
-            on_progress=lambda _progress: None,
-            should_stop=lambda: False,
-        )
-
-
 def fingerprint(place: Place) -> dict[str, str]:
     """Every file of the data directory but SQLite's own side files and scratch."""
     data_dir = place.settings.data_dir
@@ -104,7 +88,7 @@ def fingerprint(place: Place) -> dict[str, str]:
 def test_checkpoint_is_made_again_byte_for_byte_and_nothing_changes(line: Line, which: str) -> None:
     row: CheckpointRow = getattr(line, which)
     before = fingerprint(line.place)
-    outcome = again(line.place, row.name if which == "second" else row.id)
+    outcome = make_again(line.place, row.name if which == "second" else row.id)
     assert outcome.is_reproduced, outcome.explanation()
     assert outcome.environment == ()
     assert outcome.held_out_now == outcome.held_out_then

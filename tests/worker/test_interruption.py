@@ -1,8 +1,10 @@
-"""A cycle that is stopped or killed in its training goes on from its snapshot to the same bytes."""
+"""A cycle that is stopped or killed in its training goes on from its snapshot to the same bytes.
+
+One that is cancelled leaves nothing.
+"""
 
 from __future__ import annotations
 
-import json
 import signal
 import time
 from collections.abc import Callable
@@ -13,7 +15,8 @@ import psutil
 import pytest
 
 from tests.patience import pace
-from tests.support import RunningDaemon, StartDaemon, make_exchange, run_command
+from tests.support import RunningDaemon, StartDaemon, make_exchange
+from tests.worker.conftest import entered, make_again
 
 DRAIN_SECONDS = 10.0
 
@@ -26,7 +29,7 @@ SETTINGS: dict[str, Any] = {
     "batch_size": 1,
     "learning_rate": 1e-5,
     "r": 4,
-    "max_length": 96,
+    "max_length": 160,
     "anchor_weight": 0,
 }
 """Slow enough learning that the held-out loss falls to the last of some 250 quick steps."""
@@ -63,6 +66,21 @@ def wake_instance(daemon: RunningDaemon) -> None:
     assert (daemon.data_dir / "snapshots" / f"{waiting['id']}.safetensors").is_file()
 
 
+def test_running_cycle_can_be_cancelled_and_gives_everything_back(
+    start_daemon: StartDaemon, tiny_model: Path
+) -> None:
+    daemon = start_daemon(base_model=tiny_model, **{**SETTINGS, "epochs": 50})
+    http = daemon.http
+    http.post("/v1/experiences/batch", json=[make_exchange(n) for n in range(24)])
+    before = http.get("/stats").json()["instances"][0]["counts"]
+    cycle_id = http.post("/v1/sleep-cycles", json={"force": True}).json()["id"]
+    daemon.wait_for_step(cycle_id)
+    assert http.post(f"/v1/sleep-cycles/{cycle_id}/cancel").status_code == 202
+    assert daemon.wait_for_cycle(cycle_id)["status"] == "cancelled"
+    assert http.get("/stats").json()["instances"][0]["counts"] == before
+    assert not list((daemon.data_dir / "checkpoints" / ".staging").iterdir())
+
+
 def steps_after_requeue(daemon: RunningDaemon, cycle_id: str) -> list[int]:
     path = f"/v1/sleep-cycles/{cycle_id}/events?limit=500"
     events = daemon.http.get(path).json()["data"]
@@ -86,7 +104,6 @@ def test_interrupted_cycle_goes_on_from_its_snapshot_to_the_same_bytes(
     assert ended["metrics"]["steps"] > step
     assert all(later >= step for later in steps_after_requeue(daemon, cycle_id))
     daemon.stop()
-    environment = {"SAGE_DATA_DIR": str(daemon.data_dir)}
-    wanted = ("reproduce", ended["checkpoint_id"], "--json")
-    undisturbed = run_command(*wanted, environment=environment)
-    assert json.loads(undisturbed.stdout)["reproduced"] is True
+    with entered(daemon.data_dir) as place:
+        outcome = make_again(place, ended["checkpoint_id"])
+    assert outcome.is_reproduced, outcome.explanation()

@@ -150,7 +150,7 @@ def test_silence_counts_only_what_this_process_saw_pass() -> None:
 def test_daemon_and_child_stopped_for_longer_than_the_stall_limit_go_on(
     start_daemon: StartDaemon,
 ) -> None:
-    # More than the child needs to import torch beside another busy test, which counts as silence.
+    # More than the child needs to start beside another busy test, which counts as silence.
     daemon = start_daemon(
         module="tests.worker.plodding_daemon", stall_seconds=8, scheduler_interval_seconds=3600
     )

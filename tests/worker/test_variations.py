@@ -9,7 +9,8 @@ from typing import Any
 import psutil
 import pytest
 
-from tests.support import RunningDaemon, StartDaemon, make_exchange, run_command
+from tests.support import RunningDaemon, StartDaemon, make_exchange
+from tests.worker.conftest import entered, make_again
 
 SETTINGS: dict[str, Any] = {
     "scheduler_interval_seconds": 3600,
@@ -19,7 +20,7 @@ SETTINGS: dict[str, Any] = {
     "batch_size": 1,
     "learning_rate": 1e-5,
     "r": 4,
-    "max_length": 192,
+    "max_length": 320,
     "anchor_weight": 0,
 }
 """Quick steps of slow learning, so that the held-out loss falls to the last of them."""
@@ -87,13 +88,9 @@ def test_varied_cycle_is_marked_resumed_and_reproduced(
         assert "What did we learn about the" not in place
 
     daemon.stop()
-    undisturbed = run_command(
-        "reproduce",
-        cycle["checkpoint_id"],
-        "--json",
-        environment={"SAGE_DATA_DIR": str(daemon.data_dir)},
-    )
-    assert json.loads(undisturbed.stdout)["reproduced"] is True
+    with entered(daemon.data_dir) as left:
+        outcome = make_again(left, cycle["checkpoint_id"])
+    assert outcome.is_reproduced, outcome.explanation()
 
 
 @pytest.mark.daemon(variations="dropped_context")
