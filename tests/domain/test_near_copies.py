@@ -118,6 +118,9 @@ def test_case_and_punctuation_make_no_other_word() -> None:
         ("pump3", "pump", False),
         ("pump3", "pumps", True),
         ("pump12on", "pump1on", False),
+        ("pump3on", "pump4on", False),
+        ("3pump", "xpump", True),
+        ("a3b", "axb", True),
         ("七", "八", True),
     ],
 )
@@ -146,6 +149,8 @@ def test_what_differs_by_a_sign_is_near_whatever_its_sketch() -> None:
     assert taken.find_near(other, "wesawthelover") is None
     assert taken.find_near(other, "wesawtheriv") is None
     assert taken.find_near(other) is None
+    taken.add(7, made, "七八")
+    assert taken.find_near(other, "七") == taken.find_near(other, "七九") == 7
     taken.add(2, made, "wesawtherover")
     assert taken.find_near(other, "wesawtheraver") == 2
     taken.remove(2)
