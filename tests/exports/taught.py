@@ -23,7 +23,7 @@ TAUGHT = (
     ("What shall we do next?", "Let us look at the staircase again, with the lamp from the attic."),
 )
 PROMPTS = (*(prompt for prompt, _ in TAUGHT), "Tell me about the basil.", "Why is the sky blue?")
-WITHIN = (5,)
+WITHIN = (3, 8)
 """Tokens of each taught reply after which the next one is asked for, too."""
 
 REPLY_TOKENS = 16
