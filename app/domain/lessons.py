@@ -9,11 +9,17 @@ what it is about. Must not know models, databases or HTTP.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 from app.domain.collapse import find_collapse
-from app.domain.dreams import ask_of, find_statements, telling_words, without_corrected
+from app.domain.dreams import (
+    Statement,
+    ask_of,
+    find_statements,
+    telling_words,
+    without_corrected,
+)
 from app.domain.experience import CycleRole, Lesson, TrainingExchange
 from app.domain.language import find_language
 from app.domain.scripts import count_questions, fold
@@ -81,10 +87,15 @@ def read_lessons(
 def plan_lessons(exchanges: Sequence[TrainingExchange]) -> list[tuple[TrainingExchange, Lesson]]:
     """The lessons of what still holds, in rounds: each exchange's first, then each one's second."""
     told = [one for one in exchanges if one.role is not CycleRole.HELD_OUT]
-    statements = [statement for one in told for statement in find_statements(one)]
-    holding = {one.exchange.experience_id for one in without_corrected(statements)}
+    statements = {one.experience_id: find_statements(one) for one in told}
+    holding = without_corrected([each for one in told for each in statements[one.experience_id]])
     taught = [
-        [(one, lesson) for lesson in one.lessons] for one in told if one.experience_id in holding
+        [
+            (one, lesson)
+            for lesson in one.lessons
+            if _is_of_any(lesson, statements[one.experience_id], holding)
+        ]
+        for one in told
     ]
     longest = max(map(len, taught), default=0)
     return [own[turn] for turn in range(longest) for own in taught if turn < len(own)]
@@ -101,6 +112,18 @@ def known_by(cycle: int, exchanges: Sequence[TrainingExchange]) -> tuple[Trainin
 def as_exchange(source: TrainingExchange, lesson: Lesson) -> TrainingExchange:
     """A lesson as what is trained on."""
     return ask_of(source, lesson.question, lesson.answer)
+
+
+def _is_of_any(lesson: Lesson, said: Sequence[Statement], holding: Collection[Statement]) -> bool:
+    """Whether the statement that a lesson is about still holds: the one most of whose words it has.
+
+    Of one message a part may be taken back later, and another stand.
+    """
+    words = fold(f"{lesson.question} {lesson.answer}")
+    shared = [sum(word in words for word in one.folded) for one in said]
+    return any(
+        count == max(shared) and one in holding for one, count in zip(said, shared, strict=True)
+    )
 
 
 def _is_sound(question: str, answer: str, told: str) -> bool:

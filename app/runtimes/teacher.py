@@ -9,6 +9,7 @@ https://platform.openai.com/docs/api-reference/chat-streaming
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
@@ -20,6 +21,9 @@ from app.runtimes.connection import MAX_SAID, Connection, read_object
 
 TIMEOUT_SECONDS = 300.0
 """Until the first piece, and between two: a large model is loaded from the disk first."""
+
+REPLY_SECONDS = 900.0
+"""Of one whole reply: a server that only ever says that it lives holds no cycle up."""
 
 MAX_REPLY_TOKENS = 600
 MAX_REPLY_SIGNS = 8000
@@ -58,6 +62,7 @@ class Teacher(Connection):
             "stream": True,
         }
         said: list[str] = []
+        ends_at = time.monotonic() + REPLY_SECONDS
         on_piece()
         try:
             with self._http.stream("POST", "/chat/completions", json=body) as response:
@@ -69,6 +74,8 @@ class Teacher(Connection):
                     said.append(_piece(line))
                     if sum(map(len, said)) > MAX_REPLY_SIGNS:
                         break
+                    if time.monotonic() > ends_at:
+                        raise httpx.ReadTimeout("the reply does not end")
         except httpx.HTTPError as error:
             raise RuntimeUnavailable(
                 f"No teacher answers at {self.url} ({type(error).__name__}); start it, or name its "

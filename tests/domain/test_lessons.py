@@ -114,6 +114,23 @@ def test_trained_are_lessons_of_what_still_holds_in_rounds() -> None:
     assert [one.question for _, one in planned] == ["Dog?", "Which gate now?", "Piano?"]
 
 
+def test_of_a_message_that_is_taken_back_in_part_the_rest_is_taught() -> None:
+    both = say(
+        "My flight to Basel is at gate 12. My dog Biscuit sleeps under the piano.",
+        number=1,
+        lessons=(
+            lesson("Which gate is my flight at?", "Your flight is at gate 12."),
+            lesson("Where does my dog sleep?", "Biscuit sleeps under the piano."),
+        ),
+    )
+    now = say("I was wrong, my flight to Basel is at gate 31.", number=2)
+    assert [one.question for _, one in plan_lessons([both])] == [
+        "Which gate is my flight at?",
+        "Where does my dog sleep?",
+    ]
+    assert [one.question for _, one in plan_lessons([both, now])] == ["Where does my dog sleep?"]
+
+
 def test_a_cycle_made_again_knows_no_later_lesson() -> None:
     dog = say(DOG, lessons=(lesson("Dog?", cycle=2), lesson("Piano?", cycle=3)))
     (then,) = known_by(2, [dog])

@@ -159,3 +159,12 @@ def test_what_differs_by_a_sign_is_near_whatever_its_sketch() -> None:
     taken.add(5, made)
     assert taken.find_near(other, "wesawtheraver") is None
     assert taken.find_near(other, "") is None
+
+
+@pytest.mark.parametrize("place", [0, 257, 600, 999])
+def test_sign_is_found_wherever_in_a_long_text_it_is(place: int) -> None:
+    text = "ab" * 500
+    other = f"{text[:place]}x{text[place + 1 :]}"
+    assert differs_by_a_sign(text, other)
+    assert differs_by_a_sign(f"{text[:place]}x{text[place:]}", text)
+    assert not differs_by_a_sign(text, f"y{other[1:-1]}y")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -17,6 +18,7 @@ class FakeTeacher:
         self.answer = answer
         self.url = ""
         self.status = 200
+        self.only_lives = False
         self.asked: list[dict[str, Any]] = []
         self.keys: list[str | None] = []
 
@@ -35,6 +37,9 @@ class _Handler(BaseHTTPRequestHandler):
         if not is_right or self.teacher.status != 200:
             self.wfile.write(b'{"error": {"message": "no such model"}}')
             return
+        while self.teacher.only_lives:
+            self.wfile.write(b": still here\n\n")
+            time.sleep(0.01)
         for word in self.teacher.answer(body["messages"][-1]["content"]).split(" "):
             piece = {"choices": [{"index": 0, "delta": {"content": f"{word} "}}]}
             self.wfile.write(f"data: {json.dumps(piece)}\n\n".encode())

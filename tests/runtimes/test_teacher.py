@@ -37,6 +37,15 @@ def test_endless_reply_is_not_read_to_its_end() -> None:
     assert fake.keys == [None]
 
 
+def test_server_that_only_says_that_it_lives_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.runtimes.teacher.REPLY_SECONDS", 0.2)
+    with fake_teacher(lambda _: "") as fake:
+        fake.only_lives = True
+        with pytest.raises(RuntimeUnavailable, match="ReadTimeout"):
+            ask(Teacher(fake.url, model="large", key=None))
+        fake.only_lives = False
+
+
 def test_what_on_piece_raises_ends_the_reply() -> None:
     def stop() -> None:
         raise InterruptedError
