@@ -19,6 +19,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib import resources
 from pathlib import Path
+from types import FrameType
+from typing import NoReturn
 
 from filelock import FileLock, Timeout
 from rich.console import Console
@@ -180,11 +182,19 @@ def _daemon(environment: Mapping[str, str], log_path: Path) -> Iterator[None]:
             stderr=log,
             start_new_session=True,
         )
+        # Else whoever ends the demo leaves its daemon behind, in a session of its own.
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, _leave)
         try:
             yield
         finally:
             process.terminate()
             process.wait()
+
+
+def _leave(number: int, _frame: FrameType | None) -> NoReturn:
+    """End as the signal would have, by the way of everything that has to be put away."""
+    raise SystemExit(128 + number)
 
 
 def _run_command(arguments: list[str], environment: Mapping[str, str]) -> None:
