@@ -29,7 +29,11 @@ from app.errors import TrainingStopped
 from app.training.anchors import load_or_make_references, mixed
 from app.training.chat import ChatEncoder
 from app.training.dreams import BareAnswers, Dreams, interleave
-from app.training.environment import describe_environment, peak_memory_bytes
+from app.training.environment import (
+    describe_environment,
+    give_back_memory,
+    peak_memory_bytes,
+)
 from app.training.evaluate import (
     effect_nats,
     exact_log_probabilities,
@@ -103,6 +107,7 @@ def enter_stage(
     """Say that a stage begins. Raises: TrainingStopped."""
     if should_stop():
         raise TrainingStopped(f"stopped before {stage.value}", stage=stage.value)
+    give_back_memory()
     on_progress(Progress(stage=stage))
 
 
@@ -202,11 +207,12 @@ def run_job(
         # One model in memory: the trained one goes before the fresh one comes.
         detach_adapter(loop.adapted)
         del loop, base, validation
-        fresh = load_base_model(job.base_model, device=device_named(job.recipe.device))
+        fresh = _load_fresh(job)
         # What a session will load is what is judged, not what was in memory.
         adapted = read_adapter(fresh.model, job.output_directory, is_trainable=False)
         reloaded = token_log_probabilities(fresh, held_out)
         effect = effect_nats(exact_before, exact_log_probabilities(fresh, yardsticks.effect))
+    give_back_memory()
     with timed(seconds, "replies"):
         # Last, since it changes the fresh base's own weights.
         merged = replace(fresh, model=merge_adapter(adapted))
@@ -254,6 +260,11 @@ def run_job(
         environment=describe_environment(fresh, geometry),
         replies=side_by_side(of_parent.replies, replies),
     )
+
+
+def _load_fresh(job: TrainingJob) -> BaseModel:
+    give_back_memory()  # the trained one's weights, which glibc would keep
+    return load_base_model(job.base_model, device=device_named(job.recipe.device))
 
 
 def _rehearse(
