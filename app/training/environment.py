@@ -12,7 +12,11 @@ from importlib.metadata import version
 
 import torch
 
-from app.training.loading import BaseModel
+from app.log import get_logger
+from app.training.devices import ask_for_equal_bytes, backward_problem
+from app.training.loading import BaseModel, choose_dtype, device_named
+
+_log = get_logger(__name__)
 
 
 def peak_memory_bytes(device: torch.device) -> int:
@@ -50,3 +54,18 @@ def describe_environment(base: BaseModel, geometry: str) -> dict[str, str]:
         "threads": str(torch.get_num_threads()),
         "adapter": geometry,
     }
+
+
+def prove_device(name: str) -> tuple[torch.device, dict[str, str]]:
+    """The device to train on, and what there is to say of it; a broken one's cycle runs on the CPU.
+
+    Raises: DeviceUnavailable.
+    """
+    device = device_named(name)
+    if device.type == "cpu":
+        return device, {}
+    problem = backward_problem(device, choose_dtype(device))
+    if problem:
+        _log.warning("device.not_trusted", device=str(device), problem=problem)
+        return torch.device("cpu"), {"self_test": f"{device}: {problem}; trained on the CPU"}
+    return device, {"self_test": f"{device}: passed", **ask_for_equal_bytes(device)}
