@@ -1,16 +1,13 @@
 """A batch through the model: its loss, and the gradients of the adapter's parameters.
 
-On a CPU by hand where the model's decoder is one that is written out (`by_hand.stack`), else by
-autograd through the model's own forward pass; elsewhere as in `accelerated`. Each cuts a batch into
-parts whose gradients add up to the batch's, so that only one part's activations are alive. Must not
-know optimisers or epochs.
+By hand where the model's decoder is one that is written out (`app.training.by_hand.stack`), else by
+autograd through the model's own forward pass. Either cuts a batch into parts whose gradients add up
+to the batch's, so that only one part's activations are alive. Must not know optimisers or epochs.
 """
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
 import torch
@@ -32,65 +29,38 @@ for a whole batch of 4 (`twice_as_much_kept` in the benchmark) training was 4 an
 took 220 MB more at the peak."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Beside:
-    """References that stand beside a batch: `w sum_t KL(base || model)` over their answers.
-
-    Attributes:
-        hidden: Of each example the base's last hidden states (N, H), as anchors keep them.
-        weight: w, of every supervised token.
-    """
-
-    examples: Sequence[TrainingExample]
-    hidden: Sequence[torch.Tensor]
-    weight: float
-
-
 class Gradients(Protocol):
-    """How the parameters that learn get their gradients."""
+    """How the parameters that learn get their gradients. Each method adds, and none resets."""
 
-    def add_step(
-        self, examples: Sequence[TrainingExample], weights: torch.Tensor, beside: Sequence[Beside]
+    def add_cross_entropy(
+        self, examples: Sequence[TrainingExample], weights: torch.Tensor
     ) -> float:
-        """Add the gradients of `sum_t w_t nll_t` over the supervised tokens, and of what is beside.
+        """Add the gradients of `sum_t w_t nll_t` over the supervised tokens.
 
         Args:
             weights: float32 (B,), of every supervised token of an example.
 
         Returns:
-            The unweighted sum of the losses, in nats, of the examples alone.
+            The unweighted sum of the losses, in nats.
         """
 
-
-class _InTurn(ABC):
-    """The examples first, then what stands beside them. Each method adds, and none resets."""
-
-    def add_step(
-        self, examples: Sequence[TrainingExample], weights: torch.Tensor, beside: Sequence[Beside]
-    ) -> float:
-        """See `Gradients`."""
-        nll = self.add_cross_entropy(examples, weights)
-        for one in beside:
-            self.add_divergence(one.examples, one.hidden, one.weight)
-        return nll
-
-    @abstractmethod
-    def add_cross_entropy(
-        self, examples: Sequence[TrainingExample], weights: torch.Tensor
-    ) -> float:
-        """Add the gradients of `sum_t w_t nll_t`; return the unweighted sum, in nats."""
-
-    @abstractmethod
     def add_divergence(
         self,
         examples: Sequence[TrainingExample],
         hidden: Sequence[torch.Tensor],
         weight: float,
     ) -> float:
-        """Add the gradients of `w sum_t KL(base || model)`; return the unweighted sum, in nats."""
+        """Add the gradients of `w sum_t KL(base || model)` over the supervised tokens.
+
+        Args:
+            hidden: Of each example the base's last hidden states (N, H), as anchors keep them.
+
+        Returns:
+            The unweighted sum, in nats.
+        """
 
 
-class AutogradGradients(_InTurn):
+class AutogradGradients:
     """Through the model's own forward pass."""
 
     def __init__(self, base: BaseModel) -> None:
@@ -99,7 +69,7 @@ class AutogradGradients(_InTurn):
     def add_cross_entropy(
         self, examples: Sequence[TrainingExample], weights: torch.Tensor
     ) -> float:
-        """See `_InTurn`."""
+        """See `Gradients`."""
         nll = 0.0
         for rows, part in self._parts(examples):
             loss = supervised_loss(self._base.model, part, example_weights=weights[rows])
@@ -114,7 +84,7 @@ class AutogradGradients(_InTurn):
         hidden: Sequence[torch.Tensor],
         weight: float,
     ) -> float:
-        """See `_InTurn`."""
+        """See `Gradients`."""
         total = 0.0
         for rows, part in self._parts(examples):
             expected = torch.cat([hidden[row] for row in rows]).to(self._base.device)
@@ -130,7 +100,7 @@ class AutogradGradients(_InTurn):
             yield rows, move_batch(pad_batch([examples[i] for i in rows], pad), self._base.device)
 
 
-class StackGradients(_InTurn):
+class StackGradients:
     """Through the hand-written decoder, on a CPU."""
 
     def __init__(self, stack: Stack, lanes: Lanes) -> None:
@@ -140,7 +110,7 @@ class StackGradients(_InTurn):
     def add_cross_entropy(
         self, examples: Sequence[TrainingExample], weights: torch.Tensor
     ) -> float:
-        """See `_InTurn`."""
+        """See `Gradients`."""
         total = 0.0
         for rows in self._parts(examples):
             part = [examples[i] for i in rows]
@@ -156,7 +126,7 @@ class StackGradients(_InTurn):
         hidden: Sequence[torch.Tensor],
         weight: float,
     ) -> float:
-        """See `_InTurn`."""
+        """See `Gradients`."""
         total = 0.0
         for rows in self._parts(examples):
             packing, owners, wanted = pack_examples([examples[i] for i in rows])

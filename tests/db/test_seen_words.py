@@ -42,12 +42,13 @@ def erase_newest(db: Database, instance_id: int) -> None:
 
 def add_instance(db: Database, slug: str) -> int:
     with db.write_driver() as connection:
-        (added,) = connection.execute(
+        cursor = connection.execute(
             "INSERT INTO instances (slug, policy, recipe, created_at, updated_at) "
-            "VALUES (?, '{}', '{}', '2026', '2026') RETURNING id",
+            "VALUES (?, '{}', '{}', '2026', '2026')",
             (slug,),
-        ).fetchone()
-        return int(added)
+        )
+        assert cursor.lastrowid is not None
+        return cursor.lastrowid
 
 
 def test_only_words_never_used_before_are_new(db: Database) -> None:

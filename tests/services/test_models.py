@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 from pathlib import Path
 from typing import Any
 
@@ -148,9 +149,8 @@ def test_upgrade_gives_instances_of_session_scripts_their_model(db: Database) ->
     config.attributes["url"] = db.url
     command.downgrade(config, "0008")
     command.upgrade(config, "head")
-    with db.read() as session:
-        rows = session.execute(sa.select(InstanceRow.slug, InstanceRow.model_name))
-        found = {row.slug: row.model_name for row in rows}
+    with sqlite3.connect(str(db.path)) as connection:
+        found = dict(connection.execute("SELECT slug, model_name FROM instances").fetchall())
     assert found == {
         "default": None, "garden": None, "legion-phi4-14b": "phi4-14b", "thor-named": None,
     }  # fmt: skip
