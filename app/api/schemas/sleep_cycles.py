@@ -24,7 +24,7 @@ from app.domain.report import TrainingReport
 
 _OF_RECIPE = (
     "epochs", "learning_rate", "r", "lora_alpha", "target_modules", "variations", "variation_share",
-    "device",
+    "dreams", "device",
 )  # fmt: skip
 _OF_POLICY = ("max_experiences", "min_salience")
 

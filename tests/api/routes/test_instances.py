@@ -54,6 +54,7 @@ def test_preset_of_an_instance_and_of_one_cycle(daemon: RunningDaemon) -> None:
     assert (standard["r"], standard["learning_rate"], standard["epochs"]) == (16, 1e-4, 2)
     http.put("/v1/instances/default", json={})
     assert (planned()["r"], planned(preset="gentle", r=8)["r"]) == (16, 8)
+    assert [planned(preset="recall", **few)["dreams"] for few in ({}, {"dreams": 3})] == [12, 3]
     unknown = http.post("/v1/sleep-cycles", json={"overrides": {"preset": "rough"}})
     assert unknown.json()["errors"][0]["pointer"] == "/overrides/preset"
 
