@@ -27,7 +27,8 @@ let turn = 0;
 fillFilter(byId("filter"));
 open("Exchanges", async () => {
   await listen(({ type }) => type.startsWith("experience.") && soon("exchanges", read));
-  await Promise.all([read(), readCounts()]);
+  await readCounts(); // before the list: what comes in between changes the counts and is read
+  await read();
   repeat(STATS_SECONDS, readCounts);
 });
 

@@ -10,7 +10,7 @@ import { follow } from "./stream.js";
 import { forgetToken, showForget } from "./token.js";
 
 const RETRY_SECONDS = 5;
-const SOON_MILLISECONDS = 150;
+const SOON_SECONDS = 0.15;
 const AWAY = "The daemon does not answer. What stands here is as it was.";
 const STATES = { live: "live", polling: "asking every few seconds", away: "the daemon does not answer" };
 const TABS = [
@@ -22,7 +22,8 @@ const TABS = [
   ["events", "Events"],
   ["settings", "Settings"],
 ];
-const pending = new Map();
+const wanted = new Map(); // what is read soon or just now, by its name
+let firstLoad = Promise.resolve();
 
 /** Open a view: `load` reads and shows it, and is tried again until the daemon answers. */
 export async function open(title, load) {
@@ -37,14 +38,23 @@ export async function open(title, load) {
 }
 
 async function start(load) {
-  try {
-    await load();
-    byId("trouble").hidden = true;
-  } catch (error) {
-    complain(error);
-    if (error instanceof Refused && error.status < 500) return byId("main").classList.add("lost");
-    if (error instanceof TypeError) showState("away");
-    setTimeout(() => start(load), RETRY_SECONDS * 1000);
+  const isRefused = !(await untilAnswered(() => (firstLoad = load())));
+  if (isRefused) byId("main").classList.add("lost");
+}
+
+/** Read until the daemon answers, and say what is wrong meanwhile; false where it refuses. */
+async function untilAnswered(read) {
+  for (let hasFailed = false; ; hasFailed = true) {
+    try {
+      await read();
+      if (hasFailed) byId("trouble").hidden = true;
+      return true;
+    } catch (error) {
+      complain(error);
+      if (error instanceof Refused && error.status < 500) return false;
+      if (error instanceof TypeError) showState("away");
+      await pause(RETRY_SECONDS);
+    }
   }
 }
 
@@ -72,19 +82,28 @@ export async function readStats(parameters) {
 /** Read again every so many seconds while the page is seen. */
 export async function repeat(seconds, read) {
   for (;;) {
-    await new Promise((resolve) => setTimeout(resolve, seconds * 1000));
+    await pause(seconds);
     if (!document.hidden) await read().catch(() => showState("away"));
   }
 }
 
-/** Read shortly, once for all that ask for it meanwhile. */
-export function soon(name, read) {
-  if (pending.has(name)) return;
-  const timer = setTimeout(() => {
-    pending.delete(name);
-    Promise.resolve(read()).catch(complain);
-  }, SOON_MILLISECONDS);
-  pending.set(name, timer);
+/**
+ * Read shortly, once for all that ask for it meanwhile. One reading at a time, and none beside the
+ * first of the page, for of two answers on their way the older could come last; and again until the
+ * daemon answers, for the event that asked for it does not come twice.
+ */
+export async function soon(name, read) {
+  const isUnderWay = wanted.has(name);
+  wanted.set(name, read);
+  if (isUnderWay) return;
+  await firstLoad.catch(() => {});
+  while (wanted.get(name)) {
+    await pause(SOON_SECONDS);
+    const next = wanted.get(name);
+    wanted.set(name, null);
+    await untilAnswered(next);
+  }
+  wanted.delete(name);
 }
 
 /**
@@ -129,3 +148,5 @@ function currentOf(part) {
   if (part !== here.part) return null;
   return here.cycle ? "true" : "page";
 }
+
+const pause = (seconds) => new Promise((resolve) => setTimeout(resolve, seconds * 1000));
