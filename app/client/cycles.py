@@ -128,7 +128,7 @@ class CyclePlan(Result):
     """All that a cycle needs to run, and to be run again with the same result.
 
     Attributes:
-        experience_ids: In training order, most salient first.
+        experience_ids: In training order, that of time.
         rehearsal_ids: Candidates; `rehearsal_count` of them are rehearsed, None for all.
         data_sha256: Over the content hashes of the three lists in order.
         parent_checkpoint_id: The adapter that the cycle starts from; None for the base.

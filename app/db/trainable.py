@@ -69,9 +69,9 @@ def list_trainable(session: Session, instance_id: int) -> list[int]:
 
 
 def list_by_seqs(session: Session, seqs: Collection[int]) -> list[Selectable]:
-    """The experiences of these sequence numbers, most salient first."""
+    """The experiences of these sequence numbers, oldest first."""
     query = sa.select(*_SELECTABLE).where(is_listed(ExperienceRow.seq, seqs))
-    return sorted(_selectables(session, query), key=_by_salience)
+    return sorted(_selectables(session, query), key=lambda item: item.seq)
 
 
 def stream_texts(

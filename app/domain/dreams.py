@@ -214,7 +214,8 @@ def find_statements(exchange: TrainingExchange) -> list[Statement]:
     found: list[Statement] = []
     language = find_language(exchange.prompt)
     words = _words_of(language)
-    for text in _join_short(_sentences(exchange.prompt)):
+    # Each once: what is said thirty times is one statement.
+    for text in dict.fromkeys(_join_short(_sentences(exchange.prompt))):
         spoken = [fold(word) for word in WORD.findall(text)]
         if count_questions(text) or not spoken or _asks_for_something(text, words):
             continue
@@ -234,22 +235,27 @@ def find_statements(exchange: TrainingExchange) -> list[Statement]:
 
 
 def without_corrected(statements: Sequence[Statement]) -> list[Statement]:
-    """Leave out what a later statement takes back; time is as the exchanges' ids say."""
+    """Leave out what a later statement takes back or says again; the exchanges' ids tell time.
+
+    What is said in the same telling words, in their order, is said again: the last of it stays.
+    """
     by_time = sorted(range(len(statements)), key=lambda i: statements[i].exchange.experience_id)
     folded = [one.folded for one in statements]
+    said = [tuple(map(fold, one.telling)) for one in statements]
     takes_back = [_takes_back(one) for one in statements]
     corrected = {
         earlier
         for place, earlier in enumerate(by_time)
         for later in by_time[place + 1 :]
-        if takes_back[later] and _is_about(folded[later], folded[earlier])
+        if said[later] == said[earlier]
+        or (takes_back[later] and _is_about(folded[later], folded[earlier]))
     }
     return [one for place, one in enumerate(statements) if place not in corrected]
 
 
 def _is_about(later: frozenset[str], earlier: frozenset[str]) -> bool:
     """Whether a statement says something else of what an earlier one told."""
-    return later != earlier and len(later & earlier) >= CORRECTED_SHARE * len(earlier)
+    return len(later & earlier) >= CORRECTED_SHARE * len(earlier)
 
 
 def _takes_back(statement: Statement) -> bool:

@@ -66,8 +66,8 @@ class CyclePlan:
     """All that a cycle needs to run, and to be run again with the same result.
 
     Attributes:
-        experience_ids: In training order, most salient first, but what an earlier cycle left out
-            last; rehearsal and held-out apart.
+        experience_ids: In training order, that of time (most salient first until 0.1); rehearsal
+            and held-out apart.
         data_sha256: Over the content hashes of all three lists in order.
         min_salience: The limit the selection was made with.
         parent_checkpoint_id: The promoted adapter the cycle starts from; None for the base.

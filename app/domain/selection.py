@@ -1,7 +1,9 @@
 """Which experiences a cycle trains on, rehearses and is measured with.
 
-Salience chooses and orders what is trained. Nothing here sees a text: experiences are ids, hashes
-and totals, so a selection costs the same however long the exchanges are.
+Where there is more than fits salience chooses what is trained, which is no better than age would
+and no worse (the guide's page on the recipe), and lets what is new in. It is trained in the order
+of time, so that what corrects an earlier statement is learned after it. Nothing here sees a text:
+experiences are ids, hashes and totals, so a selection costs the same however long exchanges are.
 """
 
 from __future__ import annotations
@@ -80,14 +82,14 @@ def select(
     are measured with and stay in the buffer.
 
     Args:
-        waiting: Free experiences, in training order.
+        waiting: Free experiences, as they were chosen.
         held_out: The instance's held-out experiences, newest first; as many of the first are used
             as the cycle's size allows.
         rehearsal_pool: Earlier consolidated experiences.
         rehearsal_share: Rehearsal as a share of the trained experiences, 0..1.
         seed: Of the draw from the pool.
     """
-    train = list(waiting)
+    train = sorted(waiting, key=lambda item: item.seq)
     allowed = max(MIN_HELD_OUT, len(train) // HELD_OUT_PER_TRAINED)
     measured = list(held_out[: min(allowed, MAX_HELD_OUT)])
     if not measured:

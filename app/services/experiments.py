@@ -62,7 +62,7 @@ class ReproductionOrder:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Sample:
-    """Experiences to train on, most salient first."""
+    """Experiences to train on, oldest first."""
 
     exchanges: tuple[TrainingExchange, ...]
     mean_salience: float

@@ -68,7 +68,7 @@ def like_length_batches(
 ) -> list[list[int]]:
     """Batches of indices: early examples in early batches, like lengths together.
 
-    The given order (most salient first) holds from window to window of `WINDOW_BATCHES` batches.
+    The given order (that of time) holds from window to window of `WINDOW_BATCHES` batches.
     Within a window examples are sorted by length, cut into batches, and the batches shuffled, so
     that no epoch runs from short to long.
     """

@@ -124,7 +124,7 @@ class TrainingLoop:
         tokens that decide whether to claim to know would weigh nothing.
 
         Args:
-            training_data: Most important first; see `like_length_batches`.
+            training_data: In order; see `like_length_batches`.
             epochs: None for the recipe's.
             lr: Peak learning rate; None for the recipe's.
             anchors: What the base answers to general prompts; None trains without them.

@@ -90,7 +90,7 @@ def make_variations(
 
     Args:
         base: With the adapter attached as it is before training.
-        exchanges: What the cycle is about, most salient first; rehearsal apart.
+        exchanges: What the cycle is about, oldest first; rehearsal apart.
         examples: The same, encoded.
 
     Beats while it generates and measures (`app.training.pulse`).

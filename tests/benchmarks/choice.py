@@ -43,7 +43,8 @@ from app.training.loading import BaseModel, load_base_model
 from app.training.lora import detach_adapter
 from tests.benchmarks.choices import CHOICES, Pool, Trained, fill, split
 from tests.benchmarks.evaluation_noise import session
-from tests.benchmarks.recall import CACHE, exchanges, read_facts
+from tests.benchmarks.facts import exchanges, read_facts
+from tests.benchmarks.recall import CACHE
 from tests.benchmarks.upper import Upper
 
 HELD_OUT = 24

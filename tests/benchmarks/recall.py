@@ -24,34 +24,29 @@ import os
 import re
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
-from app.domain.experience import (
-    CycleRole,
-    Lesson,
-    TrainingExchange,
-    Turn,
-    content_hash,
-    is_held_out,
-)
+from app.domain.experience import CycleRole, TrainingExchange, Turn
 from app.domain.gate import GatePolicy, judge
 from app.domain.instance import SAGE_SYSTEM_PROMPT
 from app.domain.plan import TrainingJob
 from app.domain.presets import Preset, lay_over
 from app.domain.recipe import Recipe
-from app.domain.report import TrainingReport
-from app.domain.salience import COMPONENTS, Salience
+from app.domain.report import Retention, TrainingReport
+from app.training.anchors import load_or_make_references
 from app.training.chat import ChatEncoder
+from app.training.evaluate import base_retention, measure_retention
 from app.training.fetching import fetch_embedded_model
 from app.training.generation import Draw, continue_prompts
+from app.training.kept import KeptFiles
 from app.training.loading import BaseModel, load_base_model
-from app.training.lora import merge_adapter, read_adapter
+from app.training.lora import merge_adapter, read_adapter, rescaling
+from app.training.models import fingerprint
 from app.training.trainer import LoraTrainer
+from tests.benchmarks.facts import Fact, exchanges, read_facts
 
-FACTS = Path(__file__).with_name("facts.json")
 CACHE = Path(os.environ.get("SAGE_TEST_CACHE", Path.home() / ".cache" / "sage-sleep-tests"))
 NIGHT = 24
 """Facts that the first cycle is told."""
@@ -81,80 +76,12 @@ _CLAIMS = re.compile(r"\byou (told|said|mentioned)\b", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
-class Statement:
-    """What a person said, what was replied, and the words that an answer must hold one of."""
-
-    prompt: str
-    response: str
-    answers: tuple[str, ...]
-    lessons: tuple[Lesson, ...] = ()
-
-    def is_in(self, reply: str) -> bool:
-        """Whether a reply holds an answer, as whole words."""
-        return any(
-            re.search(rf"(?<!\w){re.escape(answer)}(?!\w)", reply, re.IGNORECASE)
-            for answer in self.answers
-        )
-
-
-@dataclass(frozen=True)
-class Fact:
-    """A fact, how it was told, and how it is asked for."""
-
-    kind: str
-    told: Statement
-    questions: tuple[str, ...]
-    correction: Statement | None = None
-
-    @property
-    def statements(self) -> tuple[Statement, ...]:
-        """In the order in which they were said; the last one holds."""
-        return (self.told,) if self.correction is None else (self.told, self.correction)
-
-    @property
-    def is_held_out(self) -> bool:
-        """Whether the daemon would keep a part of it for evaluation, and never train on it."""
-        return any(is_held_out(content_hash(one.prompt, one.response)) for one in self.statements)
-
-
-@dataclass(frozen=True)
 class Recall:
     """Shares: of questions answered, of claims about what was never told, of old values."""
 
     answered: float
     invented: float
     superseded: float
-
-
-def read_facts() -> tuple[list[Fact], list[str]]:
-    """The facts, the kinds mixed, and the questions about what was never told."""
-    stored = json.loads(FACTS.read_text(encoding="utf-8"))
-    facts = [_read_fact(entry) for entry in stored["facts"]]
-    by_kind: dict[str, list[Fact]] = {}
-    for fact in facts:
-        by_kind.setdefault(fact.kind, []).append(fact)
-    longest = max(map(len, by_kind.values()))
-    mixed = [group[n] for n in range(longest) for group in by_kind.values() if n < len(group)]
-    return mixed, stored["never_told"]
-
-
-def _read_fact(entry: dict[str, Any]) -> Fact:
-    correction = entry.get("correction")
-    lessons = tuple(
-        Lesson(question=question, answer=answer, teacher="written", cycle=1)
-        for question, answer in entry["lessons"]
-    )
-    # They say what holds.
-    return Fact(
-        kind=entry["kind"],
-        told=_read_statement(entry, () if correction else lessons),
-        questions=tuple(entry["questions"]),
-        correction=None if correction is None else _read_statement(correction, lessons),
-    )
-
-
-def _read_statement(entry: dict[str, Any], lessons: tuple[Lesson, ...]) -> Statement:
-    return Statement(entry["prompt"], entry["response"], tuple(entry["answers"]), lessons)
 
 
 class Asker:
@@ -225,26 +152,6 @@ def _share(found: Sequence[bool]) -> float:
     return sum(found) / len(found) if found else 0.0
 
 
-def exchanges(
-    facts: Sequence[Fact], role: CycleRole = CycleRole.TRAIN, *, is_taught: bool = False
-) -> list[TrainingExchange]:
-    """What was said, as a cycle gets it: first all that was told, then what corrects it."""
-    said = [fact.told for fact in facts]
-    said += [fact.correction for fact in facts if fact.correction is not None]
-    return [
-        TrainingExchange(
-            # In the order of time, as the daemon's are.
-            experience_id=f"{number:06}-{content_hash(one.prompt, one.response)[:19]}",
-            prompt=one.prompt,
-            response=one.response,
-            salience=Salience(**dict.fromkeys(COMPONENTS, 0.7)),
-            role=role,
-            lessons=one.lessons if is_taught else (),
-        )
-        for number, one in enumerate(said)
-    ]
-
-
 def sleep(
     model: Path,
     room: Path,
@@ -276,24 +183,11 @@ def sleep(
 
 def main() -> None:
     """Ask, sleep, ask again; print a row a model."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--base", type=Path, help="A directory; the embedded model without.")
-    parser.add_argument("--facts", type=int, default=NIGHT, help="Told to the first cycle.")
-    parser.add_argument("--later", type=int, default=0, help="Cycles after it.")
-    parser.add_argument("--seeds", type=int, default=1)
-    parser.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE", help="Recipe.")
-    parser.add_argument("--preset", default=Preset.STANDARD, help="The recipe to start from.")
-    parser.add_argument("--kept", type=Path, help="Where to keep what is measured of the base.")
-    parser.add_argument("--taught", action="store_true", help="With written lessons.")
-    parser.add_argument("--show", action="store_true", help="Print every answer.")
-    told = parser.parse_args()
+    told = _parse()
     model = told.base or fetch_embedded_model(CACHE)
-    say = partial(exchanges, is_taught=told.taught)
     facts, never_told = read_facts()
     first, rest = facts[: told.facts], facts[told.facts :]
-    overrides = {
-        name: json.loads(value) for name, _, value in (one.partition("=") for one in told.set)
-    }
+    later = [rest[at : at + LATER] for at in range(0, len(rest), LATER)][: told.later]
     asked = [fact for fact in first if not fact.is_held_out]
     print(
         f"{len(first)} facts told, {len(asked)} of them trained and asked for, "
@@ -303,39 +197,71 @@ def main() -> None:
     print("|---" * (1 + len(COLUMNS)) + "|")
     asker = Asker(load_base_model(str(model)), asked, never_told)
     floor, ceiling = asker.ask(), asker.ask(has_context=True)
-    print(f"| the base | {row(floor, floor, ceiling)} |")
-    print(f"| the base, told in context | {row(ceiling, floor, ceiling)} |", flush=True)
     del asker
+
+    def show(words: str, found: Recall, cost: str = "") -> None:
+        print(f"| {words} | {row(found, floor, ceiling)} | {cost} |", flush=True)
+
+    show("the base", floor)
+    show("the base, told in context", ceiling)
+    say = partial(exchanges, is_taught=told.taught)
+    held_out = exchanges([one for one in facts if one.is_held_out])
     with tempfile.TemporaryDirectory() as name:
-        for seed in range(told.seeds):
-            recipe = lay_over(Recipe(), {"preset": told.preset, **overrides, "seed": seed})
+        kept = told.kept or Path(name) / "kept"
+        for seed in range(told.first_seed, told.first_seed + told.seeds):
+            recipe = lay_over(Recipe(), {"preset": told.preset, **told.set, "seed": seed})
             parent: Path | None = None
             pool: list[TrainingExchange] = []
-            for cycle in range(1 + told.later):
-                start = (cycle - 1) * LATER
-                new = first if not cycle else rest[start : start + LATER]
-                if not new:
-                    break
+            for cycle, new in enumerate([first, *later]):
+                trained = [one for one in new if not one.is_held_out]
                 room = Path(name) / f"{seed}-{cycle}"
                 report = sleep(
                     model,
                     room,
                     recipe,
-                    train=[*say([one for one in new if not one.is_held_out]), *pool],
-                    held_out=exchanges([one for one in facts if one.is_held_out]),
+                    train=[*say(trained), *pool],
+                    held_out=held_out,
                     parent=parent,
-                    kept=told.kept or Path(name) / "kept",
+                    kept=kept,
                 )
-                pool += say([f for f in new if not f.is_held_out], CycleRole.REHEARSAL)
+                pool += say(trained, CycleRole.REHEARSAL)
                 parent = room
                 if cycle and cycle not in {1, 5, 10}:
                     continue
-                fresh = load_base_model(str(model))
-                merge_adapter(read_adapter(fresh.model, room, is_trainable=False))
-                recalled = Asker(fresh, asked, never_told).ask(is_shown=told.show)
-                cost = forgotten(report)
-                words = f"cycle {cycle + 1}, seed {seed}"
-                print(f"| {words} | {row(recalled, floor, ceiling)} | {cost} |", flush=True)
+                base, _ = scaled(model, room, 1.0, kept)
+                recalled = Asker(base, asked, never_told).ask(is_shown=told.show)
+                show(f"cycle {cycle + 1}, seed {seed}", recalled, forgotten(report))
+                for scale in () if cycle else told.scales:
+                    base, cost = scaled(model, room, scale, kept)
+                    recalled = Asker(base, asked, never_told).ask(is_shown=told.show)
+                    show(f"the same at {scale:g} of itself", recalled, cost)
+
+
+def _parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--base", type=Path, help="A directory; the embedded model without.")
+    parser.add_argument("--facts", type=int, default=NIGHT, help="Told to the first cycle.")
+    parser.add_argument("--later", type=int, default=0, help="Cycles after it.")
+    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--first-seed", type=int, default=0)
+    parser.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE", help="Recipe.")
+    parser.add_argument("--preset", default=Preset.STANDARD, help="The recipe to start from.")
+    parser.add_argument("--kept", type=Path, help="Where to keep what is measured of the base.")
+    parser.add_argument("--taught", action="store_true", help="With written lessons.")
+    parser.add_argument("--show", action="store_true", help="Print every answer.")
+    parser.add_argument(
+        "--scales",
+        nargs="*",
+        type=float,
+        default=[],
+        metavar="SCALE",
+        help="Ask the first cycle's adapter at these shares of itself as well: the frontier.",
+    )
+    told = parser.parse_args()
+    told.set = {
+        name: json.loads(value) for name, _, value in (one.partition("=") for one in told.set)
+    }
+    return told
 
 
 def row(found: Recall, floor: Recall, ceiling: Recall) -> str:
@@ -347,23 +273,38 @@ def row(found: Recall, floor: Recall, ceiling: Recall) -> str:
 def forgotten(report: TrainingReport) -> str:
     """The cells of what a cycle cost."""
     base, after = report.measures.base, report.measures.after
-    cells = []
-    for was, now in (
-        (base.retention, after.retention),
-        (base.session_retention, after.session_retention),
-    ):
-        if was is None or now is None:
-            raise ValueError("this version measures both")
-        cells.append(f"{now.general_loss.value - was.general_loss.value:+.3f}")
-        cells.append(f"{now.general_kl.value:.3f}")
     first, last = report.held_out_before, report.held_out_reloaded
-    cells.append(f"{last.nats_per_token - first.nats_per_token:+.3f}")
     if first.median_nats is None or last.median_nats is None:
         raise ValueError("this version measures it")
-    cells.append(f"{last.median_nats - first.median_nats:+.3f}")
     failed = [check.name for check in judge(report, GatePolicy()).checks if not check.is_passed]
-    cells.append(f"{sum(report.seconds.values()):.0f}")
-    return " | ".join((*cells, ", ".join(failed) or "accepted"))
+    cells = (
+        _lost(base.retention, after.retention),
+        _lost(base.session_retention, after.session_retention),
+        f"{last.nats_per_token - first.nats_per_token:+.3f}",
+        f"{last.median_nats - first.median_nats:+.3f}",
+        f"{sum(report.seconds.values()):.0f}",
+        ", ".join(failed) or "accepted",
+    )
+    return " | ".join(cells)
+
+
+def _lost(base: Retention | None, now: Retention | None) -> str:
+    if base is None or now is None:
+        raise ValueError("this version measures both")
+    risen = now.general_loss.value - base.general_loss.value
+    return f"{risen:+.3f} | {now.general_kl.value:.3f}"
+
+
+def scaled(model: Path, adapter: Path, scale: float, kept: Path) -> tuple[BaseModel, str]:
+    """The base with so much of a published adapter in it, and the cells of what that cost."""
+    base = load_base_model(str(model))
+    files = KeptFiles(kept, fingerprint(str(model)).sha256)
+    asked = [load_or_make_references(base, files, how) for how in ((), (SAGE_SYSTEM_PROMPT,))]
+    adapted = read_adapter(base.model, adapter, is_trainable=False)
+    with rescaling(adapted) as rescale:
+        rescale(scale)
+    lost = [_lost(base_retention(one), measure_retention(base, one)) for one in asked]
+    return replace(base, model=merge_adapter(adapted)), " | ".join((*lost, "", "", "", ""))
 
 
 if __name__ == "__main__":

@@ -94,6 +94,8 @@ def test_what_is_no_question_and_no_request_is_told(
         ("My sister Ramona teaches chemistry.", "My sister Ramona bought a red boat.", False),
         ("My flight is at gate 12.", "My flight is at gate 12.", False),
         ("My flight is at gate 12.", "The picnic was moved to the castle park now.", False),
+        ("My flight is at gate 12.", "No, my flight is not at gate 12.", True),
+        ("Marta adopted Otto.", "Otto adopted Marta.", False),
     ],
 )
 def test_later_statement_is_dreamt_of_in_place_of_what_it_takes_back(
@@ -104,6 +106,22 @@ def test_later_statement_is_dreamt_of_in_place_of_what_it_takes_back(
         told = [one.statement.text for one in plan_night(order, 4, seed=0).asked]
         assert later in told
         assert (earlier in told) is (not is_taken_back or earlier == later)
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        [tell(1, f"{DOG} " * 30)],
+        [tell(number, DOG) for number in range(30)],
+        [tell(1, f"{DOG} I bought a green canoe. {DOG.upper()}"), tell(2, f"Hello! {DOG}")],
+    ],
+    ids=["in one message", "in thirty", "in other letters"],
+)
+def test_what_is_said_again_is_dreamt_of_once(told: list[TrainingExchange]) -> None:
+    night = plan_night(told, 6, seed=0)
+    about = [one for one in night.asked if "piano" in one.exchange.response.lower()]
+    assert len(about) == 1
+    assert len([one for one in night.trained if one.statement == about[0].statement]) == 6
 
 
 def test_no_question_says_the_whole_statement_and_none_of_the_asked_is_trained() -> None:

@@ -1,4 +1,4 @@
-"""Selection: salience orders, held-out is never trained, equal data has an equal hash."""
+"""Selection: time orders, held-out is never trained, equal data has an equal hash."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.domain.experience import content_hash, is_held_out
-from app.domain.selection import MAX_HELD_OUT, REHEARSAL_POOL_FACTOR, Selectable, select
+from app.domain.selection import MAX_HELD_OUT, REHEARSAL_POOL_FACTOR, Selectable, Selection, select
 
 
 def experiences(count: int, start: int = 0) -> list[Selectable]:
@@ -31,7 +31,13 @@ def test_no_experience_is_trained_and_measured_in_one_cycle(
     trained = {c.seq for c in (*selection.train, *selection.rehearsal)}
     assert trained.isdisjoint(c.seq for c in selection.held_out)
     assert len(selection.held_out) <= MAX_HELD_OUT
-    assert list(selection.train) == sorted(selection.train, key=lambda c: -c.total)
+
+
+def test_what_was_chosen_is_trained_in_the_order_of_time() -> None:
+    chosen = [*experiences(5, 10), *experiences(5)]
+    selection = select(chosen, held_out=[], rehearsal_pool=[], rehearsal_share=0, seed=0)
+    assert [c.seq for c in selection.train] == [0, 1, 2, 3, 4, 10, 11, 12, 13]
+    assert [c.seq for c in selection.held_out] == [14]
 
 
 def test_young_instance_keeps_a_tenth_of_the_cycle_back() -> None:
@@ -59,9 +65,7 @@ def test_no_more_is_kept_back_than_is_measured() -> None:
 
 def test_same_data_same_hash_and_another_order_another() -> None:
     def hash_of(items: list[Selectable]) -> str:
-        held = experiences(3, 500)
-        chosen = select(items, held_out=held, rehearsal_pool=[], rehearsal_share=0, seed=0)
-        return chosen.data_sha256
+        return Selection(train=tuple(items), rehearsal=(), held_out=()).data_sha256
 
     items = experiences(5)
     assert hash_of(items) == hash_of(list(items))

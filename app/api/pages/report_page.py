@@ -37,6 +37,7 @@ def render_report(report: CycleReport) -> ReportPage:
     """Lay a report out for a person."""
     template, style, policy = _page()
     trained = [item for item in report.experiences if item.role == "train"]
+    heaviest = sorted(trained, key=lambda item: -item.weight)
     html = template.render(
         report=report,
         recipe=asdict(report.recipe),
@@ -45,7 +46,7 @@ def render_report(report: CycleReport) -> ReportPage:
         width=WIDTH,
         height=HEIGHT,
         trained=trained,
-        shown=trained[:SHOWN_EXPERIENCES],
+        shown=heaviest[:SHOWN_EXPERIENCES],
         rehearsed=sum(item.role == "rehearsal" for item in report.experiences),
         held_out=sum(item.role == "held_out" for item in report.experiences),
         erased=sum(item.status == "erased" for item in report.experiences),
