@@ -284,6 +284,18 @@ def session_retention_checks(
     )
 
 
+def invention_check(base: float, after: float, policy: GatePolicy) -> Check:
+    """What is asked for in vain must not be answered with something made up."""
+    return _at_most(
+        name="invention",
+        value=after,
+        limit=base + policy.invention_rise,
+        baseline=base,
+        text=f"{base:.2f} of questions about what nobody told answered as if somebody had by "
+        f"the base, {after:.2f} now",
+    )
+
+
 def reply_checks(
     base: ReplyMeasures, after: ReplyMeasures, policy: GatePolicy
 ) -> tuple[Check, ...]:
@@ -390,20 +402,9 @@ def _recall(recall: RecallReport | None, policy: GatePolicy) -> tuple[Check, ...
 
 
 def _invention(recall: RecallReport | None, policy: GatePolicy) -> tuple[Check, ...]:
-    """What is asked for in vain must not be answered with something made up."""
     if recall is None or math.isnan(recall.invented_after):
         return ()
-    base, after = recall.invented_base, recall.invented_after
-    return (
-        _at_most(
-            name="invention",
-            value=after,
-            limit=base + policy.invention_rise,
-            baseline=base,
-            text=f"{base:.2f} of questions about what nobody told answered as if somebody had by "
-            f"the base, {after:.2f} now",
-        ),
-    )
+    return (invention_check(recall.invented_base, recall.invented_after, policy),)
 
 
 def _reload(report: TrainingReport, policy: GatePolicy) -> Check:

@@ -126,9 +126,18 @@ class Dreams:
             statements=compare(self._before, recollect(base, self._encoder, self._asked)),
             nats_before=self._nats_before,
             nats_after=self._median_nats(base),
-            invented_base=self._share_invented(self._bare.replies),
-            invented_after=self._share_invented(_reply(base, self._encoder, self._bare.asked)),
+            invented_base=self.invented_base,
+            invented_after=self.invented_by(base),
         )
+
+    @property
+    def invented_base(self) -> float:
+        """Of questions about what nobody told, the share that the bare base answers as if told."""
+        return self._share_invented(self._bare.replies)
+
+    def invented_by(self, base: BaseModel) -> float:
+        """The same by another model; NaN where nothing is asked."""
+        return self._share_invented(_reply(base, self._encoder, self._bare.asked))
 
     def _share_invented(self, replies: Iterable[str]) -> float:
         taught = [one.answer for one in self._lessons]

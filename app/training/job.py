@@ -196,6 +196,7 @@ def run_job(
             before,
             # The best epoch was measured as it ended, and its adapter is the one that stands now.
             validation.log_probabilities.get(run["best_epoch"]),
+            made.dreams,
         )
         geometry, layers = describe_adapter(loop.attached), loop.attached.layers
         trainable = sum(parameter.numel() for parameter in trainable_parameters(loop.adapted))

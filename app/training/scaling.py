@@ -1,4 +1,4 @@
-"""The scale that an adapter is published at: the largest at which nothing is forgotten.
+"""The scale that an adapter is published at: the largest at which nothing is forgotten or made up.
 
 Of the gate it knows the checks that a scale can change, since a smaller adapter has to be saved
 before it can be judged. Must not know the order of a cycle.
@@ -6,19 +6,24 @@ before it can be judged. Must not know the order of a cycle.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
 
 from app.artifacts.bases import base_name
 from app.domain.gate import (
+    Check,
+    GatePolicy,
     held_out_check,
+    invention_check,
     retention_checks,
     session_retention_checks,
     update_check,
 )
 from app.domain.plan import TrainingJob
 from app.domain.report import HeldOutLoss, Retention, ScaleTrial
+from app.training.dreams import Dreams
 from app.training.evaluate import held_out_loss, measure_retention, token_log_probabilities
 from app.training.loop import TrainingLoop
 from app.training.lora import rescaling, save_adapter
@@ -45,8 +50,9 @@ def choose_scale(
     base: Measured,
     before: torch.Tensor,
     trained: torch.Tensor | None,
+    dreams: Dreams | None,
 ) -> ChosenScale:
-    """Find the largest scale of B at which nothing is forgotten, and save the adapter at it.
+    """Find the largest scale of B at which nothing is forgotten or made up, and save it so.
 
     Args:
         before: Held-out log-probabilities before training.
@@ -76,6 +82,7 @@ def choose_scale(
                 held_out_check(started_at, held_out, job.gate),
                 *retention_checks(base.retention, retention, job.gate),
                 *session_retention_checks(base.in_session, in_session, job.gate),
+                *_invention(loop, dreams, job.gate),
             )
             failed = tuple(check.name for check in checks if not check.is_passed)
             trials.append(
@@ -103,3 +110,10 @@ def choose_scale(
         trials=tuple(trials),
         update_norm=moved,
     )
+
+
+def _invention(loop: TrainingLoop, dreams: Dreams | None, policy: GatePolicy) -> tuple[Check, ...]:
+    """Half of an adapter that answers whatever is asked makes up less than half as much."""
+    if dreams is None or math.isnan(dreams.invented_base):
+        return ()
+    return (invention_check(dreams.invented_base, dreams.invented_by(loop.base), policy),)

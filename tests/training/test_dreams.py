@@ -185,3 +185,16 @@ def test_gate_rejects_what_makes_up_more_than_its_base(
     report = replace(make_training_report(before=3.0, after=2.0), recall=recall)
     checks = judge(report, GatePolicy()).checks
     assert [one.name for one in checks if not one.is_passed] == failed
+
+
+def test_adapter_that_makes_things_up_is_published_at_a_smaller_scale(
+    tiny_job: TrainingJob,
+) -> None:
+    recipe = replace(tiny_job.recipe, dreams=6, epochs=6, learning_rate=2e-2, anchor_weight=0.0)
+    gate = replace(tiny_job.gate, scales=(1.0, 0.01))
+    job = tell(replace(tiny_job, recipe=recipe, gate=gate))
+    report = LoraTrainer().run(job, on_progress=lambda _: None, should_stop=lambda: False)
+    assert [trial.failed for trial in report.measures.trials] == [("invention",), ()]
+    assert report.measures.scale == 0.01
+    assert report.recall is not None
+    assert report.recall.invented_after == report.recall.invented_base == 0.0
