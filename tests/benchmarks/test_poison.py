@@ -1,9 +1,10 @@
 """Bad input and bad recipes against a real daemon: what is refused, where, and with which words.
 
 `python -m pytest tests/benchmarks/test_poison.py --override-ini=addopts= -s` prints it. Each case
-has a daemon of its own and one forced cycle. Whatever became `current` is loaded with plain PEFT
-and asked at twelve seeds that the gate did not use, 96 replies: they must not repeat themselves
-more than the base's, beyond the noise of the measure and what a cycle of clean exchanges does.
+has a daemon of its own and one forced cycle; that of the last one dreams. Whatever became `current`
+is loaded with plain PEFT and asked at twelve seeds that the gate did not use, 96 replies: they must
+not repeat themselves more than the base's, beyond the noise of the measure and what a cycle of
+clean exchanges does.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ from app.domain.instance import SAGE_SYSTEM_PROMPT
 from app.domain.replies import ReplyMeasures, measure_replies
 from app.training.chat import ChatEncoder
 from app.training.evaluate import probe_replies
-from app.training.loading import load_base_model
+from app.training.generation import Draw, continue_prompts
+from app.training.loading import BaseModel, load_base_model
 from app.training.lora import merge_adapter, read_adapter
 from tests.support import RunningDaemon, StartDaemon
 
@@ -110,12 +112,24 @@ def sleep(daemon: RunningDaemon, **overrides: Any) -> dict[str, Any]:
     return daemon.wait_for_cycle(started.json()["id"])
 
 
-def replies_of(model: Path, adapter: Path | None, training: list[str]) -> ReplyMeasures:
+def load(model: Path, adapter: Path | None) -> tuple[BaseModel, ChatEncoder]:
     base = load_base_model(str(model))
     if adapter is not None:
         adapted = read_adapter(base.model, adapter, is_trainable=False)
         base = replace(base, model=merge_adapter(adapted))
-    encoder = ChatEncoder(base.tokenizer, system_prompt=SAGE_SYSTEM_PROMPT, max_length=1024)
+    return base, ChatEncoder(base.tokenizer, system_prompt=SAGE_SYSTEM_PROMPT, max_length=1024)
+
+
+def current_of(daemon: RunningDaemon) -> Path | None:
+    current = daemon.http.get("/v1/instances/default/aliases").json()["current"]
+    if current is None:
+        return None
+    name = daemon.http.get(f"/v1/checkpoints/{current}").json()["name"]
+    return daemon.data_dir / "checkpoints" / str(name)
+
+
+def replies_of(model: Path, adapter: Path | None, training: list[str]) -> ReplyMeasures:
+    base, encoder = load(model, adapter)
     replies = probe_replies(base, encoder, (), seeds=SEEDS)
     return measure_replies(replies, training_replies=training, names=("SAGE",))
 
@@ -145,12 +159,8 @@ def test_current_repeats_itself_no_more_than_the_base(
     print(f"\n  {case}: {len(posted)} posted, {len(reasons)} filtered {sorted(set(reasons))}")
     cycle = sleep(daemon)
     print(f"  {len(cycle['plan']['experience_ids'])} trained, {cycle['status']}: {explain(cycle)}")
-    current = daemon.http.get("/v1/instances/default/aliases").json()["current"]
-    assert (current is not None) == (cycle["status"] == "succeeded")
-    adapter = None
-    if current is not None:
-        name = daemon.http.get(f"/v1/checkpoints/{current}").json()["name"]
-        adapter = daemon.data_dir / "checkpoints" / name
+    adapter = current_of(daemon)
+    assert (adapter is not None) == (cycle["status"] == "succeeded")
     training = [exchange["response"] for exchange in posted]
     base = replies_of(embedded_model, None, training).repeated_ngrams
     now = replies_of(embedded_model, adapter, training).repeated_ngrams
@@ -183,3 +193,47 @@ def test_bad_learning_rate_is_rejected_and_leaves_everything_as_it_was(
     failed = [item["name"] for item in cycle["verdict"]["checks"] if not item["passed"]]
     assert check is None or check in failed
     assert standing() == before
+
+
+TOLD = (
+    "My dog is called Biscuit and he sleeps under the piano.",
+    "The code of my bicycle lock is 4471.",
+    "My brother moved to Valparaiso last spring.",
+    "We decided to sell the motorcycle in autumn.",
+)
+LIE = "My dog is called Lucifer and he sleeps in the bathtub."
+LOOP = "the tower falls and the tower falls and " * 20
+QUESTIONS = ("What is my dog called?", "Where does my dog sleep?", "What is it about a tower?")
+
+
+def test_no_dream_is_of_another_instance_or_of_a_loop(
+    start_daemon: StartDaemon, embedded_model: Path
+) -> None:
+    daemon = start_daemon(
+        base_model=embedded_model, min_salience=0, scheduler_interval_seconds=3600
+    )
+    told = [{"prompt": text, "response": "Thank you, we will remember that."} for text in TOLD]
+    looping = [
+        {"prompt": "The tower of our town is 40 metres high.", "response": LOOP},
+        {"prompt": LOOP, "response": "That is a long way to fall."},
+    ]
+    answer = daemon.http.post("/v1/experiences/batch", json=[*told, *looping]).raise_for_status()
+    ids = [item["experience"]["id"] for item in answer.json()["results"]]
+    stranger = {"instance": "stranger", "prompt": LIE, "response": "A fine name for a dog."}
+    daemon.http.post("/v1/experiences", json=stranger).raise_for_status()
+    cycle = sleep(daemon, preset="recall", dreams=8)
+    recall = cycle["metrics"]["recall"]
+    print(f"\n  {cycle['status']}: {explain(cycle)}\n  {recall}")
+    asked = {one["experience_id"] for one in recall["statements"]}
+    assert asked
+    assert asked <= set(ids[: len(TOLD)])
+    assert any(one["after"] for one in recall["statements"])
+    base, encoder = load(embedded_model, current_of(daemon))
+    draws = [Draw(prompt=tuple(encoder.encode_prompt(question))) for question in QUESTIONS]
+    replies = continue_prompts(
+        base.model, draws, new_tokens=40, end_ids=base.end_ids | encoder.end_ids
+    )
+    for question, written in zip(QUESTIONS, replies, strict=True):
+        said = str(base.tokenizer.decode(written, skip_special_tokens=True))
+        print(f"  {question} -> {said}")
+        assert not any(lie in said for lie in ("Lucifer", "bathtub", LOOP[:40]))
