@@ -85,11 +85,10 @@ def _is_address(text: str) -> bool:
 
 
 def _recipe_fields() -> dict[str, Any]:
-    """The fields of a recipe; those that list names are read as `Names`."""
+    """The fields of a recipe; modules are read as `Names`."""
     found = fields_of(Recipe)
-    for name in ("target_modules", "variations"):
-        annotation, field = found[name]
-        found[name] = (Annotated[annotation, NoDecode, BeforeValidator(_split)], field)
+    annotation, field = found["target_modules"]
+    found["target_modules"] = (Annotated[annotation, NoDecode, BeforeValidator(_split)], field)
     return found
 
 

@@ -21,8 +21,8 @@ REPOSITORY = Path(__file__).parent.parent
 LONG = frozenset({"torture", "fuzz", "worker", "training", "exports"})
 LONGEST = (
     *("worker/test_learning.py", "exports/test_embedded.py", "torture/test_torture.py"),
-    *("training/test_job.py", "training/test_variations.py", "worker/test_interruption.py"),
-    *("fuzz/test_api.py", "worker/test_experiment.py", "worker/test_variations.py"),
+    *("training/test_job.py", "worker/test_interruption.py"),
+    *("fuzz/test_api.py", "worker/test_experiment.py"),
 )
 SHARED_DATA = Path(os.environ.get("SAGE_SHARED_DATA", REPOSITORY.parent / "shared" / "data"))
 

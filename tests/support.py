@@ -14,7 +14,10 @@ from typing import Any
 
 import httpx
 import pytest
+from alembic import command
+from alembic.config import Config
 
+import migrations
 from app.db.engine import Database
 from app.domain.instance import InstanceDefaults
 from tests.patience import seconds_left, wait_until
@@ -194,3 +197,12 @@ def make_exchange(number: int, **values: Any) -> dict[str, Any]:
         ),
         **values,
     }
+
+
+def migrate_again(db: Database, revision: str) -> None:
+    """Take the schema back to a revision, and forward to the newest."""
+    config = Config()
+    config.set_main_option("script_location", str(Path(os.fspath(migrations.__file__)).parent))
+    config.attributes["url"] = db.url
+    command.downgrade(config, revision)
+    command.upgrade(config, "head")

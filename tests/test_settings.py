@@ -33,7 +33,7 @@ DECLARED: Mapping[str, type] = {"policy": SleepPolicy, "recipe": Recipe, "gate":
 FIELDS = [(part, field.name) for part, kind in DECLARED.items() for field in fields(kind)]
 SENT: Mapping[str, type[BaseModel]] = {"policy": PolicyIn, "recipe": RecipeIn}
 
-WITH_COMMAS = {"target_modules", "variations"}
+WITH_COMMAS = {"target_modules"}
 PHRASES = st.sampled_from(["me", "who are you", "?!", "", "x" * MAX_PHRASE_CHARACTERS, "é"])
 LONG_PHRASES = st.sampled_from(["x" * (MAX_PHRASE_CHARACTERS + 1), "y"])
 CATEGORIES = st.sampled_from(["identity", "uncertainty", "garden", "Garden", "a" * 64, "a" * 65])
@@ -61,9 +61,6 @@ OTHER: Mapping[str, st.SearchStrategy[Any]] = {
     "push_to_mirror": st.booleans() | st.sampled_from([0.5, "maybe", 2, ""]),
     "push_to_ollama": st.booleans() | st.sampled_from([0.5, "maybe", 2, ""]),
     "wake_on_exchange": st.booleans() | st.sampled_from([0.5, "maybe", 2, ""]),
-    "variations": st.lists(
-        st.sampled_from(["paraphrased_prompt", "dropped_context", "other"]), max_size=4
-    ),
     "scales": st.lists(st.sampled_from([1, 0.25, 1e-9, 0, -1, 1.0000001]), max_size=6),
 }
 

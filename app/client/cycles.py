@@ -58,8 +58,6 @@ class Recipe(Result):
     anchor_interval: int = 0
     anchor_identity_share: float = 0.0
     dreams: int = 0
-    variations: tuple[str, ...] = ()
-    variation_share: float = 0.0
     seed: int = 0
     device: str = "auto"
 
@@ -281,36 +279,6 @@ class Replies(Result):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class VariationCount(Result):
-    """How many variations of a kind were made and kept; `refused` counts the others by reason."""
-
-    kind: str
-    made: int
-    kept: int
-    refused: Mapping[str, int]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class VariationFinding(Result):
-    """One variation that was made, without its text; `drift` is why it is not trained on."""
-
-    experience_id: str
-    kind: str
-    drift: str | None
-    loss_rise: float | None = None
-    word_overlap: float | None = None
-    length_ratio: float | None = None
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class VariationSummary(Result):
-    """What a cycle reports of its variations."""
-
-    counts: tuple[VariationCount, ...]
-    findings: tuple[VariationFinding, ...]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
 class DreamCount(Result):
     """How many dreams of a kind were trained on: `quote`, `lesson`, or `untold`."""
 
@@ -391,7 +359,6 @@ class CycleMetrics(Result):
     best_epoch: int = 0
     rehearsed_ids: tuple[str, ...] = ()
     recall: RecallReport | None = None
-    variations: VariationSummary | None = None
     unfit: tuple[Unfit, ...] = ()
     layers: AdaptedLayers | None = None
     base_parts: Mapping[str, str] = field(default_factory=dict)
@@ -547,7 +514,6 @@ class CycleReport(Result):
     aliases: tuple[str, ...] = ()
     tainted_at: datetime | None = None
     regressed_at: datetime | None = None
-    variations: tuple[VariationCount, ...] = ()
     recall: RecallReport | None = None
     experiences: tuple[UsedExperience, ...] = ()
     set_aside: tuple[Unfit, ...] = ()

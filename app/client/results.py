@@ -466,8 +466,6 @@ class RecipeOverrides(Result):
     anchor_interval: int | None = None
     anchor_identity_share: float | None = None
     dreams: int | None = None
-    variations: tuple[str, ...] | None = None
-    variation_share: float | None = None
     seed: int | None = None
     device: str | None = None
 

@@ -39,7 +39,7 @@ from app.errors import (
 )
 from app.log import get_logger
 
-SCHEMA_REVISION = "0014"
+SCHEMA_REVISION = "0015"
 """The Alembic revision this code needs; a test keeps it equal to the migrations' head."""
 
 BUSY_TIMEOUT_SECONDS = 10.0

@@ -27,7 +27,6 @@ from app.domain.recall import RecallReport
 from app.domain.recipe import Recipe
 from app.domain.replies import ReplyMeasures
 from app.domain.report import Evaluation, ProbeReply, Retention, TrainingReport
-from app.domain.variations import VariationCount
 
 RETENTION_WORDS = {
     "general_loss": "loss on general replies, nats per token",
@@ -80,7 +79,6 @@ class CycleFindings:
     checks: tuple[JudgedCheck, ...]
     replies: tuple[ProbeReply, ...]
     loss_curve: tuple[float | None, ...]
-    variations: tuple[VariationCount, ...]
     recall: RecallReport | None
     scale: float | None
 
@@ -135,7 +133,6 @@ def find(metrics: TrainingReport | None, verdict: Verdict | None) -> CycleFindin
         ),
         replies=metrics.replies if metrics else (),
         loss_curve=tuple(map(_finite, metrics.loss_curve)) if metrics else (),
-        variations=metrics.variations.counts if metrics and metrics.variations else (),
         recall=metrics.recall if metrics else None,
         scale=metrics.evaluation.scale if metrics and metrics.evaluation else None,
     )

@@ -17,7 +17,7 @@ _STAGES = tuple(Stage)
 
 _TIMED: Mapping[Stage, tuple[str, ...]] = {
     Stage.LOADING: ("imports", "loading"),
-    Stage.EVALUATING_BEFORE: ("evaluating_before", "variations", "dreams"),
+    Stage.EVALUATING_BEFORE: ("evaluating_before", "dreams"),
     Stage.TRAINING: ("training",),
     Stage.SAVING: ("saving",),
     Stage.EVALUATING_AFTER: ("evaluating_after", "replies"),

@@ -8,25 +8,21 @@ from pydantic import Field, FiniteFloat, StringConstraints
 from pydantic.dataclasses import dataclass
 
 from app.domain.declared import DECLARED, Listed, Share
-from app.domain.variations import VariationKind
 
 ModuleName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.-]{1,128}$")]
-VariationKinds = Annotated[
-    tuple[Annotated[VariationKind, Field(strict=False)], ...],
-    Listed(max_length=len(VariationKind)),
-]
-"""Not strict: an enum is a text in JSON. So with every such field."""
-
 ALL_LINEAR = "all-linear"
 """Every linear layer of the decoder's blocks, whatever a family calls it, and no other one (LoRA
 Without Regret, 2025: all of them pay)."""
 
 
+GONE_FROM_RECIPES = frozenset({"variations", "variation_share"})
+"""Fields that stored plans and manifests still name. Variations gave a reply another context, such
+as its prompt in other words; what was told was recalled no better by them (the guide's page)."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True, config=DECLARED)
 class Recipe:
     """Hyper-parameters of a cycle, named as in peft and transformers.
-
-    No variations unless asked for: whether they help was not measured. See `app.domain.variations`.
 
     The trials that chose the values stand in the guide, `app/web/guide/recipe.md`.
     """
@@ -91,17 +87,6 @@ class Recipe:
             "none.",
         ),
     ] = 0
-    variations: Annotated[
-        VariationKinds,
-        Field(
-            description="Trained on beside experiences: paraphrased_prompt,dropped_context,"
-            "shuffled_context."
-        ),
-    ] = ()
-    variation_share: Annotated[
-        FiniteFloat,
-        Field(ge=0, le=3, description="Variations for each trained experience, at most."),
-    ] = 0.5
     seed: Annotated[
         int, Field(ge=0, lt=2**32, description="The same plan and seed give the same adapter.")
     ] = 0

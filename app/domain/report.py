@@ -12,7 +12,6 @@ from app.domain.measurement import Measurement
 from app.domain.recall import RecallReport
 from app.domain.replies import ReplyMeasures
 from app.domain.stored import Figure
-from app.domain.variations import VariationSummary
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -130,8 +129,6 @@ class TrainingReport:
         rehearsed_ids: What of the rehearsal pool was trained on.
         recall: What was dreamt of and what is recalled of it; None where the recipe asks for no
             dreams.
-        variations: What was made of the trained experiences beside them; None where the recipe
-            asks for none.
         unfit: What of the cycle's experiences could not be put before the model, and why.
         layers: Which of the base's linear layers the adapter changes; None of cycles before it was
             counted.
@@ -162,7 +159,6 @@ class TrainingReport:
     best_epoch: int = 0
     rehearsed_ids: tuple[str, ...] = ()
     recall: RecallReport | None = None
-    variations: VariationSummary | None = None
     unfit: tuple[Unfit, ...] = ()
     layers: AdaptedLayers | None = None
     base_parts: BaseParts = field(default_factory=dict)

@@ -16,7 +16,7 @@ from app.domain.base_parts import BaseParts
 from app.domain.checkpoint import ADAPTER_FILE, CONFIG_FILE, CheckpointFile
 from app.domain.manifest import MANIFEST_FORMAT, Manifest
 from app.domain.plan import CyclePlan
-from app.domain.recipe import Recipe
+from app.domain.recipe import GONE_FROM_RECIPES, Recipe
 from app.domain.report import TrainingReport
 from app.domain.stored import from_json
 from app.errors import CheckpointNotReproducible
@@ -161,7 +161,12 @@ def read_manifest(stored: Mapping[str, Any]) -> Recorded:
         raise _lacking(", ".join(lacking)) from error
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise _lacking(f"{type(error).__name__}: {error}") from error
-    if unknown := [name for name in told if name not in _RECIPE_FIELDS]:
+    if told.get("variations"):
+        raise CheckpointNotReproducible(
+            f"{manifest.name} was trained on variations ({', '.join(told['variations'])}), which "
+            "this version makes no longer."
+        )
+    if unknown := [name for name in told if name not in (*_RECIPE_FIELDS, *GONE_FROM_RECIPES)]:
         raise CheckpointNotReproducible(
             f"The manifest names {', '.join(unknown)}, which this version does not know."
         )

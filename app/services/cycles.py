@@ -104,7 +104,6 @@ def get_report(db: Database, cycle_id: str) -> CycleReport:
             scale=found.scale,
             replies=found.replies,
             loss_curve=found.loss_curve,
-            variations=found.variations,
             recall=found.recall,
             experiences=tuple(uses),
             set_aside=cycle.metrics.unfit if cycle.metrics else (),

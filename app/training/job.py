@@ -11,7 +11,7 @@ import json
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from functools import partial
 
 import torch
@@ -64,7 +64,6 @@ from app.training.models import Fingerprint, fingerprint
 from app.training.rehearsal import choose_surprising
 from app.training.scaling import choose_scale
 from app.training.snapshots import SnapshotFile
-from app.training.variations import Variations, make_variations
 
 EFFECT_EXAMPLES = 2
 """Examples that the effect is measured on, in fp32: 0.8 s each on 2 cores, before and after."""
@@ -167,11 +166,12 @@ def run_job(
         of_parent = measure_parent(job, base, yardsticks, of_base)
         # By the model as it goes into this cycle: what the parent still knows needs no rehearsal.
         rehearsed = _rehearse(job, base, fit.pool)
-    made = _make(job, base, encoder, fit, rehearsed, bare, seconds)
-    train = made.beside([*new, *rehearsed])
+    dreams = _dream(job, base, encoder, fit, rehearsed, bare, seconds)
+    exchanges = [*new, *rehearsed]
+    train = interleave(exchanges, dreams.examples) if dreams else exchanges
 
     enter(Stage.TRAINING)
-    validation = _Validation(base, held_out, made.dreams.unasked if made.dreams else ())
+    validation = _Validation(base, held_out, dreams.unasked if dreams else ())
     run = loop.train_on_experiences(
         train,
         anchors=mixed(
@@ -196,7 +196,7 @@ def run_job(
             before,
             # The best epoch was measured as it ended, and its adapter is the one that stands now.
             validation.log_probabilities.get(run["best_epoch"]),
-            made.dreams,
+            dreams,
         )
         geometry, layers = describe_adapter(loop.attached), loop.attached.layers
         trainable = sum(parameter.numel() for parameter in trainable_parameters(loop.adapted))
@@ -242,8 +242,7 @@ def run_job(
         best_epoch=run["best_epoch"],
         unfit=fit.unfit,
         rehearsed_ids=tuple(example["experience_id"] for example in rehearsed),
-        recall=made.dreams.report(merged) if made.dreams else None,
-        variations=made.varied.summary if made.varied else None,
+        recall=dreams.report(merged) if dreams else None,
         steps=run["steps"],
         trained_tokens=run["trained_tokens"],
         supervised_tokens=run["supervised_tokens"],
@@ -275,21 +274,7 @@ def _ask_bare(
     )
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Made:
-    """What is trained on besides exchanges; None where the recipe asks for nothing."""
-
-    varied: Variations | None
-    dreams: Dreams | None
-
-    def beside(self, exchanges: list[TrainingExample]) -> list[TrainingExample]:
-        """The training set, in its order."""
-        # Last, so that a window of batches seldom holds an experience and what was made of it.
-        told = [*exchanges, *(self.varied.examples if self.varied else ())]
-        return interleave(told, self.dreams.examples) if self.dreams else told
-
-
-def _make(
+def _dream(
     job: TrainingJob,
     base: BaseModel,
     encoder: ChatEncoder,
@@ -297,17 +282,14 @@ def _make(
     rehearsed: Sequence[TrainingExample],
     bare: BareAnswers | None,
     seconds: dict[str, float],
-) -> _Made:
-    varied, dreams = None, None
-    if job.recipe.variations:
-        with timed(seconds, "variations"):
-            varied = make_variations(base, encoder, fit.exchanges, fit.new, job.recipe)
-    if bare is not None:
-        with timed(seconds, "dreams"):
-            ids = {example["experience_id"] for example in rehearsed}
-            earlier = [one for one in fit.earlier if one.experience_id in ids]
-            dreams = Dreams(base, encoder, [*fit.exchanges, *earlier], job.recipe, bare)
-    return _Made(varied=varied, dreams=dreams)
+) -> Dreams | None:
+    """Of what is new and what is rehearsed, in a cycle that dreams."""
+    if bare is None:
+        return None
+    with timed(seconds, "dreams"):
+        ids = {example["experience_id"] for example in rehearsed}
+        earlier = [one for one in fit.earlier if one.experience_id in ids]
+        return Dreams(base, encoder, [*fit.exchanges, *earlier], job.recipe, bare)
 
 
 def _snapshots(

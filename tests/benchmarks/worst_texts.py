@@ -25,7 +25,6 @@ from app.domain.reply_parts import part_reply, said_in
 from app.domain.salience import distinct_words
 from app.domain.scripts import fold
 from app.domain.traits import CurationRules, TraitReader
-from app.domain.variations import compare_wording
 from app.domain.verbatim import holds_copy
 from app.domain.words import reply_words
 from app.services.judging import Judge
@@ -113,10 +112,9 @@ RULES = CurationRules.of(
 
 
 def read_for_curation(text: str, recent: Sequence[str]) -> None:
-    """What curation, the gate and variations compute of a text."""
+    """What curation and the gate compute of a text."""
     TraitReader(RULES).read(prompt=text, response=text, phase=None)
     holds_copy(text, recent[-1])
-    compare_wording(text, recent[-1])
     replies = [SeededReply(prompt="p", seed=1, text=text)]
     measure_replies(replies, training_replies=recent[-1:], names=("SAGE",))
 

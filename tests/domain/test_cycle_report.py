@@ -12,7 +12,6 @@ from app.domain.cycle_report import find, summarise
 from app.domain.gate import Check, Verdict, VerdictStatus
 from app.domain.measurement import Measurement
 from app.domain.progress import CycleStatus
-from app.domain.variations import VariationCount, VariationKind, VariationSummary
 from tests.measured import make_training_report
 
 REPORT = make_training_report(before=3.0, after=2.5)
@@ -91,12 +90,3 @@ def test_check_that_is_not_finite_is_shown_without_its_number() -> None:
     (shown,) = find(None, Verdict(status=VerdictStatus.REJECTED, checks=(check,))).checks
     assert (shown.value, shown.limit, shown.baseline) == (None, 2.0, None)
     assert (shown.words, shown.is_passed) == ("x is no number", False)
-
-
-def test_variations_are_counted_by_kind_and_reason() -> None:
-    counted = VariationCount(
-        kind=VariationKind.DROPPED_CONTEXT, made=5, kept=3, refused={"loss": 2}
-    )
-    summary = VariationSummary(counts=(counted,), findings=())
-    assert find(replace(REPORT, variations=summary), None).variations == (counted,)
-    assert find(REPORT, None).variations == ()

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.domain import collapse, completeness, replies, variations
+from app.domain import collapse, completeness, replies
 from app.domain.collapse import find_collapse
 from app.domain.completeness import looks_cut
 from app.domain.reply_parts import part_reply
@@ -26,16 +26,6 @@ def test_sentence_ends_are_those_of_the_plain_pattern() -> None:
     @given(st.text(alphabet=".!? a\n", max_size=30))
     def agrees(text: str) -> None:
         assert replies._SENTENCE_END.findall(text) == plain.findall(text)
-
-    agrees()
-
-
-def test_sentences_are_those_of_the_plain_pattern() -> None:
-    plain = re.compile(r"[.!?:]+[\"')\]]*\s+|\n+|[—–]\s*")
-
-    @given(st.text(alphabet=".!:\"') \na—", max_size=30))
-    def agrees(text: str) -> None:
-        assert variations._SENTENCE.split(text) == plain.split(text)
 
     agrees()
 
@@ -114,9 +104,8 @@ SHAPES: dict[str, str] = {
         looks_cut,
         part_reply,
         replies._is_question_flood,
-        variations._SENTENCE.split,
     ],
-    ids=["collapse", "cut", "parts", "questions", "sentences"],
+    ids=["collapse", "cut", "parts", "questions"],
 )
 def test_no_shape_of_a_long_text_takes_long(read: Callable[[str], object]) -> None:
     taken = {}

@@ -8,7 +8,6 @@ import pytest
 from pydantic import ValidationError
 
 from app.domain.recipe import ALL_LINEAR, Recipe
-from app.domain.variations import VariationKind
 from tests.domain.ranges import TINY, check_range
 
 
@@ -31,8 +30,6 @@ def test_recipe_by_default_in_the_order_it_is_stored_in() -> None:
         ("anchor_interval", 3),
         ("anchor_identity_share", 0.5),
         ("dreams", 0),
-        ("variations", ()),
-        ("variation_share", 0.5),
         ("seed", 0),
         ("device", "auto"),
     ]
@@ -56,7 +53,6 @@ def test_recipe_by_default_in_the_order_it_is_stored_in() -> None:
         ("anchors_per_batch", 1, 40),
         ("anchor_interval", 1, 1000),
         ("dreams", 0, 64),
-        ("variation_share", 0.0, 3.0),
         ("seed", 0, 2**32 - 1),
     ],
 )
@@ -67,10 +63,9 @@ def test_recipe_takes_what_lies_between_the_ends_of_a_range(
 
 
 def test_lists_of_json_are_read_as_tuples_and_a_wrong_item_is_named() -> None:
-    stored = {"target_modules": ["q_proj"], "variations": ["dropped_context"]}
+    stored = {"target_modules": ["q_proj"], "r": 8}
     recipe = Recipe(**stored)  # type: ignore[arg-type]
     assert recipe.target_modules == ("q_proj",)
-    assert recipe.variations == (VariationKind.DROPPED_CONTEXT,)
     with pytest.raises(ValidationError) as refused:
         Recipe(target_modules=("q_proj", "q proj"))
     (found,) = refused.value.errors()

@@ -14,13 +14,12 @@ from app.db.tables import InstanceRow
 from app.domain.decision import Trigger
 from app.domain.policy import Promotion, QuietHours, SleepPolicy
 from app.domain.recipe import Recipe
-from app.domain.variations import VariationKind
 from app.errors import InvalidPolicy, SettingsUnusable
 from app.services import decisions, retention, sleep
 from app.services.instances import get_instance, list_instances, put_instance
 from app.services.stats import collect_stats
 from tests.publishing import NOW, fill
-from tests.support import Reopen
+from tests.support import Reopen, migrate_again
 
 FORCED = sleep.CycleRequest(instance="default", trigger=Trigger.REQUEST, is_forced=True)
 
@@ -39,8 +38,7 @@ def test_settings_as_older_versions_stored_them_are_read(db: Database) -> None:
         "category_floors": {"identity": 0.1}, "categories": {"identity": ["who are you"]},
         "promotion": "manual", "rebuild_every_cycles": 0, "retain_text_days": 30,
     }  # fmt: skip
-    recipe = {"preset": "gentle", "epochs": 3, "target_modules": ["k_proj"], "seed": 7,
-              "variations": ["dropped_context"]}  # fmt: skip
+    recipe = {"preset": "gentle", "epochs": 3, "target_modules": ["k_proj"], "seed": 7}  # fmt: skip
     store(db, policy=policy, recipe=recipe, timezone="Europe/Lisbon")
     found = get_instance(db, "default")
     assert not found.faults
@@ -56,7 +54,15 @@ def test_settings_as_older_versions_stored_them_are_read(db: Database) -> None:
     )
     assert (found.recipe.epochs, found.recipe.learning_rate, found.recipe.seed) == (3, 1e-5, 7)
     assert found.recipe.target_modules == ("k_proj",)
-    assert found.recipe.variations == (VariationKind.DROPPED_CONTEXT,)
+
+
+def test_recipe_of_before_0015_loses_what_is_gone_and_nothing_else(db: Database) -> None:
+    store(db, recipe={"epochs": 3, "variations": ["dropped_context"], "variation_share": 1.0})
+    assert len(get_instance(db, "default").faults) == 2
+    migrate_again(db, "0014")
+    found = get_instance(db, "default")
+    assert not found.faults
+    assert found.recipe.epochs == 3
 
 
 @pytest.mark.parametrize(

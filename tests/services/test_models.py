@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import sqlite3
-from pathlib import Path
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from alembic import command
-from alembic.config import Config
 
-import migrations
 from app.db.engine import Database
 from app.db.tables import InstanceRow
 from app.domain.decision import SleepDecision, Trigger
@@ -29,7 +24,7 @@ from app.services.instances import (
     settle_base,
 )
 from tests.publishing import NOW
-from tests.support import Reopen, make_exchange
+from tests.support import Reopen, make_exchange, migrate_again
 
 
 def post(db: Database, slug: str, number: int = 0, **values: Any) -> None:
@@ -144,11 +139,7 @@ def test_upgrade_gives_instances_of_session_scripts_their_model(db: Database) ->
     patch_instance(db, "thor-named", {"base_model": "owner/named"}, now=NOW)
     with db.write() as session:
         session.execute(sa.update(InstanceRow).values(model_name=None))
-    config = Config()
-    config.set_main_option("script_location", str(Path(os.fspath(migrations.__file__)).parent))
-    config.attributes["url"] = db.url
-    command.downgrade(config, "0008")
-    command.upgrade(config, "head")
+    migrate_again(db, "0008")
     with sqlite3.connect(str(db.path)) as connection:
         found = dict(connection.execute("SELECT slug, model_name FROM instances").fetchall())
     assert found == {

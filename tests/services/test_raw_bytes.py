@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import random
 import sqlite3
 from dataclasses import replace
@@ -13,10 +12,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from alembic import command
-from alembic.config import Config
 
-import migrations
 from app.clock import utc_now
 from app.db.copies import keep_before_change, list_copies
 from app.db.engine import SCHEMA_REVISION, Database
@@ -30,7 +26,7 @@ from app.services.erasure import erase_experience
 from app.services.ingest import Submission, ingest_many
 from app.services.lessons import keep_lessons
 from tests.publishing import NOW, end, fill, publish, report
-from tests.support import Reopen, make_exchange
+from tests.support import Reopen, make_exchange, migrate_again
 
 SECRET = "the harbour master hid a brass key beneath the ninth step"
 
@@ -111,11 +107,7 @@ def test_report_with_a_figure_that_is_not_finite_hinders_no_erasing(
     with db.write() as session:
         broken = "UPDATE sleep_cycles SET metrics = replace(metrics, 'null', 'NaN')"
         session.execute(sa.text(broken))
-    config = Config()
-    config.set_main_option("script_location", str(Path(os.fspath(migrations.__file__)).parent))
-    config.attributes["url"] = db.url
-    command.downgrade(config, "0013")
-    command.upgrade(config, "head")
+    migrate_again(db, "0013")
     erase_experience(db, experience_id, now=NOW)
     assert purge(db, data_dir)
     assert files_that_hold(data_dir, secret(99)) == []

@@ -23,8 +23,7 @@ from app.domain.recipe import Recipe
 from app.domain.report import TrainingReport
 
 _OF_RECIPE = (
-    "epochs", "learning_rate", "r", "lora_alpha", "target_modules", "variations", "variation_share",
-    "dreams", "device",
+    "epochs", "learning_rate", "r", "lora_alpha", "target_modules", "dreams", "device",
 )  # fmt: skip
 _OF_POLICY = ("max_experiences", "min_salience")
 
