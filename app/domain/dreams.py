@@ -3,8 +3,7 @@
 A cycle takes its loss on replies alone, and what was told stands in the prompt; so nothing of it is
 learned. A dream turns it round: a question made by rule from words of the statement, and as its
 answer the statement, quoted. Every word in it is the person's or of a form in `dream_words`; no
-model invents any. That a question alone is no sign of knowing is taught beside it: others ask for
-what nobody told, and the model is kept to what its base says to them.
+model invents any. That a question alone is no sign of knowing is taught beside it (`untold`).
 
 Dreams are derived text: made again from the exchange, recipe and seed whenever they are needed,
 stored nowhere, and gone with their exchange. Must not know models or tokens.
@@ -39,15 +38,6 @@ MIN_TELLING = 2
 
 CORRECTED_SHARE = 0.5
 """Of a statement's telling words, that one which takes it back holds at least."""
-
-TOLD_SHARE = 0.4
-"""Of those questions, that name a word of what was told: it is not enough to know the rest."""
-
-MAX_UNTOLD = 128
-"""Questions about what nobody told, of a cycle: short, and what they begin with is read once."""
-
-MAX_UNTOLD_ASKED = 16
-"""More of them, which are never trained, to see what is invented."""
 
 _SENTENCE_END = re.compile(
     # Not behind `Mr.`, `Dr.`, or an initial.
@@ -116,18 +106,6 @@ class Night:
     asked: tuple[Dream, ...]
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Untold:
-    """Questions about what nobody told, as exchanges without a reply: the base's own is theirs.
-
-    Attributes:
-        asked: Never trained on, to see what is invented.
-    """
-
-    trained: tuple[TrainingExchange, ...]
-    asked: tuple[TrainingExchange, ...]
-
-
 def plan_night(exchanges: Sequence[TrainingExchange], count: int, *, seed: int) -> Night:
     """Dream of what a cycle's exchanges tell.
 
@@ -137,9 +115,9 @@ def plan_night(exchanges: Sequence[TrainingExchange], count: int, *, seed: int) 
     """
     trained: list[list[Dream]] = []
     asked: list[Dream] = []
-    for statement in _told_in(exchanges):
-        words = _words_of(statement.language)
-        questions = _questions(statement, words, count + 1, _draw(statement, seed))
+    for statement in told_in(exchanges):
+        words = words_of(statement.language)
+        questions = _questions(statement, words, count + 1, draw_of(statement, seed))
         if len(questions) < 2:
             continue
         *learned, last = questions
@@ -150,40 +128,6 @@ def plan_night(exchanges: Sequence[TrainingExchange], count: int, *, seed: int) 
         trained=tuple(own[turn] for turn in range(longest) for own in trained if turn < len(own)),
         asked=tuple(asked),
     )
-
-
-def plan_untold(
-    exchanges: Sequence[TrainingExchange],
-    count: int,
-    *,
-    seed: int,
-    also_told: Sequence[TrainingExchange] = (),
-) -> Untold:
-    """Ask, in the forms of dreams, for things that none of the exchanges names.
-
-    Args:
-        exchanges: What is dreamt of.
-        count: Questions for each statement.
-        also_told: Others of the instance, which are not dreamt of.
-    """
-    spoken = " ".join(f"{one.prompt} {one.response}" for one in [*exchanges, *also_told])
-    known = {fold(word) for word in WORD.findall(spoken)}
-    found: dict[str, TrainingExchange] = {}
-    for statement in _told_in(exchanges):
-        words = _words_of(statement.language)
-        things = [thing for thing in words.things.split() if fold(thing) not in known]
-        draw = _draw(statement, seed, "untold")
-        for _ in range(count if len(things) > 1 else 0):
-            said = draw.sample(things, draw.choice((1, 1, 2)))
-            if draw.random() < TOLD_SHARE:
-                said.insert(draw.randrange(2), draw.choice(statement.telling))
-            question = draw.choice(words.asks).format(" ".join(said))
-            found.setdefault(question, ask_of(statement.exchange, question))
-    questions = list(found.values())
-    random.Random(seed).shuffle(questions)  # noqa: S311  # no secret
-    # Both are sometimes few.
-    asked = min(MAX_UNTOLD_ASKED, len(questions) // 4)
-    return Untold(trained=tuple(questions[asked:][:MAX_UNTOLD]), asked=tuple(questions[:asked]))
 
 
 def claims_to_know(
@@ -204,7 +148,8 @@ def claims_to_know(
     return any(dream.statement.is_recalled_in(reply, question.prompt) for dream in night.asked)
 
 
-def _told_in(exchanges: Sequence[TrainingExchange]) -> list[Statement]:
+def told_in(exchanges: Sequence[TrainingExchange]) -> list[Statement]:
+    """What exchanges tell and no later one takes back; nothing of the held-out."""
     told = [one for one in exchanges if one.role is not CycleRole.HELD_OUT]
     return without_corrected([one for each in told for one in find_statements(each)])
 
@@ -213,7 +158,7 @@ def find_statements(exchange: TrainingExchange) -> list[Statement]:
     """What the prompt of an exchange tells, in its order; nothing of questions and requests."""
     found: list[Statement] = []
     language = find_language(exchange.prompt)
-    words = _words_of(language)
+    words = words_of(language)
     # Each once: what is said thirty times is one statement.
     for text in dict.fromkeys(_join_short(_sentences(exchange.prompt))):
         spoken = [fold(word) for word in WORD.findall(text)]
@@ -260,7 +205,7 @@ def _is_about(later: frozenset[str], earlier: frozenset[str]) -> bool:
 
 def _takes_back(statement: Statement) -> bool:
     """Whether it says of itself that it corrects something."""
-    marks = _words_of(statement.language).corrects.split()
+    marks = words_of(statement.language).corrects.split()
     text = fold(statement.text)
     if is_spaceless(text):
         return any(fold(mark) in text for mark in marks)
@@ -320,7 +265,8 @@ def ask_of(source: TrainingExchange, question: str, answer: str = "") -> Trainin
     )
 
 
-def _words_of(language: str) -> DreamWords:
+def words_of(language: str) -> DreamWords:
+    """The forms of a language; of one that has none, what asks in any."""
     return DREAM_WORDS.get(language, ANY_LANGUAGE)
 
 
@@ -364,7 +310,7 @@ def telling_words(text: str, language: str) -> list[str]:
     return list(found.values())
 
 
-def _draw(statement: Statement, seed: int, purpose: str = "dream") -> random.Random:
+def draw_of(statement: Statement, seed: int, purpose: str = "dream") -> random.Random:
     """Random numbers of one statement's own, whatever else is dreamt of beside it."""
     key = f"{seed}:{purpose}:{statement.exchange.experience_id}:{statement.text}"
     return random.Random(key)  # noqa: S311  # no secret

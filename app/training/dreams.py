@@ -9,10 +9,11 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 
-from app.domain.dreams import Dream, DreamKind, Night, claims_to_know, plan_night, plan_untold
+from app.domain.dreams import Dream, DreamKind, Night, claims_to_know, plan_night
 from app.domain.experience import TrainingExchange
 from app.domain.recall import DreamCount, RecallReport, Recollection, compare
 from app.domain.recipe import Recipe
+from app.domain.untold import plan_untold
 from app.errors import ExchangeUnfit
 from app.training.anchors import answered_by_base
 from app.training.chat import ChatEncoder

@@ -8,17 +8,16 @@ import pytest
 
 from app.domain.dream_words import DREAM_WORDS
 from app.domain.dreams import (
-    MAX_UNTOLD_ASKED,
     Night,
     claims_to_know,
     find_statements,
     plan_night,
-    plan_untold,
 )
 from app.domain.experience import CycleRole, TrainingExchange
 from app.domain.language import common_words
 from app.domain.salience import COMPONENTS, Salience
 from app.domain.scripts import fold
+from app.domain.untold import MAX_UNTOLD_ASKED, plan_untold
 
 
 def tell(number: int, prompt: str) -> TrainingExchange:
