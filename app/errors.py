@@ -74,6 +74,7 @@ Must not know HTTP: statuses live in `app.api.problems`, and a test demands a ro
     |  |- BaseModelUnsupported          it loads, and yet cannot be trained
     |  |- ModelDownloadFailed
     |  |- DeviceUnavailable             the device that the recipe names is not on this machine
+    |  |- DeviceFailed                  the device broke down under the training
     |  |- ChatTemplateMissing
     |  |- ExchangeUnfit                 one exchange cannot be trained on; the others can
     |  |  |- ChatTemplateRefuses        the template holds it in no form
@@ -424,6 +425,10 @@ class ModelDownloadFailed(TrainingError):
 
 class DeviceUnavailable(TrainingError):
     """The device that a recipe names is not on this machine."""
+
+
+class DeviceFailed(TrainingError):
+    """The device broke down under the training: its memory, its driver, or its place on the bus."""
 
 
 class ChatTemplateMissing(TrainingError):

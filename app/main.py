@@ -296,7 +296,7 @@ def _hold(settings: Settings, *, looks_for_base: bool = True) -> Iterator[Databa
     if looks_for_base:
         defaults = replace(defaults, find_base_fault=find_fault)
     db = Database(settings.effective_database_url, defaults)
-    with data_lock.hold(settings.data_dir, db.path):
+    with data_lock.hold(settings.data_dir, db.path), db.hold_alone():
         try:
             db.check_migrated()
             places = PairPlaces(

@@ -105,7 +105,10 @@ class Settings(BaseSettings):
         description="Where database, checkpoints and the embedded model are kept.",
     )
     database_url: str | None = Field(
-        default=None, description="SQLAlchemy URL; default: sage-sleep.db in the data directory."
+        default=None,
+        description="Default: sage-sleep.db in the data directory. Or "
+        "postgresql+psycopg://USER@HOST/NAME (extra `postgres`; new, for one daemon): its server "
+        "backs it up.",
     )
     host: str = Field(default="127.0.0.1", description="Address to listen on.")
     port: Annotated[int, Field(ge=0, le=65535, description="Port to listen on.")] = 8760
@@ -481,6 +484,12 @@ class Settings(BaseSettings):
     def effective_database_url(self) -> str:
         """The database URL with its default filled in."""
         return self.database_url or f"sqlite:///{self.data_dir / 'sage-sleep.db'}"
+
+    @property
+    def shown_database_url(self) -> str:
+        """The same as it may be read by others: without its password."""
+        shown = re.sub(r"(?<=://)([^:/@]*):[^@]*@", r"\1:***@", self.effective_database_url)
+        return re.sub(r"(?<=password=)[^&]*", "***", shown)
 
     @property
     def models_dir(self) -> Path:

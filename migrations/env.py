@@ -1,7 +1,8 @@
-"""Alembic's environment: one SQLite file, foreign keys off while a table is rebuilt.
+"""Alembic's environment. On SQLite foreign keys are off while a table is rebuilt.
 
 A batch rebuild with foreign_keys=ON would delete cascading children, so migrations run with it
-OFF and `foreign_key_check` must find nothing afterwards.
+OFF and `foreign_key_check` must find nothing afterwards. PostgreSQL rebuilds no table, and undoes
+the whole of a migration that fails.
 """
 
 from __future__ import annotations
@@ -17,18 +18,21 @@ def run_migrations() -> None:
     url = context.config.attributes.get("url") or Settings().effective_database_url
     engine = sa.create_engine(url)
     with engine.connect() as connection:
-        connection.exec_driver_sql("PRAGMA foreign_keys=OFF")
-        connection.exec_driver_sql("PRAGMA journal_mode=WAL")
-        connection.exec_driver_sql("PRAGMA secure_delete=ON")
-        connection.commit()
+        is_sqlite = connection.dialect.name == "sqlite"
+        if is_sqlite:
+            connection.exec_driver_sql("PRAGMA foreign_keys=OFF")
+            connection.exec_driver_sql("PRAGMA journal_mode=WAL")
+            connection.exec_driver_sql("PRAGMA secure_delete=ON")
+            connection.commit()
         context.configure(
             connection=connection, target_metadata=Table.metadata, render_as_batch=True
         )
         with context.begin_transaction():
             context.run_migrations()
-            broken = connection.exec_driver_sql("PRAGMA foreign_key_check").fetchall()
-            if broken:
-                raise RuntimeError(f"foreign keys broken by the migration: {broken[:5]}")
+            if is_sqlite:
+                broken = connection.exec_driver_sql("PRAGMA foreign_key_check").fetchall()
+                if broken:
+                    raise RuntimeError(f"foreign keys broken by the migration: {broken[:5]}")
     engine.dispose()
 
 

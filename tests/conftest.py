@@ -6,7 +6,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -17,6 +17,9 @@ from tests import patience
 from tests.shared_daemons import SharedDaemons
 from tests.support import Reopen, RunningDaemon, StartDaemon, changed, end, launch
 
+if TYPE_CHECKING:
+    from tests.postgres import PostgresServer
+
 REPOSITORY = Path(__file__).parent.parent
 LONG = frozenset({"torture", "fuzz", "worker", "training", "exports"})
 LONGEST = (
@@ -24,6 +27,9 @@ LONGEST = (
     *("training/test_job.py", "worker/test_interruption.py"),
     *("fuzz/test_api.py", "worker/test_experiment.py"),
 )
+IS_POSTGRES = os.environ.get("SAGE_TEST_DATABASE", "sqlite") == "postgresql"
+"""Whether the tests' databases are a PostgreSQL server's; else each is a file."""
+
 SHARED_DATA = Path(os.environ.get("SAGE_SHARED_DATA", REPOSITORY.parent / "shared" / "data"))
 
 # Hypothesis takes a slow example for a fault, and so a busy machine.
@@ -54,7 +60,14 @@ def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the files that take minutes, so that none is left for one core at the end."""
+    """Begin with the files that take minutes, so that none is left for one core at the end.
+
+    What is about SQLite's own file is no test of another engine.
+    """
+    for item in items:
+        about_file = item.get_closest_marker("sqlite_file")
+        if IS_POSTGRES and about_file is not None:
+            item.add_marker(pytest.mark.skip(reason=f"SQLite's alone: {about_file.args[0]}"))
     items.sort(key=lambda item: (_place(item.path), item.path.parent.name not in LONG))
 
 
@@ -67,7 +80,7 @@ def _place(file: Path) -> int:
 def _own_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """No test sees the settings, the data or the time zone of the person who runs it."""
     for name in [name for name in os.environ if name.startswith("SAGE_")]:
-        if name not in {"SAGE_SHARED_DATA", "SAGE_TEST_CACHE"}:
+        if name not in {"SAGE_SHARED_DATA", "SAGE_TEST_CACHE", "SAGE_TEST_DATABASE"}:
             monkeypatch.delenv(name)
     monkeypatch.setenv("SAGE_DATA_DIR", str(tmp_path / "unset-data-dir"))
     # A child that lets all else go first gets a tenth of a busy machine.
@@ -122,16 +135,38 @@ def migrated_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return directory / "sage-sleep.db"
 
 
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[PostgresServer]:
+    """A PostgreSQL server, which lends migrated databases."""
+    from tests.postgres import running_server
+
+    with running_server() as server:
+        yield server
+
+
 @pytest.fixture
-def data_dir(request: pytest.FixtureRequest, tmp_path: Path, migrated_file: Path) -> Path:
-    """A data directory with a migrated, empty database: the shared daemon's where one is used."""
+def data_dir(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Path]:
+    """A data directory with a migrated, empty database: the shared daemon's where one is used.
+
+    With SAGE_TEST_DATABASE=postgresql the database is one of a server, by SAGE_DATABASE_URL.
+    """
     if "shared_daemon" in request.fixturenames:
         daemon: RunningDaemon = request.getfixturevalue("shared_daemon")
-        return daemon.data_dir
+        yield daemon.data_dir
+        return
     directory = tmp_path / "data"
     directory.mkdir()
-    shutil.copy(migrated_file, directory / "sage-sleep.db")
-    return directory
+    if not IS_POSTGRES:
+        shutil.copy(request.getfixturevalue("migrated_file"), directory / "sage-sleep.db")
+        yield directory
+        return
+    server: PostgresServer = request.getfixturevalue("postgres_server")
+    url = server.lend()
+    monkeypatch.setenv("SAGE_DATABASE_URL", url)
+    yield directory
+    server.take_back(url)
 
 
 @pytest.fixture

@@ -95,6 +95,7 @@ STATUSES: Mapping[type[errors.SageSleepError], HTTPStatus] = {
     errors.BaseModelUnsupported: HTTPStatus.INTERNAL_SERVER_ERROR,
     errors.ModelDownloadFailed: HTTPStatus.INTERNAL_SERVER_ERROR,
     errors.DeviceUnavailable: HTTPStatus.INTERNAL_SERVER_ERROR,
+    errors.DeviceFailed: HTTPStatus.INTERNAL_SERVER_ERROR,
     errors.ChatTemplateMissing: HTTPStatus.INTERNAL_SERVER_ERROR,
     errors.ChatTemplateRefuses: HTTPStatus.INTERNAL_SERVER_ERROR,
     errors.ExchangeTooLong: HTTPStatus.INTERNAL_SERVER_ERROR,

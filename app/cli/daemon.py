@@ -226,9 +226,9 @@ def migrate(as_json: Json = False) -> None:
     if as_json:
         from app.db.engine import SCHEMA_REVISION  # noqa: PLC0415
 
-        print_json({"database_url": settings.effective_database_url, "revision": SCHEMA_REVISION})
+        print_json({"database_url": settings.shown_database_url, "revision": SCHEMA_REVISION})
         return
-    out.print(f"The database {settings.effective_database_url} is up to date.", soft_wrap=True)
+    out.print(f"The database {settings.shown_database_url} is up to date.", soft_wrap=True)
     err.print("`sage-sleep serve` starts the daemon.")
 
 
@@ -269,16 +269,16 @@ def _upgrade(settings: Settings) -> None:
     from app.clock import utc_now  # noqa: PLC0415
     from app.data_lock import hold  # noqa: PLC0415
     from app.db.copies import keep_before_change  # noqa: PLC0415
-    from app.db.engine import Database, translated_errors  # noqa: PLC0415
+    from app.db.engine import Database  # noqa: PLC0415
 
     db = Database(settings.effective_database_url, settings.instance_defaults())
     config = Config()
     config.set_main_option("script_location", str(Path(migrations.__file__).parent))
     config.attributes["url"] = db.url
-    with hold(settings.data_dir, db.path):
+    with hold(settings.data_dir, db.path), db.hold_alone():
         if copy := keep_before_change(db, now=utc_now()):
             typer.echo(f"The database as it was is kept as {copy}", err=True)
-        with translated_errors():
+        with db.translated_errors():
             command.upgrade(config, "head")
 
 
@@ -295,7 +295,7 @@ def _say_where(settings: Settings, *, port: int) -> None:
             "daemon.listening",
             url=url,
             data_dir=str(settings.data_dir),
-            database=settings.effective_database_url,
+            database=settings.shown_database_url,
             base_model=settings.effective_base_model,
         )
         if fault is not None:
@@ -306,7 +306,7 @@ def _say_where(settings: Settings, *, port: int) -> None:
     lines = [
         f"SAGE Sleep listens on {url} (the console; /docs, /guide)",
         f"  data   {settings.data_dir}",
-        *([f"  database  {settings.database_url}"] if settings.database_url else []),
+        *([f"  database  {settings.shown_database_url}"] if settings.database_url else []),
         f"  model  {settings.effective_base_model}{' (not there)' if fault else ''}",
     ]
     out.print("\n".join(lines), markup=False, highlight=False, soft_wrap=True)

@@ -30,6 +30,11 @@ if TYPE_CHECKING:
 
 app = typer.Typer()
 
+NO_FILE = (
+    "The database is no file, so its backups are its server's: pg_dump and pg_restore, or what its "
+    "operator has. The checkpoints in SAGE_DATA_DIR are files to copy."
+)
+
 
 @app.command()
 def backup(
@@ -51,7 +56,7 @@ def backup(
 
     with _database() as (settings, db):
         if db.path is None:
-            fail("The database is not a file.")
+            fail(NO_FILE)
         made = backups.make_backup(
             directory.absolute(),
             database=db.path,
@@ -88,7 +93,7 @@ def restore(
         settings = read_settings()
         database = Database(settings.effective_database_url, settings.instance_defaults()).path
         if database is None:
-            fail("The database is not a file.")
+            fail(NO_FILE)
         with hold(settings.data_dir, database):
             restored = backups.restore(
                 directory.absolute(),
@@ -147,7 +152,7 @@ def doctor(
                 has_daemon=not fix and is_held(settings.data_dir, db.path),
             )
             if fix:
-                with hold(settings.data_dir, db.path):
+                with hold(settings.data_dir, db.path), db.hold_alone():
                     findings = doctors.mend(patient, now=utc_now())
             else:
                 findings = doctors.examine(patient, now=utc_now())
@@ -246,7 +251,7 @@ def pair(
         settings = read_settings()
         with open_database(settings) as db:
             places = pair_places(settings)
-            with hold(settings.data_dir, db.path):
+            with hold(settings.data_dir, db.path), db.hold_alone():
                 standing = pairing.look(db, places)
                 if (anew and standing.is_paired) or (yes and not standing.is_paired):
                     pairing.pair(db, places, now=utc_now())
@@ -255,7 +260,7 @@ def pair(
         found = {name: sorted(getattr(standing, name)) for name in ("present", "absent", "unknown")}
         print_json({"is_paired": is_paired, **found})
     else:
-        out.print(f"{settings.effective_database_url} and {settings.data_dir}:", soft_wrap=True)
+        out.print(f"{settings.shown_database_url} and {settings.data_dir}:", soft_wrap=True)
         for sentence in pairing.describe(standing):
             out.print(f"- {sentence}", markup=False, soft_wrap=True)
         if is_paired:

@@ -7,10 +7,10 @@ from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.orm import Session
 
 from app.db import instances
+from app.db.conflicts import insert_into
 from app.db.listed import is_listed
 from app.db.paging import Page, fetch_page
 from app.db.tables import AliasHistoryRow, AliasRow, CheckpointRow, InstanceRow, SleepCycleRow
@@ -180,7 +180,7 @@ def sum_sizes(session: Session, *, within: Collection[str] | None) -> int:
     if within is not None:
         own = sa.select(InstanceRow.id).where(InstanceRow.slug.in_(within))
         query = query.where(CheckpointRow.instance_id.in_(own))
-    return session.execute(query).scalar_one()
+    return int(session.execute(query).scalar_one())
 
 
 def update_checkpoint(session: Session, checkpoint_id: str, values: Mapping[str, Any]) -> None:
@@ -269,7 +269,7 @@ def move_alias(
     else:
         values = {"checkpoint_id": to_checkpoint_id, "updated_at": now}
         session.execute(
-            sqlite_insert(AliasRow)
+            insert_into(session, AliasRow)
             .values(instance_id=instance_id, name=alias.value, **values)
             .on_conflict_do_update(index_elements=["instance_id", "name"], set_=values)
         )

@@ -16,7 +16,8 @@ from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 
-from app.db.engine import BUSY_TIMEOUT_SECONDS, SCHEMA_REVISION, Database, translated_errors
+from app.db.dialect import BUSY_TIMEOUT_SECONDS
+from app.db.engine import SCHEMA_REVISION, Database, translated_errors
 from app.domain.checkpoint import CheckpointFile, CheckpointStatus
 from app.domain.stored import from_json
 

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, cast
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from app.db import instances, seen_words
+from app.db.elements import unindexed
+from app.db.engine import driver_of
 from app.db.listed import is_listed
 from app.db.paging import Page, fetch_page
 from app.db.tables import CycleExperienceRow, ExperienceRow, SleepCycleRow
@@ -110,8 +111,8 @@ def list_newest_scores(
         sa.select(*(getattr(ExperienceRow, name) for name in (*COMPONENTS, "total")))
         .where(
             ExperienceRow.instance_id == instance_id,
-            # The + keeps SQLite from the selection index, by which all of them would be sorted.
-            sa.literal_column("+experiences.status").in_(sorted(statuses)),
+            # Unindexed keeps SQLite from the selection index, by which all of them would be sorted.
+            unindexed(ExperienceRow.status).in_(sorted(statuses)),
         )
         .order_by(ExperienceRow.seq.desc())
         .limit(limit)
@@ -154,8 +155,7 @@ def erase(session: Session, experience_seq: int, *, reason: str, now: datetime) 
             ExperienceRow.seq == experience_seq
         )
     ).one()
-    connection = cast("sqlite3.Connection", session.connection().connection.driver_connection)
-    seen_words.write_words(connection, instance_id, distinct_words(said_in(response)))
+    seen_words.write_words(driver_of(session), instance_id, distinct_words(said_in(response)))
     session.execute(
         sa.update(ExperienceRow)
         .where(ExperienceRow.seq == experience_seq)

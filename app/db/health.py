@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from app.db.engine import dialect_of
 from app.db.tables import (
     AliasRow,
     CheckpointRow,
@@ -29,35 +30,28 @@ _SUMMED = (*COMPONENTS, "total")
 
 
 def find_damage(session: Session) -> list[str]:
-    """What SQLite's own check finds wrong with the file; empty for nothing."""
-    rows = session.execute(sa.text(f"PRAGMA integrity_check({MAX_SHOWN})"))
-    return [line for (line,) in rows if line != "ok"]
+    """What the engine's own check finds wrong; empty for nothing."""
+    return dialect_of(session).find_damage(session)
 
 
 def list_tables(session: Session) -> list[str]:
     """The names of all tables."""
-    return list(session.scalars(sa.text("SELECT name FROM sqlite_schema WHERE type = 'table'")))
+    return sa.inspect(session.connection()).get_table_names()
 
 
 def is_table_whole(session: Session, name: str) -> bool:
-    """Whether the pages of a table and of its indexes hold together; reads all of them."""
-    session.execute(sa.text("PRAGMA shrink_memory"))  # what is kept in memory tells of no disk
-    found: str | None = session.scalar(sa.text(f"PRAGMA quick_check('{name}')"))
-    return found == "ok"
+    """Whether a table and its indexes hold together; reads all of them."""
+    return dialect_of(session).is_table_whole(session, name)
 
 
 def find_broken_references(session: Session) -> list[str]:
     """Rows that refer to a row that is not there, in words."""
-    rows = session.execute(sa.text("PRAGMA foreign_key_check")).fetchmany(MAX_SHOWN)
-    return [
-        f"row {row[1]} of {row[0]} refers to a row of {row[2]} that is not there" for row in rows
-    ]
+    return dialect_of(session).find_broken_references(session, MAX_SHOWN)
 
 
-def find_journal_mode(session: Session) -> str:
-    """How SQLite keeps its journal; `wal` is what the daemon needs."""
-    mode: str = session.scalar(sa.text("PRAGMA journal_mode"))
-    return mode
+def find_fault(session: Session) -> str | None:
+    """What of how the engine is set up keeps no promise; None for nothing."""
+    return dialect_of(session).find_fault(session)
 
 
 def count_unowned_claims(session: Session) -> int:

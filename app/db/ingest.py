@@ -11,11 +11,11 @@ import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from sqlite3 import Connection
 from typing import Any
 
 from pydantic_core import to_json
 
+from app.db.dialect import Driver
 from app.db.tables import instant_text
 
 _RECEIPT_COLUMNS = (
@@ -51,7 +51,7 @@ class IngestInstance:
     has_model: bool
 
 
-def find_instance(connection: Connection, slug: str) -> IngestInstance | None:
+def find_instance(connection: Driver, slug: str) -> IngestInstance | None:
     """Return the instance of this slug, or None."""
     row = connection.execute(
         "SELECT id, policy, base_model IS NOT NULL OR model_name IS NOT NULL "
@@ -63,13 +63,13 @@ def find_instance(connection: Connection, slug: str) -> IngestInstance | None:
     return IngestInstance(id=row[0], policy=json.loads(row[1]), has_model=bool(row[2]))
 
 
-def record_model_name(connection: Connection, instance_id: int, name: str) -> None:
+def record_model_name(connection: Driver, instance_id: int, name: str) -> None:
     """Keep what an instance's runtime calls its model."""
     connection.execute("UPDATE instances SET model_name = ? WHERE id = ?", (name, instance_id))
 
 
 def find_known(
-    connection: Connection,
+    connection: Driver,
     instance_id: int,
     *,
     content_hashes: Collection[str],
@@ -91,18 +91,18 @@ def find_known(
 
 
 def histories_by_hash(
-    connection: Connection, instance_id: int, content_hashes: Collection[str]
+    connection: Driver, instance_id: int, content_hashes: Collection[str]
 ) -> dict[str, list[Any]]:
     """The history of each experience of these hashes that has one, as JSON values."""
     rows = connection.execute(
         "SELECT content_sha256, history FROM experiences WHERE instance_id = ? "
-        "AND history <> '[]' AND content_sha256 IN (SELECT value FROM json_each(?))",
+        "AND CAST(history AS TEXT) <> '[]' AND content_sha256 IN (SELECT value FROM json_each(?))",
         (instance_id, json.dumps(list(content_hashes))),
     )
     return {sha256: json.loads(history) for sha256, history in rows}
 
 
-def list_recent_responses(connection: Connection, instance_id: int, limit: int) -> list[str]:
+def list_recent_responses(connection: Driver, instance_id: int, limit: int) -> list[str]:
     """The instance's last responses whose text is still there, newest last."""
     rows = connection.execute(
         "SELECT response FROM experiences WHERE instance_id = ? AND erased_at IS NULL "
@@ -113,7 +113,7 @@ def list_recent_responses(connection: Connection, instance_id: int, limit: int) 
 
 
 def insert_experiences(
-    connection: Connection,
+    connection: Driver,
     instance_id: int,
     rows: Sequence[Mapping[str, Any]],
     *,
@@ -124,7 +124,7 @@ def insert_experiences(
     connection.executemany(_INSERT_EXPERIENCE, [{**_as_stored(row), **shared} for row in rows])
 
 
-def record_exchange_at(connection: Connection, instance_id: int, at: datetime) -> None:
+def record_exchange_at(connection: Driver, instance_id: int, at: datetime) -> None:
     """Note when the instance last received an exchange."""
     connection.execute(
         "UPDATE instances SET last_exchange_at = ? WHERE id = ?", (instant_text(at), instance_id)
@@ -132,7 +132,7 @@ def record_exchange_at(connection: Connection, instance_id: int, at: datetime) -
 
 
 def _as_stored(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A row with what SQLite has no type for as text."""
+    """A row with what SQLite has no type for as text, as PostgreSQL reads it too."""
     occurred_at = row["occurred_at"]
     return {
         **row,

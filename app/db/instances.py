@@ -19,10 +19,18 @@ from app.errors import InstanceNotFound
 
 def _own_or(name: str) -> sa.ColumnElement[float]:
     """A value of the instance's own policy, or else the default, a parameter of the same name."""
-    own = sa.func.json_extract(InstanceRow.policy, f"$.{name}")
+    own = InstanceRow.policy[name].as_float()
     return sa.func.coalesce(own, sa.bindparam(name, type_=sa.Float))
 
 
+def _has_own_or(flag: str, default: Any) -> sa.ColumnElement[bool]:
+    """A flag of the instance's own policy, or else the default."""
+    return sa.func.coalesce(InstanceRow.policy[flag].as_boolean(), default)
+
+
+_IS_ADAPTIVE = _has_own_or(
+    "adaptive_threshold", sa.bindparam("adaptive_threshold", type_=sa.Boolean)
+)
 _HEAVY = (
     sa.select(InstanceRow)
     .join(StatusTotalsRow, StatusTotalsRow.instance_id == InstanceRow.id)
@@ -31,7 +39,7 @@ _HEAVY = (
         StatusTotalsRow.total
         >= _own_or("mass_threshold")
         # An adapted threshold may be as low as this; what it is, the decision says.
-        * sa.case((_own_or("adaptive_threshold") > 0, LEAST_FACTOR), else_=1.0),
+        * sa.case((_IS_ADAPTIVE, LEAST_FACTOR), else_=1.0),
         StatusTotalsRow.count >= _own_or("min_experiences"),
     )
     .order_by(InstanceRow.slug)
@@ -113,7 +121,7 @@ def list_heavy(session: Session, *, slugs: Collection[str] | None) -> Sequence[I
         query,
         {
             "mass_threshold": policy.mass_threshold,
-            "adaptive_threshold": float(policy.adaptive_threshold),
+            "adaptive_threshold": policy.adaptive_threshold,
             "min_experiences": policy.min_experiences,
         },
     ).all()
@@ -121,8 +129,8 @@ def list_heavy(session: Session, *, slugs: Collection[str] | None) -> Sequence[I
 
 def list_with(session: Session, flag: str, *, default: bool) -> Sequence[str]:
     """Slugs of the instances whose policy has a flag set, by themselves or as the default."""
-    own = sa.func.coalesce(sa.func.json_extract(InstanceRow.policy, f"$.{flag}"), int(default))
-    query = sa.select(InstanceRow.slug).where(own == 1).order_by(InstanceRow.slug)
+    is_set = _has_own_or(flag, sa.literal(default))
+    query = sa.select(InstanceRow.slug).where(is_set).order_by(InstanceRow.slug)
     return session.scalars(query).all()
 
 

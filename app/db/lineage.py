@@ -123,7 +123,7 @@ def list_quoting_replies(session: Session, instance_id: int) -> list[SleepCycleR
     """Cycles and checkpoints of an instance whose report quotes replies of a model."""
     found: list[SleepCycleRow | CheckpointRow] = []
     for table in (SleepCycleRow, CheckpointRow):
-        quotes = sa.func.json_array_length(table.metrics, "$.replies") > 0
+        quotes = sa.func.json_array_length(table.metrics["replies"]) > 0
         found += session.scalars(sa.select(table).where(table.instance_id == instance_id, quotes))
     return found
 

@@ -6,10 +6,10 @@ from collections.abc import Collection, Sequence
 from datetime import datetime
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.orm import Session
 
 from app.db import instances
+from app.db.conflicts import insert_into
 from app.db.tables import CheckpointRow, MirroredRow
 from app.domain.checkpoint import CheckpointStatus
 
@@ -60,7 +60,7 @@ def list_unwanted(session: Session) -> Sequence[tuple[MirroredRow, CheckpointRow
 def begin(session: Session, checkpoint_id: str, remote: str, *, now: datetime) -> None:
     """Note that a copy may lie there from now on."""
     session.execute(
-        sqlite_insert(MirroredRow)
+        insert_into(session, MirroredRow)
         .values(checkpoint_id=checkpoint_id, remote=remote, begun_at=now)
         .on_conflict_do_nothing()
     )

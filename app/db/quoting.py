@@ -8,6 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from app.db.elements import json_text
 from app.db.tables import ExperienceRow
 from app.domain.erasing import Quoting, Said
 from app.domain.experience import ExperienceStatus
@@ -41,10 +42,10 @@ def stream_quoting(
         ExperienceRow.extra,
     )
     holds_any = sa.or_(
-        sa.type_coerce(ExperienceRow.history, sa.String) != "[]",
+        json_text(ExperienceRow.history) != "[]",
         ExperienceRow.system_prompt.is_not(None),
-        sa.type_coerce(ExperienceRow.tool_calls, sa.String) != "[]",
-        sa.type_coerce(ExperienceRow.extra, sa.String) != "{}",
+        json_text(ExperienceRow.tool_calls) != "[]",
+        json_text(ExperienceRow.extra) != "{}",
     )
     query = sa.select(*columns).where(*_is_kept(instance_id, after_seq), holds_any)
     for row in session.execute(query, execution_options={"yield_per": ROWS_AT_ONCE}):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from datetime import datetime
-from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session, aliased
@@ -78,12 +77,15 @@ def forget_old_replies(session: Session, instance_id: int, before: datetime) -> 
     cycles = list(session.scalars(sa.select(SleepCycleRow.id).where(*_quotes(instance_id, before))))
     for table, key in ((SleepCycleRow, SleepCycleRow.id), (CheckpointRow, CheckpointRow.cycle_id)):
         for cycle_id in cycles:
-            session.execute(
-                sa.update(table)
-                .where(key == cycle_id)
-                .values(metrics=sa.func.json_set(table.metrics, "$.replies", sa.func.json("[]")))
-                .execution_options(synchronize_session=False)
-            )
+            stored = sa.type_coerce(table.metrics, sa.JSON)
+            metrics = session.scalar(sa.select(stored).where(key == cycle_id))
+            if metrics is not None:
+                session.execute(
+                    sa.update(table)
+                    .where(key == cycle_id)
+                    .values(metrics=sa.literal({**metrics, "replies": []}, sa.JSON))
+                    .execution_options(synchronize_session=False)
+                )
     return len(cycles)
 
 
@@ -119,7 +121,7 @@ def list_stored(session: Session, instance_id: int) -> list[StoredCheckpoint]:
             CheckpointRow.is_pinned,
             CheckpointRow.status,
             CheckpointRow.archive_size_bytes,
-            sa.func.json_extract(CheckpointRow.verdict, "$.status").label("verdict"),
+            CheckpointRow.verdict["status"].as_string().label("verdict"),
             _loss("held_out_before").label("before"),
             _loss("held_out_reloaded").label("after"),
         )
@@ -210,9 +212,10 @@ def _quotes(instance_id: int, before: datetime) -> Sequence[sa.ColumnElement[boo
     return (
         SleepCycleRow.instance_id == instance_id,
         SleepCycleRow.finished_at < before,
-        sa.func.json_array_length(SleepCycleRow.metrics, "$.replies") > 0,
+        sa.func.json_array_length(SleepCycleRow.metrics["replies"]) > 0,
     )
 
 
-def _loss(name: str) -> sa.ColumnElement[Any]:
-    return sa.func.json_extract(CheckpointRow.metrics, f"$.{name}.nats_per_token")
+def _loss(name: str) -> sa.ColumnElement[float]:
+    loss: sa.ColumnElement[float] = CheckpointRow.metrics[(name, "nats_per_token")].as_float()
+    return loss

@@ -8,7 +8,7 @@ from datetime import datetime
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from app.db.listed import is_listed, listed
+from app.db.listed import is_listed, listed, number_of
 from app.db.tables import EventRow, SleepCycleRow
 from app.domain.gate import Verdict
 from app.domain.progress import CycleStatus
@@ -25,7 +25,7 @@ def newest_by_instance(
     wanted = listed(instance_ids)
     newest = (
         sa.select(SleepCycleRow.seq)
-        .where(SleepCycleRow.instance_id == wanted.c.value, SleepCycleRow.status.in_(statuses))
+        .where(SleepCycleRow.instance_id == number_of(wanted), SleepCycleRow.status.in_(statuses))
         .order_by(SleepCycleRow.number.desc())
         .limit(1)
         .correlate(wanted)

@@ -19,8 +19,8 @@ import json
 from collections.abc import Collection, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
-from sqlite3 import Connection
 
+from app.db.dialect import Driver
 from app.domain.reply_parts import said_in
 from app.domain.salience import distinct_words
 
@@ -58,7 +58,7 @@ class SeenWords:
         self._known: dict[int, _Known] = {}
 
     def find_new(
-        self, connection: Connection, instance_id: int, words: AbstractSet[str]
+        self, connection: Driver, instance_id: int, words: AbstractSet[str]
     ) -> dict[str, int]:
         """Those of the words that the instance never used, with their hashes."""
         known = self._known.get(instance_id)
@@ -68,7 +68,7 @@ class SeenWords:
         if new:
             rows = connection.execute(
                 "SELECT word_hash FROM seen_words WHERE instance_id = ? "
-                "AND word_hash IN (SELECT value FROM json_each(?))",
+                "AND word_hash IN (SELECT CAST(value AS BIGINT) FROM json_each(?))",
                 (instance_id, json.dumps(list(new.values()))),
             ).fetchall()
             written = {found for (found,) in rows}
@@ -78,7 +78,7 @@ class SeenWords:
 
     def add(
         self,
-        connection: Connection,
+        connection: Driver,
         instance_id: int,
         words: Mapping[str, int],
         responses: Sequence[str],
@@ -108,7 +108,7 @@ class SeenWords:
         self._known.clear()
 
 
-def write_words(connection: Connection, instance_id: int, words: Collection[str]) -> None:
+def write_words(connection: Driver, instance_id: int, words: Collection[str]) -> None:
     """Put words into the table; those already there stay."""
     _write(connection, instance_id, [word_hash(word) for word in words])
 
@@ -119,22 +119,22 @@ def word_hash(word: str) -> int:
     return int.from_bytes(digest, "big", signed=True)
 
 
-def _write(connection: Connection, instance_id: int, hashes: Collection[int]) -> None:
+def _write(connection: Driver, instance_id: int, hashes: Collection[int]) -> None:
     connection.execute(
-        "INSERT OR IGNORE INTO seen_words (instance_id, word_hash) "
-        "SELECT ?, value FROM json_each(?)",
+        "INSERT INTO seen_words (instance_id, word_hash) "
+        "SELECT ?, CAST(value AS BIGINT) FROM json_each(?) WHERE true ON CONFLICT DO NOTHING",
         (instance_id, json.dumps(list(hashes))),
     )
 
 
-def _newest(connection: Connection, instance_id: int) -> int:
+def _newest(connection: Driver, instance_id: int) -> int:
     (newest,) = connection.execute(
         "SELECT max(seq) FROM experiences WHERE instance_id = ?", (instance_id,)
     ).fetchone()
     return newest or 0
 
 
-def _read_last(connection: Connection, instance_id: int) -> _Known:
+def _read_last(connection: Driver, instance_id: int) -> _Known:
     rows = connection.execute(
         "SELECT seq, CASE WHEN length(response) > ? THEN '' ELSE response END FROM experiences "
         "WHERE instance_id = ? ORDER BY seq DESC LIMIT ?",

@@ -11,7 +11,8 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session, aliased
 
 from app.db import instances
-from app.db.listed import is_listed, listed
+from app.db.elements import unindexed
+from app.db.listed import is_listed, listed, number_of
 from app.db.paging import Page, fetch_page
 from app.db.tables import InstanceRow, SleepCycleRow
 from app.domain.decision import SLEEPS, Trigger
@@ -23,11 +24,11 @@ from app.errors import CycleOwnershipLost, SleepCycleNotFound
 IS_ACTIVE = sa.text(
     f"sleep_cycles.status IN ({', '.join(repr(status.value) for status in ACTIVE_STATUSES)})"
 )
-# The + keeps SQLite on the index: in the order of the rows it would read all that ended.
+# Unindexed keeps SQLite on the other index: in the order of the rows it would read all that ended.
 _QUEUED = (
     sa.select(SleepCycleRow)
     .where(IS_ACTIVE, SleepCycleRow.status == CycleStatus.QUEUED)
-    .order_by(sa.text("+sleep_cycles.seq"))
+    .order_by(unindexed(SleepCycleRow.seq))
 )
 _IN_SUMMARY = [
     sa.orm.defer(column, raiseload=True)
@@ -110,7 +111,7 @@ def last_ended_by_instance(
     newest = (
         sa.select(SleepCycleRow.seq)
         .where(
-            SleepCycleRow.instance_id == wanted.c.value,
+            SleepCycleRow.instance_id == number_of(wanted),
             SleepCycleRow.status.in_(statuses),
             SleepCycleRow.trigger.in_(triggers),
         )

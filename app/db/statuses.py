@@ -12,6 +12,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from app.db.elements import looked_up
 from app.db.listed import is_listed
 from app.db.tables import CycleExperienceRow, ExperienceRow
 from app.domain.experience import MAX_ATTEMPTS, CycleRole, ExperienceStatus
@@ -65,9 +66,7 @@ def mark_copies(session: Session, copies: Mapping[str, str], *, reason: str) -> 
     )
     known = set(trained)
     done = {copy: near for copy, near in copies.items() if near in known}
-    near = sa.func.json_extract(
-        json.dumps(done), sa.literal('$."').concat(ExperienceRow.id).concat('"')
-    )
+    near = looked_up(json.dumps(done), ExperienceRow.id)
     why = sa.literal("near copy of ").concat(near).concat(f", {reason}")
     values = {"status": ExperienceStatus.BELOW_THRESHOLD, "reason": why, "near_copy_of": near}
     _update_status(session, list(done), WAITING, values)
@@ -85,9 +84,7 @@ def set_aside(session: Session, reasons: Mapping[str, str]) -> None:
     Args:
         reasons: By id, of experiences that the cycle took.
     """
-    why = sa.func.json_extract(
-        json.dumps(reasons), sa.literal('$."').concat(ExperienceRow.id).concat('"')
-    )
+    why = looked_up(json.dumps(dict(reasons)), ExperienceRow.id)
     values = {"status": ExperienceStatus.SET_ASIDE, "reason": why}
     _update_status(session, list(reasons), (*TAKEN, ExperienceStatus.BUFFERED), values)
 

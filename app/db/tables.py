@@ -15,6 +15,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.sql.operators import OperatorType
 from sqlalchemy.types import TypeDecorator
 
+from app.db.column_types import WHOLE, text
 from app.domain.checkpoint import CheckpointFile
 from app.domain.decision import SleepDecision
 from app.domain.events import EventFacts, read_facts
@@ -38,6 +39,10 @@ class UtcDateTime(TypeDecorator[datetime]):
 
     impl = sa.String(32)
     cache_ok = True
+
+    def load_dialect_impl(self, dialect: sa.Dialect) -> sa.types.TypeEngine[Any]:
+        """Text whose order is that of time."""
+        return dialect.type_descriptor(text(32).dialect_impl(dialect))
 
     def process_bind_param(self, value: datetime | None, dialect: sa.Dialect) -> str | None:  # noqa: ARG002
         """Store an aware value."""
@@ -86,6 +91,8 @@ class Table(DeclarativeBase):
         }
     )
     type_annotation_map = {  # noqa: RUF012  # SQLAlchemy's own declarative attribute
+        int: WHOLE,
+        str: text(),
         datetime: UtcDateTime(),
         dict[str, Any]: sa.JSON(none_as_null=True),
         list[Any]: sa.JSON(none_as_null=True),
@@ -137,6 +144,7 @@ class ExperienceRow(Table):
             "source_id",
             unique=True,
             sqlite_where=sa.text("source_id IS NOT NULL"),
+            postgresql_where=sa.text("source_id IS NOT NULL"),
         ),
         sa.Index(
             "uq_experiences_idempotency_key",
@@ -144,6 +152,7 @@ class ExperienceRow(Table):
             "idempotency_key",
             unique=True,
             sqlite_where=sa.text("idempotency_key IS NOT NULL"),
+            postgresql_where=sa.text("idempotency_key IS NOT NULL"),
         ),
         sa.Index("ix_experiences_instance_id", "instance_id"),
         sa.Index("ix_experiences_selection", "instance_id", "status", "total"),
@@ -151,11 +160,11 @@ class ExperienceRow(Table):
     )
 
     seq: Mapped[int] = mapped_column(primary_key=True)
-    id: Mapped[str] = mapped_column(sa.String(26), unique=True)
+    id: Mapped[str] = mapped_column(text(26), unique=True)
     instance_id: Mapped[int] = mapped_column(sa.ForeignKey("instances.id"))
     source_id: Mapped[str | None]
     idempotency_key: Mapped[str | None]
-    content_sha256: Mapped[str] = mapped_column(sa.String(64))
+    content_sha256: Mapped[str] = mapped_column(text(64))
     session: Mapped[str | None]
     session_number: Mapped[int | None]
     phase: Mapped[str | None]
@@ -178,7 +187,7 @@ class ExperienceRow(Table):
     status: Mapped[str]
     reason: Mapped[str | None]
     similarity: Mapped[float]
-    near_copy_of: Mapped[str | None] = mapped_column(sa.String(26))
+    near_copy_of: Mapped[str | None] = mapped_column(text(26))
     is_truncated: Mapped[bool]
     is_kept_out: Mapped[bool]
     attempts: Mapped[int] = mapped_column(server_default="0")
@@ -229,6 +238,7 @@ class SleepCycleRow(Table):
             "instance_id",
             unique=True,
             sqlite_where=sa.text("status IN ('queued', 'training', 'evaluating')"),
+            postgresql_where=sa.text("status IN ('queued', 'training', 'evaluating')"),
         ),
         sa.Index(
             "uq_sleep_cycles_idempotency_key",
@@ -236,19 +246,20 @@ class SleepCycleRow(Table):
             "idempotency_key",
             unique=True,
             sqlite_where=sa.text("idempotency_key IS NOT NULL"),
+            postgresql_where=sa.text("idempotency_key IS NOT NULL"),
         ),
         {"sqlite_autoincrement": True},
     )
 
     seq: Mapped[int] = mapped_column(primary_key=True)
-    id: Mapped[str] = mapped_column(sa.String(26), unique=True)
+    id: Mapped[str] = mapped_column(text(26), unique=True)
     instance_id: Mapped[int] = mapped_column(sa.ForeignKey("instances.id"))
     number: Mapped[int]
     status: Mapped[str]
     trigger: Mapped[str]
     is_forced: Mapped[bool]
     idempotency_key: Mapped[str | None]
-    request_sha256: Mapped[str | None] = mapped_column(sa.String(64))
+    request_sha256: Mapped[str | None] = mapped_column(text(64))
     decision: Mapped[SleepDecision]
     plan: Mapped[CyclePlan]
     progress: Mapped[Progress | None]
@@ -294,19 +305,19 @@ class CheckpointRow(Table):
     __table_args__ = ({"sqlite_autoincrement": True},)
 
     seq: Mapped[int] = mapped_column(primary_key=True)
-    id: Mapped[str] = mapped_column(sa.String(26), unique=True)
+    id: Mapped[str] = mapped_column(text(26), unique=True)
     instance_id: Mapped[int] = mapped_column(sa.ForeignKey("instances.id"), index=True)
     cycle_id: Mapped[str] = mapped_column(sa.ForeignKey("sleep_cycles.id"), unique=True)
     name: Mapped[str] = mapped_column(unique=True)
     parent_id: Mapped[str | None] = mapped_column(sa.ForeignKey("checkpoints.id"), index=True)
     base_model: Mapped[str]
-    base_sha256: Mapped[str] = mapped_column(sa.String(64))
+    base_sha256: Mapped[str] = mapped_column(text(64))
     status: Mapped[str]
     verdict: Mapped[Verdict]
     metrics: Mapped[TrainingReport]
     files: Mapped[tuple[CheckpointFile, ...]]
     archive_size_bytes: Mapped[int]
-    archive_sha256: Mapped[str] = mapped_column(sa.String(64))
+    archive_sha256: Mapped[str] = mapped_column(text(64))
     note: Mapped[str | None]
     is_pinned: Mapped[bool] = mapped_column(server_default=sa.false())
     created_at: Mapped[datetime]
@@ -363,6 +374,7 @@ class CheckpointReportRow(Table):
             "report_id",
             unique=True,
             sqlite_where=sa.text("report_id IS NOT NULL"),
+            postgresql_where=sa.text("report_id IS NOT NULL"),
         ),
         sa.Index(
             "uq_checkpoint_reports_idempotency_key",
@@ -370,19 +382,20 @@ class CheckpointReportRow(Table):
             "idempotency_key",
             unique=True,
             sqlite_where=sa.text("idempotency_key IS NOT NULL"),
+            postgresql_where=sa.text("idempotency_key IS NOT NULL"),
         ),
         {"sqlite_autoincrement": True},
     )
 
     seq: Mapped[int] = mapped_column(primary_key=True)
-    id: Mapped[str] = mapped_column(sa.String(26), unique=True)
+    id: Mapped[str] = mapped_column(text(26), unique=True)
     instance_id: Mapped[int] = mapped_column(sa.ForeignKey("instances.id"))
     checkpoint_id: Mapped[str] = mapped_column(sa.ForeignKey("checkpoints.id"), index=True)
     move_seq: Mapped[int | None] = mapped_column(sa.ForeignKey("alias_history.seq"), index=True)
     report_id: Mapped[str | None]
     idempotency_key: Mapped[str | None]
-    body_sha256: Mapped[str] = mapped_column(sa.String(64))
-    token_id: Mapped[str | None] = mapped_column(sa.String(26))
+    body_sha256: Mapped[str] = mapped_column(text(64))
+    token_id: Mapped[str | None] = mapped_column(text(26))
     session: Mapped[str]
     repetition_ratio: Mapped[float]
     score: Mapped[float | None]
@@ -423,7 +436,7 @@ class PairingRow(Table):
 
     __tablename__ = "pairing"
 
-    pair_id: Mapped[str] = mapped_column(sa.String(26), primary_key=True)
+    pair_id: Mapped[str] = mapped_column(text(26), primary_key=True)
     paired_at: Mapped[datetime]
 
 
@@ -447,9 +460,9 @@ class TokenRow(Table):
 
     __tablename__ = "tokens"
 
-    id: Mapped[str] = mapped_column(sa.String(26), primary_key=True)
+    id: Mapped[str] = mapped_column(text(26), primary_key=True)
     name: Mapped[str]
-    secret_sha256: Mapped[str] = mapped_column(sa.String(64))
+    secret_sha256: Mapped[str] = mapped_column(text(64))
     scopes: Mapped[list[Any]]
     instances: Mapped[list[Any] | None]
     requests_per_minute: Mapped[int | None]
@@ -484,7 +497,7 @@ class WebhookRow(Table):
 
     __tablename__ = "webhooks"
 
-    id: Mapped[str] = mapped_column(sa.String(26), primary_key=True)
+    id: Mapped[str] = mapped_column(text(26), primary_key=True)
     url: Mapped[str]
     name: Mapped[str]
     instances: Mapped[list[Any] | None]
@@ -512,7 +525,7 @@ class WebhookDeliveryRow(Table):
     )
 
     seq: Mapped[int] = mapped_column(primary_key=True)
-    id: Mapped[str] = mapped_column(sa.String(26), unique=True)
+    id: Mapped[str] = mapped_column(text(26), unique=True)
     webhook_id: Mapped[str] = mapped_column(sa.ForeignKey("webhooks.id", ondelete="CASCADE"))
     event_seq: Mapped[int | None]
     type: Mapped[str]

@@ -8,6 +8,7 @@ from dataclasses import replace
 import sqlalchemy as sa
 from sqlalchemy.orm import Session, aliased
 
+from app.db.elements import unindexed
 from app.db.listed import is_listed
 from app.db.statuses import WAITING
 from app.db.tables import ExperienceRow
@@ -101,7 +102,7 @@ def list_rehearsal_pool(session: Session, instance_id: int, limit: int) -> list[
 
 def list_held_out(session: Session, instance_id: int, limit: int) -> list[Selectable]:
     """The newest of the held-out tenth, newest first."""
-    # The + keeps SQLite on the selection index, which holds the sequence too. Left to itself it
+    # Unindexed keeps SQLite on the selection index, which holds the sequence too. Left to itself it
     # walks the instance's whole history where little was held out.
     newest = (
         sa.select(ExperienceRow.seq)
@@ -109,7 +110,7 @@ def list_held_out(session: Session, instance_id: int, limit: int) -> list[Select
             ExperienceRow.instance_id == instance_id,
             ExperienceRow.status == ExperienceStatus.HELD_OUT,
         )
-        .order_by(sa.text("+experiences.seq DESC"))
+        .order_by(unindexed(ExperienceRow.seq).desc())
         .limit(limit)
     )
     found = _selectables(session, sa.select(*_SELECTABLE).where(ExperienceRow.seq.in_(newest)))

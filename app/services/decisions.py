@@ -17,7 +17,7 @@ from zoneinfo import ZoneInfo
 from sqlalchemy.orm import Session
 
 from app.db import checkpoints, instances, sleep_cycles
-from app.db.engine import Database, defaults_of, idle_memory_of, translated_errors
+from app.db.engine import Database, defaults_of, idle_memory_of, translated_in
 from app.db.tables import StatusTotalsRow
 from app.domain.checkpoint import Alias
 from app.domain.decision import SLEEPS, SleepDecision, SleepState, decide, threshold_of
@@ -125,7 +125,7 @@ class _Pool:
         memory = idle_memory_of(session)
         if not self.is_remembered(session):
             try:
-                with translated_errors():
+                with translated_in(session):
                     seen = glance or glance_within(session, self.instance)
             except DatabaseCorrupt:  # of all that can still be read, something is said
                 return self.count, self.mass

@@ -159,7 +159,7 @@ def _look_at_database(patient: Patient) -> Iterator[_Found]:
         with db.read() as session:
             damages = health.find_damage(session)
             broken = health.find_broken_references(session)
-            mode = health.find_journal_mode(session)
+            fault = health.find_fault(session)
     except DatabaseNotMigrated as error:
         yield _error("database", error.message, "run `sage-sleep migrate`"), None
         return
@@ -178,8 +178,9 @@ def _look_at_database(patient: Patient) -> Iterator[_Found]:
         yield _error("database", text, from_backup), None
     for text in broken:
         yield _error("references", text, from_backup), None
-    if mode != "wal":
-        yield _warning("database", f"its journal mode is {mode}, not wal", "start the daemon"), None
+    if fault is not None:
+        remedy = "start the daemon" if db.path is not None else "set it in the server's settings"
+        yield _warning("database", fault, remedy), None
 
 
 def _trust_again(db: Database) -> str:

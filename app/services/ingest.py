@@ -12,12 +12,12 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
-from sqlite3 import Connection
-from typing import Any, cast
+from typing import Any
 
 from app.clock import new_id
 from app.db import ingest
-from app.db.engine import Database
+from app.db.dialect import Driver
+from app.db.engine import Database, driver_of
 from app.db.seen_words import SeenWords
 from app.domain.collapse import RECENT_RESPONSES_FOR_SIMILARITY
 from app.domain.declared import lay_usable_over
@@ -158,7 +158,7 @@ def _look_ahead(
 ) -> tuple[list[Exchange], list[str]]:
     """Those that the instance does not know yet, and its recent responses."""
     with db.read() as session:
-        connection = cast("Connection", session.connection().connection.driver_connection)
+        connection = driver_of(session)
         instance = ingest.find_instance(connection, slug)
         if instance is None:
             return [], []
@@ -188,7 +188,7 @@ def list_touched(submissions: Sequence[Submission], results: Sequence[IngestResu
 
 def _ingest_into(
     db: Database,
-    connection: Connection,
+    connection: Driver,
     slug: str,
     submissions: Sequence[Submission],
     *,
@@ -242,7 +242,7 @@ def _said_model(slug: str, exchanges: Sequence[Exchange]) -> str | None:
 
 
 def _tell_apart(
-    connection: Connection, instance_id: int, submissions: Sequence[Submission]
+    connection: Driver, instance_id: int, submissions: Sequence[Submission]
 ) -> tuple[list[IngestResult], list[tuple[Submission, dict[str, Any]]]]:
     """Tell new exchanges from known and refused ones.
 
@@ -269,7 +269,7 @@ def _tell_apart(
     return results, new
 
 
-def _hashes(connection: Connection, instance_id: int, exchanges: Sequence[Exchange]) -> list[str]:
+def _hashes(connection: Driver, instance_id: int, exchanges: Sequence[Exchange]) -> list[str]:
     """The content hash of each; that of what was stored with a history before it was part of it."""
     older = {
         content_hash(exchange.prompt, exchange.response): exchange
@@ -305,7 +305,7 @@ class _Known:
 
     def __init__(
         self,
-        connection: Connection,
+        connection: Driver,
         instance_id: int,
         submissions: Sequence[Submission],
         hashes: Sequence[str],
@@ -353,7 +353,7 @@ class _Memory:
 
     def __init__(
         self,
-        connection: Connection,
+        connection: Driver,
         seen_words: SeenWords,
         instance_id: int,
         exchanges: Sequence[Exchange],

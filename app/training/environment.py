@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import ctypes
+import gc
 import platform
 import resource
 import sys
+from contextlib import suppress
 from importlib.metadata import version
 
 import torch
 
-from app.training.loading import BaseModel
+from app.log import get_logger
+from app.training.devices import ask_for_equal_bytes, backward_problem
+from app.training.loading import BaseModel, choose_dtype, device_named
+
+_log = get_logger(__name__)
 
 
 def peak_memory_bytes(device: torch.device) -> int:
@@ -18,6 +25,17 @@ def peak_memory_bytes(device: torch.device) -> int:
         return int(torch.cuda.max_memory_allocated(device))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
+
+
+def give_back_memory() -> None:
+    """Give what is free back to the system.
+
+    glibc keeps what a phase has freed where the next one's larger tensors find no room in it: the
+    trained model's weights were still resident while the fresh one's were read beside them.
+    """
+    gc.collect()
+    with suppress(AttributeError, OSError):  # glibc alone has it
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def describe_environment(base: BaseModel, geometry: str) -> dict[str, str]:
@@ -36,3 +54,18 @@ def describe_environment(base: BaseModel, geometry: str) -> dict[str, str]:
         "threads": str(torch.get_num_threads()),
         "adapter": geometry,
     }
+
+
+def prove_device(name: str) -> tuple[torch.device, dict[str, str]]:
+    """The device to train on, and what there is to say of it; a broken one's cycle runs on the CPU.
+
+    Raises: DeviceUnavailable.
+    """
+    device = device_named(name)
+    if device.type == "cpu":
+        return device, {}
+    problem = backward_problem(device, choose_dtype(device))
+    if problem:
+        _log.warning("device.not_trusted", device=str(device), problem=problem)
+        return torch.device("cpu"), {"self_test": f"{device}: {problem}; trained on the CPU"}
+    return device, {"self_test": f"{device}: passed", **ask_for_equal_bytes(device)}

@@ -1,13 +1,16 @@
 """A batch through the model: its loss, and the gradients of the adapter's parameters.
 
-By hand where the model's decoder is one that is written out (`app.training.by_hand.stack`), else by
-autograd through the model's own forward pass. Either cuts a batch into parts whose gradients add up
-to the batch's, so that only one part's activations are alive. Must not know optimisers or epochs.
+On a CPU by hand where the model's decoder is one that is written out (`by_hand.stack`), else by
+autograd through the model's own forward pass; elsewhere as in `accelerated`. Each cuts a batch into
+parts whose gradients add up to the batch's, so that only one part's activations are alive. Must not
+know optimisers or epochs.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 import torch
@@ -29,38 +32,65 @@ for a whole batch of 4 (`twice_as_much_kept` in the benchmark) training was 4 an
 took 220 MB more at the peak."""
 
 
-class Gradients(Protocol):
-    """How the parameters that learn get their gradients. Each method adds, and none resets."""
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Beside:
+    """References that stand beside a batch: `w sum_t KL(base || model)` over their answers.
 
-    def add_cross_entropy(
-        self, examples: Sequence[TrainingExample], weights: torch.Tensor
+    Attributes:
+        hidden: Of each example the base's last hidden states (N, H), as anchors keep them.
+        weight: w, of every supervised token.
+    """
+
+    examples: Sequence[TrainingExample]
+    hidden: Sequence[torch.Tensor]
+    weight: float
+
+
+class Gradients(Protocol):
+    """How the parameters that learn get their gradients."""
+
+    def add_step(
+        self, examples: Sequence[TrainingExample], weights: torch.Tensor, beside: Sequence[Beside]
     ) -> float:
-        """Add the gradients of `sum_t w_t nll_t` over the supervised tokens.
+        """Add the gradients of `sum_t w_t nll_t` over the supervised tokens, and of what is beside.
 
         Args:
             weights: float32 (B,), of every supervised token of an example.
 
         Returns:
-            The unweighted sum of the losses, in nats.
+            The unweighted sum of the losses, in nats, of the examples alone.
         """
 
+
+class _InTurn(ABC):
+    """The examples first, then what stands beside them. Each method adds, and none resets."""
+
+    def add_step(
+        self, examples: Sequence[TrainingExample], weights: torch.Tensor, beside: Sequence[Beside]
+    ) -> float:
+        """See `Gradients`."""
+        nll = self.add_cross_entropy(examples, weights)
+        for one in beside:
+            self.add_divergence(one.examples, one.hidden, one.weight)
+        return nll
+
+    @abstractmethod
+    def add_cross_entropy(
+        self, examples: Sequence[TrainingExample], weights: torch.Tensor
+    ) -> float:
+        """Add the gradients of `sum_t w_t nll_t`; return the unweighted sum, in nats."""
+
+    @abstractmethod
     def add_divergence(
         self,
         examples: Sequence[TrainingExample],
         hidden: Sequence[torch.Tensor],
         weight: float,
     ) -> float:
-        """Add the gradients of `w sum_t KL(base || model)` over the supervised tokens.
-
-        Args:
-            hidden: Of each example the base's last hidden states (N, H), as anchors keep them.
-
-        Returns:
-            The unweighted sum, in nats.
-        """
+        """Add the gradients of `w sum_t KL(base || model)`; return the unweighted sum, in nats."""
 
 
-class AutogradGradients:
+class AutogradGradients(_InTurn):
     """Through the model's own forward pass."""
 
     def __init__(self, base: BaseModel) -> None:
@@ -69,7 +99,7 @@ class AutogradGradients:
     def add_cross_entropy(
         self, examples: Sequence[TrainingExample], weights: torch.Tensor
     ) -> float:
-        """See `Gradients`."""
+        """See `_InTurn`."""
         nll = 0.0
         for rows, part in self._parts(examples):
             loss = supervised_loss(self._base.model, part, example_weights=weights[rows])
@@ -84,7 +114,7 @@ class AutogradGradients:
         hidden: Sequence[torch.Tensor],
         weight: float,
     ) -> float:
-        """See `Gradients`."""
+        """See `_InTurn`."""
         total = 0.0
         for rows, part in self._parts(examples):
             expected = torch.cat([hidden[row] for row in rows]).to(self._base.device)
@@ -100,7 +130,7 @@ class AutogradGradients:
             yield rows, move_batch(pad_batch([examples[i] for i in rows], pad), self._base.device)
 
 
-class StackGradients:
+class StackGradients(_InTurn):
     """Through the hand-written decoder, on a CPU."""
 
     def __init__(self, stack: Stack, lanes: Lanes) -> None:
@@ -110,7 +140,7 @@ class StackGradients:
     def add_cross_entropy(
         self, examples: Sequence[TrainingExample], weights: torch.Tensor
     ) -> float:
-        """See `Gradients`."""
+        """See `_InTurn`."""
         total = 0.0
         for rows in self._parts(examples):
             part = [examples[i] for i in rows]
@@ -126,7 +156,7 @@ class StackGradients:
         hidden: Sequence[torch.Tensor],
         weight: float,
     ) -> float:
-        """See `Gradients`."""
+        """See `_InTurn`."""
         total = 0.0
         for rows in self._parts(examples):
             packing, owners, wanted = pack_examples([examples[i] for i in rows])

@@ -34,6 +34,7 @@ def cross_entropy(
     weights: torch.Tensor,
     *,
     gradient: torch.Tensor | None = None,
+    chunk_tokens: int = CHUNK_TOKENS,
 ) -> torch.Tensor:
     """`nll_t = logsumexp(W h_t) - (W h_t)[label_t]`, float32 (N,).
 
@@ -42,11 +43,12 @@ def cross_entropy(
         weights: float32 (N,), of each token in the loss.
         gradient: Receives `w_t (softmax(W h_t) - onehot(label_t)) W`, (N, H); None for the loss
             alone, which is then exact in fp32 whatever the dtype.
+        chunk_tokens: Rows of logits alive at once.
     """
     is_narrow = IS_HEAD_NARROW and hidden.dtype == weight.dtype != torch.float32
     nll = torch.empty(len(hidden), dtype=torch.float32, device=hidden.device)
-    for start in range(0, len(hidden), CHUNK_TOKENS):
-        part = slice(start, start + CHUNK_TOKENS)
+    for start in range(0, len(hidden), chunk_tokens):
+        part = slice(start, start + chunk_tokens)
         chunk = (hidden[part], weight, bias, labels[part])
         if gradient is None:
             nll[part] = _loss(*chunk)

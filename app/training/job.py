@@ -29,7 +29,12 @@ from app.errors import TrainingStopped
 from app.training.anchors import load_or_make_references, mixed
 from app.training.chat import ChatEncoder
 from app.training.dreams import BareAnswers, Dreams, interleave
-from app.training.environment import describe_environment, peak_memory_bytes
+from app.training.environment import (
+    describe_environment,
+    give_back_memory,
+    peak_memory_bytes,
+    prove_device,
+)
 from app.training.evaluate import (
     effect_nats,
     exact_log_probabilities,
@@ -41,7 +46,7 @@ from app.training.evaluate import (
 from app.training.examples import TrainingExample
 from app.training.fit import Fit, base_mismatch, sort_out
 from app.training.kept import KeptFiles
-from app.training.loading import BaseModel, device_named, load_base_model
+from app.training.loading import BaseModel, load_base_model
 from app.training.loop import TrainingLoop
 from app.training.lora import (
     demand_targets,
@@ -102,6 +107,7 @@ def enter_stage(
     """Say that a stage begins. Raises: TrainingStopped."""
     if should_stop():
         raise TrainingStopped(f"stopped before {stage.value}", stage=stage.value)
+    give_back_memory()
     on_progress(Progress(stage=stage))
 
 
@@ -130,7 +136,8 @@ def run_job(
     with timed(seconds, "loading"):
         # Before the weights are loaded: a wrong base costs 0.2 s, not the whole loading.
         found = _demand_same_base(job)
-        base = load_base_model(job.base_model, device=device_named(job.recipe.device))
+        device, described = prove_device(job.recipe.device)
+        base = load_base_model(job.base_model, device=device)
         _demand_targets(job, base)
         encoder = encoder_of(job, base)
         fit = sort_out(job.train, job.held_out, encoder, base_model=job.base_model)
@@ -202,12 +209,14 @@ def run_job(
         trainable = sum(parameter.numel() for parameter in trainable_parameters(loop.adapted))
         # One model in memory: the trained one goes before the fresh one comes.
         detach_adapter(loop.adapted)
+        described |= loop.path
         del loop, base, validation
-        fresh = load_base_model(job.base_model, device=device_named(job.recipe.device))
+        fresh = _load_fresh(job, device)
         # What a session will load is what is judged, not what was in memory.
         adapted = read_adapter(fresh.model, job.output_directory, is_trainable=False)
         reloaded = token_log_probabilities(fresh, held_out)
         effect = effect_nats(exact_before, exact_log_probabilities(fresh, yardsticks.effect))
+    give_back_memory()
     with timed(seconds, "replies"):
         # Last, since it changes the fresh base's own weights.
         merged = replace(fresh, model=merge_adapter(adapted))
@@ -251,9 +260,14 @@ def run_job(
         tokens_per_second=run["tokens_per_second"],
         peak_memory_bytes=peak_memory_bytes(fresh.device),
         seconds=seconds,
-        environment=describe_environment(fresh, geometry),
+        environment={**describe_environment(fresh, geometry), **described},
         replies=side_by_side(of_parent.replies, replies),
     )
+
+
+def _load_fresh(job: TrainingJob, device: torch.device) -> BaseModel:
+    give_back_memory()  # the trained one's weights, which glibc would keep
+    return load_base_model(job.base_model, device=device)
 
 
 def _rehearse(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import re
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
@@ -217,12 +218,17 @@ def device_named(name: str) -> torch.device:
         count = torch.cuda.device_count()
         raise DeviceUnavailable(
             f"There is no {name} here: torch {torch.__version__} sees "
-            f"{count or 'no'} CUDA device{'s' if count > 1 else ''}. SAGE_DEVICE=auto takes the "
-            "best there is."
+            f"{count or 'no'} CUDA device{'s' if count > 1 else ''}{_of_visible()}. "
+            "SAGE_DEVICE=auto takes the best there is."
         )
     if device.type == "mps" and not torch.backends.mps.is_available():
         raise DeviceUnavailable("There is no mps here; SAGE_DEVICE=auto takes the best there is.")
     return device
+
+
+def _of_visible() -> str:
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return "" if visible is None else f" (CUDA_VISIBLE_DEVICES={visible})"
 
 
 def choose_device() -> torch.device:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypedDict
 
@@ -18,11 +19,12 @@ from app.artifacts.bases import base_name
 from app.domain.progress import Progress, Stage
 from app.domain.recipe import Recipe
 from app.errors import NonFiniteLoss, NoSupervisedTokens, TrainingStopped
+from app.training.accelerated import PackedGradients
 from app.training.anchors import ReferenceSet
 from app.training.batches import loss_weights
 from app.training.by_hand.decoder import find_stack
 from app.training.examples import TrainingExample, count_targets
-from app.training.gradients import AutogradGradients, Gradients, StackGradients
+from app.training.gradients import AutogradGradients, Beside, Gradients, StackGradients
 from app.training.lanes import LANES, open_lanes
 from app.training.loading import BaseModel, device_named, load_base_model
 from app.training.lora import attach_adapter, continue_adapter, save_adapter
@@ -71,6 +73,12 @@ class TrainingLoop:
         parent_adapter: Directory of an adapter to go on from; None for a new one.
         base: The base where it is loaded already; None loads `model_path`.
         is_fused: Train with the hand-written blocks where they apply; see `find_stack`.
+        is_packed: Else in one pass over packed rows (`accelerated`), or part by part in padded
+            ones; None packs where the device is not a CPU. For tests and comparison.
+        activation_bytes: Of the former, for a part's activations; None for what is free.
+
+    Attributes:
+        path: How the last training went through an accelerator, in words; empty on a CPU.
 
     Raises:
         BaseModelNotFound, ChatTemplateMissing: About the base.
@@ -87,6 +95,8 @@ class TrainingLoop:
         parent_adapter: str | Path | None = None,
         base: BaseModel | None = None,
         is_fused: bool = True,
+        is_packed: bool | None = None,
+        activation_bytes: int | None = None,
     ) -> None:
         self.recipe = recipe or Recipe()
         self.checkpoint_dir = Path(checkpoint_dir)
@@ -102,6 +112,9 @@ class TrainingLoop:
         )
         self.adapted = self.attached.adapted
         self.stack = find_stack(self.base.model) if is_fused else None
+        self.path: dict[str, str] = {}
+        self._is_packed = self.base.device.type != "cpu" if is_packed is None else is_packed
+        self._activation_bytes = activation_bytes
 
     def train_on_experiences(
         self,
@@ -157,11 +170,10 @@ class TrainingLoop:
         # An interruption takes no time: as if the steps before it had ended just now.
         started = time.monotonic() - state.seconds
         self.adapted.train()
-        # Autograd shares each of its operations out among all cores by itself.
-        with open_lanes(LANES if self.stack else 1) as lanes:
-            gradients: Gradients = (
-                StackGradients(self.stack, lanes) if self.stack else AutogradGradients(self.base)
-            )
+        rows = [*training_data]
+        for references in (anchors, untold):
+            rows += [] if references is None else references.examples
+        with self._open_gradients(rows, state.parameters) as gradients:
             # A snapshot may be of a training that had ended, but for its saving.
             for step in [] if state.is_past_best else steps[state.steps :]:
                 if should_stop():
@@ -210,6 +222,28 @@ class TrainingLoop:
             save_seconds=time.monotonic() - trained_at,
         )
 
+    @contextmanager
+    def _open_gradients(
+        self, rows: Sequence[TrainingExample], parameters: Sequence[torch.nn.Parameter]
+    ) -> Iterator[Gradients]:
+        """The way through the model; the hand-written one first, where there is one."""
+        if self.stack is None and self._is_packed:
+            packed = PackedGradients(
+                self.base,
+                parameters,
+                longest=max(len(row["input_ids"]) for row in rows),
+                budget=self._activation_bytes,
+            )
+            try:
+                yield packed
+            finally:
+                self.path = packed.describe()
+                packed.close()
+            return
+        # Autograd shares each of its operations out among all cores by itself.
+        with open_lanes(LANES if self.stack else 1) as lanes:
+            yield StackGradients(self.stack, lanes) if self.stack else AutogradGradients(self.base)
+
     def _take(
         self,
         step: Step,
@@ -223,12 +257,7 @@ class TrainingLoop:
         Raises: NonFiniteLoss.
         """
         examples = [training_data[i] for i in step.examples]
-        loss, targets = self._add_gradients(gradients, examples)
-        for references in beside:
-            tokens = sum(len(hidden) for hidden in references.hidden)
-            gradients.add_divergence(
-                references.examples, references.hidden, self.recipe.anchor_weight / tokens
-            )
+        loss, targets = self._add_gradients(gradients, examples, beside)
         # Over all of them together: the sum is what the step goes along.
         norm = float(torch.nn.utils.clip_grad_norm_(state.parameters, self.recipe.max_grad_norm))
         # Before the update: a NaN in Adam's moments never leaves them.
@@ -244,13 +273,24 @@ class TrainingLoop:
         state.trained_tokens += sum(len(example["input_ids"]) for example in examples)
 
     def _add_gradients(
-        self, gradients: Gradients, examples: Sequence[TrainingExample]
+        self,
+        gradients: Gradients,
+        examples: Sequence[TrainingExample],
+        beside: Sequence[ReferenceSet],
     ) -> tuple[float, int]:
         """The unweighted loss of a batch in nats per token, and the tokens it is over."""
         weights = loss_weights(torch.tensor([example["salience"] for example in examples]))
         tokens = sum(count_targets(example) for example in examples)
         # The mean over tokens, not over examples: a word counts the same in a short reply.
-        return gradients.add_cross_entropy(examples, weights / tokens) / tokens, tokens
+        also = [
+            Beside(
+                examples=one.examples,
+                hidden=one.hidden,
+                weight=self.recipe.anchor_weight / sum(len(hidden) for hidden in one.hidden),
+            )
+            for one in beside
+        ]
+        return gradients.add_step(examples, weights / tokens, also) / tokens, tokens
 
 
 def _progress(step: Step, steps: Sequence[Step], state: TrainingState) -> Progress:

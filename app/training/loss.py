@@ -6,7 +6,9 @@ never reach the output layer. Must not know adapters, batches' origin or optimis
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -58,7 +60,9 @@ def supervised_loss(
         head = model.get_output_embeddings()  # type: ignore[no-untyped-call]
         total, nll = _chunked(chosen, head, labels, weights)
     else:
-        total, nll = _OwnCrossEntropy.apply(chosen, model, labels, weights)  # type: ignore[no-untyped-call]
+        total, nll = _InChunks.apply(  # type: ignore[no-untyped-call]
+            chosen, partial(_own_losses, model), (labels,), weights, CHUNK_TOKENS
+        )
     return SupervisedLoss(total=total, nll=nll, rows=rows)
 
 
@@ -75,6 +79,45 @@ def losses_of(model: PreTrainedModel, states: torch.Tensor, labels: torch.Tensor
     with torch.no_grad():
         parts = [_own_losses(model, states[part], labels[part]) for part in _parts(len(labels))]
     return torch.cat(parts) if parts else states.new_zeros(0, dtype=torch.float32)
+
+
+def states_loss(
+    model: PreTrainedModel,
+    states: torch.Tensor,
+    labels: torch.Tensor,
+    weights: torch.Tensor,
+    *,
+    chunk_tokens: int,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """`sum_t w_t nll_t` with gradient, and `sum_t nll_t`, of tokens that states (N, H) predict."""
+    if is_plain(model):
+        head = model.get_output_embeddings()  # type: ignore[no-untyped-call]
+        total, nll = _chunked(states, head, labels, weights, chunk_tokens)
+    else:
+        total, nll = _InChunks.apply(  # type: ignore[no-untyped-call]
+            states, partial(_own_losses, model), (labels,), weights, chunk_tokens
+        )
+    return total, nll.sum()
+
+
+def states_divergence(
+    model: PreTrainedModel,
+    states: torch.Tensor,
+    expected: torch.Tensor,
+    weights: torch.Tensor,
+    *,
+    chunk_tokens: int,
+) -> torch.Tensor:
+    """`sum_t w_t KL(p_t || q_t)` with gradient; p of the expected states (N, H)."""
+
+    def kl(own: torch.Tensor, base: torch.Tensor) -> torch.Tensor:
+        q = torch.log_softmax(logits_of(model, own), dim=-1)
+        with torch.no_grad():
+            p = torch.log_softmax(logits_of(model, base), dim=-1)
+        return functional.kl_div(q, p, reduction="none", log_target=True).sum(dim=-1)
+
+    total, _kl = _InChunks.apply(states, kl, (expected,), weights, chunk_tokens)  # type: ignore[no-untyped-call]
+    return total  # type: ignore[no-any-return]
 
 
 def predicting_states(
@@ -95,10 +138,14 @@ def predicting_states(
 
 
 def _chunked(
-    hidden: torch.Tensor, head: nn.Linear, labels: torch.Tensor, weights: torch.Tensor
+    hidden: torch.Tensor,
+    head: nn.Linear,
+    labels: torch.Tensor,
+    weights: torch.Tensor,
+    chunk_tokens: int = CHUNK_TOKENS,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     result: tuple[torch.Tensor, torch.Tensor] = _ChunkedCrossEntropy.apply(  # type: ignore[no-untyped-call]
-        hidden, head.weight, head.bias, labels, weights
+        hidden, head.weight, head.bias, labels, weights, chunk_tokens
     )
     return result
 
@@ -117,14 +164,52 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
         bias: torch.Tensor | None,
         labels: torch.Tensor,
         weights: torch.Tensor,
+        chunk_tokens: int,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Hidden (N, H), weight (V, H), labels (N,), weights (N,) -> scalar, nll (N,)."""
         # Made in the forward pass, since the logits are gone when backward comes.
         gradient = torch.empty_like(hidden) if ctx.needs_input_grad[0] else None
-        nll = cross_entropy(hidden, weight, bias, labels, weights, gradient=gradient)
+        nll = cross_entropy(
+            hidden, weight, bias, labels, weights, gradient=gradient, chunk_tokens=chunk_tokens
+        )
         ctx.save_for_backward(gradient)
         ctx.mark_non_differentiable(nll)
         return (nll * weights).sum(), nll
+
+    @staticmethod
+    def backward(ctx: Any, *outputs: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        """Scale the gradient that the forward pass made."""
+        (gradient,) = ctx.saved_tensors
+        return gradient * outputs[0].to(gradient.dtype), None, None, None, None, None
+
+
+class _InChunks(torch.autograd.Function):
+    """`sum_t w_t f(h_t, x_t)` of what the model makes of the states by itself.
+
+    Gradient: by autograd through f, `chunk_tokens` rows at a time.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        hidden: torch.Tensor,
+        make: Callable[..., torch.Tensor],
+        beside: tuple[torch.Tensor, ...],
+        weights: torch.Tensor,
+        chunk_tokens: int,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Hidden (N, H), beside (N, ...) each, weights (N,) -> scalar, f (N,)."""
+        gradient = torch.empty_like(hidden)
+        found = torch.empty(len(hidden), dtype=torch.float32, device=hidden.device)
+        for part in _parts(len(hidden), chunk_tokens):
+            with torch.enable_grad():
+                states = hidden[part].detach().requires_grad_()
+                losses = make(states, *(one[part] for one in beside))
+                (gradient[part],) = torch.autograd.grad((losses * weights[part]).sum(), states)
+            found[part] = losses.detach()
+        ctx.save_for_backward(gradient)
+        ctx.mark_non_differentiable(found)
+        return (found * weights).sum(), found
 
     @staticmethod
     def backward(ctx: Any, *outputs: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
@@ -133,43 +218,9 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
         return gradient * outputs[0].to(gradient.dtype), None, None, None, None
 
 
-class _OwnCrossEntropy(torch.autograd.Function):
-    """`sum_t w_t nll_t` of the logits that the model makes of the states by itself.
-
-    Gradient: by autograd through those logits, `CHUNK_TOKENS` rows at a time.
-    """
-
-    @staticmethod
-    def forward(
-        ctx: Any,
-        hidden: torch.Tensor,
-        model: PreTrainedModel,
-        labels: torch.Tensor,
-        weights: torch.Tensor,
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Hidden (N, H), labels (N,), weights (N,) -> scalar, nll (N,)."""
-        gradient = torch.empty_like(hidden)
-        nll = torch.empty(len(hidden), dtype=torch.float32, device=hidden.device)
-        for part in _parts(len(hidden)):
-            with torch.enable_grad():
-                states = hidden[part].detach().requires_grad_()
-                losses = _own_losses(model, states, labels[part])
-                (gradient[part],) = torch.autograd.grad((losses * weights[part]).sum(), states)
-            nll[part] = losses.detach()
-        ctx.save_for_backward(gradient)
-        ctx.mark_non_differentiable(nll)
-        return (nll * weights).sum(), nll
-
-    @staticmethod
-    def backward(ctx: Any, *outputs: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        """Scale the gradient that the forward pass made."""
-        (gradient,) = ctx.saved_tensors
-        return gradient * outputs[0].to(gradient.dtype), None, None, None
-
-
 def _own_losses(model: PreTrainedModel, states: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     return functional.cross_entropy(logits_of(model, states), labels, reduction="none")
 
 
-def _parts(length: int) -> list[slice]:
-    return [slice(start, start + CHUNK_TOKENS) for start in range(0, length, CHUNK_TOKENS)]
+def _parts(length: int, chunk_tokens: int = CHUNK_TOKENS) -> list[slice]:
+    return [slice(start, start + chunk_tokens) for start in range(0, length, chunk_tokens)]

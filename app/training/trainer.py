@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import gc
 import os
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from importlib import import_module
 from types import ModuleType
 from typing import Protocol
@@ -17,8 +20,32 @@ from typing import Protocol
 from app.domain.plan import TrainingJob
 from app.domain.progress import Progress, Stage
 from app.domain.report import TrainingReport
-from app.errors import TrainingStopped
+from app.errors import DeviceFailed, TrainingStopped
 from app.training.pulse import heard_by
+
+VISIBLE = "CUDA_VISIBLE_DEVICES"
+
+_MEANWHILE = " SAGE_DEVICE=cpu trains without it meanwhile."
+
+_FAILURES = {
+    ("uncorrectable ecc",): (
+        "The GPU reported an uncorrectable memory (ECC) error. Look at `nvidia-smi -q -d ECC`, "
+        "reset the GPU or restart the machine; if it comes back, replace the card." + _MEANWHILE
+    ),
+    (
+        "fallen off the bus", "gpu is lost", "no cuda-capable device", "unspecified launch",
+        "cuda error: unknown error", "unable to determine the device handle",
+    ): (
+        "The GPU no longer answers. Look at `dmesg` for lines with NVRM or Xid (79 is a device "
+        "that fell off the bus), check its power and its slot, and restart the machine."
+        + _MEANWHILE
+    ),
+    ("illegal memory access", "illegal instruction", "device-side assert", "misaligned address"): (
+        "The GPU ended the training with an error of a kernel. Try another version of torch or of "
+        "the driver if it comes back." + _MEANWHILE
+    ),
+}  # fmt: skip
+"""What CUDA says of a device that broke down, and what to do about it."""
 
 
 class Trainer(Protocol):
@@ -71,21 +98,58 @@ class LoraTrainer:
             BaseModelMismatch: The parent was trained on another base.
             CheckpointFilesMissing, NoTrainableParameters: About the adapter.
             NoSupervisedTokens, NonFiniteLoss: About the training set and the training.
+            DeviceFailed: The device broke down; nothing is published.
             TrainingStopped: `should_stop` said so.
         """
         on_progress(Progress(stage=Stage.LOADING))
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+        # Read when CUDA starts: without it cuBLAS adds in another order from run to run.
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        device = narrow_to(job.recipe.device)
+        job = replace(job, recipe=replace(job.recipe, device=device))
         started = time.monotonic()
         run_job = _import_job().run_job
         if job.adopted_adapter is not None:
             run_job = import_module("app.training.adoption").measure_adopted
         imports_seconds = time.monotonic() - started
         spoken = _Spoken(on_progress, should_stop)
-        with heard_by(spoken.repeat):
+        with heard_by(spoken.repeat), device_failures_named():
             report: TrainingReport = run_job(
                 job, on_progress=spoken, should_stop=should_stop, imports_seconds=imports_seconds
             )
         return report
+
+
+def narrow_to(device: str) -> str:
+    """Let this process see one CUDA device alone, and return what that is called here then.
+
+    So that nothing that it imports takes memory on another; of no effect once CUDA has started.
+    """
+    torch = sys.modules.get("torch")
+    if not (device == "auto" or device.startswith("cuda")) or (
+        torch is not None and torch.cuda.is_initialized()
+    ):
+        return device
+    number = int(device.partition(":")[2] or 0)
+    visible = os.environ.get(VISIBLE)
+    numbers = [str(number)] * (number + 1) if visible is None else visible.split(",")
+    if number >= len(numbers):
+        return device  # there is none of that number; it is said where it is looked for
+    os.environ[VISIBLE] = numbers[number]
+    return "auto" if device == "auto" else "cuda"
+
+
+@contextmanager
+def device_failures_named() -> Iterator[None]:
+    """Say what to do about a device that breaks down. Raises: DeviceFailed."""
+    try:
+        yield
+    except RuntimeError as error:
+        words = str(error).lower()
+        for signs, message in _FAILURES.items():
+            if any(sign in words for sign in signs):
+                raise DeviceFailed(message) from error
+        raise
 
 
 class _Spoken:

@@ -19,7 +19,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 from app.clock import utc_now
-from app.db.engine import BUSY_TIMEOUT_SECONDS, Database
+from app.db.dialect import BUSY_TIMEOUT_SECONDS
+from app.db.engine import Database
 from app.errors import IngestOverloaded, SageSleepError
 from app.log import get_logger
 from app.services.ingest import (

@@ -8,6 +8,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
+from app.db.column_types import WHOLE, text
+
 revision = "0002"
 down_revision = "0001"
 branch_labels = None
@@ -15,25 +17,25 @@ depends_on = None
 
 
 def upgrade() -> None:
-    op.add_column("checkpoints", sa.Column("tainted_at", sa.String(length=32), nullable=True))
-    op.add_column("checkpoints", sa.Column("regressed_at", sa.String(length=32), nullable=True))
+    op.add_column("checkpoints", sa.Column("tainted_at", text(32), nullable=True))
+    op.add_column("checkpoints", sa.Column("regressed_at", text(32), nullable=True))
     op.create_index("ix_checkpoints_parent_id", "checkpoints", ["parent_id"], unique=False)
     op.create_table(
         "checkpoint_reports",
-        sa.Column("seq", sa.Integer(), nullable=False),
-        sa.Column("id", sa.String(length=26), nullable=False),
-        sa.Column("instance_id", sa.Integer(), nullable=False),
-        sa.Column("checkpoint_id", sa.String(length=26), nullable=False),
-        sa.Column("move_seq", sa.Integer(), nullable=True),
-        sa.Column("report_id", sa.String(), nullable=True),
-        sa.Column("idempotency_key", sa.String(), nullable=True),
-        sa.Column("body_sha256", sa.String(length=64), nullable=False),
-        sa.Column("session", sa.String(), nullable=False),
+        sa.Column("seq", WHOLE, nullable=False),
+        sa.Column("id", text(26), nullable=False),
+        sa.Column("instance_id", WHOLE, nullable=False),
+        sa.Column("checkpoint_id", text(26), nullable=False),
+        sa.Column("move_seq", WHOLE, nullable=True),
+        sa.Column("report_id", text(), nullable=True),
+        sa.Column("idempotency_key", text(), nullable=True),
+        sa.Column("body_sha256", text(64), nullable=False),
+        sa.Column("session", text(), nullable=False),
         sa.Column("repetition_ratio", sa.Double(), nullable=False),
         sa.Column("score", sa.Double(), nullable=True),
-        sa.Column("note", sa.String(), nullable=True),
-        sa.Column("has_rolled_back", sa.Boolean(), server_default=sa.text("0"), nullable=False),
-        sa.Column("received_at", sa.String(length=32), nullable=False),
+        sa.Column("note", text(), nullable=True),
+        sa.Column("has_rolled_back", sa.Boolean(), server_default=sa.false(), nullable=False),
+        sa.Column("received_at", text(32), nullable=False),
         sa.ForeignKeyConstraint(
             ["checkpoint_id"], ["checkpoints.id"], name=op.f("fk_checkpoint_reports_checkpoint_id")
         ),
@@ -60,6 +62,7 @@ def upgrade() -> None:
             ["instance_id", column],
             unique=True,
             sqlite_where=sa.text(f"{column} IS NOT NULL"),
+            postgresql_where=sa.text(f"{column} IS NOT NULL"),
         )
 
 

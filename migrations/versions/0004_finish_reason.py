@@ -8,6 +8,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
+from app.db.column_types import text
+
 revision = "0004"
 down_revision = "0003"
 branch_labels = None
@@ -15,7 +17,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    op.add_column("experiences", sa.Column("finish_reason", sa.String(), nullable=True))
+    op.add_column("experiences", sa.Column("finish_reason", text(), nullable=True))
 
 
 def downgrade() -> None:

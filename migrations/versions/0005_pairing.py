@@ -8,6 +8,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
+from app.db.column_types import text
+
 revision = "0005"
 down_revision = "0004"
 branch_labels = None
@@ -17,8 +19,8 @@ depends_on = None
 def upgrade() -> None:
     op.create_table(
         "pairing",
-        sa.Column("pair_id", sa.String(26), nullable=False),
-        sa.Column("paired_at", sa.String(32), nullable=False),
+        sa.Column("pair_id", text(26), nullable=False),
+        sa.Column("paired_at", text(32), nullable=False),
         sa.PrimaryKeyConstraint("pair_id", name=op.f("pk_pairing")),
     )
 

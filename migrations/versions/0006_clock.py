@@ -8,6 +8,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
+from app.db.column_types import WHOLE, text
+
 revision = "0006"
 down_revision = "0005"
 branch_labels = None
@@ -17,10 +19,10 @@ depends_on = None
 def upgrade() -> None:
     op.create_table(
         "clock",
-        sa.Column("id", sa.Integer(), nullable=False),
-        sa.Column("seen_at", sa.String(length=32), nullable=False),
-        sa.Column("steady_since", sa.String(length=32), nullable=True),
-        sa.Column("confirmed_at", sa.String(length=32), nullable=True),
+        sa.Column("id", WHOLE, nullable=False),
+        sa.Column("seen_at", text(32), nullable=False),
+        sa.Column("steady_since", text(32), nullable=True),
+        sa.Column("confirmed_at", text(32), nullable=True),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_clock")),
     )
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
+from app.db.column_types import text
+
 revision = "0007"
 down_revision = "0006"
 branch_labels = None
@@ -15,7 +17,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    op.add_column("checkpoint_reports", sa.Column("token_id", sa.String(length=26), nullable=True))
+    op.add_column("checkpoint_reports", sa.Column("token_id", text(26), nullable=True))
 
 
 def downgrade() -> None:

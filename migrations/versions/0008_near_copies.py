@@ -8,6 +8,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
+from app.db.column_types import text
+
 revision = "0008"
 down_revision = "0007"
 branch_labels = None
@@ -15,7 +17,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    op.add_column("experiences", sa.Column("near_copy_of", sa.String(length=26), nullable=True))
+    op.add_column("experiences", sa.Column("near_copy_of", text(26), nullable=True))
     op.execute(
         "UPDATE experiences SET status = 'below_threshold', near_copy_of = substr(reason, 14, 26) "
         "WHERE status = 'filtered' AND reason LIKE 'near copy of %, which cycle %'"

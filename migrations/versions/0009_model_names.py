@@ -13,6 +13,8 @@ import re
 import sqlalchemy as sa
 from alembic import op
 
+from app.db.column_types import text
+
 revision = "0009"
 down_revision = "0008"
 branch_labels = None
@@ -22,18 +24,21 @@ RUNTIMES = ("ollama", "llamacpp", "llama.cpp", "vllm", "hf", "huggingface", "tra
 
 
 def upgrade() -> None:
-    op.add_column("instances", sa.Column("model_name", sa.String(), nullable=True))
+    op.add_column("instances", sa.Column("model_name", text(), nullable=True))
     connection = op.get_bind()
+    machine, model = "json_extract(metadata, '$.machine')", "json_extract(metadata, '$.model')"
+    if connection.dialect.name == "postgresql":
+        machine, model = "metadata ->> 'machine'", "metadata ->> 'model'"
     unnamed = connection.execute(
         sa.text("SELECT id, slug FROM instances WHERE base_model IS NULL AND slug <> 'default'")
     ).all()
     for instance_id, slug in unnamed:
         said = connection.execute(
             sa.text(
-                "SELECT json_extract(metadata, '$.machine'), json_extract(metadata, '$.model') "
+                f"SELECT {machine}, {model} "
                 "FROM experiences WHERE instance_id = :id "
-                "AND json_extract(metadata, '$.machine') IS NOT NULL "
-                "AND json_extract(metadata, '$.model') IS NOT NULL ORDER BY seq DESC LIMIT 1"
+                f"AND {machine} IS NOT NULL "
+                f"AND {model} IS NOT NULL ORDER BY seq DESC LIMIT 1"
             ),
             {"id": instance_id},
         ).first()

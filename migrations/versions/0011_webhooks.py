@@ -8,6 +8,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
+from app.db.column_types import WHOLE, text
+
 revision = "0011"
 down_revision = "0010"
 branch_labels = None
@@ -17,35 +19,35 @@ depends_on = None
 def upgrade() -> None:
     op.create_table(
         "webhooks",
-        sa.Column("id", sa.String(length=26), nullable=False),
-        sa.Column("url", sa.String(), nullable=False),
-        sa.Column("name", sa.String(), nullable=False),
+        sa.Column("id", text(26), nullable=False),
+        sa.Column("url", text(), nullable=False),
+        sa.Column("name", text(), nullable=False),
         sa.Column("instances", sa.JSON(none_as_null=True), nullable=True),
         sa.Column("types", sa.JSON(none_as_null=True), nullable=True),
-        sa.Column("secret", sa.String(), nullable=False),
-        sa.Column("older_secret", sa.String(), nullable=True),
-        sa.Column("older_secret_until", sa.String(length=32), nullable=True),
+        sa.Column("secret", text(), nullable=False),
+        sa.Column("older_secret", text(), nullable=True),
+        sa.Column("older_secret_until", text(32), nullable=True),
         sa.Column("is_enabled", sa.Boolean(), nullable=False),
-        sa.Column("disabled_reason", sa.String(), nullable=True),
-        sa.Column("last_event_seq", sa.Integer(), nullable=False),
-        sa.Column("created_at", sa.String(length=32), nullable=False),
+        sa.Column("disabled_reason", text(), nullable=True),
+        sa.Column("last_event_seq", WHOLE, nullable=False),
+        sa.Column("created_at", text(32), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_webhooks")),
     )
     op.create_table(
         "webhook_deliveries",
-        sa.Column("seq", sa.Integer(), nullable=False),
-        sa.Column("id", sa.String(length=26), nullable=False),
-        sa.Column("webhook_id", sa.String(length=26), nullable=False),
-        sa.Column("event_seq", sa.Integer(), nullable=True),
-        sa.Column("type", sa.String(), nullable=False),
+        sa.Column("seq", WHOLE, nullable=False),
+        sa.Column("id", text(26), nullable=False),
+        sa.Column("webhook_id", text(26), nullable=False),
+        sa.Column("event_seq", WHOLE, nullable=True),
+        sa.Column("type", text(), nullable=False),
         sa.Column("message", sa.JSON(none_as_null=True), nullable=False),
-        sa.Column("status", sa.String(), nullable=False),
-        sa.Column("attempts", sa.Integer(), server_default="0", nullable=False),
-        sa.Column("next_attempt_at", sa.String(length=32), nullable=True),
-        sa.Column("last_status_code", sa.Integer(), nullable=True),
-        sa.Column("last_error", sa.String(), nullable=True),
-        sa.Column("created_at", sa.String(length=32), nullable=False),
-        sa.Column("ended_at", sa.String(length=32), nullable=True),
+        sa.Column("status", text(), nullable=False),
+        sa.Column("attempts", WHOLE, server_default="0", nullable=False),
+        sa.Column("next_attempt_at", text(32), nullable=True),
+        sa.Column("last_status_code", WHOLE, nullable=True),
+        sa.Column("last_error", text(), nullable=True),
+        sa.Column("created_at", text(32), nullable=False),
+        sa.Column("ended_at", text(32), nullable=True),
         sa.ForeignKeyConstraint(
             ["webhook_id"],
             ["webhooks.id"],

@@ -8,6 +8,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
+from app.db.column_types import text
+
 revision = "0012"
 down_revision = "0011"
 branch_labels = None
@@ -17,10 +19,10 @@ depends_on = None
 def upgrade() -> None:
     op.create_table(
         "mirrored",
-        sa.Column("checkpoint_id", sa.String(), nullable=False),
-        sa.Column("remote", sa.String(), nullable=False),
-        sa.Column("begun_at", sa.String(length=32), nullable=False),
-        sa.Column("mirrored_at", sa.String(length=32), nullable=True),
+        sa.Column("checkpoint_id", text(), nullable=False),
+        sa.Column("remote", text(), nullable=False),
+        sa.Column("begun_at", text(32), nullable=False),
+        sa.Column("mirrored_at", text(32), nullable=True),
         sa.ForeignKeyConstraint(
             ["checkpoint_id"], ["checkpoints.id"], name=op.f("fk_mirrored_checkpoint_id")
         ),

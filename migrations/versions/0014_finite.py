@@ -28,6 +28,8 @@ _COLUMNS = {
 
 def upgrade() -> None:
     connection = op.get_bind()
+    if connection.dialect.name == "postgresql":
+        return  # which never took such a figure
     for name, columns in _COLUMNS.items():
         for column in columns:
             table = sa.table(name, sa.column("seq"), sa.column(column, sa.String))

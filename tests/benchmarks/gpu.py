@@ -5,9 +5,13 @@ peak; tokens a second, peak memory and the share of that peak, for each contende
 and two whole cycles, the second with what the first kept, by phase. `--small` is a dry run of a
 minute on a CPU, with models of two thin layers: its figures mean nothing.
 
-    older     the older scripts' loop: fp32, one exchange at a time, PEFT and AdamW
-    today     what a cycle does today, with the default recipe
-    today 16  the same with 16 exchanges a step
+    older      the older scripts' loop: fp32, one exchange at a time, PEFT and AdamW
+    padded     padded rows in parts of 512 tokens through the model's own forward pass: the way
+               before there was one for accelerators
+    packed     what a cycle does now, with the default recipe
+    packed 16  the same with 16 exchanges a step; `padded 16` likewise
+    trl 4      TRL's SFTTrainer in bf16, 4 exchanges a step, where it is installed; 16 likewise
+    unsloth 4  Unsloth's model in it, likewise
 
 Share of the peak: a token costs 2 P multiplications and additions forward, 2 P back to the layers
 below, P being the weights that it is multiplied by; the adapter's and attention's own are left out.
@@ -17,6 +21,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -39,6 +45,7 @@ from app.training.loading import BaseModel, load_base_model, load_tokenizer
 from app.training.loop import TrainingLoop
 from app.training.lora import attach_adapter, trainable_parameters
 from app.training.trainer import LoraTrainer
+from tests.benchmarks import trl_child
 
 SESSION = Path(__file__).parents[2] / "app" / "demo_session.json"
 HELD_OUT = 16
@@ -168,34 +175,75 @@ def older(machine: Machine, model: Path, examples: Sequence[TrainingExample]) ->
     return figures_of(base, tokens, time.monotonic() - started, losses[-1])
 
 
-def today(batch_size: int) -> Callable[[Machine, Path, Sequence[TrainingExample]], Figures]:
-    """The project's loop."""
+def ours(
+    batch_size: int, *, is_packed: bool
+) -> Callable[[Machine, Path, Sequence[TrainingExample]], Figures]:
+    """The project's loop through the model's own forward pass."""
 
     def train(machine: Machine, model: Path, examples: Sequence[TrainingExample]) -> Figures:
         base = load_base_model(str(model), device=machine.device)
         recipe = replace(Recipe(), epochs=1, anchor_weight=0.0, batch_size=batch_size)
         with tempfile.TemporaryDirectory() as room:
-            loop = TrainingLoop(str(model), room, recipe=recipe, base=base)
+            loop = TrainingLoop(
+                str(model), room, recipe=recipe, base=base, is_fused=False, is_packed=is_packed
+            )
             run = loop.train_on_experiences(examples)
-        return figures_of(base, run["trained_tokens"], run["train_seconds"], run["final_loss"])
+        figures = figures_of(base, run["trained_tokens"], run["train_seconds"], run["final_loss"])
+        return {**figures, "path": loop.path}
 
     return train
 
 
-CONTENDERS = {"older": older, "today": today(Recipe().batch_size), "today 16": today(16)}
+def elsewhere(
+    name: str,
+) -> Callable[[Machine, Path, Sequence[TrainingExample]], Figures]:
+    """Another library's trainer in a process of its own, which it may change as it likes."""
+
+    def train(_machine: Machine, model: Path, examples: Sequence[TrainingExample]) -> Figures:
+        with tempfile.TemporaryDirectory() as room:
+            torch.save(list(examples), f"{room}/examples.pt")
+            done = subprocess.run(
+                [
+                    sys.executable, "-m", "tests.benchmarks.trl_child", name, str(model),
+                    f"{room}/examples.pt", str(len(examples)), "default",
+                ],
+                check=False, capture_output=True, text=True,
+            )  # fmt: skip
+        if done.returncode:
+            raise RuntimeError(done.stderr.strip()[-300:])
+        found: Figures = json.loads(done.stdout.splitlines()[-1])
+        weights = weights_of(load_base_model(str(model), device=torch.device("cpu")))
+        speed = found["tokens_per_second"]
+        return {**found, "operations_per_second": 4 * weights * speed, "dtype": "bfloat16"}
+
+    return train
+
+
+CONTENDERS = {
+    "older": older,
+    "padded": ours(Recipe().batch_size, is_packed=False),
+    "padded 16": ours(16, is_packed=False),
+    "packed": ours(Recipe().batch_size, is_packed=True),
+    "packed 16": ours(16, is_packed=True),
+    **{name: elsewhere(name) for name in trl_child.importable()},
+}
 
 
 def figures_of(base: BaseModel, tokens: int, seconds: float, loss: float) -> Figures:
     """What every contender tells."""
-    frozen = [one for name, one in base.model.named_parameters() if ".lora_" not in name]
-    weights = sum(one.numel() for one in frozen if one.dim() > 1)  # tied: the head's, once
     return {
         "tokens_per_second": tokens / seconds,
         "seconds": seconds,
         "loss": loss,
-        "operations_per_second": 4 * weights * tokens / seconds,
+        "operations_per_second": 4 * weights_of(base) * tokens / seconds,
         "dtype": str(base.dtype).removeprefix("torch."),
     }
+
+
+def weights_of(base: BaseModel) -> int:
+    """Those that a token is multiplied by."""
+    frozen = [one for name, one in base.model.named_parameters() if ".lora_" not in name]
+    return sum(one.numel() for one in frozen if one.dim() > 1)  # tied: the head's, once
 
 
 def race(machine: Machine, model: Path, exchanges: Sequence[TrainingExchange]) -> dict[str, Any]:
@@ -212,7 +260,7 @@ def race(machine: Machine, model: Path, exchanges: Sequence[TrainingExchange]) -
         except (RuntimeError, ValueError) as error:  # out of memory is a RuntimeError
             found[name] = {"error": f"{type(error).__name__}: {error}"[:300]}
             continue
-        found[name]["peak_mb"] = machine.peak_mb()
+        found[name].setdefault("peak_mb", machine.peak_mb())
         found[name]["share_of_peak"] = found[name]["operations_per_second"] / machine.peak
     return found
 
@@ -267,7 +315,7 @@ def main() -> None:
     told = parser.parse_args()
     device = torch.device("cpu" if told.small else told.device)
     machine = look(device, 256 if told.small else PEAK_SIDE)
-    exchanges = read_exchanges(HELD_OUT + (8 if told.small else told.exchanges), told.buffer)
+    exchanges = read_exchanges(HELD_OUT + (4 if told.small else told.exchanges), told.buffer)
     print(f"{machine.name}, torch {torch.__version__}: {machine.peak / 1e12:.1f} bf16 TFLOP/s\n")
     found: Figures = {"device": machine.name, "torch": str(torch.__version__), "peak": machine.peak}
     with tempfile.TemporaryDirectory() as name:
@@ -302,7 +350,7 @@ def row(figures: Figures) -> str:
         return f"| | | | {figures['error']}"
     return (
         f"{figures['dtype']} | {figures['tokens_per_second']:.0f} | "
-        f"{figures['share_of_peak']:.1%} | {shown(figures['peak_mb'])} | {figures['loss']:.3f}"
+        f"{figures['share_of_peak']:.1%} | {shown(figures['peak_mb'])} | {figures['loss'] or 0:.3f}"
     )
 
 

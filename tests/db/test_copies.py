@@ -16,6 +16,8 @@ from app.db.engine import SCHEMA_REVISION, Database
 from app.errors import DatabaseUnavailable
 from tests.publishing import NOW
 
+pytestmark = pytest.mark.sqlite_file("copies of the file")
+
 
 def set_revision(db: Database, revision: str) -> None:
     with db.write() as session:

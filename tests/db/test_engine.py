@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 import threading
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,11 +13,12 @@ from alembic.script import ScriptDirectory
 from sqlalchemy.exc import StatementError
 
 import migrations
-from app.db import instances
+from app.db import health, instances
 from app.db.engine import SCHEMA_REVISION, Database
-from app.db.tables import StatusTotalsRow
+from app.db.tables import ExperienceRow, StatusTotalsRow
 from app.errors import DatabaseNotMigrated, DatabaseUnavailable
 from app.settings import Settings
+from tests.publishing import fill
 
 NOW = datetime(2026, 1, 18, tzinfo=UTC)
 
@@ -39,6 +39,7 @@ def test_code_needs_the_head_of_the_migrations() -> None:
         ("temp_store", 2),
     ],
 )
+@pytest.mark.sqlite_file("pragmas")
 def test_every_connection_has_its_pragmas(db: Database, pragma: str, value: object) -> None:
     with db.read() as session:
         assert session.scalar(sa.text(f"PRAGMA {pragma}")) == value
@@ -104,12 +105,14 @@ def test_file_that_is_no_database_is_a_named_error(tmp_path: Path) -> None:
     database.close()
 
 
-def test_totals_are_kept_by_the_database(db: Database, data_dir: Path) -> None:
-    del db
-    connection = sqlite3.connect(data_dir / "sage-sleep.db")
-    names = {row[0] for row in connection.execute("SELECT name FROM sqlite_master")}
-    connection.close()
-    assert {"experiences_counted", "experiences_recounted"} <= names
+def test_totals_are_kept_by_the_database(db: Database) -> None:
+    fill(db, range(3))
+    with db.write() as session:
+        session.execute(sa.update(ExperienceRow).where(ExperienceRow.seq == 2).values(total=0.25))
+        session.execute(sa.update(ExperienceRow).where(ExperienceRow.seq == 3).values(status="x"))
+    with db.read() as session:
+        assert health.list_wrong_totals(session) == []
+        assert {row.status for row in session.scalars(sa.select(StatusTotalsRow))} >= {"x"}
 
 
 def test_mass_of_an_emptied_buffer_is_nothing() -> None:

@@ -42,13 +42,12 @@ def erase_newest(db: Database, instance_id: int) -> None:
 
 def add_instance(db: Database, slug: str) -> int:
     with db.write_driver() as connection:
-        cursor = connection.execute(
+        (added,) = connection.execute(
             "INSERT INTO instances (slug, policy, recipe, created_at, updated_at) "
-            "VALUES (?, '{}', '{}', '2026', '2026')",
+            "VALUES (?, '{}', '{}', '2026', '2026') RETURNING id",
             (slug,),
-        )
-        assert cursor.lastrowid is not None
-        return cursor.lastrowid
+        ).fetchone()
+        return int(added)
 
 
 def test_only_words_never_used_before_are_new(db: Database) -> None:

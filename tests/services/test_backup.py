@@ -20,6 +20,8 @@ from app.services.file_guard import FileGuard
 from app.services.stats import collect_stats
 from tests.publishing import NOW, aliases, fill, publish, roll_back
 
+pytestmark = pytest.mark.sqlite_file("copies of the file")
+
 
 @pytest.fixture
 def root(data_dir: Path) -> Path:

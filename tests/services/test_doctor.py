@@ -57,7 +57,7 @@ def test_nothing_is_wrong_with_a_data_directory_that_was_used(patient: doctor.Pa
 
 
 def test_what_others_may_look_into_is_found_and_a_group_that_may_is_left(
-    patient: doctor.Patient, tmp_path: Path
+    patient: doctor.Patient,
 ) -> None:
     patient.data_dir.chmod(0o750)
     assert checks(doctor.mend(patient, now=NOW)) == ["notice directory"]
@@ -66,6 +66,10 @@ def test_what_others_may_look_into_is_found_and_a_group_that_may_is_left(
     assert checks(doctor.mend(patient, now=NOW)) == ["warning directory"]
     assert patient.data_dir.stat().st_mode & 0o777 == 0o750
     patient.data_dir.chmod(0o700)
+
+
+@pytest.mark.sqlite_file("its owner and mode")
+def test_database_elsewhere_is_closed_to_others(patient: doctor.Patient, tmp_path: Path) -> None:
     elsewhere = tmp_path / "elsewhere.db"
     shutil.copy(patient.data_dir / "sage-sleep.db", elsewhere)
     elsewhere.chmod(0o644)
@@ -217,6 +221,7 @@ def test_alias_of_a_deleted_checkpoint_falls_back(patient: doctor.Patient) -> No
     assert checks(doctor.examine(patient, now=NOW)) == []
 
 
+@pytest.mark.sqlite_file("PostgreSQL lets no reference break")
 def test_broken_reference_is_an_error_that_is_not_mended(patient: doctor.Patient) -> None:
     assert patient.db.path is not None
     connection = sqlite3.connect(patient.db.path)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from typing import Any
 
 import pytest
@@ -140,8 +139,9 @@ def test_upgrade_gives_instances_of_session_scripts_their_model(db: Database) ->
     with db.write() as session:
         session.execute(sa.update(InstanceRow).values(model_name=None))
     migrate_again(db, "0008")
-    with sqlite3.connect(str(db.path)) as connection:
-        found = dict(connection.execute("SELECT slug, model_name FROM instances").fetchall())
+    with db.read() as session:
+        rows = session.execute(sa.select(InstanceRow.slug, InstanceRow.model_name))
+        found = {row.slug: row.model_name for row in rows}
     assert found == {
         "default": None, "garden": None, "legion-phi4-14b": "phi4-14b", "thor-named": None,
     }  # fmt: skip

@@ -28,6 +28,8 @@ from app.services.lessons import keep_lessons
 from tests.publishing import NOW, end, fill, publish, report
 from tests.support import Reopen, make_exchange, migrate_again
 
+pytestmark = pytest.mark.sqlite_file("the bytes of the file and of its log")
+
 SECRET = "the harbour master hid a brass key beneath the ninth step"
 
 

@@ -17,7 +17,7 @@ from app.training.by_hand.decoder import find_stack
 from app.training.by_hand.packing import FILLED_TO, common_prefix, pack_rows
 from app.training.chat import IGNORED_LABEL
 from app.training.examples import TrainingExample
-from app.training.gradients import AutogradGradients, Gradients, StackGradients
+from app.training.gradients import AutogradGradients, StackGradients
 from app.training.lanes import open_lanes
 from app.training.loading import BaseModel
 from app.training.lora import attach_adapter, trainable_parameters
@@ -74,7 +74,9 @@ def loss_and_gradients(
 
 
 @contextmanager
-def opened_gradients(base: BaseModel, *, by_hand: bool, lanes: int = 2) -> Iterator[Gradients]:
+def opened_gradients(
+    base: BaseModel, *, by_hand: bool, lanes: int = 2
+) -> Iterator[AutogradGradients | StackGradients]:
     if not by_hand:
         yield AutogradGradients(base)
         return
