@@ -174,8 +174,7 @@ def run_job(
         # By the model as it goes into this cycle: what the parent still knows needs no rehearsal.
         rehearsed = _rehearse(job, base, fit.pool)
     dreams = _dream(job, base, encoder, fit, rehearsed, bare, seconds)
-    exchanges = [*new, *rehearsed]
-    train = interleave(exchanges, dreams.examples) if dreams else exchanges
+    train = interleave([*new, *rehearsed], dreams.examples if dreams else [])
 
     enter(Stage.TRAINING)
     validation = _Validation(base, held_out, dreams.unasked if dreams else ())
