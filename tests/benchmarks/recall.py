@@ -230,7 +230,8 @@ def main() -> None:
                     continue
                 base, _ = scaled(model, room, 1.0, kept)
                 recalled = Asker(base, asked, never_told).ask(is_shown=told.show)
-                show(f"cycle {cycle + 1}, seed {seed}", recalled, forgotten(report))
+                at = f", at {report.scale:g} of what was trained" if report.scale != 1 else ""
+                show(f"cycle {cycle + 1}, seed {seed}{at}", recalled, forgotten(report))
                 for scale in () if cycle else told.scales:
                     base, cost = scaled(model, room, scale, kept)
                     recalled = Asker(base, asked, never_told).ask(is_shown=told.show)
