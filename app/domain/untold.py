@@ -22,6 +22,9 @@ TOLD_SHARE = 0.4
 """Of those in the forms of dreams, that name a word of what was told: it is not enough to know the
 rest."""
 
+OTHER_LANGUAGE = "en"
+"""Asked beside what was told in a language that has no questions: every base model speaks it."""
+
 MAX_UNTOLD = 168
 """Of a cycle: short, and what they begin with is read once. A guess."""
 
@@ -34,8 +37,8 @@ class Untold:
     """Questions about what nobody told, as exchanges without a reply: the base's own is theirs.
 
     Attributes:
-        asked: Never trained on, to see what is invented: as a person would ask, in languages that
-            have such questions.
+        asked: Never trained on, to see what is invented: as a person would ask, where there are
+            such questions of which nothing was told.
     """
 
     trained: tuple[TrainingExchange, ...]
@@ -102,11 +105,12 @@ def _in_forms(
 
 def _natural(statements: Sequence[Statement], known: _Spoken) -> list[TrainingExchange]:
     """As a person would ask, in the languages of what was told, one statement's after another."""
-    found: list[TrainingExchange] = []
-    for language in dict.fromkeys(one.language for one in statements):
-        own = [one for one in statements if one.language == language]
-        for number, question in enumerate(QUESTIONS.get(language, ())):
+    found: dict[str, TrainingExchange] = {}
+    for spoken in dict.fromkeys(one.language for one in statements):
+        own = [one for one in statements if one.language == spoken]
+        language = spoken if spoken in QUESTIONS else OTHER_LANGUAGE
+        for number, question in enumerate(QUESTIONS[language]):
             asked_for = telling_words(question, language)
             if asked_for and not any(word in known for word in asked_for):
-                found.append(ask_of(own[number % len(own)].exchange, question))
-    return found
+                found.setdefault(question, ask_of(own[number % len(own)].exchange, question))
+    return list(found.values())
