@@ -12,6 +12,7 @@ from app.domain.gate import GatePolicy
 
 LOOSE = GatePolicy(
     held_out_tolerance=100.0,
+    held_out_median_tolerance=100.0,
     inert_limit=0.0,
     general_kl=100.0,
     general_loss_rise=100.0,

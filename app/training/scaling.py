@@ -15,7 +15,7 @@ from app.artifacts.bases import base_name
 from app.domain.gate import (
     Check,
     GatePolicy,
-    held_out_check,
+    held_out_checks,
     invention_check,
     retention_checks,
     session_retention_checks,
@@ -79,7 +79,7 @@ def choose_scale(
             retention = measure_retention(loop.base, yardsticks.bare)
             measured[scale] = in_session = measure_retention(loop.base, yardsticks.in_session)
             checks = (
-                held_out_check(started_at, held_out, job.gate),
+                *held_out_checks(started_at, held_out, job.gate),
                 *retention_checks(base.retention, retention, job.gate),
                 *session_retention_checks(base.in_session, in_session, job.gate),
                 *_invention(loop, dreams, job.gate),

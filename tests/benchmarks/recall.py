@@ -34,10 +34,16 @@ from app.domain.instance import SAGE_SYSTEM_PROMPT
 from app.domain.plan import TrainingJob
 from app.domain.presets import Preset, lay_over
 from app.domain.recipe import Recipe
-from app.domain.report import Retention, TrainingReport
+from app.domain.report import HeldOutLoss, Retention, TrainingReport
 from app.training.anchors import load_or_make_references
 from app.training.chat import ChatEncoder
-from app.training.evaluate import base_retention, measure_retention
+from app.training.evaluate import (
+    base_retention,
+    held_out_loss,
+    measure_retention,
+    token_log_probabilities,
+)
+from app.training.examples import make_example
 from app.training.fetching import fetch_embedded_model
 from app.training.generation import Draw, continue_prompts
 from app.training.kept import KeptFiles
@@ -228,12 +234,12 @@ def main() -> None:
                 parent = room
                 if cycle and cycle not in {1, 5, 10}:
                     continue
-                base, _ = scaled(model, room, 1.0, kept)
+                base, _ = scaled(model, room, 1.0, kept, ())
                 recalled = Asker(base, asked, never_told).ask(is_shown=told.show)
-                at = f", at {report.scale:g} of what was trained" if report.scale != 1 else ""
-                show(f"cycle {cycle + 1}, seed {seed}{at}", recalled, forgotten(report))
+                at = f"at {report.measures.scale:g} of what was trained"
+                show(f"cycle {cycle + 1}, seed {seed}, {at}", recalled, forgotten(report))
                 for scale in () if cycle else told.scales:
-                    base, cost = scaled(model, room, scale, kept)
+                    base, cost = scaled(model, room, scale, kept, held_out)
                     recalled = Asker(base, asked, never_told).ask(is_shown=told.show)
                     show(f"the same at {scale:g} of itself", recalled, cost)
 
@@ -274,19 +280,22 @@ def row(found: Recall, floor: Recall, ceiling: Recall) -> str:
 def forgotten(report: TrainingReport) -> str:
     """The cells of what a cycle cost."""
     base, after = report.measures.base, report.measures.after
-    first, last = report.held_out_before, report.held_out_reloaded
-    if first.median_nats is None or last.median_nats is None:
-        raise ValueError("this version measures it")
     failed = [check.name for check in judge(report, GatePolicy()).checks if not check.is_passed]
     cells = (
         _lost(base.retention, after.retention),
         _lost(base.session_retention, after.session_retention),
-        f"{last.nats_per_token - first.nats_per_token:+.3f}",
-        f"{last.median_nats - first.median_nats:+.3f}",
+        *_learned(report.held_out_before, report.held_out_reloaded),
         f"{sum(report.seconds.values()):.0f}",
         ", ".join(failed) or "accepted",
     )
     return " | ".join(cells)
+
+
+def _learned(first: HeldOutLoss, last: HeldOutLoss) -> tuple[str, str]:
+    if first.median_nats is None or last.median_nats is None:
+        raise ValueError("this version measures it")
+    mean = last.nats_per_token - first.nats_per_token
+    return f"{mean:+.3f}", f"{last.median_nats - first.median_nats:+.3f}"
 
 
 def _lost(base: Retention | None, now: Retention | None) -> str:
@@ -296,16 +305,23 @@ def _lost(base: Retention | None, now: Retention | None) -> str:
     return f"{risen:+.3f} | {now.general_kl.value:.3f}"
 
 
-def scaled(model: Path, adapter: Path, scale: float, kept: Path) -> tuple[BaseModel, str]:
+def scaled(
+    model: Path, adapter: Path, scale: float, kept: Path, held_out: Sequence[TrainingExchange]
+) -> tuple[BaseModel, str]:
     """The base with so much of a published adapter in it, and the cells of what that cost."""
     base = load_base_model(str(model))
+    encoder = ChatEncoder(base.tokenizer, system_prompt=SAGE_SYSTEM_PROMPT, max_length=1024)
+    unseen = [make_example(one, encoder) for one in held_out]
+    before = token_log_probabilities(base, unseen)
     files = KeptFiles(kept, fingerprint(str(model)).sha256)
     asked = [load_or_make_references(base, files, how) for how in ((), (SAGE_SYSTEM_PROMPT,))]
     adapted = read_adapter(base.model, adapter, is_trainable=False)
     with rescaling(adapted) as rescale:
         rescale(scale)
     lost = [_lost(base_retention(one), measure_retention(base, one)) for one in asked]
-    return replace(base, model=merge_adapter(adapted)), " | ".join((*lost, "", "", "", ""))
+    after = token_log_probabilities(base, unseen)
+    cells = (*lost, *_learned(held_out_loss(before, unseen), held_out_loss(after, unseen)), "", "")
+    return replace(base, model=merge_adapter(adapted)), " | ".join(cells)
 
 
 if __name__ == "__main__":

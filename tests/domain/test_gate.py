@@ -85,6 +85,37 @@ def test_cycle_that_learned_is_accepted() -> None:
     assert failed(GOOD) == []
 
 
+def with_medians(before: float | None, after: float | None, tokens: int = 100) -> TrainingReport:
+    return replace(
+        GOOD,
+        held_out_before=replace(GOOD.held_out_before, median_nats=before),
+        held_out_reloaded=replace(GOOD.held_out_reloaded, median_nats=after, tokens=tokens),
+    )
+
+
+def test_median_of_held_out_loss_may_not_rise_where_the_mean_falls() -> None:
+    limit = 1.2 + POLICY.held_out_median_tolerance
+    assert failed(with_medians(1.2, limit)) == []
+    assert failed(with_medians(1.2, above(limit))) == ["held_out_median"]
+    assert failed(with_medians(1.2, math.nan)) == ["held_out_median"]
+    (check,) = (
+        one for one in judge(with_medians(1.2, 1.0), POLICY).checks if one.name == "held_out_median"
+    )
+    assert (check.value, check.limit, check.baseline) == (1.0, limit, 1.2)
+
+
+@pytest.mark.parametrize(("before", "after"), [(None, 1.0), (1.0, None), (None, None)])
+def test_cycle_whose_median_nobody_measured_has_no_check_of_it(
+    before: float | None, after: float | None
+) -> None:
+    checks = judge(with_medians(before, after), POLICY).checks
+    assert "held_out_median" not in {check.name for check in checks}
+
+
+def test_no_token_has_no_median() -> None:
+    assert failed(with_medians(math.nan, math.nan, tokens=0)) == ["held_out_tokens"]
+
+
 @pytest.mark.parametrize("name", ["general_kl", "anchor_kl"])
 def test_what_is_lost_where_sessions_ask_is_lost(name: str) -> None:
     limit = getattr(POLICY, name)
@@ -376,6 +407,7 @@ def test_every_measure_of_replies_is_a_measurement() -> None:
     ("field", "lowest", "highest"),
     [
         ("held_out_tolerance", 0.0, None),
+        ("held_out_median_tolerance", 0.0, None),
         ("replaced_tolerance", 0.0, None),
         ("inert_limit", 0.0, None),
         ("reload_tolerance", 0.0, None),
