@@ -18,10 +18,10 @@ from tests.shared_daemons import SharedDaemons
 from tests.support import Reopen, RunningDaemon, StartDaemon, changed, end, launch
 
 if TYPE_CHECKING:
-    from tests.postgres import PostgresServer
+    from tests.postgres.server import PostgresServer
 
 REPOSITORY = Path(__file__).parent.parent
-LONG = frozenset({"torture", "fuzz", "worker", "training", "exports"})
+LONG = frozenset({"postgres", "torture", "fuzz", "worker", "training", "exports"})
 LONGEST = (
     *("worker/test_learning.py", "exports/test_embedded.py", "torture/test_torture.py"),
     *("training/test_job.py", "worker/test_interruption.py"),
@@ -138,7 +138,7 @@ def migrated_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[PostgresServer]:
     """A PostgreSQL server, which lends migrated databases."""
-    from tests.postgres import running_server
+    from tests.postgres.server import running_server
 
     with running_server() as server:
         yield server

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.postgres import PostgresServer
+from tests.postgres.server import PostgresServer
 from tests.support import RunningDaemon, end, launch, make_exchange, run_command
 
 SETTINGS: dict[str, Any] = {

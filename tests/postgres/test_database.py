@@ -25,7 +25,7 @@ from app.errors import (
 from app.services.erasure import erase_experience
 from app.services.ingest import Submission, ingest_many
 from app.settings import Settings
-from tests.postgres import PostgresServer, plain
+from tests.postgres.server import PostgresServer, plain
 from tests.publishing import NOW
 from tests.support import make_exchange
 
