@@ -68,7 +68,6 @@ GROUPS = {
         "restore": "upkeep",
         "prune": "upkeep",
         "migrate": "daemon",
-        "move-database": "moving",
         "pair": "upkeep",
         "healthcheck": "daemon",
     },
