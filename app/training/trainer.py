@@ -106,7 +106,8 @@ class LoraTrainer:
         # Read when CUDA starts: without it cuBLAS adds in another order from run to run.
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         device = narrow_to(job.recipe.device)
-        job = replace(job, recipe=replace(job.recipe, device=device))
+        if device != job.recipe.device:
+            job = replace(job, recipe=replace(job.recipe, device=device))
         started = time.monotonic()
         run_job = _import_job().run_job
         if job.adopted_adapter is not None:
