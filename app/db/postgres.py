@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 from typing import Any, cast
 
@@ -126,7 +126,7 @@ class Postgres:
 
     @contextmanager
     def hold_alone(self, engine: sa.Engine) -> Iterator[None]:
-        """An advisory lock of a connection that is kept open for it, and goes with it."""
+        """An advisory lock of a connection that is kept open for it, given back as it ends."""
         with engine.execution_options(isolation_level="AUTOCOMMIT").connect() as connection:
             connection.detach()
             lock = sa.text(f"SELECT pg_try_advisory_lock({LOCK_SPACE}, {DAEMON_LOCK})")
@@ -135,7 +135,12 @@ class Postgres:
                     "A daemon, or a command that must be alone, runs on the database "
                     f"{self._url.render_as_string()}; stop it, or set SAGE_DATABASE_URL."
                 )
-            yield
+            try:
+                yield
+            finally:
+                # The server notices a closed connection a moment later.
+                with suppress(sa.exc.DBAPIError):
+                    connection.exec_driver_sql("SELECT pg_advisory_unlock_all()")
 
     def try_writing(self, session: Session) -> None:
         """Write into the server's log what nobody reads."""

@@ -14,7 +14,7 @@ from app.domain.decision import Trigger
 from app.services import cycles, registry, sleep
 from app.services.figures import FigureReader
 from tests.api.test_document import closed, document
-from tests.domain.test_stored import SHAPES, holds, read
+from tests.domain.test_stored import SHAPES, holds, read, without_variations
 from tests.publishing import NOW, publish
 from tests.support import RunningDaemon, StartDaemon
 
@@ -100,6 +100,7 @@ def expect_shown(
     daemon: RunningDaemon, document: dict[str, Any], shape: dict[str, Any], ids: Ids
 ) -> None:
     cycle_id, checkpoint_id = ids
+    without_variations(shape)
     cycle = get(daemon, document, "/v1/sleep-cycles/{cycle_id}", cycle_id)
     assert holds(cycle["plan"], {**shape["plan"], "parent_checkpoint_id": None})
     for column in COLUMNS[2:]:

@@ -286,9 +286,17 @@ def forgotten(report: TrainingReport) -> str:
         _lost(base.session_retention, after.session_retention),
         *_learned(report.held_out_before, report.held_out_reloaded),
         f"{sum(report.seconds.values()):.0f}",
-        ", ".join(failed) or "accepted",
+        f"{', '.join(failed) or 'accepted'}{_asked_in_the_cycle(report)}",
     )
     return " | ".join(cells)
+
+
+def _asked_in_the_cycle(report: TrainingReport) -> str:
+    """What its own questions about what nobody told came to, and the scales it was asked at."""
+    if report.recall is None:
+        return ""
+    tried = ", ".join(f"{trial.scale:g}" for trial in report.measures.trials)
+    return f"; made up {report.recall.invented_after:.2f} by its own questions; tried {tried}"
 
 
 def _learned(first: HeldOutLoss, last: HeldOutLoss) -> tuple[str, str]:

@@ -76,6 +76,7 @@ def test_cycle_learned_and_says_how_it_knows(night: Night) -> None:
     assert {check["name"] for check in night.cycle["verdict"]["checks"]} == {
         "held_out_tokens",
         "held_out_loss",
+        "held_out_median",
         "reload",
         "inertness",
         "update_norm",
