@@ -44,18 +44,31 @@ def hold(data_dir: Path, database: Path | None) -> Iterator[None]:
                 ),
             )
         )
-        if database is not None and (lock := _lock_of(database)).parent.is_dir():
-            held.enter_context(
-                _locked(
-                    lock,
-                    DatabaseInUse(
-                        "A daemon, or a command that must be alone, runs on the database "
-                        f"{database.resolve()}, with another data directory; stop it, or set "
-                        "SAGE_DATABASE_URL."
-                    ),
-                )
-            )
-            _demand_one_name(database)
+        if database is not None:
+            where = ", with another data directory; stop it, or set SAGE_DATABASE_URL"
+            held.enter_context(hold_database(database, where=where))
+        yield
+
+
+@contextmanager
+def hold_database(database: Path, *, where: str = "; stop it") -> Iterator[None]:
+    """Hold a database's file alone, there already or not.
+
+    Args:
+        where: What follows the name of a database that is held by another.
+
+    Raises: DatabaseInUse, DatabaseUnavailable, DirectoryReadOnly.
+    """
+    lock = _lock_of(database)
+    if not lock.parent.is_dir():
+        yield
+        return
+    busy = DatabaseInUse(
+        "A daemon, or a command that must be alone, runs on the database "
+        f"{database.resolve()}{where}."
+    )
+    with _locked(lock, busy):
+        _demand_one_name(database)
         yield
 
 

@@ -67,6 +67,7 @@ Must not know HTTP: statuses live in `app.api.problems`, and a test demands a ro
     |  |- ClockDoubted                  nothing old may go by what the clock says now
     |  |- BackupTargetInUse             there is something where the backup should go
     |  |- DataDirectoryNotEmpty         there is a state where a backup should be restored
+    |  |- DatabaseNotEmpty              there is something where a database should be copied to
     |  `- CycleOwnershipLost            another worker or a cancel took the cycle over
     |- TrainingError                    a cycle cannot go on; `code` is stored with the cycle
     |  |- BaseModelNotFound
@@ -112,6 +113,7 @@ Must not know HTTP: statuses live in `app.api.problems`, and a test demands a ro
        |- DiskFull                       no room left for files
        |- DirectoryReadOnly              files may not be written
        |- DatabaseNotMigrated
+       |- DatabaseCopyDiffers           what was copied into another database reads otherwise there
        |- DatabaseInUse                 another daemon, on another data directory, holds it
        `- DataDirectoryInUse
 """
@@ -399,6 +401,10 @@ class DataDirectoryNotEmpty(Conflict):
     """There is a state already where a backup should be restored."""
 
 
+class DatabaseNotEmpty(Conflict):
+    """There is something already where a database should be copied to."""
+
+
 class CycleOwnershipLost(Conflict):
     """Another worker, or a cancel, took the cycle over."""
 
@@ -577,6 +583,10 @@ class DirectoryReadOnly(StorageError):
 
 class DatabaseNotMigrated(StorageError):
     """The database's schema is not the one this version needs."""
+
+
+class DatabaseCopyDiffers(StorageError):
+    """What was copied into another database reads otherwise there; it was undone."""
 
 
 class DatabaseInUse(StorageError):

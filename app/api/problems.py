@@ -89,6 +89,7 @@ STATUSES: Mapping[type[errors.SageSleepError], HTTPStatus] = {
     errors.ClockDoubted: HTTPStatus.CONFLICT,
     errors.BackupTargetInUse: HTTPStatus.CONFLICT,
     errors.DataDirectoryNotEmpty: HTTPStatus.CONFLICT,
+    errors.DatabaseNotEmpty: HTTPStatus.CONFLICT,
     errors.CycleOwnershipLost: HTTPStatus.CONFLICT,
     errors.BaseModelNotFound: HTTPStatus.INTERNAL_SERVER_ERROR,
     errors.BaseModelMismatch: HTTPStatus.INTERNAL_SERVER_ERROR,
@@ -126,6 +127,7 @@ STATUSES: Mapping[type[errors.SageSleepError], HTTPStatus] = {
     errors.DiskFull: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.DirectoryReadOnly: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.DatabaseNotMigrated: HTTPStatus.SERVICE_UNAVAILABLE,
+    errors.DatabaseCopyDiffers: HTTPStatus.INTERNAL_SERVER_ERROR,
     errors.DatabaseInUse: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.DataDirectoryInUse: HTTPStatus.SERVICE_UNAVAILABLE,
 }

@@ -68,6 +68,7 @@ GROUPS = {
         "restore": "upkeep",
         "prune": "upkeep",
         "migrate": "daemon",
+        "move-database": "moving",
         "pair": "upkeep",
         "healthcheck": "daemon",
     },

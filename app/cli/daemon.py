@@ -8,7 +8,6 @@ import socket
 import sys
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -262,24 +261,17 @@ def _create_database(settings: Settings) -> None:
 
 def _upgrade(settings: Settings) -> None:
     """Create the database, or bring its schema up to date. Raises: DataDirectoryInUse."""
-    from alembic import command  # noqa: PLC0415
-    from alembic.config import Config  # noqa: PLC0415
-
-    import migrations  # noqa: PLC0415
+    from app.cli.database import upgrade_schema  # noqa: PLC0415
     from app.clock import utc_now  # noqa: PLC0415
     from app.data_lock import hold  # noqa: PLC0415
     from app.db.copies import keep_before_change  # noqa: PLC0415
     from app.db.engine import Database  # noqa: PLC0415
 
     db = Database(settings.effective_database_url, settings.instance_defaults())
-    config = Config()
-    config.set_main_option("script_location", str(Path(migrations.__file__).parent))
-    config.attributes["url"] = db.url
     with hold(settings.data_dir, db.path), db.hold_alone():
         if copy := keep_before_change(db, now=utc_now()):
             typer.echo(f"The database as it was is kept as {copy}", err=True)
-        with db.translated_errors():
-            command.upgrade(config, "head")
+        upgrade_schema(db)
 
 
 def _say_where(settings: Settings, *, port: int) -> None:

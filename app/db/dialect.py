@@ -89,6 +89,15 @@ class Dialect(Protocol):
     def purge(self, engine: sa.Engine) -> bool:
         """Let go what was deleted; False where a reader still needs it."""
 
+    def held(self, text: str) -> str:
+        """A text as it can be kept."""
+
+    def last_number(self, session: Session, table: sa.Table) -> int:
+        """The highest number that a row of a numbered table ever had; 0 for none."""
+
+    def continue_after(self, session: Session, table: sa.Table, number: int) -> None:
+        """Let the next row of a numbered table get a higher number than this."""
+
     def find_damage(self, session: Session) -> list[str]:
         """What the engine's own check finds wrong; empty for nothing."""
 

@@ -152,6 +152,25 @@ class Postgres:
             connection.exec_driver_sql(f"VACUUM {_HOLDING_TEXTS}")
         return True
 
+    def held(self, text: str) -> str:
+        """Without U+0000, which no text of PostgreSQL holds: U+FFFD stands in its place."""
+        return _held(text)
+
+    def last_number(self, session: Session, table: sa.Table) -> int:
+        """What the column's sequence gave last."""
+        name = session.scalar(_SEQUENCE, _sequence_of(table))
+        gave = sa.text(f"SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM {name}")  # noqa: S608
+        highest = sa.select(sa.func.max(table.autoincrement_column))
+        last: int = session.scalar(gave) or 0
+        there: int = session.scalar(highest) or 0
+        return max(last, there)
+
+    def continue_after(self, session: Session, table: sa.Table, number: int) -> None:
+        """Set the column's sequence, which no rollback takes back."""
+        if number:
+            values = {**_sequence_of(table), "number": number}
+            session.execute(sa.text(f"SELECT setval(({_SEQUENCE.text}), :number)"), values)
+
     def find_damage(self, session: Session) -> list[str]:  # noqa: ARG002
         """Nothing: the server looks after its files (pg_amcheck, data checksums)."""
         return []
@@ -224,11 +243,23 @@ _CLASSES: Mapping[str, tuple[type[DatabaseUnavailable], str]] = {
 
 
 class _TextDumper(StrDumperUnknown):
-    """A text without U+0000, which no text of PostgreSQL holds: U+FFFD stands in its place."""
+    """A text as it can be kept."""
 
     def dump(self, obj: str) -> Any:
         """Write a text."""
-        return super().dump(obj.replace("\0", "\ufffd"))
+        return super().dump(_held(obj))
+
+
+def _held(text: str) -> str:
+    return text.replace("\0", "\ufffd")
+
+
+_SEQUENCE = sa.text("SELECT pg_get_serial_sequence(:table, :column)")
+
+
+def _sequence_of(table: sa.Table) -> dict[str, Any]:
+    column = table.autoincrement_column
+    return {"table": table.name, "column": None if column is None else column.name}
 
 
 def _set_up(connection: Any, _record: Any) -> None:

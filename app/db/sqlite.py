@@ -132,6 +132,25 @@ class Sqlite:
             borrowed.close()
         return not is_busy
 
+    def held(self, text: str) -> str:
+        """Any text, as it is."""
+        return text
+
+    def last_number(self, session: Session, table: sa.Table) -> int:
+        """What AUTOINCREMENT remembers of rows that are gone; else the highest that is there."""
+        kept = sa.text("SELECT seq FROM sqlite_sequence WHERE name = :name")
+        highest = sa.select(sa.func.max(table.autoincrement_column))
+        last: int = session.scalar(kept, {"name": table.name}) or session.scalar(highest) or 0
+        return last
+
+    def continue_after(self, session: Session, table: sa.Table, number: int) -> None:
+        """Write what AUTOINCREMENT remembers; other tables go on after the highest anyway."""
+        if table.dialect_options["sqlite"]["autoincrement"]:
+            name = {"name": table.name}
+            session.execute(sa.text("DELETE FROM sqlite_sequence WHERE name = :name"), name)
+            entry = sa.text("INSERT INTO sqlite_sequence (name, seq) VALUES (:name, :number)")
+            session.execute(entry, {**name, "number": number})
+
     def find_damage(self, session: Session) -> list[str]:
         """What SQLite's own check finds wrong with the file."""
         rows = session.execute(sa.text(f"PRAGMA integrity_check({MAX_SHOWN})"))
