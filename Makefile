@@ -78,12 +78,13 @@ test-fast: $(STAMP)  ## Rules, SQL and services, in under a minute.
 	$(BIN)/python -m $(FAST_TESTS)
 
 # A file's tests stay on one core: they share a daemon, or a model that was trained for all of them.
-test: check  ## All checks and all tests, on two cores; the fast ones first, with their coverage.
+test: check  ## All checks and all tests, on two cores; db and services on PostgreSQL, too.
 	$(BIN)/coverage erase
 	$(BIN)/coverage run -m $(FAST_TESTS)
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(FAST:%=--ignore=%)
+	SAGE_TEST_DATABASE=postgresql $(BIN)/python -m pytest -n 2 --dist loadfile tests/db tests/services
 
 torture: $(STAMP)  ## Kill daemon and child 1,000 times, beside other faults, and 10 times in real cycles; an hour or two.
 	$(BIN)/python -m tests.torture --kills 1000

@@ -157,6 +157,8 @@ def data_dir(
     """
     if "shared_daemon" in request.fixturenames:
         daemon: RunningDaemon = request.getfixturevalue("shared_daemon")
+        if IS_POSTGRES and daemon.database_url is not None:
+            monkeypatch.setenv("SAGE_DATABASE_URL", daemon.database_url)
         yield daemon.data_dir
         return
     directory = tmp_path / "data"
@@ -221,10 +223,11 @@ def start_daemon(data_dir: Path, tmp_path: Path) -> Iterator[StartDaemon]:
 
 @pytest.fixture(scope="session")
 def shared_daemons(
-    migrated_file: Path, tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest, migrated_file: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[SharedDaemons]:
     """The daemons that tests share."""
-    daemons = SharedDaemons(migrated_file, tmp_path_factory.mktemp("shared-daemons"))
+    server = request.getfixturevalue("postgres_server") if IS_POSTGRES else None
+    daemons = SharedDaemons(migrated_file, tmp_path_factory.mktemp("shared-daemons"), server)
     yield daemons
     daemons.close()
 

@@ -15,11 +15,17 @@ from __future__ import annotations
 import shutil
 import sqlite3
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy as sa
 
 from tests.patience import seconds_left
 from tests.support import RunningDaemon, end, launch, make_client
+
+if TYPE_CHECKING:
+    from tests.postgres.server import PostgresServer
 
 MOST_AT_ONCE = 3
 """Each holds 90 MB."""
@@ -36,8 +42,11 @@ STAYING = frozenset(
 class SharedDaemons:
     """All that one run of pytest has, and the directories they work in."""
 
-    def __init__(self, migrated_file: Path, directory: Path) -> None:
+    def __init__(
+        self, migrated_file: Path, directory: Path, server: PostgresServer | None = None
+    ) -> None:
         self._migrated_file = migrated_file
+        self._server = server
         self._directory = directory
         self._running: dict[frozenset[tuple[str, str]], RunningDaemon] = {}
         self._started = 0
@@ -60,9 +69,7 @@ class SharedDaemons:
         daemon.log_starts_at = daemon.log_path.stat().st_size
         # Headers and cookies are the test's own, and so is its time.
         lent = make_client(str(daemon.http.base_url))
-        return RunningDaemon(
-            daemon.process, lent, daemon.data_dir, daemon.log_path, daemon.log_starts_at
-        )
+        return replace(daemon, http=lent)
 
     def close(self) -> None:
         """End all."""
@@ -73,16 +80,21 @@ class SharedDaemons:
         self._started += 1
         data_dir = self._directory / str(self._started)
         data_dir.mkdir()
-        shutil.copy(self._migrated_file, data_dir / "sage-sleep.db")
         quiet: dict[str, Any] = {
             "base_model": make_broken_model(self._directory / "broken-model"),
             "scheduler_interval_seconds": 3600,
         }
+        if self._server is None:
+            shutil.copy(self._migrated_file, data_dir / "sage-sleep.db")
+        else:
+            quiet["database_url"] = self._server.lend()
         return launch(data_dir, data_dir.with_suffix(".log"), **(quiet | settings))
 
     def _end(self, daemon: RunningDaemon) -> None:
         end(daemon)
         shutil.rmtree(daemon.data_dir)
+        if self._server is not None and daemon.database_url is not None:
+            self._server.take_back(daemon.database_url)
 
 
 def make_broken_model(directory: Path) -> Path:
@@ -101,8 +113,10 @@ def is_reusable(daemon: RunningDaemon, *, is_open: bool) -> bool:
     """
     if daemon.process.poll() is not None or b"worker.started" in daemon.log_path.read_bytes():
         return False
-    with closing(sqlite3.connect(daemon.data_dir / "sage-sleep.db")) as connection:
-        (made,) = connection.execute("SELECT count(*) FROM tokens").fetchone()
+    url = daemon.database_url or f"sqlite:///{daemon.data_dir / 'sage-sleep.db'}"
+    engine = sa.create_engine(url, poolclass=sa.NullPool)
+    with engine.connect() as connection:
+        made = connection.scalar(sa.text("SELECT count(*) FROM tokens"))
     return not (is_open and made)
 
 
@@ -112,9 +126,22 @@ def empty(daemon: RunningDaemon, migrated_file: Path) -> None:
     Sequence numbers go on, and `default` gets a number that no instance had: the daemon remembers
     words and figures by it.
     """
+    if daemon.database_url is None:
+        _empty_file(daemon.data_dir / "sage-sleep.db", migrated_file)
+    else:
+        from tests.postgres import server
+
+        server.empty(daemon.database_url)
+    for path in daemon.data_dir.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path)
+        elif path.name not in STAYING:
+            path.unlink()
+
+
+def _empty_file(path: Path, migrated_file: Path) -> None:
     with closing(sqlite3.connect(migrated_file)) as migrated:
         (default,) = migrated.execute("SELECT * FROM instances").fetchall()
-    path = daemon.data_dir / "sage-sleep.db"
     with closing(sqlite3.connect(path, timeout=seconds_left(), isolation_level=None)) as connection:
         connection.execute("BEGIN IMMEDIATE")
         (newest,) = connection.execute("SELECT max(id) FROM instances").fetchone()
@@ -126,8 +153,3 @@ def empty(daemon: RunningDaemon, migrated_file: Path) -> None:
         marks = ", ".join("?" * len(values))
         connection.execute(f"INSERT INTO instances VALUES ({marks})", values)  # noqa: S608
         connection.execute("COMMIT")
-    for path in daemon.data_dir.iterdir():
-        if path.is_dir():
-            shutil.rmtree(path)
-        elif path.name not in STAYING:
-            path.unlink()

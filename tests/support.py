@@ -7,7 +7,8 @@ import socket
 import ssl
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,8 @@ class RunningDaemon:
     data_dir: Path
     log_path: Path
     log_starts_at: int = 0
+    database_url: str | None = None
+    """SAGE_DATABASE_URL, where it has one."""
 
     def stop(self) -> int:
         """Ask it to end, as an init system does; returns its exit code."""
@@ -119,7 +122,8 @@ def launch(
     scheme = "https" if tls else "http"
     address = "[::1]" if settings.get("host") == "::" else "127.0.0.1"
     http = make_client(f"{scheme}://{address}:{port}", tls=tls)
-    daemon = RunningDaemon(process, http, data_dir, log_path)
+    url = environment.get("SAGE_DATABASE_URL") or os.environ.get("SAGE_DATABASE_URL")
+    daemon = RunningDaemon(process, http, data_dir, log_path, database_url=url)
     try:
         wait_until_up(daemon)
     except BaseException:
@@ -197,6 +201,14 @@ def make_exchange(number: int, **values: Any) -> dict[str, Any]:
         ),
         **values,
     }
+
+
+@contextmanager
+def locked(db: Database) -> Iterator[None]:
+    """Hold the write lock, as another process of the same database does."""
+    with db.write() as session:
+        session.connection()
+        yield
 
 
 def migrate_again(db: Database, revision: str) -> None:

@@ -22,7 +22,7 @@ from app.settings import Settings
 from tests.patience import wait_until
 from tests.publishing import NOW
 from tests.small_disk import fill_up, make_read_only, small_disk
-from tests.support import StartDaemon, free_port, make_exchange, run_command
+from tests.support import StartDaemon, free_port, locked, make_exchange, run_command
 
 QUICK = {"base_model": "owner/hub-id", "scheduler_interval_seconds": 0.5}
 
@@ -57,6 +57,7 @@ def wait_until_ready(http: httpx.Client) -> None:
     wait_until(is_ready, lambda: str(http.get("/readyz").json()))
 
 
+@pytest.mark.sqlite_file("the disk it lies on")
 def test_full_disk_refuses_exchanges_by_name_and_takes_them_when_there_is_room(
     start_daemon: StartDaemon, disk: Path
 ) -> None:
@@ -84,11 +85,10 @@ def test_full_disk_refuses_exchanges_by_name_and_takes_them_when_there_is_room(
 
 
 def test_database_locked_by_another_process_is_said_and_passes(
-    start_daemon: StartDaemon, data_dir: Path
+    start_daemon: StartDaemon, db: Database
 ) -> None:
     http = start_daemon(**QUICK).http
-    with closing(sqlite3.connect(data_dir / "sage-sleep.db", isolation_level=None)) as other:
-        other.execute("BEGIN IMMEDIATE")
+    with locked(db):
         assert problem(http.post("/v1/experiences", json=make_exchange(0))) == (
             503,
             "database-locked",
@@ -101,6 +101,7 @@ def test_database_locked_by_another_process_is_said_and_passes(
     assert http.post("/v1/experiences", json=make_exchange(0)).status_code == 201
 
 
+@pytest.mark.sqlite_file("damage to it")
 def test_file_that_is_damaged_under_a_running_daemon_is_said_and_the_rest_answers(
     start_daemon: StartDaemon, data_dir: Path
 ) -> None:
@@ -127,6 +128,7 @@ def test_file_that_is_damaged_under_a_running_daemon_is_said_and_the_rest_answer
     assert "until someone acts" in http.get("/stats").json()["refuses_writes"]
 
 
+@pytest.mark.sqlite_file("damage to it")
 def test_damage_that_nobody_reads_is_looked_for(start_daemon: StartDaemon, data_dir: Path) -> None:
     http = start_daemon(**QUICK | {"scheduler_interval_seconds": 0.1}).http
     batch = [make_exchange(n, prompt=f"{n} " + "word " * 4000) for n in range(100)]
@@ -141,6 +143,7 @@ def test_damage_that_nobody_reads_is_looked_for(start_daemon: StartDaemon, data_
     assert problem(http.post("/v1/experiences", json=make_exchange(900)))[0] == 503
 
 
+@pytest.mark.sqlite_file("damage to it")
 def test_after_damage_nothing_is_acknowledged_until_a_person_acted(
     start_daemon: StartDaemon, data_dir: Path, tmp_path: Path
 ) -> None:
@@ -172,6 +175,7 @@ def test_after_damage_nothing_is_acknowledged_until_a_person_acted(
         assert daemon.http.get("/stats").json()["refuses_writes"] is None
 
 
+@pytest.mark.sqlite_file("what it is")
 def test_daemon_does_not_start_on_a_file_that_is_no_database(data_dir: Path) -> None:
     (data_dir / "sage-sleep.db").write_bytes(b"no database at all" * 500)
     said = run_command("serve", environment={"SAGE_DATA_DIR": str(data_dir)}, check=False)
@@ -179,6 +183,7 @@ def test_daemon_does_not_start_on_a_file_that_is_no_database(data_dir: Path) -> 
     assert "is no database" in said.stderr
 
 
+@pytest.mark.sqlite_file("the directory it lies in")
 def test_daemon_does_not_start_in_a_read_only_directory(disk: Path) -> None:
     make_read_only(disk)
     for command in ("serve", "migrate"):
@@ -193,6 +198,7 @@ def test_daemon_does_not_start_in_a_read_only_directory(disk: Path) -> None:
         pass
 
 
+@pytest.mark.sqlite_file("the directory it lies in")
 def test_database_that_may_not_be_written_has_its_own_name(disk: Path) -> None:
     make_read_only(disk)
     db = Database(f"sqlite:///{disk / 'sage-sleep.db'}", Settings().instance_defaults())
@@ -225,6 +231,7 @@ except Exception as error:
 """
 
 
+@pytest.mark.sqlite_file("its size")
 def test_write_past_a_limit_on_file_size_is_named_and_loses_nothing(data_dir: Path) -> None:
     path = data_dir / "sage-sleep.db"
     ran = subprocess.run(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -33,23 +32,24 @@ def put_back(db: Database, root: Path, shape: dict[str, Any], number: int = 0) -
     # What an alias leads to must not go on from a checkpoint that is not there.
     stored = {**shape, "plan": {**shape["plan"], "parent_checkpoint_id": None}}
     with db.write() as session:
-        for update, columns in (
-            ("UPDATE sleep_cycles SET {} = :value WHERE id = :cycle", COLUMNS),
-            ("UPDATE checkpoints SET {} = :value WHERE cycle_id = :cycle", ("metrics", "verdict")),
+        for table, key, columns in (
+            ("sleep_cycles", "id", COLUMNS),
+            ("checkpoints", "cycle_id", ("metrics", "verdict")),
         ):
-            for column in columns:
-                session.execute(
-                    sa.text(update.format(column)),
-                    {"value": json.dumps(stored[column]), "cycle": cycle_id},
-                )
+            plain = sa.table(table, sa.column(key), *(sa.column(name, sa.JSON) for name in columns))
+            session.execute(
+                sa.update(plain)
+                .where(plain.c[key] == cycle_id)
+                .values({name: stored[name] for name in columns})
+            )
         for type_, data in shape["events"]:
             session.execute(
                 sa.text(
                     "INSERT INTO events (instance_id, cycle_id, type, data, at) "
                     "SELECT instance_id, id, :type, :data, created_at FROM sleep_cycles "
                     "WHERE id = :cycle"
-                ),
-                {"type": type_, "data": json.dumps(data), "cycle": cycle_id},
+                ).bindparams(sa.bindparam("data", type_=sa.JSON)),
+                {"type": type_, "data": data, "cycle": cycle_id},
             )
     return cycle_id, checkpoint_id
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import http.client
 import json
-import sqlite3
 from pathlib import Path
 from urllib.parse import quote
 
 import pytest
+import sqlalchemy as sa
 
 from app.clock import utc_now
 from app.db.engine import Database
@@ -23,7 +23,7 @@ SENTENCE = "the heron waits beside the violet weir"
 
 @pytest.mark.parametrize("log_format", ["json", "pretty"])
 def test_log_holds_neither_conversation_nor_token(
-    start_daemon: StartDaemon, db: Database, data_dir: Path, log_format: str
+    start_daemon: StartDaemon, db: Database, log_format: str
 ) -> None:
     made = create_token(
         db, name="t", scopes=set(Scope), instances=None, expires_at=None,
@@ -58,11 +58,10 @@ def test_log_holds_neither_conversation_nor_token(
         sent.get(f"/v1/experiences/{quote(SENTENCE)}").status_code,
         sent.get("/stats", headers={"Host": SENTENCE.replace(" ", ".")}).status_code,
     ]
-    with sqlite3.connect(data_dir / "sage-sleep.db") as connection:
+    with db.write() as session:
         # So that the daemon itself fails, the first time with an error that quotes the text.
-        connection.execute("UPDATE experiences SET occurred_at = prompt")
-        connection.execute("DROP TABLE seen_words")
-    connection.close()
+        session.execute(sa.text("UPDATE experiences SET occurred_at = substr(prompt, 1, 32)"))
+        session.execute(sa.text("DROP TABLE seen_words"))
     failing = make_exchange(2, prompt=f"Again {SENTENCE}?", response=f"We felt it: {SENTENCE}.")
     statuses.append(sent.get("/v1/experiences").status_code)
     statuses.append(sent.post("/v1/experiences", json=failing).status_code)
@@ -105,9 +104,9 @@ def test_no_path_of_a_client_reaches_the_file_system(
 
     files = f"/v1/checkpoints/{checkpoint_id}/files"
     assert ask("GET", f"{files}/manifest.json")[0] == 200
-    name = db.path
-    assert name is not None
-    for outside in (*OUTSIDE, quote(str(name), safe="")):
+    there = db.path or data_dir / "daemon.lock"
+    assert there.is_file()
+    for outside in (*OUTSIDE, quote(str(there), safe="")):
         addresses = [
             f"{files}/{outside}",
             f"/v1/checkpoints/{outside}/files/manifest.json",

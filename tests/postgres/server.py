@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -23,6 +24,7 @@ import sqlalchemy as sa
 from psycopg import sql
 
 from app.clock import utc_now
+from app.db.postgres import _BEGIN_WRITE
 from app.db.tables import Table, instant_text
 
 USER = "sage"
@@ -66,22 +68,14 @@ class PostgresServer:
     def take_back(self, url: str) -> None:
         """Make a lent database as new, which takes less than making another."""
         with psycopg.connect(plain(url)) as connection:
-            connection.execute("SET lock_timeout = '5s'")
-            # Foreign keys in any order.
-            connection.execute("SET session_replication_role = replica")
             for table in Table.metadata.sorted_tables:
-                connection.execute(sql.SQL("DELETE FROM {}").format(sql.Identifier(table.name)))
                 numbered = table.autoincrement_column
                 if numbered is not None:
                     connection.execute(
                         "SELECT setval(pg_get_serial_sequence(%s, %s), 1, false)",
                         (table.name, numbered.name),
                     )
-            connection.execute(
-                "INSERT INTO instances (slug, policy, recipe, created_at, updated_at) "
-                "VALUES ('default', '{}', '{}', %(now)s, %(now)s)",
-                {"now": instant_text(utc_now())},
-            )
+            _empty(connection)
         self._free.append(url)
 
     def _execute(self, statement: str, *names: str) -> None:
@@ -93,6 +87,26 @@ class PostgresServer:
 
     def _name(self) -> str:
         return f"test_{next(self._numbers)}"
+
+
+def empty(url: str) -> None:
+    """Leave in a database that is in use what a migrated one holds; its numbers go on."""
+    with psycopg.connect(plain(url)) as connection:
+        connection.execute(_BEGIN_WRITE)
+        _empty(connection)
+
+
+def _empty(connection: psycopg.Connection[Any]) -> None:
+    connection.execute("SET LOCAL lock_timeout = '5s'")
+    # Foreign keys in any order.
+    connection.execute("SET LOCAL session_replication_role = replica")
+    for table in Table.metadata.sorted_tables:
+        connection.execute(sql.SQL("DELETE FROM {}").format(sql.Identifier(table.name)))
+    connection.execute(
+        "INSERT INTO instances (slug, policy, recipe, created_at, updated_at) "
+        "VALUES ('default', '{}', '{}', %(now)s, %(now)s)",
+        {"now": instant_text(utc_now())},
+    )
 
 
 def plain(url: str) -> str:

@@ -56,6 +56,7 @@ def test_settings_as_older_versions_stored_them_are_read(db: Database) -> None:
     assert found.recipe.target_modules == ("k_proj",)
 
 
+@pytest.mark.sqlite_file("no version that wrote such a recipe could use another")
 def test_recipe_of_before_0015_loses_what_is_gone_and_nothing_else(db: Database) -> None:
     store(db, recipe={"epochs": 3, "variations": ["dropped_context"], "variation_share": 1.0})
     assert len(get_instance(db, "default").faults) == 2

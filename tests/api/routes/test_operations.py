@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-import sqlite3
 from pathlib import Path
 
 import psutil
 import pytest
+import sqlalchemy as sa
 
+from app.db.engine import SCHEMA_REVISION, Database
 from app.domain.instance import EMBEDDED_MODEL_NAME
 from tests.shared_daemons import make_broken_model
 from tests.support import RunningDaemon, StartDaemon, make_exchange, run_command
@@ -131,6 +132,7 @@ def test_second_daemon_on_a_data_directory_refuses_to_start(daemon: RunningDaemo
     assert "A daemon, or" in second.stderr
 
 
+@pytest.mark.sqlite_file("that a daemon makes it")
 def test_daemon_makes_its_database_and_says_where_it_listens_and_where_all_lies(
     start_daemon: StartDaemon, tmp_path: Path
 ) -> None:
@@ -153,16 +155,21 @@ def test_log_of_programs_says_the_same_as_one_event_each(start_daemon: StartDaem
     assert "base_model.absent" in [line["event"] for line in lines]
 
 
-def test_older_database_still_wants_migrate_and_checkpoints_without_one_are_no_beginning(
-    data_dir: Path,
-) -> None:
+def test_older_database_still_wants_migrate(db: Database, data_dir: Path) -> None:
     environment = {"SAGE_DATA_DIR": str(data_dir), "SAGE_PORT": "0"}
-    connection = sqlite3.connect(data_dir / "sage-sleep.db")
-    connection.execute("UPDATE alembic_version SET version_num = '0001'")
-    connection.commit()
-    connection.close()
+    with db.write() as session:
+        session.execute(sa.text("UPDATE alembic_version SET version_num = '0001'"))
     older = run_command("serve", environment=environment, check=False)
+    with db.write() as session:
+        session.execute(
+            sa.text("UPDATE alembic_version SET version_num = :own"), {"own": SCHEMA_REVISION}
+        )
     assert (older.returncode, "sage-sleep migrate" in older.stderr) == (1, True)
+
+
+@pytest.mark.sqlite_file("that it is gone")
+def test_checkpoints_without_a_database_are_no_beginning(data_dir: Path) -> None:
+    environment = {"SAGE_DATA_DIR": str(data_dir), "SAGE_PORT": "0"}
     (data_dir / "sage-sleep.db").unlink()
     (data_dir / "checkpoints" / "default" / "1-x").mkdir(parents=True)
     alone = run_command("serve", environment=environment, check=False)
