@@ -56,6 +56,7 @@ OTHER: Mapping[str, st.SearchStrategy[Any]] = {
     | st.sampled_from([1024, 1025]).map(lambda count: ["q_proj"] * count),
     "thinking": st.sampled_from(["strip", "keep", "other", ""]),
     "device": st.sampled_from(["auto", "cpu", "mps", "cuda", "cuda:12", "cuda:123", "gpu", ""]),
+    "quantization": st.sampled_from(["auto", "none", "8bit", "4bit", "8", ""]),
     "adaptive_threshold": st.booleans() | st.sampled_from([0.5, "maybe", 2, ""]),
     "push_to_vllm": st.booleans() | st.sampled_from([0.5, "maybe", 2, ""]),
     "push_to_mirror": st.booleans() | st.sampled_from([0.5, "maybe", 2, ""]),

@@ -60,6 +60,7 @@ class Recipe(Result):
     dreams: int = 0
     seed: int = 0
     device: str = "auto"
+    quantization: str = "auto"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -468,6 +468,7 @@ class RecipeOverrides(Result):
     dreams: int | None = None
     seed: int | None = None
     device: str | None = None
+    quantization: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

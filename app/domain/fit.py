@@ -22,7 +22,7 @@ class FitQuestion:
     Attributes:
         max_length: Tokens per example, at most.
         target_modules: What a new adapter would change, as `lora_dropout` allows.
-        device: Where it would train.
+        device: Where it would train, on a base that is held as `quantization` says.
         has_parent: It goes on from an adapter, whose layers are its own.
         parent_base_parts: What the base was made of when that one was trained.
     """
@@ -36,6 +36,7 @@ class FitQuestion:
     target_modules: tuple[str, ...] = (ALL_LINEAR,)
     lora_dropout: float = 0.0
     device: str = "auto"
+    quantization: str = "auto"
     has_parent: bool = False
     parent_base_parts: BaseParts = field(default_factory=dict)
 

@@ -97,3 +97,11 @@ class Recipe:
             description="Where it trains: cpu, cuda, cuda:1, mps, or auto for the best there is."
         ),
     ] = "auto"
+    quantization: Annotated[
+        str,
+        StringConstraints(pattern=r"^(auto|none|8bit|4bit)$"),
+        Field(
+            description="How the base is held while it trains: none for as it is, 8bit or 4bit, or "
+            "auto for the mildest that a GPU's free memory holds; on a CPU auto is none."
+        ),
+    ] = "auto"

@@ -261,6 +261,7 @@ def _question(session: Session, plan: CyclePlan) -> FitQuestion:
         target_modules=plan.recipe.target_modules,
         lora_dropout=plan.recipe.lora_dropout,
         device=plan.recipe.device,
+        quantization=plan.recipe.quantization,
         has_parent=parent is not None,
         parent_base_parts=checkpoints.base_parts_of(session, parent) if parent else {},
         train=read_exchanges_within(session, plan.experience_ids, CycleRole.TRAIN),

@@ -36,7 +36,7 @@ from app.training.job import (
     timed,
 )
 from app.training.kept import KeptFiles
-from app.training.loading import device_named, load_base_model
+from app.training.loading import device_named, load_held
 from app.training.lora import (
     continue_adapter,
     describe_adapter,
@@ -71,7 +71,9 @@ def measure_adopted(
     enter(Stage.LOADING)
     with timed(seconds, "loading"):
         found = fingerprint(job.base_model)
-        base = load_base_model(job.base_model, device=device_named(job.recipe.device))
+        base, held = load_held(
+            job.base_model, job.recipe.quantization, device=device_named(job.recipe.device)
+        )
         encoder = encoder_of(job, base)
         fit = sort_out((), job.held_out, encoder, base_model=job.base_model)
     held_out = fit.held_out
@@ -145,6 +147,6 @@ def measure_adopted(
         tokens_per_second=0.0,
         peak_memory_bytes=peak_memory_bytes(base.device),
         seconds=seconds,
-        environment=describe_environment(base, geometry),
+        environment={**describe_environment(base, geometry), **held},
         replies=side_by_side(of_base.replies, replies),
     )

@@ -323,7 +323,7 @@ def _key(
     facts = [
         _FORMAT,
         ANCHOR_TOKENS,
-        str(base.dtype),
+        base.numbers,
         base.device.type,
         sorted(end_ids),
         [list(prompt) for prompt in prompts],

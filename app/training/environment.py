@@ -50,7 +50,7 @@ def describe_environment(base: BaseModel, geometry: str) -> dict[str, str]:
         "platform": f"{platform.system()} {platform.machine()}",
         "cpu": str(torch.backends.cpu.get_cpu_capability()),
         "device": f"{base.device.type} {name}".strip(),
-        "dtype": str(base.dtype).removeprefix("torch."),
+        "dtype": base.numbers.removeprefix("torch."),
         "threads": str(torch.get_num_threads()),
         "adapter": geometry,
     }

@@ -162,7 +162,7 @@ def replies_key(base: BaseModel, encoder: ChatEncoder, probe_prompts: Sequence[s
     """What replies depend on besides the model's weights, as a short hash."""
     prompts = [*probe_prompts, *general_prompts().probes, *general_prompts().endings]
     facts = [
-        str(base.dtype),
+        base.numbers,
         base.device.type,
         sorted(base.end_ids | encoder.end_ids),
         REPLY_TOKENS,

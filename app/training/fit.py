@@ -17,6 +17,7 @@ from app.training.chat import ChatEncoder
 from app.training.examples import TrainingExample, make_examples
 from app.training.loading import device_named, load_tokenizer
 from app.training.models import read_parts
+from app.training.quantized import demand_possible
 from app.training.sketch import sketch_layers
 
 
@@ -45,7 +46,8 @@ def look(question: FitQuestion) -> FitAnswer:
     Raises: DeviceUnavailable; BaseModelNotFound; BaseModelMismatch; BaseModelUnsupported;
         ChatTemplateMissing; TargetModulesUnmatched; NoTrainableParameters; NothingFits.
     """
-    device_named(question.device)
+    device = device_named(question.device)
+    demand_possible(question.quantization, question.base_model, device)
     _demand_same_parts(question)
     encoder = ChatEncoder(
         load_tokenizer(question.base_model),

@@ -46,7 +46,7 @@ from app.training.evaluate import (
 from app.training.examples import TrainingExample
 from app.training.fit import Fit, base_mismatch, sort_out
 from app.training.kept import KeptFiles
-from app.training.loading import BaseModel, load_base_model
+from app.training.loading import BaseModel, load_base_model, load_held
 from app.training.loop import TrainingLoop
 from app.training.lora import (
     demand_targets,
@@ -136,8 +136,7 @@ def run_job(
     with timed(seconds, "loading"):
         # Before the weights are loaded: a wrong base costs 0.2 s, not the whole loading.
         found = _demand_same_base(job)
-        device, described = prove_device(job.recipe.device)
-        base = load_base_model(job.base_model, device=device)
+        base, described = _load(job)
         _demand_targets(job, base)
         encoder = encoder_of(job, base)
         fit = sort_out(job.train, job.held_out, encoder, base_model=job.base_model)
@@ -209,8 +208,9 @@ def run_job(
         # One model in memory: the trained one goes before the fresh one comes.
         detach_adapter(loop.adapted)
         described |= loop.path
+        load_again = _as_loaded(job, base)
         del loop, base, validation
-        fresh = _load_fresh(job, device)
+        fresh = load_again()
         # What a session will load is what is judged, not what was in memory.
         adapted = read_adapter(fresh.model, job.output_directory, is_trainable=False)
         reloaded = token_log_probabilities(fresh, held_out)
@@ -264,9 +264,22 @@ def run_job(
     )
 
 
-def _load_fresh(job: TrainingJob, device: torch.device) -> BaseModel:
-    give_back_memory()  # the trained one's weights, which glibc would keep
-    return load_base_model(job.base_model, device=device)
+def _load(job: TrainingJob) -> tuple[BaseModel, dict[str, str]]:
+    """The base on its device; and what there is to say of the device, and of how it is held."""
+    device, described = prove_device(job.recipe.device)
+    base, held = load_held(job.base_model, job.recipe.quantization, device=device)
+    return base, described | held
+
+
+def _as_loaded(job: TrainingJob, base: BaseModel) -> Callable[[], BaseModel]:
+    """Loads it again as it is held now, whatever is free by then: else both would not compare."""
+    device, quantization = base.device, base.quantization
+
+    def load() -> BaseModel:
+        give_back_memory()  # the trained one's weights, which glibc would keep
+        return load_base_model(job.base_model, device=device, quantization=quantization)
+
+    return load
 
 
 def _rehearse(

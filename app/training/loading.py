@@ -37,6 +37,7 @@ from app.errors import (
 )
 from app.training.causality import demand_causal
 from app.training.logits import is_plain
+from app.training.quantized import choose_holding, keep_layout, loading_options
 
 FOREIGN = (
     OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, ImportError,
@@ -52,12 +53,21 @@ class BaseModel:
     Attributes:
         model: In evaluation mode; no parameter requires a gradient.
         tokenizer: With a chat template.
+        dtype: Of the weights that are not rounded.
+        quantization: none, 8bit or 4bit; see `quantized`.
     """
 
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
     device: torch.device
     dtype: torch.dtype
+    quantization: str = "none"
+
+    @property
+    def numbers(self) -> str:
+        """What the weights are, in words that values measured with them are kept under."""
+        held = "" if self.quantization == "none" else f" {self.quantization}"
+        return f"{self.dtype}{held}"
 
     @property
     def end_ids(self) -> frozenset[int]:
@@ -69,7 +79,11 @@ class BaseModel:
 
 
 def load_base_model(
-    base_model: str, *, device: torch.device | None = None, dtype: torch.dtype | None = None
+    base_model: str,
+    *,
+    device: torch.device | None = None,
+    dtype: torch.dtype | None = None,
+    quantization: str = "none",
 ) -> BaseModel:
     """Load a base from local files, frozen.
 
@@ -77,6 +91,7 @@ def load_base_model(
         base_model: A directory, or a hub id that is in the hub's cache.
         device: None for the best there is.
         dtype: None for the best the device computes in.
+        quantization: none, 8bit or 4bit, as `choose_holding` gives it.
 
     Raises:
         BaseModelNotFound: The files are absent, are no causal language model, or need a package
@@ -95,18 +110,34 @@ def load_base_model(
                 dtype=dtype,
                 local_files_only=True,  # a cycle must not depend on the network
                 output_loading_info=True,
+                **loading_options(quantization, device, dtype),
             )
-        torch.nn.Module.to(model, device)
+        if quantization == "none":  # rounded weights come to the device as they are rounded
+            torch.nn.Module.to(model, device)
     except FOREIGN as error:
         raise BaseModelNotFound(
             f"{path} does not load as a causal language model: {foreign_words(error)}"
         ) from error
     _demand_weights(path, model, loaded["missing_keys"])
+    keep_layout(model)
     model.requires_grad_(False)  # before any adapter: what is attached later does learn
     model.train(False)
     is_plain(model)  # now, and not in the middle of a cycle: it may say that none is possible
     demand_causal(model)
-    return BaseModel(model=model, tokenizer=tokenizer, device=device, dtype=dtype)
+    return BaseModel(
+        model=model, tokenizer=tokenizer, device=device, dtype=dtype, quantization=quantization
+    )
+
+
+def load_held(
+    base_model: str, wanted: str, *, device: torch.device
+) -> tuple[BaseModel, dict[str, str]]:
+    """Load a base held as a recipe's `quantization` comes to here; and why so, in words.
+
+    Raises: As `load_base_model` and `choose_holding`.
+    """
+    held = choose_holding(wanted, base_model, device, choose_dtype(device))
+    return load_base_model(base_model, device=device, quantization=held.kind), held.described
 
 
 def _demand_weights(path: Path, model: PreTrainedModel, missing: Collection[str]) -> None:

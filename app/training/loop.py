@@ -26,7 +26,7 @@ from app.training.by_hand.decoder import find_stack
 from app.training.examples import TrainingExample, count_targets
 from app.training.gradients import AutogradGradients, Beside, Gradients, StackGradients
 from app.training.lanes import LANES, open_lanes
-from app.training.loading import BaseModel, device_named, load_base_model
+from app.training.loading import BaseModel, device_named, load_held
 from app.training.lora import attach_adapter, continue_adapter, save_adapter
 from app.training.run_state import TrainingState
 from app.training.schedule import Step, plan_steps
@@ -100,8 +100,11 @@ class TrainingLoop:
     ) -> None:
         self.recipe = recipe or Recipe()
         self.checkpoint_dir = Path(checkpoint_dir)
-        self.base = base or load_base_model(
-            str(model_path), device=device_named(self.recipe.device)
+        self.base = (
+            base
+            or load_held(
+                str(model_path), self.recipe.quantization, device=device_named(self.recipe.device)
+            )[0]
         )
         self.tokenizer = self.base.tokenizer
         self._base_name = base_name(str(model_path))

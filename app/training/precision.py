@@ -14,6 +14,7 @@ from peft.tuners.lora.layer import ParamWrapper
 from torch import nn
 
 from app.training.lora import parameter_of
+from app.training.quantized import exact_product, is_rounded
 
 
 @contextmanager
@@ -25,12 +26,15 @@ def fp32_forward(model: nn.Module) -> Iterator[None]:
     adapter does. In fp32 the same B of 1e-7 moves it by 3e-6, and one of 1e-3 by 8e-3.
 
     Each leaf module's weights are widened before its call and put back after it, so memory grows by
-    the largest leaf only; an embedding's output is widened instead of its table. Forward only: no
-    gradient may be taken inside, and the hand-written decoder, which calls no module, must not be.
+    the largest leaf only; an embedding's output is widened instead of its table, and a layer in 8
+    or 4 bits gives the product of the weights that it stands for. Forward only: no gradient may be
+    taken inside, and the hand-written decoder, which calls no module, must not be.
     """
     handles = []
     for module in model.modules():
-        if isinstance(module, nn.Embedding):
+        if is_rounded(module):
+            handles.append(module.register_forward_hook(exact_product))
+        elif isinstance(module, nn.Embedding):
             handles.append(module.register_forward_hook(_widen_output))
         elif isinstance(module, ParamWrapper):
             # Such an adapter exchanges the parameter while it is called, and hides it from its

@@ -16,11 +16,11 @@ from typing import Any
 import torch
 from peft import PeftModel, get_peft_model_state_dict
 from peft.tuners.lora.layer import ParamWrapper
-from peft.utils.integrations import dequantize_module_weight
 from safetensors.torch import load_file
 
 from app.domain.checkpoint import ADAPTER_FILE
 from app.training.lora import ADAPTER_NAME, parameter_of
+from app.training.quantized import whole_weight
 
 POWER_STEPS = 12
 """Of the power iteration for a layer's own norm. On every seventh layer of the embedded model it
@@ -61,7 +61,7 @@ def _pairs(layer: Any, a: torch.Tensor, b: torch.Tensor) -> Iterator[tuple[float
         base_layer = layer.get_base_layer()
         weight = base_layer.weight
         if not weight.is_floating_point():  # a quantised layer's numbers are no matrix
-            weight = dequantize_module_weight(base_layer)
+            weight = whole_weight(base_layer)
         yield _product_norm(a, b), weight
         return
     weight = parameter_of(layer)

@@ -32,6 +32,7 @@ def test_recipe_by_default_in_the_order_it_is_stored_in() -> None:
         ("dreams", 0),
         ("seed", 0),
         ("device", "auto"),
+        ("quantization", "auto"),
     ]
 
 
