@@ -43,13 +43,18 @@ def test_bundle_installs_and_measures_without_a_network(
     assert done.returncode == 0, done.stderr[-2000:]
     found = json.loads((tmp_path / "gpu.json").read_text())
     for geometry in ("SmolLM2-135M", "Qwen2.5-0.5B"):
-        assert {*found[geometry]} >= {"older", "padded", "padded 16", "packed", "packed 16"}
+        assert {*found[geometry]} >= {
+            "older", "padded", "padded 16", "packed", "packed 16", "packed compiled",
+        }  # fmt: skip
         assert all(figures["tokens_per_second"] > 0 for figures in found[geometry].values())
         # The same batches either way, to the digits that the order of sums leaves alone.
         for size in ("", " 16"):
             padded, packed = (found[geometry][f"{way}{size}"] for way in ("padded", "packed"))
             assert packed["loss"] == pytest.approx(padded["loss"], abs=0.02)
             assert packed["path"]["rows"].startswith("packed")
+        compiled = found[geometry]["packed compiled"]
+        assert compiled["loss"] == pytest.approx(found[geometry]["packed"]["loss"], abs=0.02)
+    assert all(speed > 0 for speed in found["replies"].values())
     first, second = found["cycles"]
     assert second["phases"]["references"] < first["phases"]["references"]
     assert "| cycle | s |" in done.stdout

@@ -45,11 +45,14 @@ def continue_prompts(
     Half of the rows go on each core of a CPU (see `lanes.py`): a step of 40 rows took one
     core as long as two. In either half a prompt is read once, however many seeds ask for it, and
     what all prompts begin with once.
+    Rows that find no memory together are continued in halves.
     Sampling takes the first token whose cumulative probability at `TEMPERATURE` passes the step's
     uniform number.
 
     Returns:
         Token ids of each row, without the prompt.
+
+    Raises: torch.OutOfMemoryError: One row alone does not fit.
     """
     if not draws:
         return []
@@ -61,11 +64,50 @@ def continue_prompts(
     with open_lanes(LANES if is_shared else 1) as lanes:
         shares = [draws[part] for part in even_ranges(len(draws), lanes.count) if draws[part]]
         written = lanes.run(
-            partial(_continue_rows, model, make_rows, new_tokens=new_tokens, end_ids=end_ids),
+            partial(_continue_share, model, make_rows, new_tokens=new_tokens, end_ids=end_ids),
             shares,
         )
     model.train(was_training)
     return [row for share in written for row in share]
+
+
+def _continue_share(
+    model: PreTrainedModel,
+    make_rows: type[Rows],
+    draws: Sequence[Draw],
+    *,
+    new_tokens: int,
+    end_ids: frozenset[int],
+) -> list[list[int]]:
+    """All at once; where memory runs out, the halves one after the other."""
+    written = _try_rows(model, make_rows, draws, new_tokens=new_tokens, end_ids=end_ids)
+    if written is not None:
+        return written
+    if model.device.type == "cuda":
+        torch.cuda.empty_cache()
+    middle = len(draws) // 2
+    return [
+        row
+        for half in (draws[:middle], draws[middle:])
+        for row in _continue_share(model, make_rows, half, new_tokens=new_tokens, end_ids=end_ids)
+    ]
+
+
+def _try_rows(
+    model: PreTrainedModel,
+    make_rows: type[Rows],
+    draws: Sequence[Draw],
+    *,
+    new_tokens: int,
+    end_ids: frozenset[int],
+) -> list[list[int]] | None:
+    """None where memory ran out; what it held is free then."""
+    try:
+        return _continue_rows(model, make_rows, draws, new_tokens=new_tokens, end_ids=end_ids)
+    except torch.OutOfMemoryError:
+        if len(draws) == 1:
+            raise
+        return None
 
 
 def _continue_rows(

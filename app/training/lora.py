@@ -121,8 +121,7 @@ def merge_adapter(adapted: PeftModel) -> PreTrainedModel:
     bits, what was learned would be lost, and the adapter stays beside the base.
     """
     if any(map(is_rounded, adapted.modules())):
-        beside: PreTrainedModel = adapted.get_base_model()
-        return beside
+        return adapted.get_base_model()  # type: ignore[return-value]  # peft knows modules only
     model: PreTrainedModel = adapted.merge_and_unload()
     return model
 

@@ -152,7 +152,7 @@ def loading_options(kind: str, device: torch.device, dtype: torch.dtype) -> dict
         return {}
     # For every product in 8 bits it would say that it rounds.
     logging.getLogger(_LOGGER).setLevel(logging.ERROR)
-    config = BitsAndBytesConfig(
+    config = BitsAndBytesConfig(  # type: ignore[no-untyped-call]
         load_in_8bit=kind == "8bit",
         load_in_4bit=kind == "4bit",
         llm_int8_threshold=0.0,

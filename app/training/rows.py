@@ -85,11 +85,12 @@ class SharedRows:
         cache.batch_select_indices(index.to(model.device))
         self._cache = cache
         self.logits = logits[index.to(model.device)]
-        self._mask = mask[index]
+        # There, so that no step waits for a copy of it.
+        self._mask = mask[index].to(model.device)
 
     def advance(self, tokens: Sequence[int]) -> None:
         """See `Rows`."""
-        self._mask = torch.cat([self._mask, torch.ones(len(tokens), 1, dtype=torch.int64)], dim=1)
+        self._mask = torch.cat([self._mask, self._mask.new_ones(len(tokens), 1)], dim=1)
         positions = self._mask.sum(dim=1, keepdim=True) - 1
         ids = torch.tensor(tokens).unsqueeze(1)
         self.logits = self._forward(ids, self._mask, positions, self._cache)

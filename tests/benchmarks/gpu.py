@@ -2,7 +2,8 @@
 
 Printed, and written as JSON: the product of two large bf16 matrices, which is taken for the card's
 peak; tokens a second, peak memory and the share of that peak, for each contender on each geometry;
-and two whole cycles, the second with what the first kept, by phase. `--small` is a dry run of a
+the gate's replies, all rows at once and one by one; and two whole cycles, the second with what the
+first kept, by phase. `--small` is a dry run of a
 minute on a CPU, with models of two thin layers: its figures mean nothing.
 
     older      the older scripts' loop: fp32, one exchange at a time, PEFT and AdamW
@@ -10,6 +11,8 @@ minute on a CPU, with models of two thin layers: its figures mean nothing.
                before there was one for accelerators
     packed     what a cycle does now, with the default recipe
     packed 16  the same with 16 exchanges a step; `padded 16` likewise
+    packed 8bit, packed 4bit  the same on a rounded base, where bitsandbytes is installed
+    packed compiled  the same through `torch.compile`, its warm-up included; `warm` is without
     trl 4      TRL's SFTTrainer in bf16, 4 exchanges a step, where it is installed; 16 likewise
     unsloth 4  Unsloth's model in it, likewise
 
@@ -21,12 +24,10 @@ from __future__ import annotations
 
 import argparse
 import json
-import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -39,21 +40,19 @@ from app.domain.plan import TrainingJob
 from app.domain.recipe import Recipe
 from app.domain.salience import COMPONENTS, Salience
 from app.settings import Settings
+from app.training.anchors import general_prompts
 from app.training.chat import ChatEncoder
-from app.training.examples import TrainingExample, make_examples
-from app.training.loading import BaseModel, load_base_model, load_tokenizer
-from app.training.loop import TrainingLoop
-from app.training.lora import attach_adapter, trainable_parameters
+from app.training.evaluate import REPLY_SEEDS, REPLY_TOKENS
+from app.training.examples import make_examples
+from app.training.generation import Draw, continue_prompts
+from app.training.loading import load_base_model, load_tokenizer
 from app.training.trainer import LoraTrainer
-from tests.benchmarks import trl_child
+from tests.benchmarks.gpu_contenders import CONTENDERS, Figures, Machine
 
 SESSION = Path(__file__).parents[2] / "app" / "demo_session.json"
 HELD_OUT = 16
 PEAK_SIDE = 8192
 PEAK_ROUNDS = 20
-SECONDS_EACH = 60.0
-"""After so long a contender stops: the older loop has no need to finish."""
-
 QWEN = {
     "hidden_size": 896, "intermediate_size": 4864, "num_hidden_layers": 24,
     "num_attention_heads": 14, "num_key_value_heads": 2, "vocab_size": 151936,
@@ -64,41 +63,6 @@ THIN = {
     "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2,
     "num_attention_heads": 4, "num_key_value_heads": 2,
 }  # fmt: skip
-
-Figures = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Machine:
-    """Where it runs, and what it does at most.
-
-    Attributes:
-        peak: bf16 operations a second of one large product.
-    """
-
-    device: torch.device
-    name: str
-    peak: float
-
-    @property
-    def has_memory(self) -> bool:
-        """Whether the device counts its own memory."""
-        return self.device.type == "cuda"
-
-    def wait(self) -> None:
-        """Until the device has done what it was given."""
-        if self.has_memory:
-            torch.cuda.synchronize(self.device)
-
-    def begin(self) -> None:
-        """Forget the last contender's memory."""
-        if self.has_memory:
-            torch.cuda.empty_cache()
-            torch.cuda.reset_peak_memory_stats(self.device)
-
-    def peak_mb(self) -> float | None:
-        """Of the contender that ran."""
-        return torch.cuda.max_memory_allocated(self.device) / 1e6 if self.has_memory else None
 
 
 def look(device: torch.device, side: int) -> Machine:
@@ -153,99 +117,6 @@ def write_geometry(path: Path, kind: str, sizes: dict[str, int], tokenizer_of: P
     return path
 
 
-def older(machine: Machine, model: Path, examples: Sequence[TrainingExample]) -> Figures:
-    """One exchange at a time in fp32, loss over the whole of it."""
-    base = load_base_model(str(model), device=machine.device, dtype=torch.float32)
-    recipe = Recipe()
-    parameters = trainable_parameters(attach_adapter(base.model, recipe).adapted)
-    optimizer = torch.optim.AdamW(parameters, lr=recipe.learning_rate)
-    base.model.train()
-    started, tokens, losses = time.monotonic(), 0, []
-    for example in examples:
-        ids = example["input_ids"].unsqueeze(0).to(machine.device)
-        result = base.model(input_ids=ids, labels=ids)
-        result.loss.backward()
-        optimizer.step()
-        optimizer.zero_grad()
-        tokens += ids.numel()
-        losses.append(float(result.loss.detach()))
-        if time.monotonic() - started > SECONDS_EACH:
-            break
-    machine.wait()
-    return figures_of(base, tokens, time.monotonic() - started, losses[-1])
-
-
-def ours(
-    batch_size: int, *, is_packed: bool
-) -> Callable[[Machine, Path, Sequence[TrainingExample]], Figures]:
-    """The project's loop through the model's own forward pass."""
-
-    def train(machine: Machine, model: Path, examples: Sequence[TrainingExample]) -> Figures:
-        base = load_base_model(str(model), device=machine.device)
-        recipe = replace(Recipe(), epochs=1, anchor_weight=0.0, batch_size=batch_size)
-        with tempfile.TemporaryDirectory() as room:
-            loop = TrainingLoop(
-                str(model), room, recipe=recipe, base=base, is_fused=False, is_packed=is_packed
-            )
-            run = loop.train_on_experiences(examples)
-        figures = figures_of(base, run["trained_tokens"], run["train_seconds"], run["final_loss"])
-        return {**figures, "path": loop.path}
-
-    return train
-
-
-def elsewhere(
-    name: str,
-) -> Callable[[Machine, Path, Sequence[TrainingExample]], Figures]:
-    """Another library's trainer in a process of its own, which it may change as it likes."""
-
-    def train(_machine: Machine, model: Path, examples: Sequence[TrainingExample]) -> Figures:
-        with tempfile.TemporaryDirectory() as room:
-            torch.save(list(examples), f"{room}/examples.pt")
-            done = subprocess.run(
-                [
-                    sys.executable, "-m", "tests.benchmarks.trl_child", name, str(model),
-                    f"{room}/examples.pt", str(len(examples)), "default",
-                ],
-                check=False, capture_output=True, text=True,
-            )  # fmt: skip
-        if done.returncode:
-            raise RuntimeError(done.stderr.strip()[-300:])
-        found: Figures = json.loads(done.stdout.splitlines()[-1])
-        weights = weights_of(load_base_model(str(model), device=torch.device("cpu")))
-        speed = found["tokens_per_second"]
-        return {**found, "operations_per_second": 4 * weights * speed, "dtype": "bfloat16"}
-
-    return train
-
-
-CONTENDERS = {
-    "older": older,
-    "padded": ours(Recipe().batch_size, is_packed=False),
-    "padded 16": ours(16, is_packed=False),
-    "packed": ours(Recipe().batch_size, is_packed=True),
-    "packed 16": ours(16, is_packed=True),
-    **{name: elsewhere(name) for name in trl_child.importable()},
-}
-
-
-def figures_of(base: BaseModel, tokens: int, seconds: float, loss: float) -> Figures:
-    """What every contender tells."""
-    return {
-        "tokens_per_second": tokens / seconds,
-        "seconds": seconds,
-        "loss": loss,
-        "operations_per_second": 4 * weights_of(base) * tokens / seconds,
-        "dtype": str(base.dtype).removeprefix("torch."),
-    }
-
-
-def weights_of(base: BaseModel) -> int:
-    """Those that a token is multiplied by."""
-    frozen = [one for name, one in base.model.named_parameters() if ".lora_" not in name]
-    return sum(one.numel() for one in frozen if one.dim() > 1)  # tied: the head's, once
-
-
 def race(machine: Machine, model: Path, exchanges: Sequence[TrainingExchange]) -> dict[str, Any]:
     """Every contender on one model, from the start; what breaks is named, and the rest goes on."""
     encoder = ChatEncoder(
@@ -262,6 +133,34 @@ def race(machine: Machine, model: Path, exchanges: Sequence[TrainingExchange]) -
             continue
         found[name].setdefault("peak_mb", machine.peak_mb())
         found[name]["share_of_peak"] = found[name]["operations_per_second"] / machine.peak
+    return found
+
+
+def replies(machine: Machine, model: Path) -> dict[str, float]:
+    """Tokens a second of the gate's replies, all rows at once and one by one."""
+    base = load_base_model(str(model), device=machine.device)
+    encoder = ChatEncoder(
+        base.tokenizer, system_prompt=SAGE_SYSTEM_PROMPT, max_length=Recipe().max_length
+    )
+    prompts = [*general_prompts().probes, *general_prompts().endings]
+    draws = [
+        Draw(prompt=tuple(encoder.encode_prompt(prompt)), seed=seed)
+        for prompt in prompts
+        for seed in REPLY_SEEDS
+    ]
+    found = {}
+    for name, shares in (("at once", [draws]), ("one by one", [[one] for one in draws[:4]])):
+        machine.wait()
+        started = time.monotonic()
+        written = [
+            len(row)
+            for share in shares
+            for row in continue_prompts(
+                base.model, share, new_tokens=REPLY_TOKENS, end_ids=base.end_ids
+            )
+        ]
+        machine.wait()
+        found[name] = sum(written) / (time.monotonic() - started)
     return found
 
 
@@ -330,7 +229,10 @@ def main() -> None:
             found[label] = race(machine, model, exchanges[HELD_OUT:])
             for contender, figures in found[label].items():
                 print(f"| {label} | {contender} | {row(figures)} |", flush=True)
+        found["replies"] = replies(machine, own)
         found["cycles"] = sleep(machine, own, exchanges)
+    told_of = ", ".join(f"{name} {speed:.0f}" for name, speed in found["replies"].items())
+    print(f"\nReplies of the gate, tokens/s: {told_of}")
     print("\n| cycle | s | tokens/s | held-out gain | general KL | peak MB | phases |")
     print("|---|---|---|---|---|---|---|")
     for number, figures in enumerate(found["cycles"], start=1):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 
 from app.training.generation import Draw, continue_prompts
@@ -66,6 +67,24 @@ def test_samples_follow_the_models_distribution(tiny_base: BaseModel) -> None:
     share = sum(row[0] in likely for row in rows) / len(rows)
     expected = float(probabilities[list(likely)].sum())
     assert abs(share - expected) < 4 * (expected * (1 - expected) / 400) ** 0.5
+
+
+def test_rows_that_find_no_memory_together_are_continued_in_halves(tiny_base: BaseModel) -> None:
+    draws = [Draw(prompt=LONG), Draw(prompt=SHORT), Draw(prompt=SHORT, seed=1), Draw(prompt=(5,))]
+    draws += [Draw(prompt=LONG, seed=2)]
+    expected = continue_prompts(tiny_base.model, draws, new_tokens=4, end_ids=NO_END)
+
+    room = 1
+
+    def run_out(_block: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
+        if len(inputs[0]) > room:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+    tiny_base.model.get_decoder().layers[1].register_forward_pre_hook(run_out)  # type: ignore[no-untyped-call]
+    assert continue_prompts(tiny_base.model, draws, new_tokens=4, end_ids=NO_END) == expected
+    room = 0
+    with pytest.raises(torch.OutOfMemoryError):
+        continue_prompts(tiny_base.model, draws, new_tokens=4, end_ids=NO_END)
 
 
 def test_no_prompt_gives_no_row(tiny_base: BaseModel) -> None:
