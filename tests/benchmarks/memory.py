@@ -77,6 +77,9 @@ def main() -> None:
     parser.add_argument("--buffer", type=Path, help="A JSON list with prompt and response each.")
     parser.add_argument("--dtype", help="Of the base; what this CPU computes in without.")
     parser.add_argument("--kept", type=Path, help="Keep the base's references here.")
+    parser.add_argument(
+        "--keep", action="store_true", help="Give nothing back between phases, as before that."
+    )
     parser.add_argument("--out", type=Path, help="For the JSON.")
     told = parser.parse_args()
     model = fetch_embedded_model(CACHE)
@@ -88,6 +91,8 @@ def main() -> None:
 
     watch = Watch(jobs.timed)
     setattr(jobs, "timed", watch.timed)  # noqa: B010
+    if told.keep:
+        setattr(jobs, "give_back_memory", lambda: None)  # noqa: B010
     if told.dtype:
         dtype = getattr(torch, told.dtype)
         setattr(loading, "choose_dtype", lambda _device: dtype)  # noqa: B010
