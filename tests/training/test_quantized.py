@@ -95,7 +95,7 @@ def test_cycle_on_a_rounded_base_is_judged_as_it_was_trained(
     assert after.nats_per_token < before.nats_per_token
     assert report.effect_nats > 1e-3
     assert report.measures.update_norm
-    assert all(reply.after for reply in report.replies)
+    assert len(report.replies) == len(job.probe_prompts)
 
     # Its files are an adapter as any other: the base as it is takes it, and has learned, too.
     base = load_base_model(job.base_model, device=CPU)
