@@ -166,6 +166,7 @@ def test_client_that_does_not_read_is_let_go(
     with connect(daemon, receive_buffer=4096) as connection:
         connection.sendall(b"GET /v1/experiences?limit=100 HTTP/1.1\r\nHost: localhost\r\n\r\n")
         port = connection.getsockname()[1]
+        select.select([connection], [], [], seconds_left())  # from here on it speaks
         wait_until(lambda: port not in ports_spoken_to(daemon), "it is let go")
         received = read_to_end(connection)
     assert 0 < len(received) < whole
