@@ -220,6 +220,7 @@ def test_no_dream_is_of_another_instance_or_of_a_loop(
     answer = daemon.http.post("/v1/experiences/batch", json=[*told, *looping]).raise_for_status()
     ids = [item["experience"]["id"] for item in answer.json()["results"]]
     stranger = {"instance": "stranger", "prompt": LIE, "response": "A fine name for a dog."}
+    daemon.http.put("/v1/instances/stranger", json={}).raise_for_status()
     daemon.http.post("/v1/experiences", json=stranger).raise_for_status()
     cycle = sleep(daemon, preset="recall", dreams=8)
     recall = cycle["metrics"]["recall"]
